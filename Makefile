@@ -1,0 +1,42 @@
+# make lab    opens the workbench in JupyterLab        make test   runs every check
+# make setup  is what both call first                  make bench  prints times and memory      make clean
+
+IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
+STAMP := .venv/.setup-done
+# the pip section of environment.yml as pip constraints
+PINS := grep -oE '[A-Za-z0-9._-]+==[^ ]+' environment.yml
+
+.PHONY: lab test setup bench pins clean
+
+lab: setup
+	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_workbench.ipynb $(LAB_ARGS)
+
+test: setup
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/pytest -n 2 $(PYTEST_ARGS)
+
+setup: $(STAMP)
+	@:
+
+bench: setup
+	.venv/bin/python tests/bench.py
+
+# The stamp is written last, so an install that failed is tried again.
+$(STAMP): pyproject.toml environment.yml
+	@rm -f $@
+	@.venv/bin/python $(IS_311) || { \
+	    for python in python3.11 python3; do "$$python" $(IS_311) && exec "$$python" -m venv --clear .venv; done; \
+	    echo "ONNX Workbench needs Python 3.11, and neither python3.11 nor python3 is one: install it, then run this again." >&2; \
+	    exit 1; \
+	}
+	@$(PINS) > .venv/pins.txt
+	.venv/bin/python -m pip install --constraint .venv/pins.txt --editable '.[test]'
+	@touch $@
+
+pins:
+	@$(PINS)
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

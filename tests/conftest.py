@@ -1,0 +1,60 @@
+"""What several tests share: a real Chromium, and the model files of the paper's authors."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, sync_playwright
+
+ROOT = Path(__file__).parent.parent
+
+# Sandbox and GPU do not work in containers; the rest keeps Chromium from calling home.
+CHROMIUM_FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+
+
+def _chromium() -> str | None:
+    """The browser to drive: $WORKBENCH_CHROMIUM, or the first of the usual names on the PATH."""
+    if named := os.environ.get("WORKBENCH_CHROMIUM"):
+        return named
+    return next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A headless Chromium. Without one the test is skipped, or fails where WORKBENCH_REQUIRE_BROWSER=1 (CI)."""
+    executable = _chromium()
+    if executable is None:
+        reason = "no Chromium found: install chromium, or set WORKBENCH_CHROMIUM to the path of a Chrome or Chromium"
+        if os.environ.get("WORKBENCH_REQUIRE_BROWSER") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture(scope="session")
+def paper_models() -> Path:
+    """The folder with the ONNX files and test rows the paper's authors published; they are not in this repository."""
+    folder = ROOT.parent / "shared" / "data" / "paper-models"
+    if not folder.is_dir():
+        pytest.skip(f"the paper authors' model files are not at {folder}")
+    return folder
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Share the tests out to the workers: all browser tests to one (two Chromiums on two cores time out), the rest
+    file by file, so that what a file prepares is prepared once. A test's own xdist_group wins."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            group = "browser" if item.get_closest_marker("browser") else item.nodeid.partition("::")[0]
+            item.add_marker(pytest.mark.xdist_group(group))
