@@ -1,0 +1,183 @@
+"""A `Detection` as HTML: the kind card and the table of components.
+
+Plain HTML without scripts, so that it reads the same in a live notebook, an exported page and a report. Colours
+come from the page around it (inherited text, translucent greys), and no meaning hangs on colour alone. Every
+string that may come from a model goes through `escape`.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from .kind import KIND_NAMES, Detection
+
+MAX_SHOWN = 400
+"""Characters of one string from a model shown in a card; the data keeps the rest."""
+
+ENGINE_NAMES = {
+    "onnxruntime": "ONNX Runtime", "nengo": "Nengo", "nengo_dl": "NengoDL", "sklearn": "scikit-learn",
+    "keras": "Keras", "tensorflow": "TensorFlow", "tflite": "TensorFlow Lite",
+}  # fmt: skip
+
+_STYLE = """<style>
+.wb-card{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit}
+.wb-card *{box-sizing:border-box}
+.wb-head{display:flex;gap:1rem;align-items:center;flex-wrap:wrap;margin:.2rem 0 .6rem}
+.wb-kind{font-size:1.6rem;font-weight:700;padding:.1rem .8rem;border-radius:.5rem;border:2px solid currentColor}
+.wb-kind small{font-size:.8rem;font-weight:400;margin-left:.5rem}
+.wb-because{font-size:1.05rem;flex:1 1 20rem}
+.wb-facts{opacity:.75;margin:0 0 .6rem;overflow-wrap:anywhere}
+.wb-card ul.wb-warn{margin:.3rem 0 .7rem;padding:.4rem .8rem .4rem 1.8rem;border-left:4px solid #c77700;
+  background:rgba(199,119,0,.1)}
+.wb-cols{display:flex;gap:1.5rem;flex-wrap:wrap;align-items:flex-start}
+.wb-cols>div{flex:1 1 26rem;min-width:0}
+.wb-card h4{margin:.8rem 0 .3rem;font-size:1rem}
+.wb-card table{border-collapse:collapse;width:100%;margin:0;font-size:13px;table-layout:auto}
+.wb-card th,.wb-card td{text-align:left!important;padding:.2rem .6rem .2rem 0;vertical-align:top;white-space:normal;
+  border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
+.wb-card thead th{font-weight:600;opacity:.75}
+.wb-card tbody tr{background:none!important}
+.wb-card tbody th{font-weight:400;opacity:.75;width:9rem;overflow-wrap:normal}
+.wb-card tr.wb-decides td{font-weight:600}
+.wb-card tr.wb-decides td:first-child{border-left:4px solid currentColor;padding-left:.4rem}
+.wb-bar{display:inline-block;height:.65rem;background:currentColor;opacity:.35;vertical-align:middle;margin-right:.4rem}
+.wb-decides .wb-bar{opacity:.85}
+.wb-nodes{opacity:.7;font-weight:400;font-size:12px}
+</style>"""
+
+
+def escape(value: object, limit: int = MAX_SHOWN) -> str:
+    """Text from a model made safe for HTML: markup escaped, control characters shown as dots, long text cut."""
+    text = str(value)
+    text = text if len(text) <= limit else text[:limit] + "…"
+    visible = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
+    return html.escape(visible, quote=True)
+
+
+def card(found: Detection) -> str:
+    """The whole card: verdict, evidence beside the paper's rule, op_types, components."""
+    parts = [_STYLE, '<div class="wb-card">', verdict(found)]
+    if found.kind is not None:
+        parts.append(f'<div class="wb-cols"><div>{evidence(found)}</div><div>{rules(found)}</div></div>')
+    if found.components is not None:
+        parts.append(f'<div class="wb-cols"><div>{components(found)}</div><div>{op_types(found)}</div></div>')
+    return "".join([*parts, "</div>"])
+
+
+def verdict(found: Detection) -> str:
+    """Kind, the sentence that says why, the file's facts, and warnings."""
+    kind = found.kind or "no model"
+    name = KIND_NAMES.get(found.kind or "", "")
+    small = f"<small>{escape(name)}</small>" if name else ""
+    facts = [escape(found.format), escape(found.format_detail), size(found.size_bytes)]
+    if found.engine:
+        facts.append(f"runs in {escape(ENGINE_NAMES.get(found.engine, found.engine))}")
+    return (
+        f'<div class="wb-head"><span class="wb-kind">{escape(kind)}{small}</span>'
+        f'<span class="wb-because">{escape(found.because)}</span></div>'
+        f'<p class="wb-facts"><b>{escape(found.path)}</b> · {" · ".join(filter(None, facts))}</p>'
+        + _warnings([w for w in found.warnings if w != found.because])
+    )
+
+
+def _warnings(warnings: list[str]) -> str:
+    if not warnings:
+        return ""
+    items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
+    return f'<ul class="wb-warn" aria-label="Warnings">{items}</ul>'
+
+
+def evidence(found: Detection) -> str:
+    """Every signal that speaks for a kind; the ones that settled it first, and marked."""
+    if not found.evidence:
+        return "<h4>Evidence</h4><p>Nothing in the file speaks for a kind.</p>"
+    rows = []
+    for signal in sorted(found.evidence, key=lambda signal: not signal.decides):
+        nodes = ", ".join(signal.nodes[:3]) + ("…" if len(signal.nodes) > 3 else "")
+        rows.append(
+            f'<tr class="{"wb-decides" if signal.decides else ""}"><td>{"decides" if signal.decides else ""}</td>'
+            f"<td>{escape(signal.signal)}</td><td>{escape(signal.value)}"
+            f'{f" × {signal.count:,}" if signal.count > 1 else ""} <span class="wb-nodes">{escape(nodes)}</span></td>'
+            f"<td>{escape(signal.supports)}</td></tr>"
+        )
+    head = "<thead><tr><th></th><th>signal</th><th>found</th><th>speaks for</th></tr></thead>"
+    return f"<h4>Evidence</h4><table>{head}<tbody>{''.join(rows)}</tbody></table>"
+
+
+def rules(found: Detection) -> str:
+    """The paper's rule beside ours, and a sentence where they differ."""
+    theirs = found.paper_rule.kind or "no answer"
+    rows = [
+        f"<tr><th>our rule</th><td><b>{escape(found.kind)}</b>: {escape(found.because)}</td></tr>",
+        f"<tr><th>the paper's rule</th><td><b>{escape(theirs)}</b>: {escape(found.paper_rule.because)}.</td></tr>",
+    ]
+    differ = ""
+    if found.components is not None and found.paper_rule.kind != found.kind:
+        differ = (
+            "<p>They differ: the paper reads the domain field, which converters of its day filled in and "
+            "today's mostly leave empty or set otherwise.</p>"
+        )
+    return f"<h4>Two rules</h4><table><tbody>{''.join(rows)}</tbody></table>{differ}"
+
+
+def components(found: Detection) -> str:
+    """Table 2 of the paper, for this file."""
+    parts: dict[str, Any] = found.components or {}
+    graph = parts.get("graph", {})
+    opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in parts.get("opset_import", {}).items())
+    rows = [
+        ("ir_version", parts.get("ir_version")),
+        ("producer_name", " ".join(filter(None, (parts.get("producer_name"), parts.get("producer_version"))))),
+        ("domain", parts.get("domain")),
+        ("opset_import", opsets),
+        ("graph", f"{graph.get('name') or 'unnamed'}: {graph.get('nodes', 0):,} nodes"),
+        ("inputs", "; ".join(signature(value) for value in graph.get("inputs", []))),
+        ("outputs", "; ".join(signature(value) for value in graph.get("outputs", []))),
+        ("weights", f"{graph.get('parameters', 0):,} numbers in {graph.get('initializers', 0):,} initializers"),
+        ("functions", ", ".join(parts.get("functions", []))),
+        ("external data", ", ".join(parts.get("external_data", []))),
+        ("doc_string", parts.get("doc_string")),
+        *((f"metadata {key}", value) for key, value in list(parts.get("metadata_props", {}).items())[:20]),
+    ]
+    optional = {"functions", "external data", "doc_string"}
+    shown = [(name, value) for name, value in rows if value or name not in optional]
+    body = "".join(
+        f"<tr><th>{escape(name, 60)}</th><td>{escape(value) or '<i>empty</i>'}</td></tr>" for name, value in shown
+    )
+    return f"<h4>Components</h4><table><tbody>{body}</tbody></table>"
+
+
+def op_types(found: Detection, most: int = 18) -> str:
+    """Histogram of op_types over main graph, subgraphs and functions; deciding ones marked."""
+    counts: dict[str, int] = (found.components or {}).get("op_types", {})
+    deciding = {signal.value for signal in found.deciding if signal.signal == "op_type"}
+    top = max(counts.values(), default=1)
+    rows = []
+    ordered = sorted(counts.items(), key=lambda item: (item[0].lstrip(":") not in deciding, -item[1]))
+    for key, count in ordered[:most]:
+        name = key.lstrip(":")
+        mark = name in deciding
+        rows.append(
+            f'<tr class="{"wb-decides" if mark else ""}"><td>{escape(name, 80)}{" (decides)" if mark else ""}</td>'
+            f'<td><span class="wb-bar" style="width:{max(2, round(120 * count / top))}px"></span>{count:,}</td></tr>'
+        )
+    more = f"<p>and {len(counts) - most} more op_types</p>" if len(counts) > most else ""
+    return f"<h4>op_types</h4><table><tbody>{''.join(rows)}</tbody></table>{more}"
+
+
+def signature(value: dict[str, Any]) -> str:
+    """``X: float32 [N, 4]`` of a graph input or output."""
+    shape = value.get("shape")
+    dims = "" if shape is None else f" [{', '.join('?' if dim is None else str(dim) for dim in shape)}]"
+    return f"{value['name']}: {value['dtype']}{dims}"
+
+
+def size(count: int) -> str:
+    """Bytes in words."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{count:,} bytes" if unit == "bytes" else f"{amount:,.1f} {unit}"
+        amount /= 1000
+    raise AssertionError("unreachable")

@@ -1,0 +1,643 @@
+"""Which format a path holds: by content, never by its name, never by running it.
+
+`identify` looks at magic numbers, archive listings, protobuf field numbers and pickle opcodes. Nothing is
+unpickled, no framework is imported, and what is read is bounded, so any bytes are safe to ask about.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import os
+import pickletools
+import re
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from .errors import UnreadableFile
+from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, mapped
+
+WINDOW = 1 << 22
+"""Bytes looked at from either end of a file where a format has no index of its own (HDF5), or of one archive member."""
+
+MAX_MARKERS = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a path holds.
+
+    Attributes:
+        name: one of `NAMES`.
+        detail: a few words more: framework version, sort of content. May quote the file: escape it.
+        markers: names found inside that tell what the model is made of, in order of appearance: classes of a
+            pickle, layers of a Keras config, operators of a graph, entries of an archive.
+        runs_code: the format's own loader can execute code from the file.
+        warnings: plain sentences, such as a file name that promises something else.
+    """
+
+    name: str
+    detail: str = ""
+    markers: tuple[str, ...] = ()
+    runs_code: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+# Format name -> extensions it goes by. A file whose extension belongs to other formats only gets a warning.
+EXTENSIONS: dict[str, tuple[str, ...]] = {
+    "ONNX": (".onnx",),
+    "ORT": (".ort",),
+    "Keras v3": (".keras",),
+    "Keras HDF5": (".h5", ".hdf5", ".keras"),
+    "Keras weights": (".h5", ".hdf5"),
+    "HDF5": (".h5", ".hdf5"),
+    "NIR": (".nir", ".h5", ".hdf5"),
+    "SavedModel": (".pb", ""),
+    "GraphDef": (".pb",),
+    "TFLite": (".tflite", ".lite"),
+    "skops": (".skops",),
+    "pickle": (".pkl", ".pickle", ".joblib", ".sav", ".model"),
+    "joblib": (".joblib", ".pkl", ".pickle", ".sav", ".gz", ".z", ".xz", ".bz2", ".lzma"),
+    "NumPy npz": (".npz",),
+    "NumPy npy": (".npy",),
+    "PyTorch": (".pt", ".pth", ".bin", ".ckpt", ".pt2", ".ptl"),
+    "safetensors": (".safetensors",),
+    "GGUF": (".gguf",),
+    "Core ML": (".mlmodel", ".mlpackage"),
+    "MXNet params": (".params",),
+    "MXNet symbol": (".json",),
+    "Caffe": (".caffemodel", ".prototxt"),
+    "Caffe2": (".pb", ".pbtxt"),
+    "XGBoost": (".json", ".ubj", ".model"),
+    "LightGBM": (".txt", ".model"),
+    "PMML": (".pmml", ".xml"),
+    "zip archive": (".zip",),
+    "image": (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
+    "text": (".txt", ".md", ".csv", ".json", ".xml", ".py", ".html", ".pbtxt", ".prototxt", ".log", ".yml", ".yaml"),
+}
+NAMES: tuple[str, ...] = (*EXTENSIONS, "folder", "empty", "unknown")
+
+_KNOWN_EXTENSIONS = {extension for group in EXTENSIONS.values() for extension in group if extension}
+
+
+def identify(path: str | os.PathLike[str]) -> Format:
+    """Name the format of a file or folder.
+
+    Raises:
+        UnreadableFile: nothing there, no permission, or not a regular file. Content of any sort never raises.
+    """
+    name = os.fspath(path)
+    if os.path.isdir(name):
+        return _folder(Path(name))
+    try:
+        with mapped(name) as buffer:
+            found = identify_bytes(buffer)
+    except UnreadableFile:
+        if os.path.isfile(name) and os.path.getsize(name) == 0:
+            found = Format("empty", warnings=("The file is empty (0 bytes); was the upload or download complete?",))
+        else:
+            raise
+    extension = Path(name).suffix.lower()
+    fits = EXTENSIONS.get(found.name, ())
+    if extension in _KNOWN_EXTENSIONS and extension not in fits and found.name != "empty":
+        content = "nothing the workbench knows" if found.name == "unknown" else f"{found.name}"
+        detail = f" ({found.detail})" if found.detail else ""
+        found = replace(
+            found, warnings=(f"The name ends in {extension}, but the content is {content}{detail}.", *found.warnings)
+        )
+    return found
+
+
+def identify_bytes(buffer: Buffer) -> Format:
+    """`identify` over bytes already at hand (at least one)."""
+    head = bytes(buffer[:64])
+    for magic, probe in _MAGIC:
+        if magic.match(head):
+            found = probe(buffer)
+            if found is not None:
+                return found
+    for probe in (_protobuf, _text):
+        found = probe(buffer)
+        if found is not None:
+            return found
+    return Format("unknown")
+
+
+# --- folders -----------------------------------------------------------------------------------------------------
+
+
+def _folder(path: Path) -> Format:
+    saved = path / "saved_model.pb"
+    if saved.is_file():
+        try:
+            with mapped(saved) as buffer:
+                inside = _saved_model(Wire(buffer))
+        except UnreadableFile:
+            inside = None
+        if inside is None:
+            return Format("SavedModel", runs_code=True, warnings=("Its saved_model.pb is damaged or cut short.",))
+        return inside
+    if (path / "saved_model.pbtxt").is_file():
+        return Format("SavedModel", "text form", runs_code=True)
+    package = path / "Data" / "com.apple.CoreML" / "model.mlmodel"
+    if (path / "Manifest.json").is_file() and package.is_file():
+        with mapped(package) as buffer:
+            return _protobuf(buffer) or Format("Core ML", "package")
+    return Format("folder", warnings=("This is a folder without a saved_model.pb; pick a model file inside it.",))
+
+
+# --- by magic number ---------------------------------------------------------------------------------------------
+
+
+def _zip(buffer: Buffer) -> Format | None:
+    """Zip archives: Keras v3, skops, PyTorch, npz, Core ML packages."""
+    tail = bytes(buffer[-65_557:])
+    end = tail.rfind(b"PK\x05\x06")
+    if end < 0 or len(tail) < end + 22:
+        return Format("zip archive", warnings=("The archive is cut short: its directory at the end is missing.",))
+    (directory,) = struct.unpack_from("<I", tail, end + 12)
+    if WINDOW < directory < 0xFFFF_FFFF:
+        return Format("zip archive", warnings=("The archive lists too many entries to be a model.",))
+    try:
+        archive = zipfile.ZipFile(_Window(buffer))
+        names = [entry.filename for entry in archive.infolist()[:10_000]]
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error) as error:
+        return Format("zip archive", warnings=(f"The archive is damaged: {error}.",))
+    if {"config.json", "metadata.json"} <= set(names):
+        config = _member(archive, "config.json")
+        version = re.search(rb'"keras_version":\s*"([^"]{1,32})"', _member(archive, "metadata.json"))
+        detail = f"Keras {version[1].decode('ascii', 'replace')}" if version else ""
+        layers = _classes(config)
+        return Format("Keras v3", detail, layers, runs_code="Lambda" in layers)
+    if "schema.json" in names:
+        schema = _member(archive, "schema.json")
+        if b'"__class__"' in schema:
+            pairs = re.findall(rb'"__class__":\s*"([^"]{1,200})",\s*"__module__":\s*"([^"]{1,200})"', schema)
+            classes = tuple(
+                dict.fromkeys(f"{m.decode('utf8', 'replace')}.{c.decode('utf8', 'replace')}" for c, m in pairs)
+            )
+            return Format("skops", markers=classes[:MAX_MARKERS])
+    program = next((n for n in names if n.endswith(("models/model.json", "serialized_exported_program.json"))), None)
+    if program:
+        targets = re.findall(rb'"target":\s*"([^"]{1,200})"', _member(archive, program))
+        return Format("PyTorch", "exported program (.pt2)", _unique(targets))
+    pickled = next((name for name in names if name == "data.pkl" or name.endswith("/data.pkl")), None)
+    if pickled:
+        data = _member(archive, pickled)
+        if any("/code/" in name for name in names):
+            code = [name.split("/code/", 1)[1] for name in names if "/code/" in name and name.endswith(".py")]
+            return Format("PyTorch", "TorchScript", tuple(code[:MAX_MARKERS]), runs_code=True)
+        classes, texts = _pickle_names(data)
+        whole = any(name.startswith("torch.nn.") for name in classes) or _foreign(classes, "torch", "collections")
+        detail = "whole module" if whole else "state dict"
+        return Format("PyTorch", detail, (*classes, *texts)[:MAX_MARKERS], runs_code=True)
+    if any(name.endswith("com.apple.CoreML/model.mlmodel") for name in names):
+        return Format("Core ML", "package")
+    if names and all(name.endswith(".npy") for name in names):
+        return Format("NumPy npz", f"{len(names)} arrays", tuple(name[:-4] for name in names[:MAX_MARKERS]))
+    return Format("zip archive", markers=tuple(names[:MAX_MARKERS]))
+
+
+def _hdf5(buffer: Buffer) -> Format:
+    """HDF5: Keras writes the attributes that name it before any weights; NIR its node types."""
+    ends = bytes(buffer[:WINDOW]) + bytes(buffer[max(WINDOW, len(buffer) - WINDOW) :])
+    if b"NIRGraph" in ends:
+        types = re.findall(rb"(?<![\w.])([A-Z][A-Za-z0-9]{1,20})(?![\w.])", ends)
+        return Format("NIR", markers=_unique(types))
+    if b"model_config" in ends or b"keras_version" in ends or b"layer_names" in ends:
+        version = re.search(rb"(?<![\d.])([123]\.\d{1,2}\.\d{1,2}(?:-tf|\.dev\w*|rc\d)?)(?![\d.])", ends)
+        detail = f"Keras {version[1].decode('ascii')}" if version else ""
+        if b"model_config" in ends:
+            layers = _classes(ends)
+            return Format("Keras HDF5", detail, layers, runs_code="Lambda" in layers)
+        return Format("Keras weights", detail)
+    if b"vars" in ends and b"layers" in ends:
+        return Format("Keras weights")
+    return Format("HDF5")
+
+
+def _pickle(buffer: Buffer, name: str = "pickle") -> Format | None:
+    """Pickle and joblib: classes from the opcodes. Also PyTorch's format before 1.6."""
+    data = bytes(buffer[:WINDOW])
+    if data.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):
+        rest = data[15:]
+        classes: list[str] = []
+        texts: list[str] = []
+        for _ in range(4):  # magic, protocol, system info, then the object itself
+            found, words, used = _walk_pickle(rest)
+            classes += found
+            texts += words
+            rest = rest[used:]
+            if not used:
+                break
+        whole = any(item.startswith("torch.nn.") for item in classes)
+        return Format("PyTorch", "whole module" if whole else "state dict", (*classes, *texts)[:MAX_MARKERS], True)
+    classes_, _ = _pickle_names(data)
+    if not classes_ and not _complete_pickle(data):
+        return None
+    if any(item.startswith("joblib.") for item in classes_):
+        name = "joblib"
+    classes_ = tuple(item for item in classes_ if not item.startswith("joblib."))
+    family = next((item.split(".")[0] for item in classes_ if not _PLUMBING.match(item)), "")
+    detail = {"sklearn": "scikit-learn"}.get(family, family)
+    return Format(name, detail, classes_[:MAX_MARKERS], runs_code=True)
+
+
+def _compressed(opener: Callable[[Any], Any]) -> Callable[[Buffer], Format | None]:
+    """joblib and pickle files inside gzip, zlib, bz2, xz or lzma: a bounded look at the unpacked start."""
+
+    def probe(buffer: Buffer) -> Format | None:
+        try:
+            data = opener(io.BytesIO(bytes(buffer[:WINDOW])))
+        except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError):
+            return None
+        return _pickle(data, "joblib") if data[:1] == b"\x80" else None
+
+    return probe
+
+
+def _reader(opener: Callable[[Any], Any]) -> Callable[[Any], bytes]:
+    def read(raw: Any) -> bytes:
+        out = b""
+        with suppress(EOFError), opener(raw) as file:  # the window may end inside a block
+            while len(out) < WINDOW and (part := file.read1(1 << 16)):
+                out += part
+        return out
+
+    return read
+
+
+def _zlib(raw: Any) -> bytes:
+    return zlib.decompressobj().decompress(raw.read(), WINDOW)
+
+
+def _lzma(raw: Any) -> bytes:
+    return lzma.LZMADecompressor().decompress(raw.read(), WINDOW)
+
+
+def _npy(buffer: Buffer) -> Format:
+    header = re.search(rb"\{[^}]{0,500}\}", bytes(buffer[:600]))
+    return Format("NumPy npy", header[0].decode("latin1").strip("{} ,") if header else "")
+
+
+def _safetensors(buffer: Buffer) -> Format | None:
+    (size,) = struct.unpack_from("<Q", bytes(buffer[:8]).ljust(8, b"\0"))
+    if not 2 <= size <= len(buffer) - 8 or buffer[8] != 0x7B:
+        return None
+    names = re.findall(rb'"([^"]{1,200})":\s*\{"dtype"', bytes(buffer[8 : 8 + min(size, WINDOW)]))
+    return Format("safetensors", f"{len(names)} tensors", _unique(names)) if names else None
+
+
+def _fixed(name: str, detail: str = "", runs_code: bool = False) -> Callable[[Buffer], Format]:
+    return lambda buffer: Format(name, detail, runs_code=runs_code)
+
+
+_MAGIC: tuple[tuple[re.Pattern[bytes], Callable[[Buffer], Format | None]], ...] = tuple(
+    (re.compile(pattern, re.S), probe)
+    for pattern, probe in (
+        (rb"PK\x03\x04|PK\x05\x06", _zip),
+        (rb"\x89HDF\r\n\x1a\n", _hdf5),
+        (rb".{4}TFL3", _fixed("TFLite")),
+        (rb".{4}ORTM", _fixed("ORT", "ONNX Runtime's own form of an ONNX model")),
+        (rb"GGUF", _fixed("GGUF")),
+        (rb"\x89PNG\r\n\x1a\n", _fixed("image", "PNG")),
+        (rb"\xff\xd8\xff", _fixed("image", "JPEG")),
+        (rb"GIF8[79]a", _fixed("image", "GIF")),
+        (rb"RIFF....WEBP", _fixed("image", "WebP")),
+        (rb"BM.{4}\0\0\0\0", _fixed("image", "BMP")),
+        (rb"II\*\0|MM\0\*", _fixed("image", "TIFF")),
+        (rb"\x93NUMPY", _npy),
+        (rb"\x12\x01\0\0\0\0\0\0", _fixed("MXNet params")),
+        (rb"\x1f\x8b", _compressed(_reader(lambda raw: gzip.GzipFile(fileobj=raw)))),
+        (rb"BZh", _compressed(_reader(bz2.BZ2File))),
+        (rb"\xfd7zXZ\0", _compressed(_lzma)),
+        (rb"\x5d\0\0", _compressed(_lzma)),
+        (rb"\x78[\x01\x5e\x9c\xda]", _compressed(_zlib)),
+        (rb"\x80[\x02-\x05]", _pickle),
+        (rb"[\(cl\]}]", lambda buffer: _pickle(buffer)),
+        (rb".{8}\{", _safetensors),
+        (rb"\{L", lambda buffer: Format("XGBoost", "UBJSON") if b"learner" in bytes(buffer[:64]) else None),
+    )
+)
+
+
+# --- protobuf ----------------------------------------------------------------------------------------------------
+
+
+def _protobuf(buffer: Buffer) -> Format | None:
+    """ONNX, GraphDef, SavedModel, Core ML, Caffe, Caffe2: told apart by their field numbers."""
+    wire = Wire(buffer)
+    fields: list[tuple[int, int, int, Span]] = []
+    damaged = ""
+    try:
+        for item in wire.fields(wire.span):
+            fields.append(item)
+            if len(fields) == 20_000:
+                break
+    except WireError as error:
+        damaged = str(error)
+    if not fields:
+        return None
+    kinds: dict[int, set[int]] = {}
+    for number, kind, _, _ in fields:
+        kinds.setdefault(number, set()).add(kind)
+    if _is_onnx(wire, fields, kinds, bool(damaged)):
+        return Format("ONNX")
+    if damaged:
+        return None
+    for probe in (_core_ml, _saved_model_fields, _graph_def, _caffe, _caffe2):
+        try:
+            found = probe(wire, fields)
+        except WireError:
+            continue
+        if found is not None:
+            return found
+    return None
+
+
+_ONNX_KINDS = {
+    1: VARINT, 2: LEN, 3: LEN, 4: LEN, 5: VARINT, 6: LEN, 7: LEN, 8: LEN, 14: LEN, 20: LEN, 25: LEN, 26: LEN,
+}  # fmt: skip
+
+
+def _is_onnx(wire: Wire, fields: list[tuple[int, int, int, Span]], kinds: dict[int, set[int]], damaged: bool) -> bool:
+    """A ModelProto: an IR version or opset beside a graph. A file cut short inside its graph still counts."""
+    if any(kinds.get(number, {kind}) != {kind} for number, kind in _ONNX_KINDS.items()):
+        return False
+    if damaged:
+        # The graph is the long field, so a truncated model ends within it: its first fields must tell.
+        first = fields[0]
+        return first[:2] == (1, VARINT) and 1 <= first[2] <= 100 and set(kinds) <= set(_ONNX_KINDS) and len(fields) > 1
+    if 7 not in kinds or not kinds.keys() & {1, 8}:
+        return False
+    span = next(span for number, _, _, span in fields if number == 7)
+    try:
+        inside = {(number, kind) for number, kind, _, _ in wire.fields(span)}
+    except WireError:
+        # `read_header` will say what is wrong with it.
+        return set(kinds) <= set(_ONNX_KINDS)
+    return all(kind == LEN for number, kind in inside if number in (1, 2, 5, 11, 12, 13, 15))
+
+
+def _core_ml(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format | None:
+    """Core ML Model: specificationVersion = 1, description = 2, and one model type numbered 200 or above."""
+    types = [number for number, kind, _, _ in fields if 200 <= number <= 3000 and kind == LEN]
+    version = next((value for number, kind, value, _ in fields if (number, kind) == (1, VARINT)), 0)
+    if not types or not 1 <= version <= 100:
+        return None
+    return Format("Core ML", CORE_ML_TYPES.get(types[0], f"model type {types[0]}"), (str(types[0]),))
+
+
+CORE_ML_TYPES = {
+    200: "pipeline classifier", 201: "pipeline regressor", 202: "pipeline", 300: "generalised linear regressor",
+    301: "support vector regressor", 302: "tree ensemble regressor", 303: "neural network regressor",
+    304: "Bayesian probit regressor", 400: "generalised linear classifier", 401: "support vector classifier",
+    402: "tree ensemble classifier", 403: "neural network classifier", 404: "k-nearest-neighbours classifier",
+    500: "neural network", 501: "item similarity recommender", 502: "ML program", 556: "custom model",
+}  # fmt: skip
+"""Core ML's ``Model.Type`` oneof. Source: apple/coremltools, mlmodel/format/Model.proto."""
+
+
+def _saved_model_fields(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format | None:
+    is_saved = any(f[:2] == (1, VARINT) for f in fields) and any(f[:2] == (2, LEN) for f in fields)
+    return _saved_model(wire) if is_saved and {f[0] for f in fields} <= {1, 2} else None
+
+
+def _saved_model(wire: Wire) -> Format | None:
+    """SavedModel: meta_graphs = 2, each with its graph_def = 2."""
+    ops: dict[str, None] = {}
+    for number, kind, _, meta in wire.fields(wire.span):
+        if (number, kind) == (2, LEN):
+            for inner, inner_kind, _, graph in wire.fields(meta):
+                if (inner, inner_kind) == (2, LEN):
+                    ops.update(dict.fromkeys(_graph_def_ops(wire, graph)))
+    return Format("SavedModel", markers=tuple(ops)[:MAX_MARKERS], runs_code=True) if ops else None
+
+
+def _graph_def(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format | None:
+    """GraphDef: node = 1 (name = 1, op = 2, attr = 5), library = 2, version = 3, versions = 4."""
+    if not {f[0] for f in fields} <= {1, 2, 3, 4, 5} or any(f[1] != LEN for f in fields if f[0] in (1, 2, 4)):
+        return None
+    ops = tuple(dict.fromkeys(_graph_def_ops(wire, wire.span)))
+    known = [op for op in ops if re.fullmatch(r"[A-Z_]\w*(?:>\w+)*", op)]
+    # Every TensorFlow op is CamelCase, and a graph has at least one place its data comes from.
+    if len(known) < len(ops) or not {"Placeholder", "Const", "PlaceholderV2", "VariableV2", "VarHandleOp"} & set(ops):
+        return None
+    return Format("GraphDef", "frozen" if not {"VarHandleOp", "VariableV2"} & set(ops) else "", ops[:MAX_MARKERS])
+
+
+def _graph_def_ops(wire: Wire, graph: Span) -> Iterator[str]:
+    """NodeDef.op of every node, function library included."""
+
+    def op(node: Span) -> str:
+        for number, kind, _, span in wire.fields(node):
+            if (number, kind) == (2, LEN):
+                return wire.text(span, 200)
+        return ""
+
+    for number, kind, _, span in wire.fields(graph):
+        if (number, kind) == (1, LEN):
+            yield op(span)
+        elif (number, kind) == (2, LEN):
+            for inner, inner_kind, _, function in wire.fields(span):
+                if (inner, inner_kind) == (1, LEN):
+                    for part, part_kind, _, node in wire.fields(function):
+                        if (part, part_kind) == (3, LEN):
+                            yield op(node)
+
+
+def _caffe(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format | None:
+    """NetParameter: layer = 100 (type = 2, a string) or the older layers = 2 (bottom = 2, top = 3, type = 5)."""
+    types: list[str] = []
+    for number, kind, _, layer in fields:
+        if kind == LEN and number == 100:
+            types += [wire.text(s, 100) for n, k, _, s in wire.fields(layer) if (n, k) == (2, LEN)]
+        elif kind == LEN and number == 2:
+            inside = list(wire.fields(layer))
+            if {(n, k) for n, k, _, _ in inside} >= {(3, LEN), (4, LEN), (5, VARINT)}:
+                types += [f"V1LayerType {v}" for n, k, v, _ in inside if (n, k) == (5, VARINT)]
+    return Format("Caffe", markers=tuple(dict.fromkeys(types))[:MAX_MARKERS]) if types else None
+
+
+def _caffe2(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format | None:
+    """NetDef: name = 1, op = 2 (input = 1, output = 2, type = 4), external_input = 7, external_output = 8."""
+    types: list[str] = []
+    for number, kind, _, op in fields:
+        if number == 2 and kind == LEN:
+            inside = list(wire.fields(op))
+            if {n for n, _, _, _ in inside} <= set(range(1, 16)):
+                types += [wire.text(s, 100) for n, k, _, s in inside if (n, k) == (4, LEN)]
+    known = [name for name in types if re.fullmatch(r"[A-Z]\w{1,60}", name)]
+    if not known or len(known) < len(types):
+        return None
+    return Format("Caffe2", markers=tuple(dict.fromkeys(types))[:MAX_MARKERS])
+
+
+# --- text --------------------------------------------------------------------------------------------------------
+
+
+def _text(buffer: Buffer) -> Format | None:
+    data = bytes(buffer[: 1 << 18])
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if len(data) - error.start > 4 or len(data) < len(buffer) < 8:
+            return None
+        text = data[: error.start].decode("utf-8-sig")  # the window cut a character in two
+    if re.search(r"[\x00-\x08\x0e-\x1a\x1c-\x1f]", text):
+        return None
+    start = text.lstrip()[:4096]
+    if start.startswith("version https://git-lfs"):
+        advice = "This is a Git LFS pointer, not the file itself; fetch the model with `git lfs pull`."
+        return Format("text", "Git LFS pointer", warnings=(advice,))
+    if re.match(r"<!doctype html|<html", start, re.I):
+        advice = "This is a web page, not a model; the download probably saved an error or login page."
+        return Format("text", "HTML", warnings=(advice,))
+    if start.startswith("{"):
+        if '"nodes"' in text and '"arg_nodes"' in text + bytes(buffer[-4096:]).decode("utf-8", "replace"):
+            return Format("MXNet symbol", markers=_unique(re.findall(rb'"op":\s*"([^"]{1,100})"', data)))
+        if re.match(r'\{\s*"learner"|\{\s*"version":\s*\[[\d,\s]+\],\s*"learner"', start):
+            return Format("XGBoost", "JSON")
+        with suppress(ValueError):
+            json.loads(text)
+            return Format("text", "JSON")
+    if re.match(r"tree\s*\nversion=v", start):
+        return Format("LightGBM")
+    if "<PMML" in start:
+        return Format("PMML", markers=_unique(re.findall(rb"<(\w+Model|RuleSetModel|Scorecard)\b", data)))
+    types = re.findall(rb'\blayers?\s*\{[^}]*?\btype:\s*"?(\w{1,60})"?', data)
+    if types:
+        return Format("Caffe", "prototxt: architecture without weights", _unique(types))
+    return Format("text")
+
+
+# --- parts several formats share ---------------------------------------------------------------------------------
+
+
+class _Window(io.RawIOBase):
+    """A seekable file over a buffer, for `zipfile`, without copying it."""
+
+    def __init__(self, buffer: Buffer) -> None:
+        self._buffer, self._at = buffer, 0
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        base = (0, self._at, len(self._buffer))[whence]
+        self._at = base + offset
+        if self._at < 0:
+            raise OSError("seek before the start")
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        stop = len(self._buffer) if size < 0 else min(len(self._buffer), self._at + size)
+        data = bytes(self._buffer[self._at : stop])
+        self._at += len(data)
+        return data
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+    """The start of one archive member; empty where it cannot be read."""
+    try:
+        with archive.open(name) as file:
+            return file.read(WINDOW)
+    except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, KeyError):
+        return b""
+
+
+def _unique(names: list[bytes]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name.decode("utf-8", "replace") for name in names))[:MAX_MARKERS]
+
+
+def _classes(config: bytes) -> tuple[str, ...]:
+    """Class names of a Keras config, registered name or module where a custom layer gives one."""
+    found = re.findall(rb'"class_name":\s*"([^"]{1,200})"', config)
+    custom = re.findall(rb'"registered_name":\s*"([^"]{1,200})"', config)
+    initial = (b"Zeros", b"Ones", b"GlorotUniform", b"GlorotNormal", b"HeNormal", b"HeUniform", b"DTypePolicy")
+    return _unique([name for name in found + custom if name not in initial])
+
+
+_PLUMBING = re.compile(
+    r"(?:numpy|scipy|builtins|__builtin__|copy_?reg|collections|_codecs|datetime|functools|operator|_?io|types)\b"
+)
+
+
+def _foreign(classes: tuple[str, ...], *packages: str) -> bool:
+    """Whether a class comes from none of `packages` nor from what every pickle uses."""
+    return any(not _PLUMBING.match(name) and name.split(".")[0] not in packages for name in classes)
+
+
+def _pickle_names(data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    classes, texts, _ = _walk_pickle(data)
+    return tuple(classes), tuple(texts)
+
+
+def _complete_pickle(data: bytes) -> bool:
+    try:
+        last = ""
+        for opcode, _, _ in pickletools.genops(data):
+            last = opcode.name
+        return last == "STOP" and data[:1] == b"\x80"
+    except Exception:  # whatever pickletools makes of hostile bytes, the answer is no
+        return False
+
+
+def _walk_pickle(data: bytes, limit: int = 200_000) -> tuple[list[str], list[str], int]:
+    """Classes a pickle would import and the short strings it holds, by walking opcodes; nothing is built.
+
+    Joblib puts raw arrays between opcodes, where the walk ends: what came before, the object's own class first,
+    is what is asked for.
+
+    Returns:
+        (module.name of every GLOBAL and STACK_GLOBAL, short strings, bytes walked up to and with STOP or 0).
+    """
+    classes: dict[str, None] = {}
+    texts: dict[str, None] = {}
+    memo: dict[int, str] = {}
+    recent: list[str] = []  # strings in stack order: a STACK_GLOBAL takes the last two
+    used = 0
+    try:
+        for step, (opcode, argument, position) in enumerate(pickletools.genops(data)):
+            name = opcode.name
+            if step >= limit or len(classes) + len(texts) >= MAX_MARKERS:
+                break
+            if name in ("GLOBAL", "INST"):
+                classes[str(argument).replace(" ", ".")] = None
+            elif name == "STACK_GLOBAL":
+                if len(recent) >= 2:
+                    classes[f"{recent[-2]}.{recent[-1]}"] = None
+            elif "UNICODE" in name or "STRING" in name:
+                text = argument.decode("latin1") if isinstance(argument, bytes) else str(argument)
+                recent = [*recent[-8:], text]
+                if 0 < len(text) <= 200:
+                    texts[text] = None
+            elif name == "MEMOIZE":
+                if recent:
+                    memo[len(memo)] = recent[-1]
+                else:
+                    memo[len(memo)] = ""
+            elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
+                memo[int(argument or 0)] = recent[-1] if recent else ""
+            elif name in ("GET", "BINGET", "LONG_BINGET"):
+                recent = [*recent[-8:], memo.get(int(argument or 0), "")]
+            elif name == "STOP":
+                used = (position or 0) + 1
+    except Exception:  # pickletools raises many sorts on hostile or foreign bytes; what was found stands
+        pass
+    return list(classes), [text for text in texts if text not in classes], used

@@ -1,0 +1,415 @@
+"""Everything an ONNX file says about itself, without its weights.
+
+`read_header` walks the file's wire format (`wire.py`) and steps over tensor data, so a 10 GB file answers as
+fast as a 10 kB one. Field numbers are those of ``onnx/onnx.proto`` (IR version 13).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, mapped, signed
+
+MAX_DEPTH = 40
+"""Graphs within graphs. Protobuf's own parsers stop at 100 nested messages: 33 graphs."""
+
+# TensorProto.DataType, in NumPy's words where NumPy has one.
+DTYPES = dict(
+    enumerate(
+        "undefined float32 uint8 int8 uint16 int16 int32 int64 string bool float16 float64 uint32 uint64 complex64 "
+        "complex128 bfloat16 float8e4m3fn float8e4m3fnuz float8e5m2 float8e5m2fnuz uint4 int4 float4e2m1 float8e8m0 "
+        "uint2 int2".split()
+    )
+)
+
+# AttributeProto payloads that hold no graph; the first one seen settles the attribute's type, and a tree
+# ensemble keeps millions of numbers behind it.
+_PLAIN_ATTRIBUTE = frozenset({2, 3, 4, 5, 7, 8, 9, 10, 14, 15, 22, 23})
+
+
+class NotOnnx(WireError):
+    """Well-formed bytes perhaps, but not an ONNX ModelProto."""
+
+
+@dataclass(frozen=True, slots=True)
+class ValueInfo:
+    """A graph input or output.
+
+    `shape` has an int for a fixed dimension, a str for a named one, None for an unknown one; it is None
+    itself where the rank is unknown. `dtype` is NumPy's name, or ``sequence``, ``map``, ``optional``,
+    ``sparse_tensor`` for values that are not dense tensors.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str | None, ...] | None
+
+    def to_dict(self) -> dict[str, object]:
+        return {"name": self.name, "dtype": self.dtype, "shape": None if self.shape is None else list(self.shape)}
+
+
+@dataclass(frozen=True, slots=True)
+class Initializer:
+    """A stored tensor: everything but its numbers. `location` names the file beside the model that holds them."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    location: str | None = None
+
+    @property
+    def elements(self) -> int:
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator. `subgraphs` are the graphs in its attributes (bodies of Loop, Scan, If)."""
+
+    op_type: str
+    domain: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    subgraphs: tuple[Graph, ...] = ()
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """(domain, op_type), with ONNX's two spellings of the default domain made one: ``""``."""
+        return ("" if self.domain == "ai.onnx" else self.domain), self.op_type
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """A GraphProto. `inputs` leaves out initializers that IR version 3 also listed as inputs."""
+
+    name: str
+    nodes: tuple[Node, ...]
+    inputs: tuple[ValueInfo, ...]
+    outputs: tuple[ValueInfo, ...]
+    initializers: dict[str, Initializer]
+
+    def walk(self) -> Iterator[Graph]:
+        """This graph and every graph within it."""
+        yield self
+        for node in self.nodes:
+            for graph in node.subgraphs:
+                yield from graph.walk()
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A model-local function: an operator whose body travels in the file."""
+
+    domain: str
+    name: str
+    overload: str
+    body: Graph
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return ("" if self.domain == "ai.onnx" else self.domain), self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What `read_header` found. Strings are as written in the file: escape them before showing them."""
+
+    size_bytes: int
+    ir_version: int | None
+    producer_name: str
+    producer_version: str
+    domain: str
+    model_version: int
+    doc_string: str
+    opset_imports: tuple[tuple[str, int], ...]
+    graph: Graph
+    functions: tuple[Function, ...]
+    metadata_props: dict[str, str]
+    warnings: tuple[str, ...] = field(default=())
+
+    @property
+    def opset_import(self) -> dict[str, int]:
+        """{domain: version}; where a domain is listed twice (older skl2onnx did), the higher version."""
+        out: dict[str, int] = {}
+        for domain, version in self.opset_imports:
+            domain = "" if domain == "ai.onnx" else domain
+            out[domain] = max(version, out.get(domain, version))
+        return out
+
+    def graphs(self) -> Iterator[Graph]:
+        """The main graph, its subgraphs, and every function body with its subgraphs."""
+        yield from self.graph.walk()
+        for function in self.functions:
+            yield from function.body.walk()
+
+    def nodes(self) -> Iterator[Node]:
+        """Every node of `graphs`."""
+        for graph in self.graphs():
+            yield from graph.nodes
+
+    def op_types(self) -> Counter[tuple[str, str]]:
+        """(domain, op_type) -> count over main graph, subgraphs and functions."""
+        return Counter(node.key for node in self.nodes())
+
+    @property
+    def parameters(self) -> int:
+        """Numbers stored in initializers, over all graphs."""
+        return sum(tensor.elements for graph in self.graphs() for tensor in graph.initializers.values())
+
+    @property
+    def external_data(self) -> tuple[str, ...]:
+        """Names of the files that hold tensors beside the model, in order of first mention."""
+        found = (t.location for graph in self.graphs() for t in graph.initializers.values())
+        return tuple(dict.fromkeys(location for location in found if location is not None))
+
+
+def read_header(path: str | os.PathLike[str]) -> Header:
+    """Read an ONNX file's header; neither weights nor external data are touched.
+
+    Raises:
+        UnreadableFile: the file is missing, empty or truncated (`WireError`), or not ONNX (`NotOnnx`).
+    """
+    with mapped(path) as buffer:
+        try:
+            return parse_header(buffer)
+        except WireError as error:
+            raise type(error)(f"{os.fspath(path)} is not a readable ONNX model: {error}.") from None
+
+
+def parse_header(buffer: Buffer) -> Header:
+    """`read_header` over bytes already at hand."""
+    return _Reader(Wire(buffer)).model()
+
+
+class _Reader:
+    """One pass over a ModelProto."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.warnings: list[str] = []
+
+    def model(self) -> Header:
+        wire, text = self.wire, self.wire.text
+        strings = {2: "", 3: "", 4: "", 6: ""}
+        ir_version: int | None = None
+        model_version = 0
+        opsets: list[tuple[str, int]] = []
+        metadata: dict[str, str] = {}
+        graph_spans: list[Span] = []
+        functions: list[Function] = []
+        for number, kind, value, span in wire.fields(wire.span):
+            if kind == VARINT:
+                if number == 1:
+                    ir_version = signed(value)
+                elif number == 5:
+                    model_version = signed(value)
+            elif kind == LEN:
+                if number in strings:
+                    strings[number] = text(span)
+                elif number == 7:
+                    graph_spans.append(span)
+                elif number == 8:
+                    opsets.append(self._opset(span))
+                elif number == 14:
+                    key, entry = self._entry(span)
+                    metadata[key] = entry
+                elif number == 25:
+                    functions.append(self._function(span))
+        if not graph_spans or (ir_version is None and not opsets):
+            raise NotOnnx("it has no graph with an ir_version or opset_import, which every ONNX model has")
+        if len(graph_spans) > 1:
+            self.warnings.append(f"The file holds {len(graph_spans)} graphs; ONNX readers merge them into one.")
+        return Header(
+            size_bytes=len(wire),
+            ir_version=ir_version,
+            producer_name=strings[2],
+            producer_version=strings[3],
+            domain=strings[4],
+            model_version=model_version,
+            doc_string=strings[6],
+            opset_imports=tuple(opsets),
+            graph=self._graph(graph_spans, 0),
+            functions=tuple(functions),
+            metadata_props=metadata,
+            warnings=tuple(self.warnings),
+        )
+
+    def _opset(self, span: Span) -> tuple[str, int]:
+        domain, version = "", 0
+        for number, kind, value, inner in self.wire.fields(span):
+            if number == 1 and kind == LEN:
+                domain = self.wire.text(inner)
+            elif number == 2 and kind == VARINT:
+                version = signed(value)
+        return domain, version
+
+    def _entry(self, span: Span) -> tuple[str, str]:
+        """StringStringEntryProto."""
+        key = value = ""
+        for number, kind, _, inner in self.wire.fields(span):
+            if kind == LEN and number == 1:
+                key = self.wire.text(inner)
+            elif kind == LEN and number == 2:
+                value = self.wire.text(inner)
+        return key, value
+
+    def _graph(self, spans: list[Span], depth: int) -> Graph:
+        if depth > MAX_DEPTH:
+            raise WireError(f"graphs are nested more than {MAX_DEPTH} deep, which no ONNX reader accepts")
+        wire = self.wire
+        name = ""
+        nodes: list[Node] = []
+        inputs: list[ValueInfo] = []
+        outputs: list[ValueInfo] = []
+        initializers: dict[str, Initializer] = {}
+        for span in spans:
+            for number, kind, _, inner in wire.fields(span):
+                if kind != LEN:
+                    continue
+                if number == 1:
+                    nodes.append(self._node(inner, depth))
+                elif number == 5:
+                    tensor = self._tensor(inner)
+                    initializers[tensor.name] = tensor
+                elif number == 15:
+                    tensor = self._sparse(inner)
+                    initializers[tensor.name] = tensor
+                elif number == 2:
+                    name = wire.text(inner)
+                elif number == 11:
+                    inputs.append(self._value_info(inner))
+                elif number == 12:
+                    outputs.append(self._value_info(inner))
+        free = tuple(value for value in inputs if value.name not in initializers)
+        return Graph(name, tuple(nodes), free, tuple(outputs), initializers)
+
+    def _function(self, span: Span) -> Function:
+        wire = self.wire
+        name = domain = overload = ""
+        nodes: list[Node] = []
+        inputs: list[ValueInfo] = []
+        outputs: list[ValueInfo] = []
+        for number, kind, _, inner in wire.fields(span):
+            if kind != LEN:
+                continue
+            if number == 1:
+                name = wire.text(inner)
+            elif number == 4:
+                inputs.append(ValueInfo(wire.text(inner), "undefined", None))
+            elif number == 5:
+                outputs.append(ValueInfo(wire.text(inner), "undefined", None))
+            elif number == 7:
+                nodes.append(self._node(inner, 1))
+            elif number == 10:
+                domain = wire.text(inner)
+            elif number == 13:
+                overload = wire.text(inner)
+        return Function(domain, name, overload, Graph(name, tuple(nodes), tuple(inputs), tuple(outputs), {}))
+
+    def _node(self, span: Span, depth: int) -> Node:
+        wire, text = self.wire, self.wire.text
+        op_type = domain = name = ""
+        inputs: list[str] = []
+        outputs: list[str] = []
+        subgraphs: list[Graph] = []
+        for number, kind, _, inner in wire.fields(span):
+            if kind != LEN:
+                continue
+            if number == 1:
+                inputs.append(text(inner))
+            elif number == 2:
+                outputs.append(text(inner))
+            elif number == 3:
+                name = text(inner)
+            elif number == 4:
+                op_type = text(inner)
+            elif number == 5:
+                subgraphs += self._subgraphs(inner, depth)
+            elif number == 7:
+                domain = text(inner)
+        return Node(op_type, domain, name, tuple(inputs), tuple(outputs), tuple(subgraphs))
+
+    def _subgraphs(self, attribute: Span, depth: int) -> list[Graph]:
+        """Graphs of one AttributeProto: field 6 (one) or 11 (several)."""
+        single: list[Span] = []
+        several: list[Span] = []
+        for number, kind, _, inner in self.wire.fields(attribute):
+            if number in _PLAIN_ATTRIBUTE:
+                break
+            if kind == LEN and number == 6:
+                single.append(inner)
+            elif kind == LEN and number == 11:
+                several.append(inner)
+        graphs = [self._graph(single, depth + 1)] if single else []
+        return graphs + [self._graph([span], depth + 1) for span in several]
+
+    def _tensor(self, span: Span) -> Initializer:
+        wire = self.wire
+        name, dtype, location = "", "undefined", None
+        shape: list[int] = []
+        for number, kind, value, inner in wire.fields(span):
+            if number == 1 and kind in (VARINT, LEN):
+                shape += [signed(dim) for dim in wire.packed(kind, value, inner)]
+            elif number == 2 and kind == VARINT:
+                dtype = DTYPES.get(value, f"type {value}")
+            elif number == 8 and kind == LEN:
+                name = wire.text(inner)
+            elif number == 13 and kind == LEN:
+                key, entry = self._entry(inner)
+                if key == "location":
+                    location = entry
+        return Initializer(name, dtype, tuple(shape), location)
+
+    def _sparse(self, span: Span) -> Initializer:
+        """SparseTensorProto: its name is its values' name, its shape the dense one."""
+        values = Initializer("", "undefined", ())
+        shape: list[int] = []
+        for number, kind, value, inner in self.wire.fields(span):
+            if number == 1 and kind == LEN:
+                values = self._tensor(inner)
+            elif number == 3 and kind in (VARINT, LEN):
+                shape += [signed(dim) for dim in self.wire.packed(kind, value, inner)]
+        return Initializer(values.name, values.dtype, tuple(shape), values.location)
+
+    def _value_info(self, span: Span) -> ValueInfo:
+        name, dtype = "", "undefined"
+        shape: tuple[int | str | None, ...] | None = None
+        for number, kind, _, inner in self.wire.fields(span):
+            if kind != LEN:
+                continue
+            if number == 1:
+                name = self.wire.text(inner)
+            elif number == 2:
+                dtype, shape = self._type(inner)
+        return ValueInfo(name, dtype, shape)
+
+    def _type(self, span: Span) -> tuple[str, tuple[int | str | None, ...] | None]:
+        """TypeProto. What a sequence or map holds is not followed: the name of the container is enough here."""
+        containers = {4: "sequence", 5: "map", 8: "sparse_tensor", 9: "optional"}
+        dtype = "undefined"
+        shape: tuple[int | str | None, ...] | None = None
+        for number, kind, _, inner in self.wire.fields(span):
+            if kind != LEN:
+                continue
+            if number in containers:
+                dtype = containers[number]
+            elif number == 1:
+                for tensor_number, tensor_kind, value, part in self.wire.fields(inner):
+                    if tensor_number == 1 and tensor_kind == VARINT:
+                        dtype = DTYPES.get(value, f"type {value}")
+                    elif tensor_number == 2 and tensor_kind == LEN:
+                        shape = tuple(self._dim(dim) for n, k, _, dim in self.wire.fields(part) if n == 1 and k == LEN)
+        return dtype, shape
+
+    def _dim(self, span: Span) -> int | str | None:
+        for number, kind, value, inner in self.wire.fields(span):
+            if number == 1 and kind == VARINT:
+                return signed(value)
+            if number == 2 and kind == LEN:
+                return self.wire.text(inner) or None
+        return None
