@@ -20,11 +20,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from .errors import UnreadableFile
-from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, mapped
+from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, opened
 
 WINDOW = 1 << 22
 """Bytes looked at from either end of a file where a format has no index of its own (HDF5), or of one archive member."""
@@ -60,6 +61,7 @@ EXTENSIONS: dict[str, tuple[str, ...]] = {
     "Keras HDF5": (".h5", ".hdf5", ".keras"),
     "Keras weights": (".h5", ".hdf5"),
     "HDF5": (".h5", ".hdf5"),
+    "Keras JSON": (".json",),
     "NIR": (".nir", ".h5", ".hdf5"),
     "SavedModel": (".pb", ""),
     "GraphDef": (".pb",),
@@ -86,6 +88,14 @@ EXTENSIONS: dict[str, tuple[str, ...]] = {
 }
 NAMES: tuple[str, ...] = (*EXTENSIONS, "folder", "empty", "unknown")
 
+NO_MODEL = {
+    "NumPy npz": "arrays, perhaps weights or data, but no model", "NumPy npy": "one array, not a model",
+    "HDF5": "an HDF5 file that is neither Keras nor NIR", "zip archive": "an archive, not a model",
+    "text": "text, not a model", "image": "an image, not a model", "empty": "nothing", "folder": "a folder",
+    "unknown": "nothing the workbench knows",
+}  # fmt: skip
+"""What a file holds that is no model, by format name; NumPy files are drawn all the same, as Netron reads them."""
+
 _KNOWN_EXTENSIONS = {extension for group in EXTENSIONS.values() for extension in group if extension}
 
 
@@ -98,23 +108,21 @@ def identify(path: str | os.PathLike[str]) -> Format:
     name = os.fspath(path)
     if os.path.isdir(name):
         return _folder(Path(name))
-    try:
-        with mapped(name) as buffer:
-            found = identify_bytes(buffer)
-    except UnreadableFile:
-        if os.path.isfile(name) and os.path.getsize(name) == 0:
-            found = Format("empty", warnings=("The file is empty (0 bytes); was the upload or download complete?",))
-        else:
-            raise
-    extension = Path(name).suffix.lower()
-    fits = EXTENSIONS.get(found.name, ())
-    if extension in _KNOWN_EXTENSIONS and extension not in fits and found.name != "empty":
-        content = "nothing the workbench knows" if found.name == "unknown" else f"{found.name}"
-        detail = f" ({found.detail})" if found.detail else ""
-        found = replace(
-            found, warnings=(f"The name ends in {extension}, but the content is {content}{detail}.", *found.warnings)
-        )
-    return found
+    if os.path.isfile(name) and os.path.getsize(name) == 0:
+        return Format("empty", warnings=("The file is empty (0 bytes); was the upload or download complete?",))
+    with opened(name) as buffer:
+        return against_name(identify_bytes(buffer), name)
+
+
+def against_name(found: Format, path: str) -> Format:
+    """The same format, with a warning where the file's extension promises another."""
+    extension = Path(path).suffix.lower()
+    if extension not in _KNOWN_EXTENSIONS or extension in EXTENSIONS.get(found.name, ()):
+        return found
+    content = "nothing the workbench knows" if found.name == "unknown" else found.name
+    detail = f" ({found.detail})" if found.detail else ""
+    warning = f"The name ends in {extension}, but the content is {content}{detail}."
+    return replace(found, warnings=(warning, *found.warnings))
 
 
 def identify_bytes(buffer: Buffer) -> Format:
@@ -139,7 +147,7 @@ def _folder(path: Path) -> Format:
     saved = path / "saved_model.pb"
     if saved.is_file():
         try:
-            with mapped(saved) as buffer:
+            with opened(saved) as buffer:
                 inside = _saved_model(Wire(buffer))
         except UnreadableFile:
             inside = None
@@ -150,7 +158,7 @@ def _folder(path: Path) -> Format:
         return Format("SavedModel", "text form", runs_code=True)
     package = path / "Data" / "com.apple.CoreML" / "model.mlmodel"
     if (path / "Manifest.json").is_file() and package.is_file():
-        with mapped(package) as buffer:
+        with opened(package) as buffer:
             return _protobuf(buffer) or Format("Core ML", "package")
     return Format("folder", warnings=("This is a folder without a saved_model.pb; pick a model file inside it.",))
 
@@ -381,7 +389,7 @@ def _is_onnx(wire: Wire, fields: list[tuple[int, int, int, Span]], kinds: dict[i
         return False
     span = next(span for number, _, _, span in fields if number == 7)
     try:
-        inside = {(number, kind) for number, kind, _, _ in wire.fields(span)}
+        inside = {(number, kind) for number, kind, _, _ in islice(wire.fields(span), 50)}
     except WireError:
         # `read_header` will say what is wrong with it.
         return set(kinds) <= set(_ONNX_KINDS)
@@ -507,6 +515,8 @@ def _text(buffer: Buffer) -> Format | None:
             return Format("MXNet symbol", markers=_unique(re.findall(rb'"op":\s*"([^"]{1,100})"', data)))
         if re.match(r'\{\s*"learner"|\{\s*"version":\s*\[[\d,\s]+\],\s*"learner"', start):
             return Format("XGBoost", "JSON")
+        if re.search(r'"class_name":\s*"(Sequential|Functional|Model)"|"modelTopology"', start):
+            return Format("Keras JSON", "architecture without weights", _classes(data))
         with suppress(ValueError):
             json.loads(text)
             return Format("text", "JSON")

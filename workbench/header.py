@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, mapped, signed
+from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, opened, signed
 
 MAX_DEPTH = 40
 """Graphs within graphs. Protobuf's own parsers stop at 100 nested messages: 33 graphs."""
@@ -168,17 +168,23 @@ class Header:
         return tuple(dict.fromkeys(location for location in found if location is not None))
 
 
-def read_header(path: str | os.PathLike[str]) -> Header:
+def read_header(path: str | os.PathLike[str], buffer: Buffer | None = None) -> Header:
     """Read an ONNX file's header; neither weights nor external data are touched.
+
+    Args:
+        path: the file.
+        buffer: its bytes where the caller has opened them already; `path` is then only named in errors.
 
     Raises:
         UnreadableFile: the file is missing, empty or truncated (`WireError`), or not ONNX (`NotOnnx`).
     """
-    with mapped(path) as buffer:
-        try:
-            return parse_header(buffer)
-        except WireError as error:
-            raise type(error)(f"{os.fspath(path)} is not a readable ONNX model: {error}.") from None
+    if buffer is None:
+        with opened(path) as view:
+            return read_header(path, view)
+    try:
+        return parse_header(buffer)
+    except WireError as error:
+        raise type(error)(f"{os.fspath(path)} is not a readable ONNX model: {error}.") from None
 
 
 def parse_header(buffer: Buffer) -> Header:

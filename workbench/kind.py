@@ -14,9 +14,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from .formats import CORE_ML_TYPES, Format, identify
+from .formats import CORE_ML_TYPES, NO_MODEL, Format, against_name, identify, identify_bytes
 from .header import Header, read_header
 from .structure import Structure, examine, is_spiking
+from .wire import opened
 
 PAPER_NEURONS = ("LIF", "LIFRate", "AdaptiveLIF", "AdaptiveLIFRate", "Izhikevich", "SoftLIFRate")
 """The spiking op_types of the paper authors' code."""
@@ -131,12 +132,14 @@ def detect(path: str | os.PathLike[str]) -> Detection:
         UnreadableFile: no such file, no permission, or an ONNX file that is truncated or damaged.
     """
     name = os.fspath(path)
-    what = identify(name)
-    if what.name == "ONNX":
-        found = _of_header(read_header(name), name)
-    else:
-        size = os.path.getsize(name) if os.path.isfile(name) else _folder_size(name)
-        found = _of_format(what, name, size)
+    if not os.path.isfile(name) or os.path.getsize(name) == 0:
+        what = identify(name)  # a folder, nothing, or an empty file
+        return _of_format(what, name, _folder_size(name))
+    with opened(name) as buffer:
+        what = against_name(identify_bytes(buffer), name)
+        if what.name != "ONNX":
+            return _of_format(what, name, len(buffer))
+        found = _of_header(read_header(name, buffer), name)
     return replace(found, warnings=(*what.warnings, *found.warnings))
 
 
@@ -369,7 +372,7 @@ def _of_format(what: Format, path: str, size: int) -> Detection:
     evidence: tuple[Evidence, ...] = ()
     if kind is not None:
         evidence = (Evidence("format", value, 1, (), kind, decides=kind != "unknown"),)
-    warnings: tuple[str, ...] = (because,) if kind == "unknown" else ()
+    warnings = (*what.warnings, because) if kind == "unknown" else what.warnings
     if what.runs_code:
         warnings += ("Loading it natively can run code from the file: open it only if you trust where it came from.",)
     because_paper = "the rule reads ONNX files only"
@@ -383,20 +386,14 @@ def _of_format(what: Format, path: str, size: int) -> Detection:
 _SPIKING_PACKAGES = ("snntorch", "norse", "sinabs", "spikingjelly", "nengo", "lava", "bindsnet", "rockpool")
 _ML_PACKAGES = ("sklearn", "xgboost", "lightgbm", "catboost", "imblearn", "skops", "mlxtend", "hmmlearn", "statsmodels")
 _DL_PACKAGES = ("torch", "keras", "tensorflow", "tf_keras", "timm", "transformers", "fastai", "jax", "flax", "skorch")
-_NO_MODEL = {
-    "NumPy npz": "arrays, perhaps weights or data, but no model", "NumPy npy": "one array, not a model",
-    "HDF5": "an HDF5 file that is neither Keras nor NIR", "zip archive": "an archive, not a model",
-    "text": "text, not a model", "image": "an image, not a model", "empty": "nothing", "folder": "a folder",
-    "unknown": "nothing the workbench knows",
-}  # fmt: skip
 
 
 def _kind_of_format(what: Format) -> tuple[str | None, str | None, str, str]:
     """(kind, native engine, because, what decided) of a file that is not ONNX."""
     name, markers = what.name, what.markers
     shown = f"{name} ({what.detail})" if what.detail else name
-    if name in _NO_MODEL:
-        return None, None, f"It holds {_NO_MODEL[name]}.", shown
+    if name in NO_MODEL:
+        return None, None, f"It holds {NO_MODEL[name]}.", shown
     spiking = next((m for m in markers if is_spiking(m, "") or m.split(".")[0] in _SPIKING_PACKAGES), None)
     if name == "NIR":
         neurons = {"LIF", "CubaLIF", "IF", "LI", "CubaLI", "I"} & set(markers)
@@ -409,7 +406,7 @@ def _kind_of_format(what: Format) -> tuple[str | None, str | None, str, str]:
         return "DL", "keras", f"{shown} stores neural networks.", shown
     if name == "Keras weights":
         return "DL", None, "It holds the weights of a Keras network, without its architecture.", shown
-    if name in ("TFLite", "Caffe", "Caffe2", "MXNet params", "MXNet symbol", "GGUF"):
+    if name in ("TFLite", "Keras JSON", "Caffe", "Caffe2", "MXNet params", "MXNet symbol", "GGUF"):
         return "DL", "tflite" if name == "TFLite" else None, f"{shown} stores neural networks.", shown
     if name in ("XGBoost", "LightGBM"):
         return "ML", None, f"{shown} stores gradient-boosted trees.", shown

@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from .header import Graph, Header, Node
 
@@ -106,6 +107,7 @@ class Structure:
     unused_functions: list[str] = field(default_factory=list)
 
 
+@lru_cache(4096)  # a graph repeats a few op_types many times
 def is_spiking(op_type: str, domain: str) -> bool:
     """Whether an op_type names a spiking neuron model, in whatever domain."""
     leaf = op_type.rsplit(".", 1)[-1]

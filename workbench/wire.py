@@ -1,8 +1,8 @@
 """Protobuf's wire format, read in place.
 
 A model file is mostly weights, and a length-delimited field can be stepped over without looking inside.
-So questions about structure are answered by walking the wire format over a memory map: no schema
-compiler, no copy, no parsed weights. Source: https://protobuf.dev/programming-guides/encoding/.
+So questions about structure are answered by walking the wire format, a small window of the file at a time: no
+schema compiler, no copy, no parsed weights. Source: https://protobuf.dev/programming-guides/encoding/.
 
 Bytes are hostile until proven otherwise: every length is checked against its parent, every varint against
 ten bytes, and one `Wire` reads at most `MAX_FIELDS` fields in all.
@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeAlias
+from typing import BinaryIO, TypeAlias, overload
 
 from .errors import UnreadableFile
 
@@ -27,7 +27,12 @@ MAX_TEXT = 1 << 16
 
 VARINT, I64, LEN, I32 = 0, 1, 2, 5
 
-Buffer: TypeAlias = "mmap.mmap | bytes | memoryview"
+WINDOW = 1 << 13
+"""Bytes fetched at a time."""
+
+_LONGEST = 20
+"""Bytes of the longest field head: two varints."""
+
 Span: TypeAlias = tuple[int, int]
 """Start and stop of a field's payload within the buffer."""
 
@@ -36,19 +41,54 @@ class WireError(UnreadableFile):
     """The bytes are not a well-formed protobuf message."""
 
 
+class FileBytes:
+    """A file's bytes, fetched where they are asked for.
+
+    Not a memory map: a page of a map can cost 2 MiB of resident memory, and a file cut short under one kills the
+    process. Here it is bytes that are missing, which readers check for anyway.
+    """
+
+    __slots__ = ("_descriptor", "_size")
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._size = os.fstat(descriptor).st_size
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, key: int) -> int: ...
+    @overload
+    def __getitem__(self, key: slice) -> bytes: ...
+    def __getitem__(self, key: int | slice) -> int | bytes:
+        if isinstance(key, int):
+            return os.pread(self._descriptor, 1, key if key >= 0 else self._size + key)[0]
+        start, stop, _ = key.indices(self._size)
+        parts = []
+        while start < stop and (part := os.pread(self._descriptor, stop - start, start)):
+            parts.append(part)  # one call gives 2 GiB at most
+            start += len(part)
+        return b"".join(parts)
+
+
+Buffer: TypeAlias = "FileBytes | mmap.mmap | bytes | memoryview"
+
+
 class Wire:
     """A buffer of protobuf bytes and what is left of its reading budget.
 
     Args:
-        buffer: the bytes; a memory map for files.
+        buffer: the bytes.
         max_fields: how many fields may be read through this object, over all nested messages.
     """
 
-    __slots__ = ("buffer", "left")
+    __slots__ = ("_base", "_safe", "_window", "buffer", "left")
 
     def __init__(self, buffer: Buffer, max_fields: int = MAX_FIELDS) -> None:
         self.buffer = buffer
         self.left = max_fields
+        self._window, self._base, self._safe = b"", 0, -1
 
     def __len__(self) -> int:
         return len(self.buffer)
@@ -82,42 +122,71 @@ class Wire:
         Raises:
             WireError: truncated or malformed bytes, or the budget is used up.
         """
-        buffer = self.buffer
         pos, end = span
         while pos < end:
             if self.left <= 0:
                 raise WireError(f"more than {MAX_FIELDS:,} fields by byte {pos:,}: not read further")
             self.left -= 1
-            key = buffer[pos]
-            pos += 1
+            at = pos - self._base
+            if not 0 <= at <= self._safe:
+                self._fetch(pos)
+                at = 0
+            window = self._window  # afresh each time: nested walks move it
+            key = window[at]
+            at += 1
             if key > 0x7F:
-                key, pos = self.varint(pos - 1, end)
+                key, at = self._head(window, at - 1)
             number, kind = key >> 3, key & 7
             if not 0 < number < 1 << 29:
                 raise WireError(f"damaged at byte {pos:,}: field number {number}")
+            value = 0
             if kind == LEN:
-                if pos < end and buffer[pos] < 0x80:
-                    size = buffer[pos]
-                    pos += 1
-                else:
-                    size, pos = self.varint(pos, end)
-                stop = pos + size
+                size = window[at]
+                at += 1
+                if size > 0x7F:
+                    size, at = self._head(window, at - 1)
+                start = self._base + at
+                stop = start + size
                 if stop > end:
-                    raise WireError(f"cut short at byte {pos:,}: {size:,} bytes announced, {end - pos:,} left")
-                yield number, LEN, 0, (pos, stop)
-                pos = stop
+                    raise WireError(
+                        f"cut short at byte {start:,}: {size:,} bytes announced, {max(0, end - start):,} left"
+                    )
             elif kind == VARINT:
-                start = pos
-                value, pos = self.varint(pos, end)
-                yield number, VARINT, value, (start, pos)
+                start = self._base + at
+                value = window[at]
+                at += 1
+                if value > 0x7F:
+                    value, at = self._head(window, at - 1)
+                stop = self._base + at
             elif kind in (I32, I64):
-                stop = pos + (4 if kind == I32 else 8)
-                if stop > end:
-                    raise WireError(f"cut short at byte {pos:,}: a fixed-size number does not end")
-                yield number, kind, 0, (pos, stop)
-                pos = stop
+                start = self._base + at
+                stop = start + (4 if kind == I32 else 8)
             else:
                 raise WireError(f"damaged at byte {pos:,}: wire type {kind}")
+            if stop > end:
+                raise WireError(f"cut short at byte {end:,}: a number does not end")
+            yield number, kind, value, (start, stop)
+            pos = stop
+
+    def _fetch(self, pos: int) -> None:
+        """Move the window to `pos`. Zeros stand behind the end: a field reaching into them is found too long."""
+        window = bytes(self.buffer[pos : pos + WINDOW])
+        self._base = pos
+        self._safe = len(window) - (_LONGEST if len(window) == WINDOW else 1)
+        self._window = window if len(window) == WINDOW else window + bytes(_LONGEST)
+        if not window:
+            raise WireError(f"cut short at byte {pos:,}: the file ends there")
+
+    def _head(self, window: bytes, at: int) -> tuple[int, int]:
+        """A varint of more than one byte within the window: (value, next place)."""
+        value = shift = 0
+        for shift in range(0, 70, 7):
+            byte = window[at]
+            at += 1
+            value |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return value & 0xFFFF_FFFF_FFFF_FFFF, at
+        raise WireError(f"damaged at byte {self._base + at:,}: a number does not end")
 
     def data(self, span: Span, limit: int | None = None) -> bytes:
         """Copy of a span's bytes, at most `limit` of them."""
@@ -127,8 +196,14 @@ class Wire:
     def text(self, span: Span, limit: int = MAX_TEXT) -> str:
         """A string field; longer than `limit` bytes it is cut and ends in an ellipsis."""
         start, stop = span
-        text = self.data(span, limit).decode("utf-8", "replace")
-        return text if stop - start <= limit else text + "…"
+        at = start - self._base
+        if at >= 0 and stop - self._base <= len(self._window):
+            # Mostly it stands beside the field just read.
+            if stop - start <= limit:
+                return self._window[at : stop - self._base].decode("utf-8", "replace")
+        elif stop - start <= limit:
+            return str(self.buffer[start:stop], "utf-8", "replace")
+        return self.data(span, limit).decode("utf-8", "replace") + "…"
 
     def packed(self, wire_type: int, value: int, span: Span) -> list[int]:
         """The varints of one occurrence of a repeated integer field, packed or not."""
@@ -150,24 +225,39 @@ def signed(value: int) -> int:
 
 
 @contextmanager
-def mapped(path: str | os.PathLike[str]) -> Iterator[mmap.mmap]:
-    """Memory-map a file for reading.
+def opened(path: str | os.PathLike[str]) -> Iterator[FileBytes]:
+    """A file's bytes, to read a little of: headers, magic numbers.
 
     Raises:
         UnreadableFile: missing, a folder, not a regular file, empty, or no permission.
     """
+    with _open(path) as file:
+        yield FileBytes(file.fileno())
+
+
+@contextmanager
+def mapped(path: str | os.PathLike[str]) -> Iterator[mmap.mmap]:
+    """A file's bytes as a memory map, to read much of: copying, searching.
+
+    Raises:
+        UnreadableFile: as `opened`.
+    """
+    with _open(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        yield view
+
+
+def _open(path: str | os.PathLike[str]) -> BinaryIO:
     name = os.fspath(path)
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):
             # A pipe would block in open(), a device would never end.
             raise UnreadableFile(f"{name} is not a regular file; name a model file.")
-        with open(name, "rb") as file:
-            if os.fstat(file.fileno()).st_size == 0:
-                raise UnreadableFile(f"{name} is empty (0 bytes); was the upload or download complete?")
-            view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        file = open(name, "rb", buffering=0)  # noqa: SIM115, closed by the caller
     except (OSError, ValueError) as error:
         # ValueError: a NUL byte in the name.
         reason = getattr(error, "strerror", None) or error
         raise UnreadableFile(f"{name} cannot be read: {reason}.") from error
-    with view:
-        yield view
+    if os.fstat(file.fileno()).st_size == 0:
+        file.close()
+        raise UnreadableFile(f"{name} is empty (0 bytes); was the upload or download complete?")
+    return file
