@@ -1,0 +1,246 @@
+"""NengoDL beside Keras 3, and Nengo GUI. Each in a process of its own: what a process imports stays imported."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+
+def run(code: str) -> tuple[dict[str, Any], str]:
+    """Run code that leaves a dict in `answer` in a fresh interpreter; gives (answer, standard error)."""
+    done = subprocess.run(
+        [sys.executable, "-c", dedent(code) + "\nimport json\nprint('\\nanswer', json.dumps(answer))"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.rpartition("\nanswer ")[2]), done.stderr
+
+
+def test_the_packages_stay_light_until_nengo_dl_is_asked_for() -> None:
+    answer, _ = run(
+        """
+        import sys
+        import workbench, workbench.snn
+        answer = {"heavy": [name for name in ("tensorflow", "keras", "nengo", "numpy") if name in sys.modules]}
+        """
+    )
+    assert answer == {"heavy": []}
+
+
+@pytest.mark.slow
+def test_nengo_dl_trains_and_agrees_with_nengo_while_keras_3_works_before_and_after() -> None:
+    answer, stderr = run(
+        """
+        import keras, numpy as np
+        rows, targets = np.ones((8, 4), np.float32), np.zeros((8, 2), np.float32)
+        before = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        before.compile("sgd", "mse")
+        before.fit(rows, targets, verbose=0)
+        predicted = before.predict(rows, verbose=0)
+
+        from workbench.snn import nengo_dl
+        import nengo, tensorflow as tf
+        with nengo.Network(seed=1) as net:
+            source = nengo.Node([0.3, -0.7])
+            ensemble = nengo.Ensemble(30, 2, neuron_type=nengo.RectifiedLinear())
+            output = nengo.Node(size_in=2)
+            nengo.Connection(source, ensemble, synapse=None)
+            nengo.Connection(ensemble, output, synapse=None)
+            probe = nengo.Probe(output, synapse=None)
+        with nengo.Simulator(net, progress_bar=False) as sim:
+            sim.run_steps(5)
+            reference = sim.data[probe]
+        with nengo_dl.Simulator(net, progress_bar=False) as sim:
+            sim.run_steps(5)
+            gap = float(np.abs(sim.data[probe] - reference).max())
+        data = {source: np.full((8, 1, 2), 0.5)}, {probe: np.zeros((8, 1, 2))}
+        with nengo_dl.Simulator(net, minibatch_size=8, progress_bar=False) as sim:
+            sim.compile(tf.optimizers.SGD(1e-6), loss="mse")
+            losses = [sim.evaluate(*data, verbose=0)["loss"]]
+            sim.fit(*data, epochs=1, verbose=0)
+            losses.append(sim.evaluate(*data, verbose=0)["loss"])
+            shape = sim.predict(data[0])[probe].shape
+
+        after = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
+        after.compile("sgd", "mse")
+        history = after.fit(rows, targets, epochs=5, verbose=0).history["loss"]
+        answer = {"gap": gap, "losses": losses, "shape": shape, "keras_losses": history,
+                  "versions": [keras.__version__, tf.keras.Model.__module__, type(after).__module__],
+                  "same": bool((before.predict(rows, verbose=0) == predicted).all())}
+        """
+    )
+    # float32 against Nengo's float64, on values below 1: a few dozen roundings of 6e-8.
+    assert answer["gap"] < 1e-5
+    assert answer["losses"][1] < answer["losses"][0]
+    assert answer["shape"] == [8, 1, 2]
+    assert answer["keras_losses"][-1] < answer["keras_losses"][0]
+    assert answer["same"]
+    keras, legacy, model = answer["versions"]
+    assert keras.startswith("3.") and legacy.startswith("tf_keras.") and model.startswith("keras.src.")
+    assert "has not been tested with your Nengo" not in stderr
+
+
+@pytest.mark.slow
+def test_importing_nengo_dl_changes_nothing_else_and_is_quiet_and_safe_from_threads() -> None:
+    answer, stderr = run(
+        """
+        import os, sys, threading, warnings
+        import keras, keras.layers
+        def state():
+            return dict(os.environ), list(sys.meta_path), list(warnings.filters), sys.stderr
+        modules, process = dict(sys.modules), state()
+        found = []
+        def load():
+            from workbench.snn import nengo_dl
+            found.append(nengo_dl)
+        threads = [threading.Thread(target=load) for _ in range(3)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        import tensorflow as tf
+        environ = {k: os.environ.get(k) for k in {*os.environ, *process[0]} if os.environ.get(k) != process[0].get(k)}
+        os.write(2, b"marker\\n")
+        tf.constant(1) + 1
+        from tensorflow.keras.layers import Dense
+        import nengo_dl as plain
+        answer = {
+            "one": len(found) == 3 and all(module is plain for module in found),
+            "replaced": [name for name, module in modules.items() if sys.modules.get(name) is not module],
+            "left": [name for name in sys.modules if name.startswith(("keras.engine", "keras.layers."))],
+            "borrowed": hasattr(keras.layers, "BatchNormalizationV1"),
+            "environ": environ,
+            "process": state()[1:] == process[1:],
+            "dense": Dense.__module__,
+            "tf_keras_after": tf.keras.Model.__module__,
+        }
+        """
+    )
+    assert answer["one"]
+    assert answer["replaced"] == [] and answer["left"] == [] and not answer["borrowed"]
+    assert answer["environ"] == {"TF_USE_LEGACY_KERAS": "1"}
+    assert answer["process"]
+    # Both spellings people use for tf.keras mean the same Keras.
+    assert answer["dense"].startswith("tf_keras.") and answer["tf_keras_after"].startswith("tf_keras.")
+    # `import keras` before ours may speak; nothing does after, and what is no noise comes through.
+    assert stderr.rstrip().endswith("marker")
+
+
+@pytest.mark.slow
+def test_tensorflows_start_up_lines_are_hidden_and_warnings_are_not() -> None:
+    _, stderr = run(
+        """
+        import warnings
+        from workbench.snn import nengo_dl
+        import tensorflow as tf
+        tf.constant(1) + 1
+        warnings.warn("seen")
+        answer = {}
+        """
+    )
+    assert "0000 00:00" not in stderr and "oneDNN" not in stderr
+    assert "UserWarning: seen" in stderr
+
+
+@pytest.mark.slow
+def test_in_a_notebook_the_import_prints_nothing() -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    cells = ["from workbench.snn import nengo_dl", "import tensorflow as tf; print(int(tf.constant(1) + 1))"]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    assert [[output.text for output in cell.outputs] for cell in notebook.cells] == [[], ["2\n"]]
+
+
+@pytest.mark.slow
+def test_after_tf_keras_was_used_as_keras_3_a_sentence_says_what_to_do_and_nothing_changed() -> None:
+    answer, _ = run(
+        """
+        import os, sys
+        import tensorflow as tf
+        tf.losses.MeanSquaredError()
+        from workbench.errors import WorkbenchError
+        environ = dict(os.environ)
+        try:
+            from workbench.snn import nengo_dl
+            message = None
+        except WorkbenchError as error:
+            message = str(error)
+        answer = {"message": message, "environ": dict(os.environ) == environ, "tf_keras": tf.keras.Model.__module__,
+                  "left": [name for name in sys.modules if name.startswith("nengo_dl")]}
+        """
+    )
+    assert "restart the kernel" in answer["message"] and "tf.keras" in answer["message"]
+    assert answer["environ"] and answer["left"] == []
+    assert answer["tf_keras"].startswith("keras.")
+
+
+@pytest.mark.slow
+def test_a_failed_import_leaves_no_half_package_and_can_be_tried_again() -> None:
+    answer, _ = run(
+        """
+        import os, sys
+        from workbench.errors import WorkbenchError
+        # None in sys.modules is Python's own way to say: this module cannot be imported.
+        sys.modules["nengo_dl.converter"] = None
+        try:
+            from workbench.snn import nengo_dl
+            message = None
+        except WorkbenchError as error:
+            message = str(error)
+        left = [name for name in sys.modules if name.startswith("nengo_dl")]
+        finders = [finder for finder in sys.meta_path if type(finder).__module__.startswith("workbench")]
+        restored = finders == [] and "TF_USE_LEGACY_KERAS" not in os.environ
+        from workbench.snn import nengo_dl
+        answer = {"message": message, "left": left, "restored": restored, "version": nengo_dl.__version__}
+        """
+    )
+    assert "nengo_dl.converter" in answer["message"] and "environment.yml" in answer["message"]
+    assert answer["left"] == [] and answer["restored"]
+    assert answer["version"].startswith("3.")
+
+
+@pytest.mark.slow
+def test_a_nengo_gui_server_opens_serves_its_page_to_the_token_alone_and_closes() -> None:
+    answer, _ = run(
+        """
+        import socket, tempfile, urllib.request
+        import nengo, nengo_gui
+        import nengo_gui.components.editor
+        from nengo_gui import gui, guibackend, page
+        with nengo.Network(label="tiny") as net:
+            stimulus = nengo.Node(0.5)
+            neurons = nengo.Ensemble(20, 1)
+            nengo.Connection(stimulus, neurons)
+        with tempfile.TemporaryDirectory() as folder:
+            thread = gui.GuiThread(
+                guibackend.ModelContext(model=net, locals={"net": net}, filename=None, writeable=False),
+                guibackend.GuiServerSettings(("localhost", 0)),
+                page.PageSettings(filename_cfg=folder + "/layout.cfg",
+                                  editor_class=nengo_gui.components.editor.NoEditor))
+            thread.start()
+            thread.wait_for_startup()
+            port = thread.server.server_port
+            with urllib.request.urlopen(str(thread.server.get_url()), timeout=20) as reply:
+                opened = reply.status, reply.read().decode()
+            with urllib.request.urlopen(f"http://localhost:{port}/", timeout=20) as reply:
+                stranger = reply.read().decode()
+            thread.shutdown(20)
+            # Nengo GUI 0.6 leaves its listening sockets open (its own server_close looks for a missing attribute).
+            for binding in thread.server.bindings:
+                binding.socket.close()
+        with socket.socket() as probe:
+            closed = probe.connect_ex(("localhost", port)) != 0
+        answer = {"status": opened[0], "app": "nengo.css" in opened[1], "stranger_app": "nengo.css" in stranger,
+                  "asked": "token" in stranger, "alive": thread.is_alive(), "closed": closed}
+        """
+    )
+    assert answer == {
+        "status": 200, "app": True, "stranger_app": False, "asked": True, "alive": False, "closed": True
+    }  # fmt: skip

@@ -1,0 +1,291 @@
+"""What a worker process does to its caller: nothing but an answer or a sentence."""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import psutil
+import pytest
+
+from workbench.errors import BadInput, WorkbenchError
+from workbench.sandbox import Cancelled, WorkerFailed, run
+
+TASKS = """
+import ctypes, os, subprocess, sys, threading, time
+from workbench.errors import BadInput
+
+def add(a, b): return a + b
+def pid(): return os.getpid()
+def ones(count):
+    import numpy as np
+    return np.ones(count, np.float64)
+def fail(): raise ZeroDivisionError("no such luck\\nsecond line")
+def refuse(): raise BadInput("Input 'x' is odd.")
+def leave(): os._exit(3)
+def exit_politely(): sys.exit("bye")
+def crash(): ctypes.string_at(0)
+def grow(mib):
+    held = []
+    for _ in range(mib // 16):
+        held.append(b"x" * (16 << 20))
+    return len(held)
+def spin():
+    while True: pass
+def hold_the_lock():
+    ctypes.PyDLL(None).sleep(60)
+def unpicklable(): return threading.Lock()
+def unpicklable_error():
+    class Local(BadInput): pass
+    raise Local("told in a local class")
+def chatter(count, progress):
+    for index in range(count): progress({"step": index})
+    return count
+def babble(progress):
+    while True: progress("again")
+def shout():
+    print("to stdout"); print("to stderr", file=sys.stderr); os.system("echo from a child")
+    return sys.stdin.read()
+def leave_a_child_behind(path):
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    with open(path, "w") as file: file.write(str(child.pid))
+def report_and_wait(path):
+    with open(path, "w") as file: file.write(str(os.getpid()))
+    time.sleep(60)
+class Odd(Exception):
+    def __init__(self, one, two): super().__init__("odd")
+def odd_error(): raise Odd(1, 2)
+class Shy:
+    def __reduce__(self): return (open, ("/nonexistent/file",))
+def shy(): return Shy()
+"""
+
+
+@pytest.fixture
+def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A module on sys.path with the functions to run; afterwards no process of ours may be left."""
+    (tmp_path / "sandbox_tasks.py").write_text(TASKS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "sandbox_tasks", raising=False)
+    sandbox_tasks = importlib.import_module("sandbox_tasks")
+
+    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    yield sandbox_tasks
+    del sys.modules["sandbox_tasks"]
+    # Zombies are children too, so this counts those that ended and were not waited for.
+    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+
+
+def gone(pid: int, seconds: float = 10) -> bool:
+    """Did this process end? One that nobody waits for here (its parent died) may stay a zombie."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_function_runs_in_another_process_and_its_result_comes_back(tasks: Any) -> None:
+    assert run(tasks.add, [1], [2]) == [1, 2]
+    assert run(tasks.pid) not in (os.getpid(), run(tasks.pid))
+
+
+def test_100_mb_come_back_whole(tasks: Any) -> None:
+    result = run(tasks.ones, 13_000_000, timeout=60)
+    assert result.nbytes == 104_000_000 and result.sum() == 13_000_000
+
+
+@pytest.mark.parametrize(
+    ("task", "sentence"),
+    [
+        ("fail", "sandbox_tasks.fail failed with ZeroDivisionError: no such luck."),
+        ("leave", "sandbox_tasks.leave ended its process with exit code 3 instead of returning a result."),
+        ("exit_politely", "sandbox_tasks.exit_politely failed with SystemExit: bye."),
+        ("crash", "sandbox_tasks.crash crashed its process (Segmentation fault); the file"),
+        ("unpicklable", "sandbox_tasks.unpicklable returned a lock, which cannot be sent back: cannot pickle"),
+        ("unpicklable_error", "sandbox_tasks.unpicklable_error failed with Local: told in a local class."),
+        ("odd_error", "sandbox_tasks.odd_error failed with Odd: odd."),
+        ("shy", "The worker's answer cannot be read: [Errno 2] No such file or directory: '/nonexistent/file'."),
+    ],
+)
+def test_whatever_goes_wrong_there_is_one_sentence_here(tasks: Any, task: str, sentence: str) -> None:
+    with pytest.raises(WorkerFailed) as caught:
+        run(getattr(tasks, task), timeout=60)
+    assert str(caught.value).startswith(sentence)
+    assert "\n" not in str(caught.value) and isinstance(caught.value, WorkbenchError)
+    # And the next call works.
+    assert run(tasks.add, 1, 1) == 2
+
+
+def test_the_workers_traceback_is_kept_as_a_note(tasks: Any) -> None:
+    with pytest.raises(WorkerFailed) as caught:
+        run(tasks.fail)
+    assert "second line" in caught.value.__notes__[0] and "sandbox_tasks.py" in caught.value.__notes__[0]
+
+
+def test_errors_of_the_workbench_come_through_as_they_are(tasks: Any) -> None:
+    with pytest.raises(BadInput) as caught:
+        run(tasks.refuse)
+    assert type(caught.value) is BadInput and str(caught.value) == "Input 'x' is odd."
+
+
+def test_too_much_memory_stops_the_worker_long_before_it_is_all_taken(tasks: Any) -> None:
+    with pytest.raises(WorkerFailed, match=r"used .* MiB of memory, more than the 500 MiB it was given") as caught:
+        run(tasks.grow, 3000, memory_mib=500, timeout=60)
+    used = int(str(caught.value).split("used ")[1].split(" MiB")[0].replace(",", ""))
+    # What a worker can take between two looks (and on a busy machine several), but well short of 3,000.
+    assert 500 < used < 2000
+    assert run(tasks.grow, 160, memory_mib=500, timeout=60) == 10
+
+
+@pytest.mark.parametrize("task", ["spin", "hold_the_lock"])
+def test_an_endless_task_ends_with_its_time(tasks: Any, task: str) -> None:
+    start = time.monotonic()
+    with pytest.raises(WorkerFailed, match=f"{task} took more than the 0.5 seconds it was given"):
+        run(getattr(tasks, task), timeout=0.5)
+    # Far from the 60 s or for ever that it would take; generous, for busy machines.
+    assert time.monotonic() - start < 15
+
+
+def test_limits_hold_while_a_worker_floods_its_caller_with_progress(tasks: Any) -> None:
+    with pytest.raises(WorkerFailed, match="took more than"):
+        run(tasks.babble, timeout=1, progress=lambda message: None)
+
+
+def test_another_thread_can_cancel(tasks: Any) -> None:
+    cancel = threading.Event()
+    threading.Timer(0.3, cancel.set).start()
+    with pytest.raises(Cancelled, match=r"spin was cancelled\."):
+        run(tasks.spin, cancel=cancel, timeout=60)
+
+
+def test_progress_arrives_in_order_in_the_calling_thread(tasks: Any) -> None:
+    seen: list[Any] = []
+    threads = set()
+
+    def note(message: Any) -> None:
+        seen.append(message["step"])
+        threads.add(threading.get_ident())
+
+    assert run(tasks.chatter, 500, progress=note) == 500
+    assert seen == list(range(500)) and threads == {threading.get_ident()}
+
+
+def test_an_exception_in_the_progress_callback_stops_the_worker_and_comes_out(tasks: Any) -> None:
+    def stop(message: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(tasks.babble, progress=stop)
+
+
+def test_what_a_worker_prints_stays_out_of_the_callers_output(tasks: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run(tasks.shout) == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_functions_without_an_importable_name_are_refused(tasks: Any) -> None:
+    with pytest.raises(WorkerFailed, match=r"<lambda> cannot be sent to a worker process"):
+        run(lambda: 1)
+    with pytest.raises(WorkerFailed, match="cannot be sent"):
+        run(tasks.add, threading.Lock(), 1)
+
+
+def test_processes_the_worker_started_end_with_it(tasks: Any, tmp_path: Path) -> None:
+    run(tasks.leave_a_child_behind, str(tmp_path / "pid"))
+    assert gone(int((tmp_path / "pid").read_text()))
+
+
+def caller(tmp_path: Path, body: str) -> subprocess.Popen[str]:
+    """A script, with no guard around its main part, that uses the sandbox."""
+    (tmp_path / "script.py").write_text(f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n{body}")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.Popen(
+        [sys.executable, str(tmp_path / "script.py")], env=environment, text=True, stdout=-1, stderr=-1
+    )
+
+
+def test_the_callers_main_module_is_not_run_again(tasks: Any, tmp_path: Path) -> None:
+    script = caller(
+        tmp_path,
+        "print('once')\nfrom workbench.sandbox import run\nimport sandbox_tasks\n"
+        "def mine(): pass\n"
+        "print(run(sandbox_tasks.add, 1, 2))\n"
+        "try: run(mine)\nexcept Exception as error: print(error)\n",
+    )
+    out, err = script.communicate(timeout=60)
+    assert err == ""
+    assert out.splitlines() == [
+        "once",
+        "3",
+        "__main__.mine cannot be sent to a worker process: "
+        "it is defined in a notebook cell or script, not in a module.",
+    ]
+
+
+def test_a_notebook_kernel_uses_it_like_a_script(tasks: Any, tmp_path: Path) -> None:
+    import nbformat
+    from nbclient import NotebookClient
+
+    code = f"""
+import sys
+sys.path.insert(0, {str(tmp_path)!r})
+import sandbox_tasks
+from workbench.sandbox import run
+print(run(sandbox_tasks.add, 1, 2, progress=None))
+for task in (sandbox_tasks.crash, sandbox_tasks.shout):
+    try: print(repr(run(task)))
+    except Exception as error: print(error)
+"""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+    NotebookClient(notebook, timeout=60, kernel_name="python3").execute()
+    outputs = notebook.cells[0].outputs
+    assert {output.name for output in outputs} == {"stdout"}
+    first, crash, last = "".join(output.text for output in outputs).splitlines()
+    assert (first, last) == ("3", "''") and crash.startswith("sandbox_tasks.crash crashed its process")
+
+
+@pytest.mark.parametrize("task", ["report_and_wait", "hold"])
+def test_a_worker_does_not_outlive_a_caller_that_is_killed(tasks: Any, tmp_path: Path, task: str) -> None:
+    (tmp_path / "holding.py").write_text(
+        "import ctypes, sandbox_tasks\n"
+        "def report_and_wait(path): sandbox_tasks.report_and_wait(path)\n"
+        "def hold(path):\n"
+        "    import os\n    open(path, 'w').write(str(os.getpid()))\n"
+        "    ctypes.PyDLL(None).sleep(60)\n"
+    )
+    note = tmp_path / "pid"
+    script = caller(
+        tmp_path, f"from workbench.sandbox import run\nimport holding\nrun(holding.{task}, {str(note)!r})\n"
+    )
+    end = time.monotonic() + 30
+    while not (note.exists() and note.read_text()):
+        assert time.monotonic() < end and script.poll() is None
+        time.sleep(0.05)
+    script.kill()
+    script.communicate()
+    assert gone(int(note.read_text()))
+
+
+def test_twenty_calls_leave_no_open_files_or_threads(tasks: Any) -> None:
+    run(tasks.add, 1, 1)
+    gc.collect()
+    me = psutil.Process()
+    files, threads = me.num_fds(), threading.active_count()
+    for _ in range(20):
+        run(tasks.add, 1, 1)
+    deadline = time.monotonic() + 10
+    while (me.num_fds(), threading.active_count()) > (files, threads) and time.monotonic() < deadline:
+        # The threads that listened see the pipe close a moment after the result.
+        time.sleep(0.05)
+    assert me.num_fds() <= files and threading.active_count() <= threads

@@ -1,0 +1,131 @@
+"""Run a model: one small protocol, one file per engine.
+
+`load_engine` picks the engine from the model's kind, as Figure 7b of the paper does (`choose_engine`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import BadInput, UnsupportedModel, WorkbenchError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from ..header import ValueInfo
+    from ..kind import Detection
+
+ENGINES = {"onnxruntime": "OnnxRuntimeEngine"}
+"""Engine name -> class. The class lives in the module of that name beside this one, imported on first use."""
+
+TITLES = {"onnxruntime": "ONNX Runtime", "nengo": "Nengo"}
+"""Engine name -> what a person calls it."""
+
+
+class Engine(Protocol):
+    """A loaded model that answers.
+
+    Attributes:
+        name: the engine, one of `ENGINES`.
+        version: its library's version.
+        why: one sentence: why this engine was chosen.
+        inputs: what `run` takes, in order; shapes hold an int, a name or None per axis.
+        outputs: what `run` gives.
+    """
+
+    name: str
+    version: str
+    why: str
+    inputs: tuple[ValueInfo, ...]
+    outputs: tuple[ValueInfo, ...]
+
+    def run(self, inputs: Any) -> dict[str, np.ndarray]:
+        """Answer one batch.
+
+        Args:
+            inputs: an array for a model with one input; ``{name: array}``; or arrays in the order of `inputs`.
+
+        Returns:
+            {output name: array}.
+
+        Raises:
+            BadInput: the data does not fit; the message names the input, what was expected and what was given.
+        """
+        ...
+
+    def close(self) -> None:
+        """Free the model's memory; `run` raises afterwards."""
+        ...
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+def choose_engine(kind: str | None) -> tuple[str, str]:
+    """The engine Figure 7b sends an ONNX model of this kind to (`workbench.kind.dispatch`), and why.
+
+    Returns:
+        (engine name, the reason in one sentence).
+    """
+    from ..kind import KIND_NAMES, dispatch
+
+    name = dispatch(kind) or "onnxruntime"
+    if kind in ("ML", "DL", "SNN"):
+        return name, f"It is a {KIND_NAMES[kind]} model ({kind}), and {TITLES[name]} runs those."
+    return name, f"Its kind is not clear; {TITLES[name]} runs any model made of standard operators."
+
+
+def load_engine(
+    path: str | os.PathLike[str],
+    engine: str | None = None,
+    *,
+    params: str | os.PathLike[str] | None = None,
+    trust: bool = False,
+) -> Engine:
+    """Load a model into the engine that runs it.
+
+    Args:
+        path: the model file.
+        engine: one of `ENGINES`; None picks by the model's kind (`choose_engine`).
+        params: a separate parameter file, for spiking models that keep their weights beside the model.
+        trust: allow formats that run code from the file when they are opened. An ONNX file never does.
+
+    Returns:
+        An engine, ready to `run`; a context manager.
+
+    Raises:
+        UnreadableFile: the file, or the external data it names, is missing or damaged.
+        UnsupportedModel: no engine here runs it, or the one asked for does not.
+        BadInput: `params` was given to an engine that takes none.
+        WorkbenchError: there is no engine of that name.
+    """
+    from ..kind import detect
+
+    path = os.fspath(path)
+    if engine is not None and engine not in ENGINES:
+        raise WorkbenchError(f"There is no engine named {engine!r}; choose one of: {', '.join(ENGINES)}.")
+    found = detect(path)
+    _require_onnx(path, found)
+    name, why = choose_engine(found.kind)
+    if engine is not None:
+        name, why = engine, f"You asked for {TITLES[engine]}."
+    if name not in ENGINES:
+        raise UnsupportedModel(
+            f"{path} is a spiking neural network and needs the {TITLES[name]} engine, which this version of the "
+            "workbench does not have yet."
+        )
+    if params is not None:
+        raise BadInput(f"{TITLES[name]} reads the parameters from the ONNX file itself: leave params= out.")
+    loader: Callable[..., Engine] = getattr(import_module(f".{name}", __name__), ENGINES[name])
+    return loader(path, why=why)
+
+
+def _require_onnx(path: str, found: Detection) -> None:
+    if found.format != "ONNX":
+        advice = "convert it to ONNX first" if found.kind is not None else "give an .onnx file"
+        what = f"{found.format} ({found.format_detail})" if found.format_detail else found.format
+        raise UnsupportedModel(f"Only ONNX models can be run, and {path} holds this: {what}; {advice}.")

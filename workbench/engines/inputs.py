@@ -1,0 +1,243 @@
+"""Fit a person's data to a model's inputs, or say in one sentence why it does not fit.
+
+Three questions, asked in this order by every engine: which value goes to which input (`match`), can it be held in
+the input's dtype without changing its meaning (`cast`), has it the input's shape (`check_shape`). Nothing is
+mended silently: a cast is reported for a warning, a wrong shape raises with the line that would mend it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import BadInput, UnsupportedModel
+from ..header import ValueInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class CastWarning(UserWarning):
+    """A value was converted to the dtype a model's input asks for."""
+
+
+def match(
+    given: Any, inputs: tuple[ValueInfo, ...], optional: tuple[ValueInfo, ...] = ()
+) -> list[tuple[ValueInfo, Any]]:
+    """Which value goes to which input.
+
+    Args:
+        given: ``{name: value}``; one value for a model with one input; a list or tuple of values in the inputs'
+            order; or a DataFrame: all of it for one input, a column of each input's name for several.
+        inputs: inputs that must be given.
+        optional: inputs with a default, by name only.
+
+    Raises:
+        BadInput: missing, unknown or too many inputs.
+    """
+    names = [info.name for info in inputs]
+    expected = f"the model's inputs are {_listed(names)}" if names else "the model has no inputs"
+    if _is_frame(given):
+        if len(inputs) == 1:
+            return [(inputs[0], given)]
+        given = {name: _column(given[name], info) for name, info in zip(names, inputs, strict=True) if name in given}
+    if isinstance(given, Mapping):
+        if unknown := [name for name in given if name not in {*names, *(info.name for info in optional)}]:
+            raise BadInput(f"There is no input {unknown[0]!r}: {expected}.")
+        if missing := [name for name in names if name not in given]:
+            raise BadInput(f"Input {missing[0]!r} is missing: {expected}.")
+        return [(info, given[info.name]) for info in (*inputs, *optional) if info.name in given]
+    if len(inputs) == 1 and not _wraps_one(given, inputs[0]):
+        return [(inputs[0], given)]
+    if not isinstance(given, list | tuple):
+        raise BadInput(
+            f"One array was given, but {expected}: give {{name: array}}, a list of one array each, or a DataFrame."
+        )
+    if len(given) != len(inputs):
+        raise BadInput(f"{len(given)} arrays were given, but {expected}, in this order.")
+    return list(zip(inputs, given, strict=True))
+
+
+def cast(value: Any, info: ValueInfo) -> tuple[np.ndarray, str | None]:
+    """`value` as an array of the input's dtype.
+
+    Returns:
+        (array, the dtype it was cast from, or None where its numbers were taken as they are). Plain Python numbers
+        have no dtype of their own, so taking them is no cast; rounding float64 to float32 is one.
+
+    Raises:
+        BadInput: the cast would change what the values mean: overflow, a fraction or NaN to an integer, text to
+            a number, a complex number to a real one.
+        UnsupportedModel: the input's dtype has no NumPy array.
+    """
+    import numpy as np
+
+    array = _as_array(value, info)
+    if info.dtype == "string":
+        return _strings(array, info), None
+    try:
+        want = np.dtype(info.dtype)
+    except TypeError:
+        raise UnsupportedModel(
+            f"Input {info.name!r} takes {info.dtype} values, which a NumPy array cannot hold here."
+        ) from None
+    if array.dtype.kind == "O":
+        array = _unboxed(array, info)
+    source = array.dtype
+    if source == want:
+        return array.astype(want, copy=False), None
+    if source.kind not in "biuf" or want.kind not in "biuf":
+        words = "text" if source.kind in "US" else source.name
+        raise BadInput(f"Input {info.name!r} takes {want} values, but {words} was given: convert it first.")
+    with np.errstate(all="ignore"):
+        result = array.astype(want)
+    if array.size:
+        _check_meaning(array, result, info.name)
+    return result, source.name if _has_dtype(value) else None
+
+
+def check_shape(array: np.ndarray, info: ValueInfo) -> None:
+    """Compare with the shape the model declares; free axes fit anything.
+
+    Raises:
+        BadInput: names the input, the expected and the given shape, and the line that mends it where one is plain.
+    """
+    # ONNX Runtime takes a declared rank of 0 for "any", as some converters mean it.
+    if not info.shape or _fits(array.shape, info.shape):
+        return
+    expected = "(" + ", ".join("any" if _free(dim) else str(dim) for dim in info.shape)
+    expected += ",)" if len(info.shape) == 1 else ")"
+    hint = _hint(array.shape, info.shape)
+    raise BadInput(
+        f"Input {info.name!r} takes shape {expected}, but {array.shape} was given{': ' + hint if hint else ''}."
+    )
+
+
+def _as_array(value: Any, info: ValueInfo) -> np.ndarray:
+    import numpy as np
+
+    if hasattr(value, "toarray") and not isinstance(value, np.ndarray):
+        raise BadInput(f"Input {info.name!r} takes a dense array, but a sparse one was given: pass x.toarray().")
+    if info.dtype in ("sequence", "map", "optional", "sparse_tensor"):
+        raise UnsupportedModel(f"Input {info.name!r} takes a {info.dtype}, and only arrays can be given here.")
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise BadInput(
+            f"Input {info.name!r} takes an array, but rows of different lengths were given: make them equally long."
+        ) from None
+
+
+def _strings(array: np.ndarray, info: ValueInfo) -> np.ndarray:
+    import numpy as np
+
+    if array.dtype.kind == "U":
+        return array.astype(object)
+    if array.dtype.kind in "OT" and all(isinstance(item, str) for item in array.flat):
+        return array.astype(object)
+    found = np.dtype(array.dtype).name if array.dtype.kind != "O" else "a mix with other values"
+    raise BadInput(f"Input {info.name!r} takes text, but {found} was given: convert it with astype(str).")
+
+
+def _unboxed(array: np.ndarray, info: ValueInfo) -> np.ndarray:
+    """Numbers out of an object array: what a DataFrame with mixed columns turns into."""
+    import numpy as np
+
+    for item in array.flat:
+        if item is None or isinstance(item, str | bytes) or not np.isscalar(item):
+            raise BadInput(
+                f"Input {info.name!r} takes {info.dtype} values, but {_shown(item)} was among those given: "
+                "convert or drop it first."
+            )
+    return np.array(array.tolist()).reshape(array.shape)
+
+
+def _check_meaning(array: np.ndarray, result: np.ndarray, name: str) -> None:
+    """Raise where the cast value is another one. Rounding to a coarser float is the same one."""
+    import numpy as np
+
+    source, want = array.dtype, result.dtype
+    if want.kind == "f":
+        # An infinity that was finite before.
+        lost = np.isinf(result) & np.isfinite(array)
+    elif source.kind == "f":
+        # A float the integer type cannot hold casts to anything at all, so compare before trusting the cast.
+        low, high = (0, 1) if want.kind == "b" else (np.iinfo(want).min, np.iinfo(want).max)
+        # high + 1 is a power of two, exact as a float where high itself (2**63 - 1) is not.
+        wide = array.astype(np.float64)
+        lost = ~np.isfinite(wide) | (wide < low) | (wide >= float(high + 1)) | (wide != np.trunc(wide))
+    elif want.kind == "b":
+        lost = (array != 0) & (array != 1)
+    else:
+        # Wrapping round changes the value or, between int64 and uint64, its sign.
+        lost = (result.astype(source) != array) | ((result < 0) != (array < 0))
+    if lost.any():
+        first = _shown(array[lost].flat[0])
+        raise BadInput(f"Input {name!r} takes {want} values, and {first} ({source}) is not one: convert it first.")
+
+
+def _has_dtype(value: Any) -> bool:
+    return hasattr(value, "dtype") or hasattr(value, "dtypes")
+
+
+def _is_frame(value: Any) -> bool:
+    return hasattr(value, "columns") and hasattr(value, "to_numpy")
+
+
+def _wraps_one(given: Any, info: ValueInfo) -> bool:
+    """Is this a list of one array for the model's one input, rather than the input's own rows?"""
+    import numpy as np
+
+    if not isinstance(given, list | tuple) or len(given) != 1:
+        return False
+    item = given[0]
+    return _is_frame(item) or (isinstance(item, np.ndarray) and (info.shape is None or item.ndim >= len(info.shape)))
+
+
+def _column(series: Any, info: ValueInfo) -> np.ndarray:
+    """A DataFrame's column as (rows, 1) or (rows,), whichever the input declares."""
+    column = series.to_numpy()
+    return column.reshape(-1, 1) if info.shape is not None and len(info.shape) == 2 else column
+
+
+def _free(dim: int | str | None) -> bool:
+    return not isinstance(dim, int) or dim < 0
+
+
+def _fits(given: tuple[int, ...], expected: tuple[int | str | None, ...]) -> bool:
+    return len(given) == len(expected) and all(
+        _free(want) or have == want for have, want in zip(given, expected, strict=True)
+    )
+
+
+def _hint(given: tuple[int, ...], expected: tuple[int | str | None, ...]) -> str:
+    """The one change that makes the shape fit, or nothing."""
+    if len(given) + 1 == len(expected):
+        if len(given) == 1 and expected[-1] == 1:
+            return "use x.reshape(-1, 1)"
+        for axis in (0, len(given), 1):
+            if _fits((*given[:axis], 1, *given[axis:]), expected):
+                return "the batch axis is missing, use x[None]" if axis == 0 else f"use np.expand_dims(x, {axis})"
+    if len(given) == len(expected) == 4:
+        for order, layout in (((0, 3, 1, 2), "channels first (NCHW)"), ((0, 2, 3, 1), "channels last (NHWC)")):
+            if _fits(tuple(given[axis] for axis in order), expected):
+                return f"the model wants {layout}, use x.transpose{order}"
+    row = [dim for dim in expected[1:] if isinstance(dim, int) and dim > 0]
+    if not given or len(row) != len(expected) - 1:
+        return ""
+    if given[1:] == tuple(row):
+        return f"its batch size is fixed, so run {expected[0]} at a time"
+    if len(given) > 1 and math.prod(given[1:]) == math.prod(row):
+        return f"use x.reshape(-1, {', '.join(map(str, row))})"
+    return ""
+
+
+def _listed(names: list[str]) -> str:
+    shown = [repr(name) for name in names[:10]]
+    return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _shown(value: Any) -> str:
+    text = repr(value.item() if hasattr(value, "item") else value)
+    return text if len(text) <= 60 else text[:59] + "…"

