@@ -107,7 +107,10 @@ def _third_party_imports(folder: Path) -> dict[str, Path]:
 
 # Modules that belong to a declared package although another distribution carries them: TensorFlow *is* Keras 3,
 # and JupyterLab and ipywidgets *are* IPython and traitlets.
-CARRIED = {"keras": "tensorflow", "IPython": "ipywidgets", "traitlets": "ipywidgets"}
+CARRIED = {
+    "keras": "tensorflow", "IPython": "ipywidgets", "traitlets": "ipywidgets", "joblib": "scikit-learn",
+    "scipy": "scikit-learn",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("folder", "declared"), [("workbench", RANGES), ("tests", RANGES | TEST_TOOLS)])

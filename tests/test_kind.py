@@ -89,7 +89,7 @@ def test_the_papers_rule_is_kept_literally_and_fails_where_facts_say(sklearn_cor
 
 
 def test_networks_from_pytorch_are_dl_signed_or_not() -> None:
-    files = sorted(ONNX_DATA.glob("light/*.onnx")) + [DATA / "mlp.onnx", DATA / "gru.onnx"]
+    files = [*sorted(ONNX_DATA.glob("light/*.onnx")), DATA / "mlp.onnx", DATA / "gru.onnx"]
     assert len(files) >= 11
     for path in files:
         header = read_header(path)

@@ -1,0 +1,41 @@
+"""ONNX Workbench: what a model file is, what its graph looks like, and what it answers.
+
+The verbs are imported here eagerly although their modules share their names (``workbench.graph`` is the function,
+``from workbench.graph import GraphView`` still finds the module): an attribute bound lazily would be overwritten by
+the first import of the module. So those modules must stay light; engines and widgets come on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel, WorkbenchError
+from .graph import GraphView, graph
+from .kind import Detection, detect
+
+if TYPE_CHECKING:
+    from .engines import Engine, load_engine
+    from .widgets import Workbench
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "BadInput", "Detection", "Engine", "GraphView", "NeedsTrust", "UnreadableFile", "UnsupportedModel", "Workbench",
+    "WorkbenchError", "detect", "graph", "load_engine",
+]  # fmt: skip
+
+_LAZY = {"Engine": "engines", "load_engine": "engines", "Workbench": "widgets"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'workbench' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

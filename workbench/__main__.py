@@ -1,0 +1,130 @@
+"""The command line: ``workbench detect|graph|lab``, the same verbs as the Python functions.
+
+Exit codes: 0 done, 1 the job failed (one line on stderr), 2 wrong usage, 3 refused for safety.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import WorkbenchError
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not hasattr(arguments, "run"):
+        parser.print_help(sys.stderr)
+        return 2
+    try:
+        return int(arguments.run(arguments))
+    except WorkbenchError as error:
+        print(f"workbench: {error}", file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:
+        sys.stderr.close()  # `| head` closed the pipe; nothing is left to say
+        return 0
+    except KeyboardInterrupt:
+        print("workbench: interrupted", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="workbench",
+        description="What a model file is, what its graph looks like, and what it answers.",
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    detect = commands.add_parser(
+        "detect",
+        help="format and kind of model files, with the evidence",
+        description="Tell each file's format and, for a model, its kind (ML, DL, SNN) with the evidence. Reads "
+        "headers only and runs nothing from the file.",
+    )
+    detect.add_argument("files", nargs="+", metavar="FILE")
+    detect.add_argument("--json", action="store_true", help="one JSON object per file and line")
+    detect.set_defaults(run=_detect)
+
+    graph = commands.add_parser(
+        "graph",
+        help="the graph of a model as one offline HTML page",
+        description="Write Netron's view of a model as one self-contained HTML page: no server, no network.",
+    )
+    graph.add_argument("file", metavar="FILE")
+    graph.add_argument("-o", "--output", metavar="PAGE", help="where to write (default: FILE with .html added)")
+    graph.add_argument("--force", action="store_true", help="overwrite the page if it exists")
+    graph.add_argument("--json", action="store_true", help="print what was written as one JSON object")
+    graph.set_defaults(run=_graph)
+
+    lab = commands.add_parser(
+        "lab",
+        help="open JupyterLab on the workbench notebook",
+        description="Open JupyterLab on notebooks/00_workbench.ipynb; further options go to JupyterLab.",
+    )
+    lab.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION")
+    lab.set_defaults(run=_lab)
+    return parser
+
+
+def _detect(arguments: argparse.Namespace) -> int:
+    from .kind import detect
+
+    failed = 0
+    for path in arguments.files:
+        try:
+            found = detect(path)
+        except WorkbenchError as error:
+            # The other files are still answered.
+            print(f"workbench: {error}", file=sys.stderr)
+            failed = max(failed, error.exit_code)
+            continue
+        if arguments.json:
+            print(json.dumps(found.to_dict()))
+            continue
+        what = f"{found.format} ({found.format_detail})" if found.format_detail else found.format
+        print(f"{_plain(found.path)}: {found.kind or 'not a model'}, {_plain(what)}")
+        print(f"  {_plain(found.because)}")
+        for signal in found.deciding:
+            times = f" × {signal.count}" if signal.count > 1 else ""
+            print(f"  decides: {signal.signal} {_plain(signal.value)}{times}")
+        if found.components is not None:
+            print(f"  paper's rule: {found.paper_rule.kind or 'no answer'} ({_plain(found.paper_rule.because)})")
+        for warning in found.warnings:
+            if warning != found.because:
+                print(f"  note: {_plain(warning)}")
+    return failed
+
+
+def _plain(text: str) -> str:
+    """Text from a model without control characters: a terminal obeys escape sequences."""
+    return "".join(c if c.isprintable() else "·" for c in text)
+
+
+def _graph(arguments: argparse.Namespace) -> int:
+    from .graph import graph
+
+    view = graph(arguments.file)
+    page = view.save(arguments.output or f"{arguments.file}.html", overwrite=arguments.force)
+    if arguments.json:
+        print(json.dumps({**view.to_dict(), "output": str(page)}))
+    else:
+        print(page)
+    return 0
+
+
+def _lab(arguments: argparse.Namespace) -> int:
+    from jupyterlab.labapp import main as lab
+
+    notebook = Path(__file__).resolve().parent.parent / "notebooks" / "00_workbench.ipynb"
+    lab([*([str(notebook)] if notebook.is_file() else []), *arguments.options])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
