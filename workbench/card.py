@@ -10,15 +10,10 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from .kind import KIND_NAMES, Detection
+from .kind import ENGINE_NAMES, KIND_NAMES, Detection
 
 MAX_SHOWN = 400
 """Characters of one string from a model shown in a card; the data keeps the rest."""
-
-ENGINE_NAMES = {
-    "onnxruntime": "ONNX Runtime", "nengo": "Nengo", "nengo_dl": "NengoDL", "sklearn": "scikit-learn",
-    "keras": "Keras", "tensorflow": "TensorFlow", "tflite": "TensorFlow Lite",
-}  # fmt: skip
 
 _STYLE = """<style>
 .wb-card{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit}
@@ -38,6 +33,7 @@ _STYLE = """<style>
   border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
 .wb-card thead th{font-weight:600;opacity:.75}
 .wb-card tbody tr{background:none!important}
+.wb-card td.wb-short{white-space:nowrap;width:1%}
 .wb-card tbody th{font-weight:400;opacity:.75;width:9rem;overflow-wrap:normal}
 .wb-card tr.wb-decides td{font-weight:600}
 .wb-card tr.wb-decides td:first-child{border-left:4px solid currentColor;padding-left:.4rem}
@@ -95,10 +91,11 @@ def evidence(found: Detection) -> str:
     rows = []
     for signal in sorted(found.evidence, key=lambda signal: not signal.decides):
         nodes = ", ".join(signal.nodes[:3]) + ("…" if len(signal.nodes) > 3 else "")
+        mark, times = "decides" if signal.decides else "", f" × {signal.count:,}" if signal.count > 1 else ""
         rows.append(
-            f'<tr class="{"wb-decides" if signal.decides else ""}"><td>{"decides" if signal.decides else ""}</td>'
-            f"<td>{escape(signal.signal)}</td><td>{escape(signal.value)}"
-            f'{f" × {signal.count:,}" if signal.count > 1 else ""} <span class="wb-nodes">{escape(nodes)}</span></td>'
+            f'<tr class="{mark and "wb-decides"}"><td class="wb-short">{mark}</td>'
+            f'<td class="wb-short">{escape(signal.signal)}</td>'
+            f'<td>{escape(signal.value)}{times} <span class="wb-nodes">{escape(nodes)}</span></td>'
             f"<td>{escape(signal.supports)}</td></tr>"
         )
     head = "<thead><tr><th></th><th>signal</th><th>found</th><th>speaks for</th></tr></thead>"
@@ -131,10 +128,10 @@ def components(found: Detection) -> str:
         ("producer_name", " ".join(filter(None, (parts.get("producer_name"), parts.get("producer_version"))))),
         ("domain", parts.get("domain")),
         ("opset_import", opsets),
-        ("graph", f"{graph.get('name') or 'unnamed'}: {graph.get('nodes', 0):,} nodes"),
+        ("graph", f"{graph.get('name') or 'unnamed'}: {counted(graph.get('nodes', 0), 'node')}"),
         ("inputs", "; ".join(signature(value) for value in graph.get("inputs", []))),
         ("outputs", "; ".join(signature(value) for value in graph.get("outputs", []))),
-        ("weights", f"{graph.get('parameters', 0):,} numbers in {graph.get('initializers', 0):,} initializers"),
+        ("weights", _weights(graph.get("parameters", 0), graph.get("initializers", 0))),
         ("functions", ", ".join(parts.get("functions", []))),
         ("external data", ", ".join(parts.get("external_data", []))),
         ("doc_string", parts.get("doc_string")),
@@ -146,6 +143,17 @@ def components(found: Detection) -> str:
         f"<tr><th>{escape(name, 60)}</th><td>{escape(value) or '<i>empty</i>'}</td></tr>" for name, value in shown
     )
     return f"<h4>Components</h4><table><tbody>{body}</tbody></table>"
+
+
+def _weights(parameters: int, initializers: int) -> str:
+    if not initializers:
+        return "no initializers; what was learnt is in the nodes' attributes"
+    return f"{counted(parameters, 'number')} in {counted(initializers, 'initializer')}"
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 node``, ``1,234 nodes``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def op_types(found: Detection, most: int = 18) -> str:

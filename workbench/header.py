@@ -184,7 +184,9 @@ def read_header(path: str | os.PathLike[str], buffer: Buffer | None = None) -> H
     try:
         return parse_header(buffer)
     except WireError as error:
-        raise type(error)(f"{os.fspath(path)} is not a readable ONNX model: {error}.") from None
+        raise type(error)(
+            f"{os.fspath(path)} is not a readable ONNX model: {error}; copy or download it again."
+        ) from None
 
 
 def parse_header(buffer: Buffer) -> Header:

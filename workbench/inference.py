@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .card import escape
 from .errors import UnsupportedModel
+from .kind import ENGINE_NAMES
 from .paper import SampleData, sample_rows
 
 if TYPE_CHECKING:
@@ -91,9 +92,10 @@ class FirstInference:
             columns.insert(-2, "score")
         head = "".join(f"<th>{name}</th>" for name in columns)
         more = f" The first {SHOWN} are shown." if total > SHOWN else ""
+        engine = ENGINE_NAMES.get(self.engine, self.engine)
         return (
             f"{_STYLE}<div class='wb-first'><h4>First inference</h4>"
-            f"<p><b>{self.right} of {total} right</b> in {escape(self.engine)} {escape(self.version)}. "
+            f"<p><b>{self.right} of {total} right</b> in {escape(engine)} {escape(self.version)}. "
             f"{escape(self.data.source)}{more}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
         )

@@ -29,6 +29,12 @@ KIND_NAMES = {
     "unknown": "model of unknown kind",
 }
 
+ENGINE_NAMES = {
+    "onnxruntime": "ONNX Runtime", "nengo": "Nengo", "nengo_dl": "NengoDL", "sklearn": "scikit-learn",
+    "keras": "Keras", "tensorflow": "TensorFlow", "tflite": "TensorFlow Lite",
+}  # fmt: skip
+"""Engine, as `dispatch` and `load_engine` name it -> what a person calls it."""
+
 # producer_name, lower case, as converters write it. Those in neither list decide nothing.
 ML_PRODUCERS = ("skl2onnx", "sklearn-onnx", "hummingbird", "xgboost", "lightgbm", "catboost", "sparkml")
 DL_PRODUCERS = (
@@ -203,9 +209,10 @@ def _verdict(
     inner = (f"There is a neural network inside ({inside}).",) if network else ()
     if made_ml:
         known = found.predictors or found.features or found.distances or found.extractors
-        what = f"It computes with {_list(known)}" if known else "It is an estimator or transformer"
+        what = "It predicts" if found.predictors else "It computes"
+        what = f"{what} with {_list(known)}" if known else "It is an estimator or a transformer of features"
         what = f"It is an estimator with a neural network inside ({inside})" if network else what
-        because = f"{what}, and {header.producer_name}, which converts classical machine learning, made it."
+        because = f"{what}; {header.producer_name}, a converter of classical machine learning, made it."
         return "ML", because, ("producer_name", "op_type"), inner
     if found.sklearn_names and not found.layers:
         what = "An estimator with a neural network inside" if network else "An estimator or transformer"
@@ -322,7 +329,7 @@ def _signals(header: Header, found: Structure, made_ml: bool, made_dl: bool) -> 
 
 
 def _list(group: Iterable[str], most: int = 4) -> str:
-    names = list(group)
+    names = [name.removeprefix("ai.onnx.ml:") for name in group]
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 

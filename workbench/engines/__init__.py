@@ -11,18 +11,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
+from ..kind import ENGINE_NAMES, KIND_NAMES, Detection, detect, dispatch
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..header import ValueInfo
-    from ..kind import Detection
 
 ENGINES = {"onnxruntime": "OnnxRuntimeEngine"}
 """Engine name -> class. The class lives in the module of that name beside this one, imported on first use."""
-
-TITLES = {"onnxruntime": "ONNX Runtime", "nengo": "Nengo"}
-"""Engine name -> what a person calls it."""
 
 
 class Engine(Protocol):
@@ -71,12 +68,10 @@ def choose_engine(kind: str | None) -> tuple[str, str]:
     Returns:
         (engine name, the reason in one sentence).
     """
-    from ..kind import KIND_NAMES, dispatch
-
     name = dispatch(kind) or "onnxruntime"
     if kind in ("ML", "DL", "SNN"):
-        return name, f"It is a {KIND_NAMES[kind]} model ({kind}), and {TITLES[name]} runs those."
-    return name, f"Its kind is not clear; {TITLES[name]} runs any model made of standard operators."
+        return name, f"It is a {KIND_NAMES[kind]} model ({kind}), and {ENGINE_NAMES[name]} runs those."
+    return name, f"Its kind is not clear; {ENGINE_NAMES[name]} runs any model made of standard operators."
 
 
 def load_engine(
@@ -103,8 +98,6 @@ def load_engine(
         BadInput: `params` was given to an engine that takes none.
         WorkbenchError: there is no engine of that name.
     """
-    from ..kind import detect
-
     path = os.fspath(path)
     if engine is not None and engine not in ENGINES:
         raise WorkbenchError(f"There is no engine named {engine!r}; choose one of: {', '.join(ENGINES)}.")
@@ -112,14 +105,14 @@ def load_engine(
     _require_onnx(path, found)
     name, why = choose_engine(found.kind)
     if engine is not None:
-        name, why = engine, f"You asked for {TITLES[engine]}."
+        name, why = engine, f"You asked for {ENGINE_NAMES[engine]}."
     if name not in ENGINES:
         raise UnsupportedModel(
-            f"{path} is a spiking neural network and needs the {TITLES[name]} engine, which this version of the "
-            "workbench does not have yet."
+            f"{path} is a spiking neural network and needs the {ENGINE_NAMES[name]} engine, which this version of the "
+            'workbench does not have yet; one made of standard operators alone runs with engine="onnxruntime".'
         )
     if params is not None:
-        raise BadInput(f"{TITLES[name]} reads the parameters from the ONNX file itself: leave params= out.")
+        raise BadInput(f"{ENGINE_NAMES[name]} reads the parameters from the ONNX file itself: leave params= out.")
     loader: Callable[..., Engine] = getattr(import_module(f".{name}", __name__), ENGINES[name])
     return loader(path, why=why)
 

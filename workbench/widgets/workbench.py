@@ -25,6 +25,8 @@ from .picker import Picker
 _HELLO = """<p style="max-width:72rem">Pick a model file above, upload one, or let the workbench make a sample model.
 Reading a file never runs anything from it.</p>"""
 
+_GRAPH_HEAD = '<div class="wb-card"><h4>Graph</h4></div>'
+
 # While the widget is alive it hides the still copy of its results that exported pages show.
 _LIVE = "<style>.wb-still{display:none}</style>"
 
@@ -91,7 +93,7 @@ class Workbench(ipywidgets.VBox):
         if found is not None and found.kind is not None:
             try:
                 view: GraphView | None = graph(path)
-                drawn = "<h4>Graph</h4>" + view._repr_html_()  # type: ignore[union-attr]
+                drawn = _GRAPH_HEAD + view._repr_html_()  # type: ignore[union-attr]
             except WorkbenchError as error:
                 view, drawn = None, _note(str(error), "Graph")
             self._post(turn, lambda: self._set_graph(view, drawn))
@@ -184,7 +186,9 @@ class Workbench(ipywidgets.VBox):
     def _ipython_display_(self, **kwargs: Any) -> None:
         from IPython.display import display
 
-        display(super()._repr_mimebundle_(**kwargs), raw=True)
+        bundle = super()._repr_mimebundle_(**kwargs)
+        # Pages without the widget show the first they can: nothing, and then the still copy.
+        display({**bundle, "text/plain": "ONNX Workbench", "text/html": ""}, raw=True)
         self._mirror = display(_Still(self), display_id=True)
 
     def _still(self) -> None:
@@ -215,13 +219,17 @@ class _Still:
         else:
             # Loaded lazily: while the widget is alive the copy is not displayed, and its frame never starts.
             frame = bench.view._repr_html_().replace("<iframe ", '<iframe loading="lazy" ', 1) if bench.view else ""
-            parts = [card(bench.detection), frame, bench.inference._repr_html_() if bench.inference else ""]
+            parts = [
+                card(bench.detection),
+                _GRAPH_HEAD if frame else "",
+                frame,
+                bench.inference._repr_html_() if bench.inference else "",
+            ]
         return f'<div class="wb-still">{"".join(parts)}</div>'
 
 
 def _note(message: str, title: str = "") -> str:
     """One sentence in place of a result."""
     head = f"<h4>{html.escape(title)}</h4>" if title else ""
-    return (
-        f'{head}<p style="border-left:4px solid #c77700;padding:.3rem .8rem;max-width:72rem">{html.escape(message)}</p>'
-    )
+    style = "border-left:4px solid #c77700;padding:.3rem .8rem;max-width:72rem;margin:.4rem 0;line-height:1.5"
+    return f'<div class="wb-card">{head}<p style="{style}">{html.escape(message)}</p></div>'
