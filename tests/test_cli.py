@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,24 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0
     assert "usage: workbench" in done.stdout
+
+
+def test_lab_opens_on_the_notebook_and_passes_options_on(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    command = [sys.executable, "-m", "workbench", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"]
+    with log.open("wb") as file:
+        server = subprocess.Popen(command, stdout=file, stderr=file)
+        try:
+            for _ in range(600):
+                if "/lab/tree/notebooks/00_workbench.ipynb?token=" in log.read_text(errors="replace"):
+                    break
+                assert server.poll() is None, log.read_text(errors="replace")
+                time.sleep(0.1)
+            else:
+                pytest.fail(log.read_text(errors="replace"))
+        finally:
+            server.terminate()
+            server.wait(30)
 
 
 def test_importing_the_package_and_detecting_load_nothing_heavy() -> None:

@@ -17,7 +17,10 @@ from .errors import WorkbenchError
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     parser = _parser()
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and getattr(arguments, "run", None) is not _lab:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    arguments.rest = rest
     if not hasattr(arguments, "run"):
         parser.print_help(sys.stderr)
         return 2
@@ -65,9 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     lab = commands.add_parser(
         "lab",
         help="open JupyterLab on the workbench notebook",
+        usage="workbench lab [-h] [JUPYTERLAB OPTION ...]",
         description="Open JupyterLab on notebooks/00_workbench.ipynb; further options go to JupyterLab.",
     )
-    lab.add_argument("options", nargs=argparse.REMAINDER, metavar="OPTION")
     lab.set_defaults(run=_lab)
     return parser
 
@@ -121,8 +124,14 @@ def _graph(arguments: argparse.Namespace) -> int:
 def _lab(arguments: argparse.Namespace) -> int:
     from jupyterlab.labapp import main as lab
 
-    notebook = Path(__file__).resolve().parent.parent / "notebooks" / "00_workbench.ipynb"
-    lab([*([str(notebook)] if notebook.is_file() else []), *arguments.options])
+    root = Path(__file__).resolve().parent.parent
+    here = "notebooks/00_workbench.ipynb"
+    # Served from above the notebook, so that models elsewhere in the project can be picked. An installed package
+    # has no notebooks beside it: then JupyterLab opens where the person stands.
+    opened = (
+        [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{here}"] if (root / here).is_file() else []
+    )
+    lab([*opened, *arguments.rest])
     return 0
 
 
