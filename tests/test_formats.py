@@ -238,7 +238,7 @@ def test_a_zip_bomb_and_a_directory_of_a_million_entries_stay_small(tmp_path: Pa
     assert "too many entries" in identify_bytes(b"PK\x03\x04" + bytes(100) + end).warnings[0]
 
 
-REAL = [path.read_bytes() for path in sorted(DATA.iterdir()) if path.suffix not in (".md", ".onnx")]
+REAL = [path.read_bytes() for path in sorted(DATA.glob("*.*")) if path.suffix not in (".md", ".onnx")]
 
 
 @settings(max_examples=1000, deadline=5000)
@@ -264,3 +264,43 @@ def test_wounded_files_of_other_formats_are_named_without_an_exception(
 @given(st.binary(min_size=1, max_size=400))
 def test_any_bytes_at_all_have_a_name(data: bytes) -> None:
     assert identify_bytes(data).name in NAMES
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "class,weight\n1,2\n", "class A:\n    pass\n", "(c) Copyright 2026\nall rights\n", "const x = 1\nlet y\n",
+        "Nothing.\n", "I am a note\n", "S'\n", ".layer { color: red; type: none }\n", "GGUF is a file format\n",
+        '{"a":' + "[" * 50_000, "ci:\n  - run: x\n",
+    ],
+)  # fmt: skip
+def test_text_is_never_taken_for_a_model(text: str) -> None:
+    assert identify_bytes(text.encode()).name in ("text", "unknown")
+
+
+def test_a_model_behind_a_large_array_is_unknown_not_plain_data(tmp_path: Path, pipeline: Any) -> None:
+    import joblib
+
+    for name, dump in (("a.joblib", joblib.dump), ("a.pkl", lambda thing, path: path.write_bytes(pickle.dumps(thing)))):
+        dump([np.zeros((1000, 1000)), pipeline], tmp_path / name)
+        assert detect(tmp_path / name).kind == "unknown"
+
+
+def test_archives_that_unpack_without_bound_are_not_unpacked() -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_BZIP2) as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("config.json", bytes(300_000_000))
+    # zipfile unpacks a bzip2 member whole, whatever length is asked for: 300 MB here.
+    assert identify_bytes(buffer.getvalue()).markers == ()
+
+
+def test_nir_neurons_are_read_from_strings_not_from_weights(tmp_path: Path) -> None:
+    import h5py
+
+    with h5py.File(tmp_path / "net.nir", "w") as file:
+        file["node/type"] = "NIRGraph"
+        file["node/nodes/a/type"] = "Linear"
+        file["node/nodes/a/weight"] = np.frombuffer(b" LIF IF LI CubaLIF  " * 400, np.uint8)
+    assert "LIF" not in identify(tmp_path / "net.nir").markers
+    assert detect(tmp_path / "net.nir").kind == "unknown"

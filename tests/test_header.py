@@ -304,3 +304,11 @@ def test_wounded_files_give_a_header_or_a_sentence_and_agree_with_onnx(
     for key, count in _counts(model).items():
         theirs[tuple(p.decode("utf-8", "replace") if isinstance(p, bytes) else p for p in key)] += count  # type: ignore[index,misc]
     assert header.op_types() == theirs
+
+
+def test_tensors_of_absurd_rank_and_floods_of_inputs_are_refused() -> None:
+    dims = b"\x08\xff\xff\xff\xff\xff\xff\xff\xff\x7f" * 5000
+    with pytest.raises(UnreadableFile, match="dimensions"):
+        parse_header(b"\x08\x08" + _field(7, _field(5, dims + _field(8, b"w"))) + _field(8, b"\x10\x12"))
+    with pytest.raises(UnreadableFile, match="inputs or outputs"):
+        parse_header(b"\x08\x08" + _field(7, _field(11, b"") * 200_000) + _field(8, b"\x10\x12"))

@@ -390,3 +390,34 @@ def test_a_pytorch_network_merged_with_a_scikit_learn_forest_says_both() -> None
 
 def test_dispatch_is_figure_7b() -> None:
     assert [dispatch(kind) for kind in ("ML", "DL", "SNN", None)] == ["onnxruntime", "onnxruntime", "nengo", None]
+
+
+DYNAMICS = sorted((DATA / "dynamics").glob("*.onnx"))
+
+
+@pytest.mark.parametrize("path", DYNAMICS, ids=lambda path: path.stem)
+def test_thresholds_masks_and_resets_mislead_nobody(path: Path) -> None:
+    truth = path.stem.split("_")[0]
+    allowed = {truth, "unknown"} if truth == "ML" else {truth}  # compiled trees carry no mark of their own
+    for header in (read_header(path), blanked(read_header(path))):
+        kind, because, _, _ = our_rule(header)
+        assert kind in allowed | ({"unknown"} if not header.producer_name and truth == "DL" else set()), because
+
+
+@pytest.mark.parametrize("name", ["NotSpiking", "RemoveSpikingNoise", "Glif", "IfNode", "IAF", "Motif", "Relief"])
+def test_names_that_only_resemble_neurons_are_not_neurons(name: str) -> None:
+    assert not is_spiking(name, "com.example")
+
+
+def test_a_function_called_lif_whose_body_is_a_relu_is_no_neuron() -> None:
+    opset = [helper.make_opsetid("", 18)]
+    fake = helper.make_function("org.nengo", "LIF", ["a"], ["b"], [NODE("Relu", ["a"], ["b"])], opset)
+    nodes = [NODE("Conv", ["x", "w"], ["a"]), NODE("LIF", ["a"], ["y"], domain="org.nengo")]
+    assert kind_of(model(nodes, {"w": W}, functions=[fake])) == "DL"
+
+
+def test_words_that_anyone_may_use_do_not_make_scikit_learn() -> None:
+    nodes = [NODE("Conv", ["x", "classes"], ["a"]), NODE("MatMul", ["a", "quantiles"], ["scores"])]
+    proto = model(nodes, {"classes": W, "quantiles": W}, producer_name="pytorch")
+    proto.graph.output[0].name = "scores"
+    assert kind_of(proto) == "DL"

@@ -1,4 +1,4 @@
-"""ONNX Workbench: what a model file is, what its graph looks like, and what it answers.
+"""ONNX Workbench: what a model file is, what its graph looks like, what it answers, and how it becomes ONNX.
 
 The verbs are imported here eagerly although their modules share their names (``workbench.graph`` is the function,
 ``from workbench.graph import GraphView`` still finds the module): an attribute bound lazily would be overwritten by
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .convert import Conversion, ConversionDisagrees, convert
 from .errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel, WorkbenchError
 from .graph import GraphView, graph
 from .kind import Detection, detect
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "BadInput", "Detection", "Engine", "GraphView", "NeedsTrust", "UnreadableFile", "UnsupportedModel", "Workbench",
-    "WorkbenchError", "detect", "graph", "load_engine",
+    "BadInput", "Conversion", "ConversionDisagrees", "Detection", "Engine", "GraphView", "NeedsTrust", "UnreadableFile",
+    "UnsupportedModel", "Workbench", "WorkbenchError", "convert", "detect", "graph", "load_engine",
 ]  # fmt: skip
 
 _LAZY = {"Engine": "engines", "load_engine": "engines", "Workbench": "widgets"}

@@ -1,4 +1,4 @@
-"""The command line: ``workbench detect|graph|lab``, the same verbs as the Python functions.
+"""The command line: ``workbench detect|graph|convert|lab``, the same verbs as the Python functions.
 
 Exit codes: 0 done, 1 the job failed (one line on stderr), 2 wrong usage, 3 refused for safety.
 """
@@ -10,8 +10,9 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from .errors import WorkbenchError
+from .errors import BadInput, WorkbenchError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -64,6 +65,24 @@ def _parser() -> argparse.ArgumentParser:
     graph.add_argument("--force", action="store_true", help="overwrite the page if it exists")
     graph.add_argument("--json", action="store_true", help="print what was written as one JSON object")
     graph.set_defaults(run=_graph)
+
+    convert = commands.add_parser(
+        "convert",
+        help="a scikit-learn, Keras or TensorFlow model as ONNX, checked numerically",
+        description="Convert a model file to ONNX and hold both sides against each other on the same samples. Nothing "
+        "is written if they disagree.",
+    )
+    convert.add_argument("file", metavar="FILE", help="a model file or SavedModel folder")
+    convert.add_argument("-o", "--output", metavar="OUT", help="where to write (default: beside FILE, as .onnx)")
+    convert.add_argument("--opset", type=int, metavar="N", help="version of ONNX's default operator set")
+    convert.add_argument("--sample", metavar="DATA", help="rows to ask both sides: a .npy, .npz or .csv file")
+    convert.add_argument(
+        "--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the converter; repeatable"
+    )
+    convert.add_argument("--trust", action="store_true", help="open formats that can run code from the file")
+    convert.add_argument("--force", action="store_true", help="overwrite the output if it exists")
+    convert.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    convert.set_defaults(run=_convert)
 
     lab = commands.add_parser(
         "lab",
@@ -119,6 +138,69 @@ def _graph(arguments: argparse.Namespace) -> int:
     else:
         print(page)
     return 0
+
+
+def _convert(arguments: argparse.Namespace) -> int:
+    from .convert import ConversionDisagrees, convert
+
+    failure: ConversionDisagrees | None = None
+    try:
+        found = convert(
+            arguments.file,
+            arguments.output,
+            sample=None if arguments.sample is None else _rows(arguments.sample),
+            opset=arguments.opset,
+            trust=arguments.trust,
+            overwrite=arguments.force,
+            progress=lambda stage: print(f"{stage} …", file=sys.stderr),
+            **dict(map(_option, arguments.option)),
+        )
+    except ConversionDisagrees as error:
+        failure, found = error, error.conversion
+    if arguments.json:
+        print(json.dumps(found.to_dict()))
+    elif failure is None:
+        print(f"{found.output}: {found.kind}, by {found.converter['name']} {found.converter['version']}")
+        print(f"  {_plain(found.agreement.says)}")
+        for warning in found.warnings:
+            print(f"  note: {_plain(warning)}")
+    if failure is not None:
+        raise failure
+    return 0
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """``key=value``; numbers, true, false and null as JSON has them, anything else as text."""
+    import inspect
+
+    from .convert import convert
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise BadInput(f"--option takes KEY=VALUE, but was given {text!r}.")
+    if key in inspect.signature(convert).parameters:
+        raise BadInput(f"--option is for the converter's own options; {key} is not one: see workbench convert --help.")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _rows(path: str) -> object:
+    """Sample rows of a file: an array (.npy), {input name: array} (.npz), or a table with a header line (.csv)."""
+    try:
+        if Path(path).suffix.lower() == ".csv":
+            import pandas as pd
+
+            return pd.read_csv(path)
+        import numpy as np
+
+        # Never with pickles inside: they run code.
+        loaded = np.load(path, allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (OSError, ValueError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise BadInput(f"{path} cannot be read as rows (a .npy, .npz or .csv file): {first}.") from error
 
 
 def _lab(arguments: argparse.Namespace) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from .convert import certificate
 from .kind import ENGINE_NAMES, KIND_NAMES, Detection
 
 MAX_SHOWN = 400
@@ -27,7 +28,7 @@ _STYLE = """<style>
   background:rgba(199,119,0,.1)}
 .wb-cols{display:flex;gap:1.5rem;flex-wrap:wrap;align-items:flex-start}
 .wb-cols>div{flex:1 1 26rem;min-width:0}
-.wb-card h4{margin:.8rem 0 .3rem;font-size:1rem}
+.wb-card h2,.jp-RenderedHTMLCommon .wb-card h2{margin:.8rem 0 .3rem;font-size:1rem;font-weight:600;border:0;padding:0}
 .wb-card table{border-collapse:collapse;width:100%;margin:0;font-size:13px;table-layout:auto}
 .wb-card th,.wb-card td{text-align:left!important;padding:.2rem .6rem .2rem 0;vertical-align:top;white-space:normal;
   border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
@@ -68,7 +69,7 @@ def verdict(found: Detection) -> str:
     small = f"<small>{escape(name)}</small>" if name else ""
     facts = [escape(found.format), escape(found.format_detail), size(found.size_bytes)]
     if found.engine:
-        facts.append(f"runs in {escape(ENGINE_NAMES.get(found.engine, found.engine))}")
+        facts.append(f"engine: {escape(ENGINE_NAMES.get(found.engine, found.engine))}")
     return (
         f'<div class="wb-head"><span class="wb-kind">{escape(kind)}{small}</span>'
         f'<span class="wb-because">{escape(found.because)}</span></div>'
@@ -87,7 +88,7 @@ def _warnings(warnings: list[str]) -> str:
 def evidence(found: Detection) -> str:
     """Every signal that speaks for a kind; the ones that settled it first, and marked."""
     if not found.evidence:
-        return "<h4>Evidence</h4><p>Nothing in the file speaks for a kind.</p>"
+        return "<h2>Evidence</h2><p>Nothing in the file speaks for a kind.</p>"
     rows = []
     for signal in sorted(found.evidence, key=lambda signal: not signal.decides):
         nodes = ", ".join(signal.nodes[:3]) + ("…" if len(signal.nodes) > 3 else "")
@@ -98,8 +99,8 @@ def evidence(found: Detection) -> str:
             f'<td>{escape(signal.value)}{times} <span class="wb-nodes">{escape(nodes)}</span></td>'
             f"<td>{escape(signal.supports)}</td></tr>"
         )
-    head = "<thead><tr><th></th><th>signal</th><th>found</th><th>speaks for</th></tr></thead>"
-    return f"<h4>Evidence</h4><table>{head}<tbody>{''.join(rows)}</tbody></table>"
+    head = "<thead><tr><th>role</th><th>signal</th><th>found</th><th>speaks for</th></tr></thead>"
+    return f"<h2>Evidence</h2><table>{head}<tbody>{''.join(rows)}</tbody></table>"
 
 
 def rules(found: Detection) -> str:
@@ -115,7 +116,7 @@ def rules(found: Detection) -> str:
             "<p>They differ: the paper reads the domain field, which converters of its day filled in and "
             "today's mostly leave empty or set otherwise.</p>"
         )
-    return f"<h4>Two rules</h4><table><tbody>{''.join(rows)}</tbody></table>{differ}"
+    return f"<h2>Two rules</h2><table><tbody>{''.join(rows)}</tbody></table>{differ}"
 
 
 def components(found: Detection) -> str:
@@ -123,6 +124,8 @@ def components(found: Detection) -> str:
     parts: dict[str, Any] = found.components or {}
     graph = parts.get("graph", {})
     opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in parts.get("opset_import", {}).items())
+    props: dict[str, str] = parts.get("metadata_props", {})
+    proof = certificate.read(props)
     rows = [
         ("ir_version", parts.get("ir_version")),
         ("producer_name", " ".join(filter(None, (parts.get("producer_name"), parts.get("producer_version"))))),
@@ -135,14 +138,15 @@ def components(found: Detection) -> str:
         ("functions", ", ".join(parts.get("functions", []))),
         ("external data", ", ".join(parts.get("external_data", []))),
         ("doc_string", parts.get("doc_string")),
-        *((f"metadata {key}", value) for key, value in list(parts.get("metadata_props", {}).items())[:20]),
+        ("certificate", certificate.says(proof) if proof else ""),
+        *((f"metadata {key}", value) for key, value in list(props.items())[:20] if not proof or key != certificate.KEY),
     ]
-    optional = {"functions", "external data", "doc_string"}
+    optional = {"functions", "external data", "doc_string", "certificate"}
     shown = [(name, value) for name, value in rows if value or name not in optional]
     body = "".join(
         f"<tr><th>{escape(name, 60)}</th><td>{escape(value) or '<i>empty</i>'}</td></tr>" for name, value in shown
     )
-    return f"<h4>Components</h4><table><tbody>{body}</tbody></table>"
+    return f"<h2>Components</h2><table><tbody>{body}</tbody></table>"
 
 
 def _weights(parameters: int, initializers: int) -> str:
@@ -171,7 +175,7 @@ def op_types(found: Detection, most: int = 18) -> str:
             f'<td><span class="wb-bar" style="width:{max(2, round(120 * count / top))}px"></span>{count:,}</td></tr>'
         )
     more = f"<p>and {len(counts) - most} more op_types</p>" if len(counts) > most else ""
-    return f"<h4>op_types</h4><table><tbody>{''.join(rows)}</tbody></table>{more}"
+    return f"<h2>op_types</h2><table><tbody>{''.join(rows)}</tbody></table>{more}"
 
 
 def signature(value: dict[str, Any]) -> str:

@@ -128,13 +128,11 @@ def against_name(found: Format, path: str) -> Format:
 def identify_bytes(buffer: Buffer) -> Format:
     """`identify` over bytes already at hand (at least one)."""
     head = bytes(buffer[:64])
-    for magic, probe in _MAGIC:
-        if magic.match(head):
+    for probe in (*(probe for magic, probe in _MAGIC if magic.match(head)), _protobuf, _text):
+        try:
             found = probe(buffer)
-            if found is not None:
-                return found
-    for probe in (_protobuf, _text):
-        found = probe(buffer)
+        except (LookupError, ValueError, ArithmeticError, OSError, EOFError, RecursionError, struct.error):
+            continue  # bytes made to break this reader, or a file cut while it is read: not of this format
         if found is not None:
             return found
     return Format("unknown")
@@ -219,16 +217,17 @@ def _hdf5(buffer: Buffer) -> Format:
     """HDF5: Keras writes the attributes that name it before any weights; NIR its node types."""
     ends = bytes(buffer[:WINDOW]) + bytes(buffer[max(WINDOW, len(buffer) - WINDOW) :])
     if b"NIRGraph" in ends:
-        types = re.findall(rb"(?<![\w.])([A-Z][A-Za-z0-9]{1,20})(?![\w.])", ends)
-        return Format("NIR", markers=_unique(types))
-    if b"model_config" in ends or b"keras_version" in ends or b"layer_names" in ends:
+        # Strings of a global heap: their length in eight bytes, then the text. Bare letters occur in weights, too.
+        strings = re.findall(rb"([\x01-\x20])\0{7}([A-Z][A-Za-z0-9]{0,31})(?=\0|[\x01-\xff])", ends)
+        return Format("NIR", markers=_unique([text[: size[0]] for size, text in strings if len(text) >= size[0]]))
+    if (b"model_config" in ends and b'"class_name"' in ends) or b"layer_names" in ends:
         version = re.search(rb"(?<![\d.])([123]\.\d{1,2}\.\d{1,2}(?:-tf|\.dev\w*|rc\d)?)(?![\d.])", ends)
         detail = f"Keras {version[1].decode('ascii')}" if version else ""
-        if b"model_config" in ends:
+        if b'"class_name"' in ends:
             layers = _classes(ends)
             return Format("Keras HDF5", detail, layers, runs_code="Lambda" in layers)
         return Format("Keras weights", detail)
-    if b"vars" in ends and b"layers" in ends:
+    if b"\0vars\0" in ends and b"\0layers\0" in ends and b"\x000\0" in ends:
         return Format("Keras weights")
     return Format("HDF5")
 
@@ -249,14 +248,21 @@ def _pickle(buffer: Buffer, name: str = "pickle") -> Format | None:
                 break
         whole = any(item.startswith("torch.nn.") for item in classes)
         return Format("PyTorch", "whole module" if whole else "state dict", (*classes, *texts)[:MAX_MARKERS], True)
-    classes_, _ = _pickle_names(data)
-    if not classes_ and not _complete_pickle(data):
+    found, _, used = _walk_pickle(data)
+    binary = data[:1] == b"\x80"
+    # Protocols 0 and 1 are letters and lines, as other text is: only one that ends as a pickle must is one.
+    if not used and not (binary and (found or len(data) == WINDOW)):
         return None
+    if not binary and used != len(data.rstrip()):
+        return None
+    classes_ = tuple(found)
     if any(item.startswith("joblib.") for item in classes_):
         name = "joblib"
     classes_ = tuple(item for item in classes_ if not item.startswith("joblib."))
     family = next((item.split(".")[0] for item in classes_ if not _PLUMBING.match(item)), "")
     detail = {"sklearn": "scikit-learn"}.get(family, family)
+    if not family and not used:
+        detail = "read in part"
     return Format(name, detail, classes_[:MAX_MARKERS], runs_code=True)
 
 
@@ -316,7 +322,7 @@ _MAGIC: tuple[tuple[re.Pattern[bytes], Callable[[Buffer], Format | None]], ...] 
         (rb"\x89HDF\r\n\x1a\n", _hdf5),
         (rb".{4}TFL3", _fixed("TFLite")),
         (rb".{4}ORTM", _fixed("ORT", "ONNX Runtime's own form of an ONNX model")),
-        (rb"GGUF", _fixed("GGUF")),
+        (rb"GGUF[\x01-\x09]\0\0\0", _fixed("GGUF")),
         (rb"\x89PNG\r\n\x1a\n", _fixed("image", "PNG")),
         (rb"\xff\xd8\xff", _fixed("image", "JPEG")),
         (rb"GIF8[79]a", _fixed("image", "GIF")),
@@ -331,7 +337,7 @@ _MAGIC: tuple[tuple[re.Pattern[bytes], Callable[[Buffer], Format | None]], ...] 
         (rb"\x5d\0\0", _compressed(_lzma)),
         (rb"\x78[\x01\x5e\x9c\xda]", _compressed(_zlib)),
         (rb"\x80[\x02-\x05]", _pickle),
-        (rb"[\(cl\]}]", lambda buffer: _pickle(buffer)),
+        (rb"[\(cl\]}KIJLFGSUVXNid]", lambda buffer: _pickle(buffer)),
         (rb".{8}\{", _safetensors),
         (rb"\{L", lambda buffer: Format("XGBoost", "UBJSON") if b"learner" in bytes(buffer[:64]) else None),
     )
@@ -495,6 +501,10 @@ def _caffe2(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format | No
 
 def _text(buffer: Buffer) -> Format | None:
     data = bytes(buffer[: 1 << 18])
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        with suppress(UnicodeDecodeError):
+            data.decode("utf-16")
+            return Format("text", "UTF-16")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -511,7 +521,8 @@ def _text(buffer: Buffer) -> Format | None:
         advice = "This is a web page, not a model; the download probably saved an error or login page."
         return Format("text", "HTML", warnings=(advice,))
     if start.startswith("{"):
-        if '"nodes"' in text and '"arg_nodes"' in text + bytes(buffer[-4096:]).decode("utf-8", "replace"):
+        whole = text + bytes(buffer[-4096:]).decode("utf-8", "replace")
+        if re.search(r'"nodes":\s*\[', text) and '"arg_nodes"' in whole:
             return Format("MXNet symbol", markers=_unique(re.findall(rb'"op":\s*"([^"]{1,100})"', data)))
         if re.match(r'\{\s*"learner"|\{\s*"version":\s*\[[\d,\s]+\],\s*"learner"', start):
             return Format("XGBoost", "JSON")
@@ -524,7 +535,7 @@ def _text(buffer: Buffer) -> Format | None:
         return Format("LightGBM")
     if "<PMML" in start:
         return Format("PMML", markers=_unique(re.findall(rb"<(\w+Model|RuleSetModel|Scorecard)\b", data)))
-    types = re.findall(rb'\blayers?\s*\{[^}]*?\btype:\s*"?(\w{1,60})"?', data)
+    types = re.findall(rb'\blayers?\s{0,9}\{[^}]{0,999}?\btype:\s{0,9}"?([A-Z]\w{1,60})"?', data)
     if types:
         return Format("Caffe", "prototxt: architecture without weights", _unique(types))
     return Format("text")
@@ -565,6 +576,8 @@ class _Window(io.RawIOBase):
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     """The start of one archive member; empty where it cannot be read."""
     try:
+        if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return b""  # zipfile unpacks the other kinds without a bound, and no framework writes them
         with archive.open(name) as file:
             return file.read(WINDOW)
     except (zipfile.BadZipFile, OSError, ValueError, EOFError, RuntimeError, NotImplementedError, zlib.error, KeyError):
@@ -598,14 +611,7 @@ def _pickle_names(data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(classes), tuple(texts)
 
 
-def _complete_pickle(data: bytes) -> bool:
-    try:
-        last = ""
-        for opcode, _, _ in pickletools.genops(data):
-            last = opcode.name
-        return last == "STOP" and data[:1] == b"\x80"
-    except Exception:  # whatever pickletools makes of hostile bytes, the answer is no
-        return False
+_CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_<]\w*>?)+")
 
 
 def _walk_pickle(data: bytes, limit: int = 200_000) -> tuple[list[str], list[str], int]:
@@ -625,17 +631,18 @@ def _walk_pickle(data: bytes, limit: int = 200_000) -> tuple[list[str], list[str
     try:
         for step, (opcode, argument, position) in enumerate(pickletools.genops(data)):
             name = opcode.name
-            if step >= limit or len(classes) + len(texts) >= MAX_MARKERS:
+            if step >= limit or len(classes) >= MAX_MARKERS:
                 break
             if name in ("GLOBAL", "INST"):
-                classes[str(argument).replace(" ", ".")] = None
+                if _CLASS.fullmatch(imported := str(argument)[:300].replace(" ", ".")):
+                    classes[imported] = None
             elif name == "STACK_GLOBAL":
-                if len(recent) >= 2:
-                    classes[f"{recent[-2]}.{recent[-1]}"] = None
+                if len(recent) >= 2 and _CLASS.fullmatch(imported := f"{recent[-2]}.{recent[-1]}"):
+                    classes[imported] = None
             elif "UNICODE" in name or "STRING" in name:
                 text = argument.decode("latin1") if isinstance(argument, bytes) else str(argument)
-                recent = [*recent[-8:], text]
-                if 0 < len(text) <= 200:
+                recent = [*recent[-8:], text[:200]]
+                if 0 < len(text) <= 200 and len(texts) < MAX_MARKERS:
                     texts[text] = None
             elif name == "MEMOIZE":
                 if recent:

@@ -118,7 +118,7 @@ class GraphView:
         """
         target = Path(path)
         if target.exists() and not overwrite:
-            raise WorkbenchError(f"{target} exists already; name another file, or allow it to be overwritten.")
+            raise WorkbenchError(f"{target} exists already; name another, or overwrite it: overwrite=True (--force).")
         page = self.page().encode("utf-8", "replace")
         part = target.with_name(f".{target.name}.{os.getpid()}.part")
         try:
@@ -163,7 +163,8 @@ class GraphView:
         document = page.replace("&", "&amp;").replace('"', "&quot;")
         return (
             f'<div style="position:relative;height:{self.height}px;overflow:hidden;border:1px solid #ccc">'
-            f'<div style="height:{self.height}px;overflow:auto">{still}</div>'
+            f'<div style="height:{self.height}px;overflow:auto" tabindex="0" role="group" aria-label="Still drawing">'
+            f"{still}</div>"
             f'<iframe title="Netron: {html.escape(self.name)}" sandbox="{SANDBOX}" '
             'style="position:absolute;top:0;left:0;width:100%;height:100%;border:0;background:#fff" '
             f'srcdoc="{document}"></iframe></div>'

@@ -17,6 +17,12 @@ from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, opened, signed
 MAX_DEPTH = 40
 """Graphs within graphs. Protobuf's own parsers stop at 100 nested messages: 33 graphs."""
 
+MAX_VALUES = 100_000
+"""Inputs or outputs of one graph. Models of IR version 3 list every initializer as an input too."""
+
+MAX_RANK = 64
+"""Dimensions of a tensor: NumPy's own limit."""
+
 # TensorProto.DataType, in NumPy's words where NumPy has one.
 DTYPES = dict(
     enumerate(
@@ -63,7 +69,7 @@ class Initializer:
 
     @property
     def elements(self) -> int:
-        return math.prod(self.shape)
+        return math.prod(self.shape) if all(dim >= 0 for dim in self.shape) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,10 +295,11 @@ class _Reader:
                     initializers[tensor.name] = tensor
                 elif number == 2:
                     name = wire.text(inner)
-                elif number == 11:
-                    inputs.append(self._value_info(inner))
-                elif number == 12:
-                    outputs.append(self._value_info(inner))
+                elif number in (11, 12):
+                    values = inputs if number == 11 else outputs
+                    values.append(self._value_info(inner))
+                    if len(values) > MAX_VALUES:
+                        raise WireError(f"more than {MAX_VALUES:,} inputs or outputs, which no model has")
         free = tuple(value for value in inputs if value.name not in initializers)
         return Graph(name, tuple(nodes), free, tuple(outputs), initializers)
 
@@ -371,7 +378,7 @@ class _Reader:
                 key, entry = self._entry(inner)
                 if key == "location":
                     location = entry
-        return Initializer(name, dtype, tuple(shape), location)
+        return Initializer(name, dtype, _checked(shape), location)
 
     def _sparse(self, span: Span) -> Initializer:
         """SparseTensorProto: its name is its values' name, its shape the dense one."""
@@ -382,7 +389,7 @@ class _Reader:
                 values = self._tensor(inner)
             elif number == 3 and kind in (VARINT, LEN):
                 shape += [signed(dim) for dim in self.wire.packed(kind, value, inner)]
-        return Initializer(values.name, values.dtype, tuple(shape), values.location)
+        return Initializer(values.name, values.dtype, _checked(shape), values.location)
 
     def _value_info(self, span: Span) -> ValueInfo:
         name, dtype = "", "undefined"
@@ -421,3 +428,9 @@ class _Reader:
             if number == 2 and kind == LEN:
                 return self.wire.text(inner) or None
         return None
+
+
+def _checked(shape: list[int]) -> tuple[int, ...]:
+    if len(shape) > MAX_RANK:
+        raise WireError(f"a tensor of {len(shape):,} dimensions, more than any library holds")
+    return tuple(shape)

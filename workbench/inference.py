@@ -87,14 +87,14 @@ class FirstInference:
         total = len(self.predicted)
         rows = "".join(self._row(index) for index in range(min(SHOWN, total)))
         asked = "picture" if self.data.images is not None else "row"
-        columns = [asked, *(escape(name) for name in self.data.feature_names), "model says", "truth", ""]
+        columns = [asked, *(escape(name) for name in self.data.feature_names), "model says", "truth", "verdict"]
         if self.score is not None:
             columns.insert(-2, "score")
         head = "".join(f"<th>{name}</th>" for name in columns)
         more = f" The first {SHOWN} are shown." if total > SHOWN else ""
         engine = ENGINE_NAMES.get(self.engine, self.engine)
         return (
-            f"{_STYLE}<div class='wb-first'><h4>First inference</h4>"
+            f"{_STYLE}<div class='wb-first'><h2>First inference</h2>"
             f"<p><b>{self.right} of {total} right</b> in {escape(engine)} {escape(self.version)}. "
             f"{escape(self.data.source)}{more}</p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
@@ -114,7 +114,7 @@ class FirstInference:
 
 _STYLE = """<style>
 .wb-first{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit}
-.wb-first h4{margin:.8rem 0 .2rem;font-size:1rem}
+.wb-first h2,.jp-RenderedHTMLCommon .wb-first h2{margin:.8rem 0 .2rem;font-size:1rem;font-weight:600;border:0;padding:0}
 .wb-first p{margin:.2rem 0 .5rem}
 .wb-first table{border-collapse:collapse;font-size:13px;margin:0}
 .wb-first th,.wb-first td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:middle;

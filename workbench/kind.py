@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -40,7 +41,7 @@ ML_PRODUCERS = ("skl2onnx", "sklearn-onnx", "hummingbird", "xgboost", "lightgbm"
 DL_PRODUCERS = (
     "tf2onnx", "pytorch", "keras2onnx", "keras", "tensorflow", "paddle", "mxnet", "cntk", "chainer", "jax2onnx",
     "caffe2", "caffe", "mindspore", "matlab", "neural network toolbox", "deep learning toolbox", "onnx-caffe2",
-    "optimum", "winmltools", "darknet", "yolo",
+    "onnxruntime.transformers", "nnabla", "optimum", "winmltools", "darknet", "yolo",
 )  # fmt: skip
 MAX_NODES_NAMED = 12
 
@@ -137,7 +138,7 @@ def detect(path: str | os.PathLike[str]) -> Detection:
     Raises:
         UnreadableFile: no such file, no permission, or an ONNX file that is truncated or damaged.
     """
-    name = os.fspath(path)
+    name = os.fsdecode(path)
     if not os.path.isfile(name) or os.path.getsize(name) == 0:
         what = identify(name)  # a folder, nothing, or an empty file
         return _of_format(what, name, _folder_size(name))
@@ -214,7 +215,7 @@ def _verdict(
         what = f"It is an estimator with a neural network inside ({inside})" if network else what
         because = f"{what}; {header.producer_name}, a converter of classical machine learning, made it."
         return "ML", because, ("producer_name", "op_type"), inner
-    if found.sklearn_names and not found.layers:
+    if found.sklearn_names and not found.layers and not found.framework_names and not made_dl:
         what = "An estimator with a neural network inside" if network else "An estimator or transformer"
         because = f"{what}: its tensors carry the names skl2onnx gives ({_list(found.sklearn_names)})."
         return "ML", because, ("names", "op_type") if found.predictors else ("names",), inner
@@ -231,9 +232,9 @@ def _verdict(
         if found.extractors:
             because = (
                 "It is a small neural network that picks its label with ArrayFeatureExtractor, as converted "
-                "scikit-learn classifiers do."
+                "scikit-learn classifiers do; the file does not say whether it is one."
             )
-            return "ML", because, ("op_type",), (f"There is a neural network inside ({inside}).",)
+            return "unknown", because, (), (because,)
         if found.features:
             because = (
                 f"Features ({_list(found.features)}) feed a small neural network: a scikit-learn pipeline around an "
@@ -251,7 +252,7 @@ def _verdict(
         return "ML", f"It computes with classical feature operators: {_list(found_here)}.", ("op_type",), ()
     if found.distances:
         return "ML", f"It decides by distance or density: {_list(found.distances)}.", ("op_type",), ()
-    if found.framework_names and (found.products > 1 or not found.plain_linear):
+    if found.framework_names and found.products and (found.products > 1 or not found.plain_linear):
         because = f"Its tensors carry the names of a deep-learning framework ({_list(found.framework_names)})."
         return "DL", because, ("names",), ()
     because = _why_unknown(found)
@@ -261,10 +262,13 @@ def _verdict(
 def _made_by_framework(header: Header, found: Structure) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
     """A deep-learning framework wrote the file, but no operator alone proves a network."""
     name = header.producer_name
-    if found.comparisons and found.products and not found.activations:
+    if found.depth >= 2:
+        because = f"{name} exports neural networks, and it stacks {found.depth} learnt products with bends between."
+        return "DL", because, ("producer_name", "network"), ()
+    if found.decisions:
         because = (
-            f"{name} made it, but comparisons between matrix products and no activation look like decision trees "
-            "compiled to tensor operators; the file alone cannot tell."
+            f"{name} made it, but comparisons beside looked-up or multiplied tables and no stacked layers can be a "
+            "network as well as decision trees compiled to tensor operators; the file alone cannot tell."
         )
         return "unknown", because, (), (because,)
     if found.products or found.activations or found.embeddings:
@@ -401,19 +405,19 @@ def _kind_of_format(what: Format) -> tuple[str | None, str | None, str, str]:
     shown = f"{name} ({what.detail})" if what.detail else name
     if name in NO_MODEL:
         return None, None, f"It holds {NO_MODEL[name]}.", shown
-    spiking = next((m for m in markers if is_spiking(m, "") or m.split(".")[0] in _SPIKING_PACKAGES), None)
+    spiking = next((m for m in markers if is_spiking(m, "") or _package(m) in _SPIKING_PACKAGES), None)
     if name == "NIR":
         neurons = {"LIF", "CubaLIF", "IF", "LI", "CubaLI", "I"} & set(markers)
         if neurons:
             return "SNN", "nengo", f"NIR stores spiking networks, and it holds {_list(sorted(neurons))}.", shown
         return "unknown", None, "It is a NIR graph, but no neuron was found in it.", shown
-    if name in ("Keras v3", "Keras HDF5"):
+    if name in ("Keras v3", "Keras HDF5", "Keras JSON"):
         if spiking:
             return "SNN", "nengo_dl", f"Its Keras layers include {spiking}.", f"layer {spiking}"
         return "DL", "keras", f"{shown} stores neural networks.", shown
     if name == "Keras weights":
         return "DL", None, "It holds the weights of a Keras network, without its architecture.", shown
-    if name in ("TFLite", "Keras JSON", "Caffe", "Caffe2", "MXNet params", "MXNet symbol", "GGUF"):
+    if name in ("TFLite", "Caffe", "Caffe2", "MXNet params", "MXNet symbol", "GGUF"):
         return "DL", "tflite" if name == "TFLite" else None, f"{shown} stores neural networks.", shown
     if name in ("XGBoost", "LightGBM"):
         return "ML", None, f"{shown} stores gradient-boosted trees.", shown
@@ -444,37 +448,80 @@ def _kind_of_classes(what: Format, spiking: str | None, shown: str) -> tuple[str
     if spiking:
         return "SNN", None, f"{shown} holds {spiking}, a spiking neuron.", spiking
     if what.name == "PyTorch":
-        norm = next((m for m in what.markers if m.endswith((".running_mean", ".weight", ".in_proj_weight"))), None)
-        lif = next((m for m in what.markers if re.search(r"\.(beta|threshold|mem|tau|v_th|alpha)$", m)), None)
-        if lif:
-            because = (
-                f"It holds weights beside {lif}, as spiking layers have it; without its code the file cannot tell."
-            )
-            return "unknown", None, because, shown
-        layer = next((m for m in what.markers if re.search(r"torch[./]nn[./]modules|torch\.ops\.aten", m)), norm)
-        if layer:
-            return "DL", None, f"It is a PyTorch file with {layer}.", layer
-        return "unknown", None, "It is a PyTorch file, but no layer was found in it.", shown
+        return _kind_of_pytorch(what, shown)
     for marker in what.markers:
-        package = marker.split(".")[0]
-        if package in _ML_PACKAGES:
+        package = _package(marker)
+        if package in _ML_PACKAGES and "._bunch." not in marker:
             network = next((m for m in what.markers if "neural_network" in m), None)
             also = f"; there is a neural network inside ({network.rsplit('.', 1)[-1]})" if network else ""
             engine = "sklearn" if package == "sklearn" else None
             return "ML", engine, f"Its object is a {marker}{also}.", marker
-        if package in _DL_PACKAGES:
+        if package in _DL_PACKAGES and not marker.startswith(("torch._utils.", "torch.storage.")):
             return "DL", None, f"Its object is a {marker}.", marker
-    if not any(not re.match(r"numpy|builtins|collections|copy_?reg|_codecs|__builtin__", m) for m in what.markers):
-        return None, None, "It holds plain data, not a model.", shown
-    first = next(m for m in what.markers if not re.match(r"numpy|builtins|collections|copy_?reg|_codecs", m))
-    return "unknown", None, f"Its object is a {first}, which the workbench does not know.", shown
+    strange = next((m for m in what.markers if _package(m) not in _DATA_PACKAGES and "._bunch." not in m), None)
+    if strange:
+        return "unknown", None, f"Its object is a {strange}, which the workbench does not know.", shown
+    if what.detail == "read in part":
+        return "unknown", None, "It begins with data, and what follows cannot be told without loading it.", shown
+    return None, None, "Nothing in it names a model: plain data, as far as can be told without loading it.", shown
+
+
+_DATA_PACKAGES = {
+    "numpy", "scipy", "pandas", "builtins", "__builtin__", "collections", "copyreg", "copy_reg", "_codecs", "datetime",
+    "torch", "sklearn",
+}  # fmt: skip
+
+
+def _package(marker: str) -> str:
+    """The package of a class or of a TorchScript source: ``snntorch`` of ``__torch__/snntorch/_neurons/leaky.py``."""
+    parts = [part for part in re.split(r"[./]", marker[:300]) if part and part != "__torch__"]
+    return parts[0] if parts else ""
+
+
+def _kind_of_pytorch(what: Format, shown: str) -> tuple[str | None, str | None, str, str]:
+    """State dicts by their parameter names, programs by their operators, modules by their classes."""
+    names = what.markers
+    leaves = {name.rsplit(".", 1)[-1] for name in names}
+    lif = leaves & {
+        "graded_spikes_factor",
+        "reset_mechanism_val",
+        "v_threshold",
+        "v_reset",
+        "tau_mem_inv",
+        "tau_syn_inv",
+    }
+    if lif or {"beta", "threshold"} <= leaves:
+        because = f"It holds weights beside {_list(sorted(lif or {'beta', 'threshold'}))}, as spiking layers have them."
+        return "unknown", None, f"{because} Without its code the file cannot tell.", shown
+    if what.detail.startswith("exported"):
+        learnt = r"aten\.(conv|linear|addmm|b?mm|matmul|lstm|gru|rnn|embed|\w*norm|scaled)"
+        layer = next((n for n in names if re.search(learnt, n)), None)
+        compares = any(re.search(r"aten\.(gt|ge|lt|le|heaviside)\b", n) for n in names)
+        if layer and compares and any("aten.sub" in n for n in names):
+            because = f"It multiplies ({layer}), compares and subtracts: a network, perhaps a spiking one."
+            return "unknown", None, because, shown
+    else:
+        ends = (".weight", ".running_mean", ".in_proj_weight", ".gamma")
+        named = next((n for n in names if n.endswith(ends) or n == "weight"), None)
+        layer = next((n for n in names if re.search(r"torch[./]nn[./]modules", n)), named)
+    if not layer:
+        return "unknown", None, "It is a PyTorch file, but no layer was found in it.", shown
+    what_it_is = {
+        "state dict": "named weights, without the code of their network",
+        "whole module": "a network with its weights",
+    }
+    told = what_it_is.get(what.detail, "a network and its weights")
+    return "DL", None, f"It is a PyTorch file: {told} ({layer}).", layer
 
 
 def _folder_size(path: str) -> int:
-    """Bytes of the files within a folder, links not followed."""
-    return sum(
-        os.path.getsize(os.path.join(root, name))
-        for root, _, names in os.walk(path)
-        for name in names
-        if not os.path.islink(os.path.join(root, name))
-    )
+    """Bytes of the files within a folder, links not followed; of the first 10,000 where there are more."""
+    total = seen = 0
+    for root, _, names in os.walk(path):
+        for name in names:
+            seen += 1
+            if seen > 10_000:
+                return total
+            with suppress(OSError):  # gone meanwhile, or not ours to see
+                total += os.lstat(os.path.join(root, name)).st_size
+    return total

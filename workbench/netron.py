@@ -334,8 +334,9 @@ _BOOT = r"""
       terminate() { this.ears.length = 0; }
     };
     // An output must not take the keyboard from the notebook: no focus of its own accord before a click in the view.
+    // With the click the keyboard is the view's, or the next key would be a command to the notebook (dd deletes it).
     let touched = false;
-    window.addEventListener('pointerdown', () => { touched = true; }, true);
+    window.addEventListener('pointerdown', () => { touched = true; window.focus(); }, true);
     for (const proto of [HTMLElement.prototype, SVGElement.prototype]) {
       const focus = proto.focus;
       proto.focus = function(...args) { if (touched) focus.apply(this, args); };

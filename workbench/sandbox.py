@@ -3,11 +3,16 @@
 A crash, a hang, a full memory or an exception over there is one `WorkbenchError` sentence here. The worker is a fresh
 interpreter: it inherits no locks, threads or TensorFlow, and never imports the caller's ``__main__``. It and every
 process it started are gone when `run` returns; should the caller be killed meanwhile, the worker goes with it.
+
+With ``warm=True`` a worker that did its task well waits for the next one, so that starting Python and importing
+TensorFlow are paid once. One waits at a time: of two tasks at once, the second gets a worker of its own.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
+import gc
 import json
 import os
 import pickle
@@ -15,14 +20,17 @@ import queue
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
-from typing import IO, Any, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 from .errors import WorkbenchError
 
@@ -31,6 +39,13 @@ Result = TypeVar("Result")
 _TICK = 0.05
 """Seconds between looks at the clock, the memory and the cancel event. A gigabyte fills in about a third of one."""
 
+WARM_MIB = 1000
+"""MiB of resident memory that a waiting worker may hold; TensorFlow alone takes about 600."""
+
+IDLE_SECONDS = 600
+"""How long a worker waits for another task before it ends."""
+
+_IDLE_EXIT = 75
 _PR_SET_PDEATHSIG = 1
 _START = """
 import json, sys
@@ -55,6 +70,8 @@ def run(
     memory_mib: float | None = None,
     progress: Callable[[Any], object] | None = None,
     cancel: threading.Event | None = None,
+    warm: bool = False,
+    what: str | None = None,
 ) -> Result:
     """Call ``function(*args)`` in a worker process and return its result.
 
@@ -67,89 +84,208 @@ def run(
         progress: called in this thread with every message of the worker. If given, the function gets a keyword
             argument ``progress`` to send them with.
         cancel: set it from another thread to stop the worker within `_TICK`.
+        warm: use the worker that waits from an earlier task, if any, and let this one wait afterwards. It does not
+            if the task failed, left processes behind, imported modules from outside the installation (the person may
+            be editing them), or more than `WARM_MIB` is held.
+        what: the task in the words of its user, for error sentences: ``Converting model.h5``; the function's name if
+            None.
 
     Raises:
         WorkerFailed: it raised, crashed, ran out of time or memory, or returned something that cannot be pickled.
         Cancelled: `cancel` was set.
         WorkbenchError: one that the function itself raised comes through with its type.
     """
-    name = _name(function)
+    name = what or _name(function)
     try:
         if getattr(function, "__module__", None) == "__main__":
             raise pickle.PicklingError("it is defined in a notebook cell or script, not in a module")
-        task = pickle.dumps((function, args, progress is not None), pickle.HIGHEST_PROTOCOL)
+        call = pickle.dumps((function, args, progress is not None), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         raise WorkerFailed(f"{name} cannot be sent to a worker process: {_first_line(error)}.") from error
+    place = os.getcwd() if os.path.isdir(os.curdir) else None
+    task = pickle.dumps(([str(entry) for entry in sys.path], place, warm, what)), call
     deadline = None if timeout is None else time.monotonic() + timeout
-    with tempfile.TemporaryFile() as output:
-        worker, connection = _start(output)
+    worker = _take() if warm else None
+    waited = worker is not None
+    worker = worker or _Worker(warm)
+    messages = worker.send(task)
+    look, keep = 0.0, False
+    try:
+        while True:
+            # Between messages, too: a chatty worker is not an obedient one.
+            now = time.monotonic()
+            if cancel is not None and cancel.is_set():
+                raise Cancelled(f"{name} was cancelled.")
+            if deadline is not None and now > deadline:
+                raise WorkerFailed(f"{name} took more than the {timeout:g} seconds it was given and was stopped.")
+            if memory_mib is None or now < look:
+                pass
+            elif (used := _resident_mib(worker.pid)) > memory_mib:
+                raise WorkerFailed(
+                    f"{name} used {used:,.0f} MiB of memory, more than the {memory_mib:,.0f} MiB it was given, and "
+                    "was stopped; give it more, or a smaller model or batch."
+                )
+            else:
+                look = now + _TICK
+            with suppress(queue.Empty):
+                kind, value = messages.get(timeout=_TICK)
+                if kind == "progress" and progress is not None:
+                    progress(value)
+                elif kind == "result":
+                    value, keep = value
+                    return value
+                elif kind == "error":
+                    raise value
+                elif kind == "end" and waited and worker.wait() == _IDLE_EXIT:
+                    # It ended while the task was on its way.
+                    worker.end()
+                    worker, waited = _Worker(warm), False
+                    messages = worker.send(task)
+                elif kind == "end":
+                    raise WorkerFailed(worker.obituary(name))
+    finally:
+        # Also on KeyboardInterrupt, and where `progress` raised.
+        if not (keep and _put_back(worker)):
+            worker.end()
+
+
+class _Worker:
+    """A process waiting for a task, and the pipe to it."""
+
+    def __init__(self, warm: bool) -> None:
+        # What it prints goes to a file: standard output may be our caller's data.
+        self.output = tempfile.TemporaryFile()  # noqa: SIM115
+        self.connection, theirs = Pipe()
+        self.listener: threading.Thread | None = None
+        path = json.dumps([str(entry) for entry in sys.path])
+        with theirs:
+            start = lambda: subprocess.Popen(  # noqa: E731
+                [sys.executable, "-X", "faulthandler", "-c", _START, str(theirs.fileno()), path],
+                stdin=subprocess.DEVNULL,
+                stdout=self.output,
+                stderr=self.output,
+                pass_fds=[theirs.fileno()],
+                # A group of its own: Ctrl-C in a terminal is ours to handle, and its children end with it.
+                start_new_session=True,
+            )
+            # Linux ends a worker with the thread that started it (`_work`), and a warm one outlives its first caller.
+            self.process = _starter().submit(start).result() if warm else start()
+        self.pid = self.process.pid
+
+    def send(self, task: tuple[bytes, bytes]) -> queue.SimpleQueue[tuple[str, Any]]:
+        """Give it a task; what it says comes through the queue, last a result, an error or an end."""
+        self.output.seek(0)
+        self.output.truncate()
         messages: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        threading.Thread(target=_converse, args=(connection, task, messages), daemon=True).start()
-        look = 0.0
-        try:
-            while True:
-                # Between messages, too: a chatty worker is not an obedient one.
-                now = time.monotonic()
-                if cancel is not None and cancel.is_set():
-                    raise Cancelled(f"{name} was cancelled.")
-                if deadline is not None and now > deadline:
-                    raise WorkerFailed(f"{name} took more than the {timeout:g} seconds it was given and was stopped.")
-                if memory_mib is None or now < look:
-                    pass
-                elif (used := _resident_mib(worker.pid)) > memory_mib:
-                    raise WorkerFailed(
-                        f"{name} used {used:,.0f} MiB of memory, more than the {memory_mib:,.0f} MiB it was given, and "
-                        "was stopped; give it more, or a smaller model or batch."
-                    )
-                else:
-                    look = now + _TICK
-                with suppress(queue.Empty):
-                    kind, value = messages.get(timeout=_TICK)
-                    if kind == "progress" and progress is not None:
-                        progress(value)
-                    elif kind == "result":
-                        return value
-                    elif kind == "error":
-                        raise value
-                    elif kind == "end":
-                        raise WorkerFailed(_obituary(name, worker.wait(), output))
-        finally:
-            # Also on KeyboardInterrupt, and where `progress` raised.
-            _end(worker)
+        self.listener = threading.Thread(target=_converse, args=(self.connection, task, messages), daemon=True)
+        self.listener.start()
+        return messages
 
+    def wait(self) -> int:
+        return self.process.wait()
 
-def _start(output: IO[bytes]) -> tuple[subprocess.Popen[bytes], Connection]:
-    """A worker waiting for its task. What it prints goes to `output`: standard output may be our caller's data."""
-    ours, theirs = Pipe()
-    path = json.dumps([str(entry) for entry in sys.path])
-    with theirs:
-        worker = subprocess.Popen(
-            [sys.executable, "-X", "faulthandler", "-c", _START, str(theirs.fileno()), path],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            pass_fds=[theirs.fileno()],
-            # A group of its own: Ctrl-C in a terminal is ours to handle, and its children end with it.
-            start_new_session=True,
+    def end(self) -> None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+        self.output.close()
+        # The listener sees the pipe end, unless a stray grandchild holds the other side: it closes it then.
+        if self.listener is None or not self.listener.is_alive():
+            self.connection.close()
+
+    def obituary(self, name: str) -> str:
+        """Why it ended without a result."""
+        code = self.wait()
+        if code >= 0:
+            return f"{name} ended its process with exit code {code} instead of returning a result."
+        if code == -signal.SIGKILL:
+            return f"{name} was killed by the system, most likely because memory ran out."
+        self.output.seek(0)
+        said = [line for line in self.output.read().decode(errors="replace").splitlines() if line.startswith("Fatal")]
+        reason = said[-1].removeprefix("Fatal Python error: ") if said else signal.strsignal(-code) or str(-code)
+        return (
+            f"{name} crashed its process ({reason}); the file it worked on may be damaged or hit a bug in the library."
         )
-    return worker, ours
 
 
-def _converse(connection: Connection, task: bytes, messages: queue.SimpleQueue[tuple[str, Any]]) -> None:
+def _converse(connection: Connection, task: tuple[bytes, bytes], messages: queue.SimpleQueue[tuple[str, Any]]) -> None:
     """Send the task and pass on what comes back. A thread of its own: a hung worker blocks this, not its time limit."""
-    with connection:
-        try:
-            connection.send_bytes(task)
-            while True:
-                answer = connection.recv_bytes()
-                try:
-                    message = pickle.loads(answer)
-                except Exception as error:
-                    # A class that pickles there and cannot be built here.
-                    message = "error", WorkerFailed(f"The worker's answer cannot be read: {_first_line(error)}.")
-                messages.put(message)
-        except (EOFError, OSError):
-            messages.put(("end", None))
+    try:
+        for part in task:
+            connection.send_bytes(part)
+        while True:
+            answer = connection.recv_bytes()
+            try:
+                message = pickle.loads(answer)
+            except Exception as error:
+                # A class that pickles there and cannot be built here.
+                message = "error", WorkerFailed(f"The worker's answer cannot be read: {_first_line(error)}.")
+            messages.put(message)
+            if message[0] == "result":
+                return
+    except (EOFError, OSError):
+        messages.put(("end", None))
+        connection.close()
+
+
+# --- the worker that waits --------------------------------------------------------------------------------------
+
+_waiting: list[_Worker] = []
+_lock = threading.Lock()
+_starters: list[ThreadPoolExecutor] = []
+
+
+def _starter() -> ThreadPoolExecutor:
+    """One thread that lives as long as this process."""
+    with _lock:
+        if not _starters:
+            _starters.append(ThreadPoolExecutor(1, "workbench-sandbox"))
+        return _starters[0]
+
+
+def _take() -> _Worker | None:
+    with _lock:
+        worker = _waiting.pop() if _waiting else None
+    if worker is not None and worker.process.poll() is not None:
+        worker.end()
+        return None
+    return worker
+
+
+def _put_back(worker: _Worker) -> bool:
+    """Let it wait for another task; no if another one waits already, or it is not as clean as a fresh one."""
+    import psutil
+
+    with suppress(psutil.Error):
+        process = psutil.Process(worker.pid)
+        if process.memory_info().rss > WARM_MIB * 2**20 or process.children():
+            return False
+    with _lock:
+        if _waiting:
+            return False
+        _waiting.append(worker)
+        return True
+
+
+@atexit.register
+def end_warm_worker() -> None:
+    """End the worker that waits, if one does; the next task starts a fresh one."""
+    with _lock:
+        workers = _waiting[:]
+        _waiting.clear()
+    for worker in workers:
+        worker.end()
+
+
+def _forget() -> None:
+    """In a forked child: the worker and the thread are its parent's."""
+    global _lock
+    _lock = threading.Lock()
+    _waiting.clear()
+    _starters.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 def _resident_mib(pid: int) -> float:
@@ -164,24 +300,6 @@ def _resident_mib(pid: int) -> float:
     return total / 2**20
 
 
-def _end(worker: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(worker.pid, signal.SIGKILL)
-    worker.wait()
-
-
-def _obituary(name: str, code: int, output: IO[bytes]) -> str:
-    """Why a worker ended without a result."""
-    if code >= 0:
-        return f"{name} ended its process with exit code {code} instead of returning a result."
-    if code == -signal.SIGKILL:
-        return f"{name} was killed by the system, most likely because memory ran out."
-    output.seek(0)
-    said = [line for line in output.read().decode(errors="replace").splitlines() if line.startswith("Fatal")]
-    reason = said[-1].removeprefix("Fatal Python error: ") if said else signal.strsignal(-code) or str(-code)
-    return f"{name} crashed its process ({reason}); the file it worked on may be damaged or hit a bug in the library."
-
-
 def _name(function: Callable[..., Any]) -> str:
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
 
@@ -194,14 +312,14 @@ def _first_line(error: BaseException) -> str:
 
 
 def _work(descriptor: int) -> None:
-    """Run one task and end."""
+    """Run a task and end; a warm worker waits for another."""
     if sys.platform == "linux":
         # When the thread that started us ends, which is when its process dies: `run` waits for us. This works even
-        # while we are stuck in C code that holds Python's lock; `_die_with` does the rest elsewhere.
+        # while we are stuck in C code that holds Python's lock; `_listen` does the rest elsewhere.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     connection = Connection(descriptor)
-    task = connection.recv_bytes()
-    threading.Thread(target=_die_with, args=(connection,), daemon=True).start()
+    tasks: queue.SimpleQueue[tuple[bytes, bytes]] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, tasks), daemon=True).start()
     lock = threading.Lock()
 
     def send(kind: str, value: Any) -> None:
@@ -209,21 +327,82 @@ def _work(descriptor: int) -> None:
         with lock:
             connection.send_bytes(data)
 
-    name = "The task"
-    try:
-        function, args, wants_progress = pickle.loads(task)
-        name = _name(function)
-        del task
-        result = function(*args, **({"progress": lambda message: send("progress", message)} if wants_progress else {}))
+    while True:
         try:
-            send("result", result)
+            settings, call = tasks.get(timeout=IDLE_SECONDS)
+        except queue.Empty:
+            os._exit(_IDLE_EXIT)
+        sys.path[:], place, warm, what = pickle.loads(settings)
+        if place is not None:
+            with suppress(OSError):
+                os.chdir(place)
+        _do(call, warm, what, send)
+        del settings, call
+        release_memory()
+        if not warm:
+            # Not the interpreter's own end: unloading TensorFlow takes long and may crash after the work is done.
+            os._exit(0)
+
+
+def _do(call: bytes, warm: bool, what: str | None, send: Callable[[str, Any], None]) -> None:
+    """One task: its result goes back, or its error, and then the process ends."""
+    name = what or "The task"
+    before = set(sys.modules)
+    _reset_peak()
+    try:
+        function, args, wants_progress = pickle.loads(call)
+        name = what or _name(function)
+        del call
+        result = function(*args, **({"progress": lambda message: send("progress", message)} if wants_progress else {}))
+        del args
+        release_memory()
+        keep = warm and not _foreign_modules(before)
+        try:
+            send("result", (result, keep))
         except Exception as error:
             kind = type(result).__qualname__
             raise WorkerFailed(f"{name} returned a {kind}, which cannot be sent back: {_first_line(error)}.") from None
     except BaseException as error:
         _send_error(send, name, error)
-    # Not the interpreter's own end: unloading TensorFlow takes long and may crash after the work is done.
-    os._exit(0)
+        os._exit(0)
+
+
+def release_memory() -> None:
+    """Give freed memory back to the system, which the C library may keep for later."""
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _foreign_modules(before: set[str]) -> bool:
+    """Did the task import modules that belong to a person's project rather than to the installation?"""
+    folders = {sysconfig.get_path(key) for key in ("stdlib", "platstdlib", "purelib", "platlib")}
+    folders.add(str(Path(__file__).parent))
+    known = tuple(folders | {os.path.realpath(folder) for folder in folders})
+    # TensorFlow's autograph writes modules of its own.
+    new = (name for name in set(sys.modules) - before if not name.startswith("__autograph_generated"))
+    files = (getattr(sys.modules[name], "__file__", None) for name in new)
+    return any(not (file.startswith(known) or os.path.realpath(file).startswith(known)) for file in files if file)
+
+
+def _reset_peak() -> None:
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak_mib() -> float:
+    """MiB of resident memory at the task's highest, asked from within the task.
+
+    Where the system cannot reset the mark (not Linux), it is the process's highest: too much in a warm worker.
+    """
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 1024
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def _send_error(send: Callable[[str, Any], None], name: str, error: BaseException) -> None:
@@ -239,8 +418,9 @@ def _send_error(send: Callable[[str, Any], None], name: str, error: BaseExceptio
     send("error", candidate)
 
 
-def _die_with(connection: Connection) -> None:
-    """The caller closes its end of the pipe by ending, however it ends."""
+def _listen(connection: Connection, tasks: queue.SimpleQueue[tuple[bytes, bytes]]) -> None:
+    """Tasks as they come. The caller closes its end of the pipe by ending, however it ends."""
     with suppress(EOFError, OSError):
-        connection.recv_bytes()
+        while True:
+            tasks.put((connection.recv_bytes(), connection.recv_bytes()))
     os.killpg(0, signal.SIGKILL)

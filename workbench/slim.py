@@ -475,7 +475,7 @@ def tflite(buffer: Buffer) -> Slim:
 
 
 def inflated(buffer: Buffer) -> Slim:
-    """The content of a file compressed with zlib, gzip, bzip2 or xz, as joblib writes them.
+    """The content of a file compressed with zlib, gzip, bzip2 or xz, or not at all, as joblib writes them.
 
     Raises:
         UnreadableFile: none of these, or damaged.
@@ -484,6 +484,8 @@ def inflated(buffer: Buffer) -> Slim:
     if len(buffer) > OUTPUT_LIMIT:
         raise UnsupportedModel(f"The compressed file is {len(buffer) >> 20:,} MiB, more than a browser can draw.")
     data = bytes(buffer[:])
+    if data.startswith(b"\x80"):
+        return Slim(data)  # a pickle, not compressed at all
     try:
         if data.startswith(b"BZh"):
             return _bounded(bz2.BZ2Decompressor().decompress(data, OUTPUT_LIMIT + 1))

@@ -19,11 +19,14 @@ from typing import BinaryIO, TypeAlias, overload
 
 from .errors import UnreadableFile
 
-MAX_FIELDS = 5_000_000
-"""Fields read from one file before giving up: about 250,000 operators, a few seconds of work at most."""
+MAX_FIELDS = 2_000_000
+"""Fields read from one file before giving up: about 150,000 operators, a few seconds of work."""
 
 MAX_TEXT = 1 << 16
 """Bytes kept of one string: names are short, and a doc_string can be a gigabyte of somebody's joke."""
+
+MAX_TEXTS = 1 << 26
+"""Bytes kept of all strings together."""
 
 VARINT, I64, LEN, I32 = 0, 1, 2, 5
 
@@ -83,11 +86,12 @@ class Wire:
         max_fields: how many fields may be read through this object, over all nested messages.
     """
 
-    __slots__ = ("_base", "_safe", "_window", "buffer", "left")
+    __slots__ = ("_base", "_safe", "_window", "buffer", "left", "text_left")
 
     def __init__(self, buffer: Buffer, max_fields: int = MAX_FIELDS) -> None:
         self.buffer = buffer
         self.left = max_fields
+        self.text_left = MAX_TEXTS
         self._window, self._base, self._safe = b"", 0, -1
 
     def __len__(self) -> int:
@@ -196,6 +200,9 @@ class Wire:
     def text(self, span: Span, limit: int = MAX_TEXT) -> str:
         """A string field; longer than `limit` bytes it is cut and ends in an ellipsis."""
         start, stop = span
+        self.text_left -= min(stop - start, limit)
+        if self.text_left < 0:
+            raise WireError(f"more than {MAX_TEXTS >> 20} MiB of names and descriptions by byte {start:,}")
         at = start - self._base
         if at >= 0 and stop - self._base <= len(self._window):
             # Mostly it stands beside the field just read.

@@ -42,28 +42,51 @@ function render({ model, el }) {
   const message = element("span", "wb-message");
   const cancel = element("button", "wb-cancel", "Cancel");
   status.append(meter, message, cancel);
-  el.append(bar, list, status);
+  const upline = element("div", "wb-status wb-uploading");
+  upline.setAttribute("role", "status");
+  const upmeter = element("progress", "wb-meter");
+  const upmessage = element("span", "wb-message");
+  const upcancel = element("button", "wb-cancel", "Cancel upload");
+  upline.append(upmeter, upmessage, upcancel);
+  el.append(bar, status, upline, list);
 
   let active = 0;
+  let left = null;
   let shown = [];
 
-  const send = (content, buffers) => model.send(content, undefined, buffers);
+  // A kernel that was restarted does not know this widget any more, and nothing else would say so.
+  let unanswered = null;
+  const send = (content, buffers) => {
+    model.send(content, undefined, buffers);
+    clearTimeout(unanswered);
+    unanswered = setTimeout(() => {
+      message.textContent =
+        "The notebook's kernel does not answer. If it was restarted, run the cell above again (Shift + Enter).";
+      status.classList.add("wb-error");
+      status.hidden = false;
+    }, 5000);
+  };
 
   function drawCrumbs() {
     crumbs.replaceChildren();
     model.get("crumbs").forEach((crumb, index) => {
-      if (index) crumbs.append(element("span", "wb-slash", "/"));
+      if (index && !crumbs.textContent.endsWith("/")) crumbs.append(element("span", "wb-slash", "/"));
       const button = element("button", "wb-crumb", crumb.name);
       button.title = crumb.path;
-      button.onclick = () => send({ type: "folder", path: crumb.path });
+      button.onclick = () => {
+        left = null;
+        search.value = "";
+        send({ type: "folder", path: crumb.path });
+      };
       crumbs.append(button);
     });
   }
 
   function drawList() {
     const wanted = search.value.trim().toLowerCase();
-    const isPath = /^[/~]/.test(wanted);
-    shown = model.get("entries").filter((entry) => isPath || entry.name.toLowerCase().includes(wanted));
+    shown = model
+      .get("entries")
+      .filter((entry) => isPath(wanted) || !wanted || (entry.name !== ".." && entry.name.toLowerCase().includes(wanted)));
     active = Math.max(0, Math.min(active, shown.length - 1));
     const path = model.get("path");
     list.replaceChildren(
@@ -72,6 +95,8 @@ function render({ model, el }) {
         row.id = `${id}-${index}`;
         row.setAttribute("role", "option");
         row.setAttribute("aria-selected", String(entry.path === path));
+        row.title = entry.name;
+        if (!entry.folder && !entry.badge) row.classList.add("wb-dull");
         const icon = element("span", "wb-icon", entry.folder ? "▸" : "·");
         icon.setAttribute("aria-hidden", "true");
         row.append(
@@ -107,8 +132,23 @@ function render({ model, el }) {
     }
   }
 
+  const isPath = (text) => /[/\\]|^[~.]/.test(text);
+
+  // What was picked is shown; a folder just left is where one goes on.
+  function follow() {
+    const at = shown.findIndex((entry) => entry.path === model.get("path") || entry.path === left);
+    if (at >= 0) {
+      active = at;
+      mark();
+    }
+  }
+
   function open(entry) {
-    if (entry.folder) search.value = "";
+    if (entry.folder) {
+      search.value = "";
+      left = model.get("folder");
+      active = 0;
+    }
     send({ type: entry.folder ? "folder" : "file", path: entry.path });
     mark();
   }
@@ -133,6 +173,11 @@ function render({ model, el }) {
     if (part >= 0) meter.value = part;
     else meter.removeAttribute("value");
     status.hidden = !text && !busy;
+    const arrived = model.get("uploaded");
+    upmessage.textContent = model.get("uploading");
+    upline.hidden = !model.get("uploading");
+    upmeter.hidden = upcancel.hidden = arrived < 0;
+    if (arrived >= 0) upmeter.value = arrived;
   }
 
   // Uploads: chunk by chunk, the next one only when the kernel has written the last.
@@ -140,7 +185,7 @@ function render({ model, el }) {
   const waiting = [];
   function next() {
     sending = waiting.shift() || null;
-    if (sending) send({ type: "upload", name: sending.file.name, size: sending.file.size });
+    if (sending) send({ type: "upload", name: sending.file.name, size: sending.file.size, left: waiting.length });
   }
   async function chunk(offset) {
     const part = await sending.file.slice(offset, offset + CHUNK).arrayBuffer();
@@ -151,6 +196,8 @@ function render({ model, el }) {
     if (!sending) next();
   }
   model.on("msg:custom", (content) => {
+    clearTimeout(unanswered);
+    if (content.type === "ack") drawStatus();
     if (content.type === "want" && sending) chunk(content.offset);
     if (content.type === "done") next();
     if (content.type === "stop") {
@@ -165,7 +212,7 @@ function render({ model, el }) {
   };
   search.onkeydown = (event) => {
     if (event.key === "Enter") {
-      if (/^[/~]/.test(search.value.trim())) send({ type: "typed", path: search.value.trim() });
+      if (isPath(search.value.trim())) send({ type: "typed", path: search.value.trim() });
       else if (shown[active]) open(shown[active]);
     } else if (event.key === "ArrowDown") {
       list.focus();
@@ -183,8 +230,8 @@ function render({ model, el }) {
     } else if ((event.key === "Enter" && !event.shiftKey && !event.ctrlKey) || event.key === "ArrowRight") {
       if (shown[active]) open(shown[active]);
     } else if (event.key === "Backspace" || event.key === "ArrowLeft") {
-      const up = model.get("crumbs").at(-2);
-      if (up) send({ type: "folder", path: up.path });
+      const up = model.get("entries").find((entry) => entry.name === "..");
+      if (up) open(up);
     } else if (event.key.length === 1 && !event.ctrlKey && !event.metaKey && !event.altKey) {
       search.focus();
       return; // the key itself goes into the search field
@@ -215,6 +262,7 @@ function render({ model, el }) {
     chooser.value = "";
   };
   cancel.onclick = () => send({ type: "cancel" });
+  upcancel.onclick = () => send({ type: "cancel-upload" });
   list.ondragover = (event) => {
     event.preventDefault();
     event.stopPropagation();
@@ -229,11 +277,15 @@ function render({ model, el }) {
   };
 
   model.on("change:crumbs", drawCrumbs);
-  model.on("change:entries change:path", drawList);
+  model.on("change:entries change:path", () => {
+    drawList();
+    follow();
+  });
   model.on("change:samples", drawSamples);
-  model.on("change:message change:busy change:progress change:failed", drawStatus);
+  model.on("change:message change:busy change:progress change:failed change:uploading change:uploaded", drawStatus);
   drawCrumbs();
   drawList();
+  follow();
   drawSamples();
   drawStatus();
   return () => leaving.abort();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ class Picker(anywidget.AnyWidget):
         folder: the folder shown.
         root: the folder the breadcrumb starts from.
         samples: the menu of sample models, ``[{"id", "title"}]``.
-        message, busy, progress, failed: the line under the list; `progress` is 0 to 1, or -1 where unknown.
+        message, busy, progress, failed: the status line; `progress` is 0 to 1, or -1 where unknown.
+        uploading, uploaded: the line about uploads, and how much of the file has arrived (0 to 1; -1: none under way).
 
     Args:
         root: where browsing starts; the notebook's folder by default.
@@ -48,6 +50,8 @@ class Picker(anywidget.AnyWidget):
     busy = traitlets.Bool(False).tag(sync=True)
     progress = traitlets.Float(-1.0).tag(sync=True)
     failed = traitlets.Bool(False).tag(sync=True)
+    uploading = traitlets.Unicode("").tag(sync=True)
+    uploaded = traitlets.Float(-1.0).tag(sync=True)
 
     def __init__(
         self,
@@ -60,11 +64,12 @@ class Picker(anywidget.AnyWidget):
         super().__init__(root=str(Path(root or Path.cwd()).resolve()), **traits)
         self._on_sample, self._on_cancel = on_sample, on_cancel
         self._upload: _Upload | None = None
+        self._batch: _Batch | None = None
         self.on_msg(self._receive)
         self.show_folder(self.root)
 
     def say(self, message: str, *, busy: bool = False, progress: float = -1.0, failed: bool = False) -> None:
-        """Set the line under the list."""
+        """Set the status line."""
         with self.hold_sync():
             self.message, self.busy, self.progress, self.failed = message, busy, progress, failed
 
@@ -77,10 +82,13 @@ class Picker(anywidget.AnyWidget):
             self.say(f"{path} cannot be listed: {error.strerror}.", failed=True)
             return
         entries = [entry for entry in found if not entry.name.startswith((".", "__pycache__"))][:MAX_ENTRIES]
+        above = [{"name": "..", "path": str(path.parent), "folder": True, "size": "", "badge": ""}]
         with self.hold_sync():
+            if self.failed:
+                self.say("")  # it was about something else
             self.folder = str(path)
             self.crumbs = self._crumbs(path)
-            self.entries = [_entry(entry) for entry in entries]
+            self.entries = (above if path.parent != path else []) + [_entry(entry) for entry in entries]
 
     def refresh(self) -> None:
         """List the folder again, after something was written into it."""
@@ -96,6 +104,7 @@ class Picker(anywidget.AnyWidget):
         return [{"name": step.name or str(step), "path": str(step)} for step in steps]
 
     def _receive(self, widget: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        self.send({"type": "ack"})
         try:
             kind = content.get("type")
             if kind == "folder":
@@ -107,42 +116,45 @@ class Picker(anywidget.AnyWidget):
             elif kind == "sample":
                 self._on_sample(content["id"])
             elif kind == "cancel":
-                self._cancel()
+                self._on_cancel()
+            elif kind == "cancel-upload":
+                self._cancel_upload()
             elif kind == "upload":
-                self._begin(content["name"], int(content["size"]))
+                self._begin(content["name"], int(content["size"]), int(content.get("left", 0)))
             elif kind == "chunk":
                 self._chunk(int(content["offset"]), buffers[0])
         except WorkbenchError as error:
             self.say(str(error), failed=True)
 
     def _typed(self, text: str) -> None:
-        path = Path(text).expanduser()
+        path = Path(self.folder, os.path.expanduser(text))
         if path.is_dir() and not (path / "saved_model.pb").is_file():
             self.show_folder(path.resolve())
         elif path.exists():
             self.show_folder(path.resolve().parent)
             self.path = str(path.resolve())
         else:
-            self.say(
-                f"There is no {path}; type the path of a file or folder on the machine that runs the notebook.",
-                failed=True,
-            )
+            where = "type the path of a file or folder on the machine that runs the notebook"
+            self.say(f"There is no {path}; {where}.", failed=True)
 
     # --- uploads: chunk by chunk into a hidden file, renamed when whole ------------------------------------------
 
-    def _begin(self, name: str, size_bytes: int) -> None:
+    def _begin(self, name: str, size_bytes: int, left: int) -> None:
+        """The next file of a batch is offered; `left` more are to come."""
+        if self._batch is None:
+            self._batch = _Batch(Path(self.folder), self.path)
+        self._batch.left = left
         safe = Path(name.replace("\\", "/")).name.lstrip(".") or "upload"
         if size_bytes == 0:
-            self.say(f"{safe} is empty (0 bytes), so it was not uploaded; was its download complete?", failed=True)
-            self.send({"type": "done"})
+            self._failed(f"{safe} is empty (0 bytes); was its download complete?")
             return
         try:
-            self._upload = _Upload(Path(self.folder), safe, size_bytes)
+            self._upload = _Upload(self._batch.folder, safe, size_bytes)
         except OSError as error:
-            self.say(f"{safe} cannot be written to {self.folder}: {error.strerror}.", failed=True)
-            self.send({"type": "done"})
+            self._failed(f"{safe} cannot be written to {self._batch.folder}: {error.strerror}.")
             return
-        self.say(f"Uploading {safe}, {size(size_bytes)}", busy=True, progress=0)
+        with self.hold_sync():
+            self.uploading, self.uploaded = f"Uploading {safe}, {size(size_bytes)}", 0.0
         self.send({"type": "want", "offset": 0})
 
     def _chunk(self, offset: int, data: Any) -> None:
@@ -152,32 +164,65 @@ class Picker(anywidget.AnyWidget):
         try:
             upload.write(bytes(data))
             if upload.written < upload.size:
-                self.progress = upload.written / upload.size
+                self.uploaded = upload.written / upload.size
                 self.send({"type": "want", "offset": upload.written})
                 return
             path = upload.finish()
         except OSError as error:
             upload.discard()
-            self._upload = None
-            self.say(
-                f"{upload.name} could not be stored: {error.strerror}; free some disk space and try again.", failed=True
-            )
-            self.send({"type": "stop"})
+            self._failed(f"{upload.name} could not be stored ({error.strerror}): free some disk space and try again.")
             return
+        if self._batch is not None:
+            self._batch.arrived.append(str(path))
+        self._next()
+
+    def _failed(self, reason: str) -> None:
+        if self._batch is not None:
+            self._batch.failures.append(reason)
+        self._next()
+
+    def _next(self) -> None:
+        """Ask for the next file, or end the batch: say what failed, and show the first model that came."""
         self._upload = None
-        self.refresh()
-        self.say("")
-        self.path = str(path)
+        batch = self._batch
+        if batch is None:
+            return
+        if batch.left:
+            self.send({"type": "done"})
+            return
+        self._batch = None
+        total = len(batch.arrived) + len(batch.failures)
+        said = f"{len(batch.arrived)} of {total} uploaded. {' '.join(batch.failures)}" if batch.failures else ""
+        with self.hold_sync():
+            self.uploading, self.uploaded = said, -1.0
+        if Path(self.folder) == batch.folder:
+            self.refresh()
+        if batch.arrived and self.path == batch.path:  # nothing else was picked meanwhile
+            models = [path for path in batch.arrived if _badge(path)]
+            self.path = (models or batch.arrived)[0]
         self.send({"type": "done"})
 
-    def _cancel(self) -> None:
+    def _cancel_upload(self) -> None:
         if self._upload is not None:
             self._upload.discard()
-            self._upload = None
-            self.send({"type": "stop"})
-            self.say("The upload was cancelled; nothing was kept.")
-        else:
-            self._on_cancel()
+        self._upload, kept = None, len(self._batch.arrived) if self._batch else 0
+        self._batch = None
+        self.send({"type": "stop"})
+        with self.hold_sync():
+            self.uploading, self.uploaded = "The upload was cancelled; the unfinished file was not kept.", -1.0
+        if kept:
+            self.refresh()
+
+
+@dataclass
+class _Batch:
+    """The files of one upload: where they go, and what was shown when it began."""
+
+    folder: Path
+    path: str
+    left: int = 0
+    arrived: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
 
 class _Upload:
@@ -225,7 +270,7 @@ def _entry(entry: os.DirEntry[str]) -> dict[str, Any]:
             return {"name": entry.name, "path": path, "folder": not saved, "size": "", "badge": "DL" if saved else ""}
         count = entry.stat().st_size
     except OSError:  # a dangling link
-        return {"name": entry.name, "path": path, "folder": False, "size": "", "badge": ""}
+        return {"name": entry.name, "path": path, "folder": False, "size": "", "badge": "missing"}
     return {"name": entry.name, "path": path, "folder": False, "size": size(count), "badge": _badge(path)}
 
 
@@ -234,4 +279,4 @@ def _badge(path: str) -> str:
         found = detect(path)
     except WorkbenchError:
         return "damaged"
-    return found.kind or ""
+    return found.kind or ("empty" if found.format == "empty" else "")

@@ -20,12 +20,13 @@ from ..graph import GraphView, graph
 from ..inference import FirstInference, first_inference
 from ..kind import Detection, detect
 from ..paper import make_sample, samples
+from ..sandbox import Cancelled
 from .picker import Picker
 
 _HELLO = """<p style="max-width:72rem">Pick a model file above, upload one, or let the workbench make a sample model.
 Reading a file never runs anything from it.</p>"""
 
-_GRAPH_HEAD = '<div class="wb-card"><h4>Graph</h4></div>'
+_GRAPH_HEAD = '<div class="wb-card"><h2>Graph</h2></div>'
 
 # While the widget is alive it hides the still copy of its results that exported pages show.
 _LIVE = "<style>.wb-still{display:none}</style>"
@@ -92,7 +93,7 @@ class Workbench(ipywidgets.VBox):
         found = self.detection
         if found is not None and found.kind is not None:
             try:
-                view: GraphView | None = graph(path)
+                view: GraphView | None = graph(path, height=_height(found))
                 drawn = _GRAPH_HEAD + view._repr_html_()  # type: ignore[union-attr]
             except WorkbenchError as error:
                 view, drawn = None, _note(str(error), "Graph")
@@ -102,6 +103,8 @@ class Workbench(ipywidgets.VBox):
             try:
                 answers: FirstInference | None = first_inference(path, cancel=cancel)
                 said = answers._repr_html_()  # type: ignore[union-attr]
+            except Cancelled:
+                answers, said = None, _note("Cancelled; pick the file again to ask it.", "First inference")
             except WorkbenchError as error:
                 answers, said = None, _note(str(error), "First inference")
             self._post(turn, lambda: self._set_answers(answers, said))
@@ -121,6 +124,8 @@ class Workbench(ipywidgets.VBox):
         """Make a sample model and show it. LeNet-1 is trained for this, which takes a while."""
         turn = self._begin()
         title = next((sample.title for sample in samples() if sample.id == id), id)
+        self._card.value = _LIVE + "<p>The model will appear here; making it takes some seconds.</p>"
+        self._graph.value = self._first.value = ""
         self.picker.say(f"{title}: starting", busy=True)
         folder, cancel = Path(self.picker.root) / "models", self._cancelled
 
@@ -135,6 +140,8 @@ class Workbench(ipywidgets.VBox):
         def make() -> None:
             try:
                 path = make_sample(id, folder, progress=tell, cancel=cancel)
+            except Cancelled:
+                self._post(turn, lambda: self.picker.say(f"{title}: cancelled, nothing was made."))
             except WorkbenchError as error:
                 message = str(error)
                 self._post(turn, lambda: self.picker.say(message, failed=True))
@@ -196,6 +203,12 @@ class Workbench(ipywidgets.VBox):
             self._mirror.update(_Still(self))
 
 
+def _height(found: Detection) -> int:
+    """Pixels for a graph: a handful of nodes in a tall box look lost."""
+    nodes = len(found.header.graph.nodes) if found.header else 100
+    return max(380, min(600, 140 + 60 * nodes))
+
+
 def _running_loop() -> asyncio.AbstractEventLoop | None:
     try:
         return asyncio.get_running_loop()
@@ -230,6 +243,6 @@ class _Still:
 
 def _note(message: str, title: str = "") -> str:
     """One sentence in place of a result."""
-    head = f"<h4>{html.escape(title)}</h4>" if title else ""
+    head = f"<h2>{html.escape(title)}</h2>" if title else ""
     style = "border-left:4px solid #c77700;padding:.3rem .8rem;max-width:72rem;margin:.4rem 0;line-height:1.5"
     return f'<div class="wb-card">{head}<p style="{style}">{html.escape(message)}</p></div>'
