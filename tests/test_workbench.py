@@ -138,7 +138,7 @@ def test_many_fast_clicks_end_with_the_last_file(page: Page) -> None:
     expect(page.locator(".wb-workbench .wb-first")).to_contain_text("of 38 right")
     expect(page.locator(".wb-workbench .wb-facts")).to_contain_text("forest.onnx")
     expect(page.locator('.wb-workbench iframe[title="Netron: forest.onnx"]')).to_have_count(1)
-    expect(page.locator(".wb-picker .wb-status")).to_be_hidden()
+    expect(page.locator(".wb-picker .wb-status").first).to_be_hidden()
 
 
 def test_uploads_arrive_whole_beside_what_is_there(page: Page, folder: Path, tmp_path: Path) -> None:
@@ -152,14 +152,53 @@ def test_uploads_arrive_whole_beside_what_is_there(page: Page, folder: Path, tmp
     assert (folder / "mlp.onnx").read_bytes() == before
     (tmp_path / "nothing.onnx").write_bytes(b"")
     page.locator('.wb-picker input[type="file"]').set_input_files(tmp_path / "nothing.onnx")
-    expect(page.locator(".wb-picker .wb-status")).to_contain_text("is empty (0 bytes)")
+    expect(page.locator(".wb-picker .wb-uploading")).to_contain_text("0 of 1 uploaded. nothing.onnx is empty (0 bytes)")
+    page.locator('.wb-picker input[type="file"]').set_input_files([tmp_path / "nothing.onnx", DATA / "linear.onnx"])
+    expect(page.locator(".wb-picker .wb-uploading")).to_contain_text("1 of 2 uploaded. nothing.onnx is empty")
+    expect(page.locator(".wb-workbench .wb-facts")).to_contain_text("linear.onnx")
     assert not list(folder.glob(".upload-*"))
+
+
+def test_keys_after_a_click_in_the_graph_are_not_commands_to_the_notebook(page: Page) -> None:
+    pick(page, "forest.onnx")
+    page.locator(".wb-workbench .wb-because").click()  # the notebook is in command mode now
+    node = netron(page).locator("g.node", has_text="TreeEnsembleClassifier").first
+    node.click()
+    expect(netron(page).locator("#sidebar")).to_contain_text("nodes_featureids")
+    page.keyboard.type("dd")  # in JupyterLab: delete the cell
+    expect(page.locator(".wb-workbench")).to_have_count(1)
+    page.keyboard.press("Escape")
+    expect(netron(page).locator("#sidebar")).not_to_contain_text("nodes_featureids")
+
+
+def test_typed_paths_and_parent_folders_lead_where_they_say(page: Page, folder: Path) -> None:
+    (folder / "deep").mkdir(exist_ok=True)
+    shutil.copy(DATA / "gru.onnx", folder / "deep")
+    search = page.get_by_label("Search this folder, or type a path")
+    search.fill("deep/gru.onnx")
+    search.press("Enter")
+    expect(page.locator(".wb-workbench .wb-facts")).to_contain_text("deep/gru.onnx")
+    page.get_by_role("listbox", name="Files").focus()
+    page.keyboard.press("Backspace")
+    expect(page.locator(".wb-row.wb-active")).to_contain_text("deep")
+    search.fill("/nowhere/x.onnx")
+    search.press("Enter")
+    expect(page.locator(".wb-picker .wb-status").first).to_contain_text("There is no /nowhere/x.onnx")
+
+
+def test_a_restarted_kernel_is_said(page: Page) -> None:
+    page.get_by_role("menuitem", name="Kernel", exact=True).click()
+    page.locator('[data-command="kernelmenu:restart"]').click()
+    page.locator(".jp-Dialog button.jp-mod-accept").click()
+    page.wait_for_timeout(3000)
+    pick(page, "forest.onnx")
+    expect(page.locator(".wb-picker")).to_contain_text("run the cell above again", timeout=20_000)
 
 
 @pytest.mark.slow
 def test_a_sample_model_is_trained_on_first_use_and_reads_digits(page: Page, folder: Path) -> None:
     page.get_by_label("Sample models").select_option("lenet-1")
-    expect(page.locator(".wb-picker .wb-status")).to_contain_text("LeNet-1")
+    expect(page.locator(".wb-picker .wb-status").first).to_contain_text("LeNet-1")
     answers = page.locator(".wb-workbench .wb-first")
     expect(answers).to_contain_text("of 50 right", timeout=180_000)
     assert (folder / "models" / "lenet-1.onnx").is_file()

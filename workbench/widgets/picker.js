@@ -57,7 +57,6 @@ function render({ model, el }) {
   // A kernel that was restarted does not know this widget any more, and nothing else would say so.
   let unanswered = null;
   const send = (content, buffers) => {
-    model.send(content, undefined, buffers);
     clearTimeout(unanswered);
     unanswered = setTimeout(() => {
       message.textContent =
@@ -65,6 +64,7 @@ function render({ model, el }) {
       status.classList.add("wb-error");
       status.hidden = false;
     }, 5000);
+    model.send(content, undefined, buffers); // last: it throws where the kernel is gone
   };
 
   function drawCrumbs() {
