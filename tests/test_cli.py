@@ -71,7 +71,7 @@ def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [(), ("detect",), ("graph",), ("lab",)])
+@pytest.mark.parametrize("command", [(), ("detect",), ("graph",), ("convert",), ("lab",)])
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from workbench import sandbox
 from workbench.errors import BadInput, WorkbenchError
 from workbench.sandbox import Cancelled, WorkerFailed, run
 
@@ -289,3 +290,114 @@ def test_twenty_calls_leave_no_open_files_or_threads(tasks: Any) -> None:
         # The threads that listened see the pipe close a moment after the result.
         time.sleep(0.05)
     assert me.num_fds() <= files and threading.active_count() <= threads
+
+
+# --- the warm worker ---------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cold() -> Iterator[None]:
+    """No worker waits before, none after."""
+    sandbox.end_warm_worker()
+    yield
+    sandbox.end_warm_worker()
+    assert not psutil.Process().children(recursive=True)
+
+
+def test_a_warm_worker_does_one_task_after_another(cold: None) -> None:
+    first = run(os.getpid, warm=True)
+    assert first != os.getpid() and run(os.getpid, warm=True) == first
+    # A cold task neither uses it nor ends it.
+    assert run(os.getpid) != first and run(os.getpid, warm=True) == first
+
+
+def test_a_warm_worker_outlives_the_thread_that_started_it(cold: None) -> None:
+    pids: list[int] = []
+    for _ in range(2):
+        thread = threading.Thread(target=lambda: pids.append(run(os.getpid, warm=True)))
+        thread.start()
+        thread.join()
+    assert pids[0] == pids[1]
+
+
+@pytest.mark.parametrize("task", ["fail", "crash", "leave", "spin", "refuse"])
+def test_after_a_failure_the_next_task_gets_a_fresh_worker(cold: None, tasks: Any, task: str) -> None:
+    first = run(os.getpid, warm=True)
+    with pytest.raises(WorkbenchError):
+        run(getattr(tasks, task), warm=True, timeout=2)
+    assert run(os.getpid, warm=True) != first
+    assert gone(first)
+    sandbox.end_warm_worker()
+
+
+def test_a_worker_that_imported_a_persons_own_module_is_not_kept(cold: None, tasks: Any) -> None:
+    """They may edit it before the next call."""
+    assert run(tasks.add, 1, 1, warm=True) == 2
+    assert not psutil.Process().children()
+
+
+def test_a_worker_that_holds_much_memory_is_not_kept(cold: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "WARM_MIB", 5)  # less than any Python
+    run(os.getpid, warm=True)
+    assert not psutil.Process().children()
+
+
+def test_two_tasks_at_once_get_a_worker_each_and_one_waits_afterwards(cold: None) -> None:
+    def sleep() -> None:
+        run(time.sleep, 1.5, warm=True)
+        pids.append(0)
+
+    pids: list[int] = []
+    threads = [threading.Thread(target=sleep) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.7)
+    assert len(psutil.Process().children()) == 2
+    for thread in threads:
+        thread.join()
+    assert len(pids) == 2 and len(psutil.Process().children()) == 1
+
+
+def test_a_worker_killed_while_it_waits_is_replaced(cold: None) -> None:
+    first = run(os.getpid, warm=True)
+    os.kill(first, 9)
+    psutil.Process(first).wait(10)
+    assert run(os.getpid, warm=True) not in (first, os.getpid())
+
+
+def test_the_peak_is_the_tasks_own(cold: None) -> None:
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("this system cannot reset the mark")
+    # 400 MiB for a moment, in a worker that stays.
+    big = run(sandbox.peak_mib, warm=True)
+    run(exec, "x = b'x' * (400 << 20)", warm=True)
+    assert run(sandbox.peak_mib, warm=True) < big + 100
+
+
+@pytest.mark.parametrize("end", ["exit", "kill"])
+def test_a_waiting_worker_does_not_outlive_its_caller(tmp_path: Path, end: str) -> None:
+    script = caller(
+        tmp_path,
+        "import os, time\nfrom workbench.sandbox import run\nprint(run(os.getpid, warm=True), flush=True)\n"
+        + ("time.sleep(60)\n" if end == "kill" else ""),
+    )
+    assert script.stdout is not None
+    pid = int(script.stdout.readline())
+    if end == "kill":
+        script.kill()
+    _, err = script.communicate(timeout=30)
+    assert gone(pid) and err == ""
+
+
+def test_a_forked_child_leaves_its_parents_worker_alone(cold: None) -> None:
+    first = run(os.getpid, warm=True)
+    child = os.fork()
+    if child == 0:
+        try:
+            mine = run(os.getpid, warm=True)
+            sandbox.end_warm_worker()
+            os._exit(0 if mine != first else 1)
+        except BaseException:
+            os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert run(os.getpid, warm=True) == first

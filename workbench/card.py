@@ -97,7 +97,7 @@ def evidence(found: Detection) -> str:
             f'<tr class="{mark and "wb-decides"}"><td class="wb-short">{mark}</td>'
             f'<td class="wb-short">{escape(signal.signal)}</td>'
             f'<td>{escape(signal.value)}{times} <span class="wb-nodes">{escape(nodes)}</span></td>'
-            f"<td>{escape(signal.supports)}</td></tr>"
+            f'<td class="wb-short">{escape(signal.supports)}</td></tr>'
         )
     head = "<thead><tr><th>role</th><th>signal</th><th>found</th><th>speaks for</th></tr></thead>"
     return f"<h2>Evidence</h2><table>{head}<tbody>{''.join(rows)}</tbody></table>"

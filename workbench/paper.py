@@ -351,3 +351,71 @@ _TRAINERS: dict[str, Callable[..., None]] = {
     "iris-random-forest": _train_random_forest,
     "lenet-1": _train_lenet,
 }
+
+
+# --- the networks of the paper's Table 4 --------------------------------------------------------------------------
+
+NETWORKS = ("DNN", "LeNet-1", "VGG16", "ResNet50", "DenseNet121")
+
+_WEIGHTS_HOST = "https://storage.googleapis.com/tensorflow/keras-applications/"
+_WEIGHTS_SECONDS = 4
+"""To wait for the first answer of the host the weights come from."""
+
+
+def network(name: str) -> tuple[Any, str]:
+    """A Keras 3 network of the paper's Table 4, and one sentence about its weights.
+
+    DNN and LeNet-1 take 28x28 grey pixels, (N, 28, 28, 1) float32; the others 224x224 colour images, (N, 224, 224, 3)
+    float32. These have ImageNet weights if they are in Keras's cache or can be downloaded; otherwise, as DNN and
+    LeNet-1, random ones of a fixed seed. The answers of those mean nothing; their speed and agreement do.
+
+    Raises:
+        BadInput: no network has this name.
+    """
+    if name not in NETWORKS:
+        raise BadInput(f"The paper has no network {name!r}; choose one of: {', '.join(NETWORKS)}.")
+    from .convert.tensorflow import start
+
+    start()
+    import keras
+
+    layers = keras.layers
+    note = f"The weights of {name} are random (seed {SEED})"
+    keras.utils.set_random_seed(SEED)
+    if name == "DNN":
+        body = [layers.Flatten(), layers.Dense(512, "relu"), layers.Dense(512, "relu")]
+    elif name == "LeNet-1":
+        body = [
+            layers.Conv2D(4, 5, padding="same", activation="tanh"), layers.AveragePooling2D(2),
+            layers.Conv2D(12, 5, activation="tanh"), layers.AveragePooling2D(2), layers.Flatten(),
+        ]  # fmt: skip
+    else:
+        make = getattr(keras.applications, name)
+        if _imagenet_weights_at_hand(name):
+            try:
+                return make(weights="imagenet"), f"{name} has its ImageNet weights."
+            except Exception as error:
+                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+                return make(weights=None), f"{note}: its ImageNet weights could not be loaded ({reason})."
+        return make(weights=None), f"{note}: its ImageNet weights could not be downloaded."
+    head = layers.Dense(10, "softmax", name="predictions")
+    model = keras.Sequential([keras.Input((28, 28, 1), name="image"), *body, head], name=name.lower().replace("-", "_"))
+    return model, f"{note}."
+
+
+def _imagenet_weights_at_hand(name: str) -> bool:
+    """In Keras's cache, or to be had from their host, which is asked first: Keras itself waits for minutes."""
+    import urllib.error
+    import urllib.request
+
+    cache = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "models"
+    if any(cache.glob(f"{name.lower()}_weights_tf_dim_ordering_tf_kernels.h5")):
+        return True
+    try:
+        with urllib.request.urlopen(urllib.request.Request(_WEIGHTS_HOST, method="HEAD"), timeout=_WEIGHTS_SECONDS):
+            return True
+    except urllib.error.HTTPError:
+        # It answers, though not to this question.
+        return True
+    except OSError:
+        return False

@@ -1,0 +1,417 @@
+"""Keras models of every layer family, of Keras 3 and of Keras 2, converted and held against themselves.
+
+Every model goes through a file, as a person's would: ``.keras`` for Keras 3, ``.h5`` for Keras 2.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import onnx
+import pytest
+
+from workbench.convert import keras as keras_route
+from workbench.convert import tensorflow as tensorflow_route
+from workbench.convert import weights as weights_module
+from workbench.convert.check import check_file
+from workbench.convert.conversion import Agreement
+from workbench.convert.draft import Draft
+from workbench.convert.proof import ask_native, hold_against
+from workbench.engines.onnxruntime import OnnxRuntimeEngine
+from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
+from workbench.header import read_header
+
+FEWEST = 30
+"""Families each Keras must convert."""
+
+CASES = [("Keras 3", name) for name in networks.FAMILIES] + [
+    ("Keras 2", name) for name in networks.FAMILIES if name not in networks.ONLY_KERAS_3
+]
+LOOPS = {
+    "gru_reset_before",
+    "simple_rnn",
+    "stacked_cells",
+    "conv_lstm",
+    "masked_lstm",
+    "masking",
+    "masked_bidirectional",
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def started() -> None:
+    tensorflow_route.start()
+
+
+def library(which: str) -> Any:
+    if which == "Keras 2":
+        import tf_keras
+
+        return tf_keras
+    import keras
+
+    return keras
+
+
+def save(model: Any, folder: Path) -> Path:
+    path = folder / ("model.keras" if type(model).__module__.startswith("keras.") else "model.h5")
+    model.save(str(path))
+    return path
+
+
+def make(source: Path | Any, folder: Path, **options: Any) -> Draft:
+    model = keras_route.load(source) if isinstance(source, Path) else source
+    return keras_route.draft(model, progress=lambda sentence: None, folder=folder, **options)
+
+
+def prove(draft: Draft, folder: Path, sample: Any = None) -> tuple[Agreement, Path]:
+    """As `workbench.convert` does it: checker, ONNX Runtime, generated samples."""
+    path = draft.model
+    if not isinstance(path, Path):
+        path = folder / "proved.onnx"
+        path.write_bytes(draft.model.SerializeToString())
+    check_file(path)
+    agreement, _ = hold_against(ask_native(draft, sample), path, draft.tolerance)
+    return agreement, path
+
+
+@pytest.fixture(scope="module")
+def table() -> Iterator[list[str]]:
+    """One line for every network, printed at the end."""
+    lines: list[str] = []
+    yield lines
+    print("\n" + "\n".join(sorted(lines)))
+    if len(lines) == len(CASES):
+        for which in ("Keras 2", "Keras 3"):
+            assert sum(line.startswith(which) for line in lines) >= FEWEST
+
+
+@pytest.mark.parametrize(("which", "name"), CASES, ids=[f"{which}-{name}" for which, name in CASES])
+def test_a_network_of_each_family_answers_as_in_keras(which: str, name: str, tmp_path: Path, table: list[str]) -> None:
+    model = networks.build(name, library(which))
+    draft = make(save(model, tmp_path), tmp_path)
+    agreement, path = prove(draft, tmp_path)
+    header = read_header(path)
+    table.append(
+        f"{which} {name:48} {agreement.samples:4} samples, max_abs {agreement.max_abs:8.2g}, max_rel "
+        f"{agreement.max_rel:8.2g}, {sum(header.op_types().values())} nodes"
+    )
+    assert agreement.within_tolerance, agreement.says
+    # At least one row of each sort must have been answerable.
+    assert agreement.samples >= 4
+    # A DL model must not look like a classical one: tables of words are the one exception.
+    assert ("ai.onnx.ml" in header.opset_import) == (name in ("string_lookup", "integer_lookup"))
+    if name != "fixed_batch":
+        assert all(value.shape is not None and value.shape[0] == "N" for value in header.graph.inputs)
+
+
+def test_small_and_large_weights_take_both_ways_and_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every weight of a few networks out of the graph, whatever its size; and none."""
+    k = library("Keras 3")
+    for name in ("dense", "conv2d", "depthwise_and_separable", "transposed", "residual", "embedding", "lstm",
+                 "multi_head_attention", "layer_normalisation", "mixed_precision"):  # fmt: skip
+        stored = []
+        for limit in (-1, 1 << 40):
+            monkeypatch.setattr(tensorflow_route, "LARGE", limit)
+            draft = make(networks.build(name, k), tmp_path)
+            agreement, path = prove(draft, tmp_path)
+            assert agreement.within_tolerance, f"{name}: {agreement.says}"
+            stored.append(read_header(path).parameters)
+        assert min(stored) > 0
+
+
+def test_kernels_are_laid_out_when_they_are_written(tmp_path: Path) -> None:
+    draft = make(networks.build("conv2d_above_the_size_kept_out_of_the_graph", library("Keras 3")), tmp_path)
+    _, path = prove(draft, tmp_path)
+    graph = read_header(path).graph
+    kernels = [graph.initializers[node.inputs[1]].shape for node in graph.nodes if node.op_type == "Conv"]
+    assert kernels == [(64, 32, 3, 3), (64, 64, 3, 3)]
+    # To channels-first and back, and none for a kernel.
+    assert Counter(node.op_type for node in graph.nodes)["Transpose"] <= 2
+
+
+@pytest.mark.parametrize("which", ["Keras 3", "Keras 2"])
+def test_a_flatten_is_one_reshape(which: str, tmp_path: Path) -> None:
+    draft = make(networks.build("lenet_1", library(which)), tmp_path)
+    counted = Counter(node.op_type for node in draft.model.graph.node)
+    assert counted["Reshape"] >= 1 and not {"Shape", "Concat", "Slice", "Cast"} & set(counted)
+
+
+def test_names_are_those_of_the_layers(tmp_path: Path) -> None:
+    k = library("Keras 3")
+    draft = make(networks.build("several_inputs_and_outputs", k), tmp_path)
+    _, path = prove(draft, tmp_path)
+    graph = read_header(path).graph
+    assert [(v.name, v.dtype, v.shape) for v in graph.inputs] == [
+        ("image", "float32", ("N", 8, 8, 1)), ("age", "float32", ("N", 1))
+    ]  # fmt: skip
+    assert [(v.name, v.shape) for v in graph.outputs] == [("kind", ("N", 3)), ("weight", ("N", 1))]
+    assert draft.inputs == graph.inputs
+
+    named = make(networks.build("inputs_and_outputs_by_name", k), tmp_path)
+    assert [value.name for value in named.inputs] == ["a", "b"]
+    assert {value.name for value in named.model.graph.output} == {"z", "y"}
+    assert [value.name for value in make(networks.build("unnamed_input", k), tmp_path).inputs] == ["input"]
+
+
+def test_any_number_of_rows_and_any_size_of_picture_go_through(tmp_path: Path) -> None:
+    draft = make(networks.build("any_image_size", library("Keras 3")), tmp_path)
+    _, path = prove(draft, tmp_path)
+    assert draft.inputs[0].shape == ("N", "x_1", "x_2", 3)
+    rng = np.random.default_rng(0)
+    with OnnxRuntimeEngine(path) as engine:
+        for shape in ((1, 9, 12, 3), (7, 20, 5, 3)):
+            x = rng.random(shape, dtype=np.float32)
+            np.testing.assert_allclose(engine.run(x)["dense"], draft.native({"x": x})["dense"], rtol=1e-4, atol=1e-5)
+
+
+def test_an_embedding_says_which_indices_it_takes(tmp_path: Path) -> None:
+    for which in ("Keras 3", "Keras 2"):
+        draft = make(networks.build("embedding", library(which)), tmp_path)
+        assert draft.ranges == {"x": (0, 49)}
+
+
+def test_recurrent_layers_stay_recurrent_operators_where_the_converter_knows_them(tmp_path: Path) -> None:
+    draft = make(networks.build("lstm", library("Keras 3")), tmp_path)
+    assert Counter(node.op_type for node in draft.model.graph.node)["LSTM"] == 2
+
+
+# --- custom layers, subclassed models ------------------------------------------------------------------------------
+
+
+def scaled_layer(k: Any) -> type:
+    class Scaled(k.layers.Layer):  # type: ignore[misc, name-defined]
+        def __init__(self, factor: float = 2.0, **options: Any) -> None:
+            super().__init__(**options)
+            self.factor = factor
+
+        def build(self, shape: Any) -> None:
+            self.offset = self.add_weight(name="offset", shape=(shape[-1],), initializer="ones")
+
+        def call(self, x: Any) -> Any:
+            return x * self.factor + self.offset
+
+        def get_config(self) -> dict[str, Any]:
+            return {**super().get_config(), "factor": self.factor}
+
+    return Scaled
+
+
+@pytest.mark.parametrize("which", ["Keras 3", "Keras 2"])
+def test_a_custom_layer_is_taken_as_an_object(which: str, tmp_path: Path) -> None:
+    k = library(which)
+    scaled = scaled_layer(k)
+    path = save(k.Sequential([k.Input((3,), name="x"), scaled(3.0), k.layers.Dense(2)]), tmp_path)
+    with pytest.raises(UnsupportedModel, match="'Scaled', which is not Keras's own: pass custom_objects"):
+        keras_route.load(path)
+    agreement, _ = prove(make(keras_route.load(path, custom_objects={"Scaled": scaled}), tmp_path), tmp_path)
+    assert agreement.within_tolerance, agreement.says
+
+
+def two_paths(k: Any) -> Any:
+    class TwoPaths(k.Model):  # type: ignore[misc, name-defined]
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.left, self.right = k.layers.Dense(3), k.layers.Dense(3, activation="relu")
+
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            return {"sum": self.left(inputs["a"]) + self.right(inputs["b"]), "left": self.left(inputs["a"])}
+
+    return TwoPaths(name="two_paths")
+
+
+@pytest.mark.parametrize("which", ["Keras 3", "Keras 2"])
+def test_a_subclassed_model_needs_one_call_or_a_sample(which: str, tmp_path: Path) -> None:
+    k = library(which)
+    model = two_paths(k)
+    with pytest.raises(UnsupportedModel, match="input shapes of 'two_paths' are not known"):
+        make(model, tmp_path)
+    sample = {"a": np.ones((2, 4), np.float32), "b": np.ones((2, 5), np.float32)}
+    from_sample = make(two_paths(k), tmp_path, sample=sample)
+    assert [(value.name, value.shape) for value in from_sample.inputs] == [("a", ("N", 4)), ("b", ("N", 5))]
+    model(sample)
+    draft = make(model, tmp_path)
+    agreement, path = prove(draft, tmp_path)
+    assert agreement.within_tolerance, agreement.says
+    assert {value.name for value in read_header(path).graph.outputs} == {"sum", "left"}
+
+
+# --- what cannot be converted says why -----------------------------------------------------------------------------
+
+
+def test_an_operator_without_onnx_form_is_named_with_its_layer(tmp_path: Path) -> None:
+    k = library("Keras 3")
+    layer = k.layers.TextVectorization(name="words", vocabulary=["red", "green"], output_sequence_length=4)
+    model = k.Sequential([k.Input((1,), dtype="string", name="text"), layer])
+    with pytest.raises(UnsupportedModel, match=r"StaticRegexReplace \(in 'sequential\w*/words\w*'\)"):
+        make(model, tmp_path)
+    assert not list(tmp_path.glob("*.onnx*"))
+
+
+def test_wrong_options_and_opsets_are_refused(tmp_path: Path) -> None:
+    model = networks.build("dense", library("Keras 3"))
+    with pytest.raises(BadInput, match="opsets 13 to 18 here, but 21"):
+        make(model, tmp_path, opset=21)
+    with pytest.raises(BadInput, match="no option 'zipmap'"):
+        make(model, tmp_path, options={"zipmap": False})
+    for opset in (13, 15):
+        draft = make(model, tmp_path, opset=opset)
+        assert draft.model.opset_import[0].version == opset
+        assert prove(draft, tmp_path)[0].within_tolerance
+
+
+def test_files_that_are_no_whole_model_are_refused_in_a_sentence(tmp_path: Path) -> None:
+    model = networks.build("dense", library("Keras 2"))
+    model.save_weights(str(tmp_path / "only.weights.h5"), save_format="h5")
+    with pytest.raises(UnsupportedModel, match="holds weights without the network"):
+        keras_route.load(tmp_path / "only.weights.h5")
+    (tmp_path / "torn.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    with pytest.raises(UnreadableFile, match=r"torn\.h5 is not a readable Keras file"):
+        keras_route.load(tmp_path / "torn.h5")
+    with zipfile.ZipFile(tmp_path / "empty.keras", "w") as archive:
+        archive.writestr("metadata.json", json.dumps({"keras_version": "3.0.0"}))
+    with pytest.raises(UnreadableFile, match=r"Keras 3\.0\.0 model empty\.keras cannot be loaded"):
+        keras_route.load(tmp_path / "empty.keras")
+
+
+@pytest.mark.parametrize(("which", "name"), [("Keras 3", "model.h5"), ("Keras 2", "model.keras")])
+def test_the_version_in_the_file_decides_not_its_name(which: str, name: str, tmp_path: Path) -> None:
+    k = library(which)
+    model = networks.build("lenet_1", k)
+    model.save(str(tmp_path / name))
+    loaded = keras_route.load(tmp_path / name)
+    assert type(loaded).__module__.startswith(k.__name__ + ".")
+    for mine, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+# --- large weights -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_large_models_are_written_tensor_by_tensor(
+    external: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = networks.build("dense_above_the_size_kept_out_of_the_graph", library("Keras 3"))
+    small = make(model, tmp_path)
+    monkeypatch.setattr(weights_module, "IN_MEMORY", 0)
+    if external:
+        monkeypatch.setattr(weights_module, "ONE_FILE", 0)
+    draft = make(model, tmp_path)
+    assert draft.model == tmp_path / "model.onnx"
+    assert read_header(draft.model).external_data == (("model.onnx.data",) if external else ())
+    loaded, kept = onnx.load(str(draft.model)), {tensor.name: tensor for tensor in small.model.graph.initializer}
+    for tensor in loaded.graph.initializer:
+        np.testing.assert_array_equal(
+            onnx.numpy_helper.to_array(tensor), onnx.numpy_helper.to_array(kept.pop(tensor.name))
+        )
+    assert not kept
+    agreement, _ = prove(draft, tmp_path)
+    assert agreement.within_tolerance, agreement.says
+
+
+def test_loading_leanly_gives_the_same_weights(tmp_path: Path) -> None:
+    """Weights above a megabyte take a way of their own into TensorFlow."""
+    for which in ("Keras 3", "Keras 2"):
+        k = library(which)
+        model = k.Sequential([k.Input((600,)), k.layers.Dense(700), k.layers.Dense(500, use_bias=False)])
+        path = save(model, tmp_path)
+        loaded = keras_route.load(path)
+        for mine, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        # What was lent is given back: new variables are random again.
+        fresh = k.layers.Dense(700)
+        fresh.build((None, 600))
+        assert np.asarray(fresh.get_weights()[0]).std() > 0
+
+
+_MEASURED = """
+import json, sys, time
+from pathlib import Path
+from workbench.convert import keras as route
+from workbench.paper import network
+name, folder = sys.argv[1], Path(sys.argv[2])
+def peak():
+    line = next(line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+if sys.argv[3] == "make":
+    model, note = network(name)
+    model.save(folder / "model.keras")
+    print(json.dumps(note))
+else:
+    clock = time.perf_counter
+    start = clock(); model = route.load(folder / "model.keras"); loaded = clock()
+    draft = route.draft(model, progress=lambda sentence: None, folder=folder)
+    done = clock()
+    import numpy as np
+    value = draft.inputs[0]
+    x = np.random.default_rng(0).random((2, *value.shape[1:]), dtype=np.float32) * 255
+    peak_bytes = peak()
+    answer, = draft.native({value.name: x}).values()
+    path = draft.model if isinstance(draft.model, Path) else folder / "model.onnx"
+    if path is not draft.model:
+        path.write_bytes(draft.model.SerializeToString())
+    from workbench.engines.onnxruntime import OnnxRuntimeEngine
+    with OnnxRuntimeEngine(path) as engine:
+        ours, = engine.run(x).values()
+    print(json.dumps([loaded - start, done - loaded, peak_bytes, float(np.abs(ours - answer).max()),
+                      float(np.abs(answer).max())]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["DNN", "LeNet-1", "VGG16", "ResNet50", "DenseNet121"])
+def test_the_papers_networks_convert_in_seconds_and_under_two_gigabytes(name: str, tmp_path: Path) -> None:
+    def run(what: str) -> Any:
+        command = [sys.executable, "-c", _MEASURED, name, str(tmp_path), what]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-2000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    note = run("make")
+    loading, converting, peak, difference, largest = run("convert")
+    print(f"{name}: loaded in {loading:.1f} s, converted in {converting:.1f} s, peak {peak / 1e9:.2f} GB, "
+          f"max_abs {difference:.2g}. {note}")  # fmt: skip
+    assert peak < 2e9
+    # Seconds: VGG16 takes about one, DenseNet121 four, on a busy machine more.
+    assert converting < 60
+    # Probabilities of 10 or 1,000 classes; float32 rounding through up to 121 layers stays below 1e-5 of the largest.
+    assert difference <= 1e-5 * largest
+
+
+def test_our_lenet_1_with_the_authors_weights_answers_as_theirs(paper_models: Path, tmp_path: Path) -> None:
+    """Their conversion of 2020 (keras2onnx) and ours, of one architecture with one set of weights."""
+    k = library("Keras 3")
+    theirs = onnx.load(str(paper_models / "lenet-1.onnx"))
+    stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in theirs.graph.initializer}
+    model = networks.FAMILIES["lenet_1"](k)
+    model.set_weights(
+        [
+            weight
+            for layer in ("conv1_4", "conv2_4", "predictions_4")
+            for weight in (stored[f"{layer}/kernel:0"], stored[f"{layer}/bias:0"])
+            # ONNX keeps kernels as OIHW, Keras as HWIO.
+            for weight in [weight.transpose(2, 3, 1, 0) if weight.ndim == 4 else weight]
+        ]
+    )
+    digits = np.load(paper_models / "mnist_X_test_10.npy").reshape(-1, 28, 28, 1).astype(np.float32)
+    agreement, path = prove(make(model, tmp_path), tmp_path, sample=digits)
+    assert agreement.within_tolerance, agreement.says
+
+    with OnnxRuntimeEngine(path) as ours, OnnxRuntimeEngine(paper_models / "lenet-1.onnx") as other:
+        # As published, and scaled to 0 to 1.
+        for x in (digits, digits / 255):
+            answer, expected = next(iter(ours.run(x).values())), other.run(x)["predictions"]
+            relative = float(np.max(np.abs(answer - expected)) / np.max(expected))
+            print(f"largest difference, relative to the largest probability: {relative:.2g}")
+            assert relative <= 1e-6
+            np.testing.assert_array_equal(answer.argmax(1), expected.argmax(1))

@@ -1,0 +1,247 @@
+"""SavedModels, frozen graphs and TFLite files, converted and held against TensorFlow itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import networks
+import numpy as np
+import pytest
+
+from workbench.convert import tensorflow as route
+from workbench.convert.check import check_file
+from workbench.convert.conversion import Agreement
+from workbench.convert.draft import Draft
+from workbench.convert.proof import ask_native, hold_against
+from workbench.engines.onnxruntime import OnnxRuntimeEngine
+from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
+from workbench.header import read_header
+
+COMMON = [
+    "dense", "lenet_1", "residual", "depthwise_and_separable", "batch_normalisation", "layer_normalisation",
+    "embedding", "attention", "merging", "several_inputs_and_outputs", "an_output_twice_and_an_input_as_output",
+    "shared_layers", "up_pad_crop",
+]  # fmt: skip
+RECURRENT = ["lstm", "gru", "bidirectional"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tf() -> Any:
+    return route.start()
+
+
+def library(which: str) -> Any:
+    if which == "Keras 2":
+        import tf_keras
+
+        return tf_keras
+    import keras
+
+    return keras
+
+
+def saved_model(which: str, name: str, folder: Path) -> Path:
+    model = networks.build(name, library(which))
+    path = folder / "saved"
+    if which == "Keras 2":
+        model.save(str(path))
+    else:
+        model.export(str(path), verbose=False)
+    return path
+
+
+def convert(path: Path, format_name: str, **options: Any) -> Draft:
+    return route.draft(path, format_name, progress=lambda sentence: None, folder=path.parent, **options)
+
+
+def prove(draft: Draft, folder: Path, sample: Any = None) -> tuple[Agreement, Path]:
+    path = draft.model
+    if not isinstance(path, Path):
+        path = folder / "proved.onnx"
+        path.write_bytes(draft.model.SerializeToString())
+    check_file(path)
+    agreement, _ = hold_against(ask_native(draft, sample), path, draft.tolerance)
+    return agreement, path
+
+
+# --- SavedModel ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", ["Keras 3", "Keras 2"])
+@pytest.mark.parametrize("name", [*COMMON, *RECURRENT, "string_lookup", "mixed_precision", "conv2d"])
+def test_a_saved_model_answers_as_in_tensorflow(which: str, name: str, tmp_path: Path) -> None:
+    draft = convert(saved_model(which, name, tmp_path), "SavedModel")
+    agreement, path = prove(draft, tmp_path)
+    assert agreement.within_tolerance, agreement.says
+    assert agreement.samples >= 4
+    assert all(value.shape is not None and value.shape[0] == "N" for value in read_header(path).graph.inputs)
+
+
+def test_a_signature_is_chosen_by_name(tf: Any, tmp_path: Path) -> None:
+    class Two(tf.Module):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = tf.Variable(np.arange(6, dtype=np.float32).reshape(2, 3))
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.float32, "x")])
+        def forward(self, x: Any) -> Any:
+            return {"y": tf.matmul(x, self.weight)}
+
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, "y")])
+        def back(self, y: Any) -> Any:
+            return {"x": tf.matmul(y, self.weight, transpose_b=True)}
+
+    module, path = Two(), tmp_path / "two"
+    tf.saved_model.save(module, str(path), signatures={"forward": module.forward, "back": module.back})
+    draft = convert(path, "SavedModel", options={"signature": "back"})
+    assert [(value.name, value.shape) for value in draft.inputs] == [("y", ("N", 3))]
+    assert draft.notes == ["Of the signatures back, forward, back is converted."]
+    assert prove(draft, tmp_path)[0].within_tolerance
+    with pytest.raises(BadInput, match="no signature 'sideways'; choose one of: back, forward"):
+        convert(path, "SavedModel", options={"signature": "sideways"})
+    tf.saved_model.save(tf.Module(), str(tmp_path / "none"))
+    with pytest.raises(UnsupportedModel, match="has no signature"):
+        convert(tmp_path / "none", "SavedModel")
+
+
+def test_what_is_random_in_the_saved_graph_is_refused_by_name(tmp_path: Path) -> None:
+    """Keras 3 exports augmentation switched on."""
+    path = saved_model("Keras 3", "augmentation_is_inactive", tmp_path)
+    with pytest.raises(UnsupportedModel, match="StatelessRandomUniform"):
+        convert(path, "SavedModel")
+
+
+# --- frozen graphs -------------------------------------------------------------------------------------------------
+
+
+def frozen(tf: Any, name: str, folder: Path, *, lower: bool = False) -> Path:
+    """As people freeze TensorFlow 2 models; loops whole unless `lower`, TensorFlow's default."""
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    model = networks.build(name, library("Keras 2"))
+    specs = [tf.TensorSpec(value.shape, value.dtype, f"in_{index}") for index, value in enumerate(model.inputs)]
+    function = tf.function(lambda *x: model(x[0] if len(x) == 1 else list(x), training=False))
+    concrete = convert_variables_to_constants_v2(function.get_concrete_function(*specs), lower_control_flow=lower)
+    path = folder / f"{name}.pb"
+    path.write_bytes(concrete.graph.as_graph_def().SerializeToString())
+    return path
+
+
+@pytest.mark.parametrize("name", [*COMMON, *RECURRENT, "conv2d"])
+def test_a_frozen_graph_answers_as_in_tensorflow(tf: Any, name: str, tmp_path: Path) -> None:
+    draft = convert(frozen(tf, name, tmp_path), "GraphDef")
+    agreement, _ = prove(draft, tmp_path)
+    assert agreement.within_tolerance, agreement.says
+    assert [value.name for value in draft.inputs] == [f"in_{index}" for index in range(len(draft.inputs))]
+
+
+def test_inputs_and_outputs_of_a_graph_can_be_named(tf: Any, tmp_path: Path) -> None:
+    path = frozen(tf, "dense", tmp_path)
+    draft = convert(path, "GraphDef", options={"inputs": ["in_0"], "outputs": ["sequential/dense/Relu"]})
+    agreement, onnx_path = prove(draft, tmp_path)
+    assert agreement.within_tolerance
+    assert [(v.name, v.shape) for v in read_header(onnx_path).graph.outputs] == [("Relu", ("N", 16))]
+    with pytest.raises(BadInput, match="does not hold the inputs or outputs asked for"):
+        convert(path, "GraphDef", options={"outputs": ["nowhere"]})
+
+
+def test_loops_taken_apart_are_refused_with_the_way_out(tf: Any, tmp_path: Path) -> None:
+    path = frozen(tf, "gru_reset_before", tmp_path, lower=True)
+    with pytest.raises(UnsupportedModel, match=r"lower_control_flow=False.* TensorList"):
+        convert(path, "GraphDef")
+
+
+def test_a_graph_with_its_weights_elsewhere_is_refused(tf: Any, tmp_path: Path) -> None:
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, [None, 2], "x")
+        tf.matmul(x, v1.get_variable("w", [2, 2], use_resource=False), name="y")
+    (tmp_path / "loose.pb").write_bytes(graph.as_graph_def().SerializeToString())
+    with pytest.raises(UnsupportedModel, match=r"loose\.pb is not frozen"):
+        convert(tmp_path / "loose.pb", "GraphDef", options={"outputs": ["y"]})
+
+
+def test_an_input_without_a_shape_takes_it_from_the_sample(tf: Any, tmp_path: Path) -> None:
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        x = v1.placeholder(tf.float32, None, "x")
+        tf.nn.softmax(tf.matmul(x, tf.constant(np.eye(3, 4, dtype=np.float32))), name="y")
+    path = tmp_path / "old.pb"
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    with pytest.raises(UnsupportedModel, match="does not say the shape of its input 'x'"):
+        convert(path, "GraphDef")
+    sample = np.random.default_rng(0).random((5, 3), dtype=np.float32)
+    draft = convert(path, "GraphDef", sample=sample)
+    assert draft.inputs[0].shape == ("N", 3)
+    assert prove(draft, tmp_path, sample)[0].within_tolerance
+
+
+# --- TFLite --------------------------------------------------------------------------------------------------------
+
+
+def tflite(tf: Any, which: str, name: str, folder: Path, quantized: str = "") -> Path:
+    converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model(which, name, folder)))
+    if quantized:
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if quantized == "int8":
+        model, rng = networks.build(name, library(which)), np.random.default_rng(0)
+        shapes = [(1, *value.shape[1:]) for value in model.inputs]
+        converter.representative_dataset = lambda: (
+            [rng.standard_normal(shape).astype(np.float32) for shape in shapes] for _ in range(50)
+        )
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+    path = folder / "model.tflite"
+    path.write_bytes(converter.convert())
+    return path
+
+
+@pytest.mark.parametrize("which", ["Keras 3", "Keras 2"])
+@pytest.mark.parametrize("name", [*COMMON, "discretization", "multi_head_attention", "activation_layers"])
+def test_a_tflite_file_answers_as_in_its_interpreter(tf: Any, which: str, name: str, tmp_path: Path) -> None:
+    draft = convert(tflite(tf, which, name, tmp_path), "TFLite")
+    agreement, _ = prove(draft, tmp_path)
+    assert agreement.within_tolerance, agreement.says
+    names = {value.name for value in draft.inputs}
+    assert names <= {"x", "image", "age", "a", "b", "query", "value"}
+    # TensorFlow keeps rows free, and so do we.
+    assert all(value.shape is not None and value.shape[0] == "N" for value in draft.inputs)
+
+
+def test_a_quantized_tflite_file_differs_by_its_rounding_only(tf: Any, tmp_path: Path) -> None:
+    draft = convert(tflite(tf, "Keras 2", "residual", tmp_path, "int8"), "TFLite")
+    assert [value.dtype for value in draft.inputs] == ["int8"] and draft.tolerance.steps > 0
+    path = tmp_path / "quantized.onnx"
+    path.write_bytes(draft.model.SerializeToString())
+    check_file(path)
+    x = np.random.default_rng(1).integers(-128, 128, (20, 16, 16, 3)).astype(np.int8)
+    theirs = next(iter(draft.native({draft.inputs[0].name: x}).values()))
+    with OnnxRuntimeEngine(path) as engine:
+        ours = next(iter(engine.run(x).values()))
+    assert Counter(node.op_type for node in draft.model.graph.node)["QuantizeLinear"] > 0
+    assert ours.dtype == theirs.dtype == np.int8
+    assert np.abs(ours.astype(int) - theirs.astype(int)).max() <= draft.tolerance.steps
+
+
+def test_weights_quantized_alone_are_the_same_in_onnx(tf: Any, tmp_path: Path) -> None:
+    draft = convert(tflite(tf, "Keras 2", "dense_above_the_size_kept_out_of_the_graph", tmp_path, "weights"), "TFLite")
+    assert any("quantized (int8)" in note for note in draft.notes)
+    agreement, _ = prove(draft, tmp_path, np.random.default_rng(0).standard_normal((20, 200)).astype(np.float32))
+    assert agreement.within_tolerance, agreement.says
+
+
+# --- what cannot be read -------------------------------------------------------------------------------------------
+
+
+def test_damaged_files_and_unknown_options_are_refused_in_a_sentence(tf: Any, tmp_path: Path) -> None:
+    for format_name, name in (("GraphDef", "torn.pb"), ("TFLite", "torn.tflite")):
+        (tmp_path / name).write_bytes(b"\x1c\x00\x00\x00TFL3" + b"\xff" * 40)
+        with pytest.raises(UnreadableFile, match=f"TensorFlow cannot read {name}"):
+            convert(tmp_path / name, format_name)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UnreadableFile, match="TensorFlow cannot read empty"):
+        convert(tmp_path / "empty", "SavedModel")
+    with pytest.raises(BadInput, match=r"A SavedModel|SavedModel knows no option 'inputs', but signature"):
+        convert(tmp_path / "empty", "SavedModel", options={"inputs": ["x"]})

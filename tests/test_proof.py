@@ -1,0 +1,338 @@
+"""What counts as agreement, and what is found where two sides differ: real drafts, real ONNX Runtime."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from workbench.convert import work as worker
+from workbench.convert.check import LARGE, check_file
+from workbench.convert.conversion import Agreement
+from workbench.convert.draft import Draft, Tolerance
+from workbench.convert.proof import ask_native, hold_against
+from workbench.convert.samples import plan
+from workbench.errors import BadInput, UnsupportedModel, WorkbenchError
+from workbench.header import ValueInfo
+
+TOLERANCE = Tolerance(1e-5, 1e-6, "float32 keeps seven digits")
+WEIGHTS = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
+X = ValueInfo("x", "float32", ("N", 4))
+
+
+def model(nodes: list[Any], outputs: list[Any], inputs: list[Any] | None = None, **weights: np.ndarray) -> Any:
+    graph = helper.make_graph(
+        nodes,
+        "g",
+        inputs or [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])],
+        outputs,
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+def floats(name: str, *shape: Any) -> Any:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+
+
+def linear(weights: np.ndarray = WEIGHTS) -> Any:
+    return model([helper.make_node("MatMul", ["x", "w"], ["y"])], [floats("y", "N", 3)], w=weights)
+
+
+def draft(onnx_model: Any, native: Callable[[Any], Any], inputs: tuple[ValueInfo, ...] = (X,), **fields: Any) -> Draft:
+    return Draft(onnx_model, ("test", "1"), inputs, native, TOLERANCE, **fields)
+
+
+def prove(tmp_path: Path, one: Draft, sample: Any = None) -> tuple[Agreement, list[str]]:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(one.model.SerializeToString())
+    check_file(path)
+    return hold_against(ask_native(one, sample), path, one.tolerance)
+
+
+def test_equal_sides_agree_to_rounding(tmp_path: Path) -> None:
+    found, notes = prove(tmp_path, draft(linear(), lambda a: {"y": a["x"] @ WEIGHTS}))
+    assert found.within_tolerance and not found.worst and notes == []
+    assert found.samples == 128 and set(found.groups) == {"random", "edge"}
+    # One rounding of float32 in a sum of four is 6e-8 times four.
+    assert found.max_rel < 1e-6
+
+
+def test_one_wrong_weight_is_found_and_the_worst_sample_shown(tmp_path: Path) -> None:
+    wrong = WEIGHTS.copy()
+    wrong[2, 1] += 0.01
+    rows = np.eye(4, dtype=np.float32)
+    found, _ = prove(tmp_path, draft(linear(wrong), lambda a: {"y": a["x"] @ WEIGHTS}), rows)
+    assert not found.within_tolerance
+    # Only the third row asks about that weight.
+    (worst,) = found.worst
+    assert (worst.index, worst.group, worst.output) == (2, "given", "y")
+    assert worst.inputs == {"x": "[0, 0, 1, 0]"}
+    assert worst.difference == pytest.approx(0.01, rel=1e-3) and found.max_abs == worst.difference
+
+
+def test_generated_rows_find_it_too(tmp_path: Path) -> None:
+    wrong = WEIGHTS.copy()
+    wrong[2, 1] *= 1.001
+    found, _ = prove(tmp_path, draft(linear(wrong), lambda a: {"y": a["x"] @ WEIGHTS}))
+    assert not found.within_tolerance and len(found.worst) == 5
+
+
+def test_nan_and_infinity_agree_with_themselves_alone(tmp_path: Path) -> None:
+    log = model([helper.make_node("Log", ["x"], ["y"])], [floats("y", "N", 4)])
+    rows = np.array([[0, -1, 1, np.nan]], np.float32)
+
+    def native(arrays: Any) -> Any:
+        return {"y": np.log(arrays["x"])}
+
+    found, _ = prove(tmp_path, draft(log, native), rows)
+    assert found.within_tolerance and found.max_abs == 0
+    found, _ = prove(tmp_path, draft(log, lambda a: {"y": np.nan_to_num(native(a)["y"], nan=7)}), rows)
+    assert not found.within_tolerance and found.max_abs == float("inf")
+
+
+def classifier(shift: float = 0.0) -> Any:
+    """Softmax of the first two columns, and the index of the larger one as text."""
+    nodes = [
+        helper.make_node("Slice", ["x", "zero", "two", "one"], ["s"]),
+        helper.make_node("Add", ["s", "shift"], ["t"]),
+        helper.make_node("Softmax", ["t"], ["p"]),
+        helper.make_node("ArgMax", ["t"], ["label"], axis=1, keepdims=0),
+    ]
+    outputs = [helper.make_tensor_value_info("label", TensorProto.INT64, ["N"]), floats("p", "N", 2)]
+    fixed = {name: np.array([value], np.int64) for name, value in (("zero", 0), ("two", 2), ("one", 1))}
+    return model(nodes, outputs, **fixed, shift=np.array([0, shift], np.float32))
+
+
+def classify(arrays: Any) -> Any:
+    logits = arrays["x"][:, :2].astype(np.float64)
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return {"label": logits.argmax(axis=1), "p": e / e.sum(axis=1, keepdims=True)}
+
+
+def test_labels_must_be_equal(tmp_path: Path) -> None:
+    rows = np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0.2, 0, 0, 0]], np.float32)
+    found, _ = prove(tmp_path, draft(classifier(), classify), rows)
+    assert found.within_tolerance and found.label_mismatches == 0
+    found, _ = prove(tmp_path, draft(classifier(0.5), classify), rows)
+    assert not found.within_tolerance and found.label_mismatches == 1
+    assert [output.mismatches for output in found.outputs] == [1, 0]
+
+
+def test_a_tie_may_be_broken_either_way(tmp_path: Path) -> None:
+    rows = np.array([[1, 1, 0, 0], [2, 1, 0, 0]], np.float32)
+    found, notes = prove(tmp_path, draft(classifier(1e-6), classify), rows)
+    assert found.within_tolerance and found.label_mismatches == 0
+    assert any("two classes tie" in note for note in notes)
+
+
+def test_the_wrong_way_round_is_not_a_tie(tmp_path: Path) -> None:
+    def swapped(arrays: Any) -> Any:
+        return {"label": classify(arrays)["label"], "p": classify(arrays)["p"][:, ::-1]}
+
+    rows = np.array([[1, 0, 0, 0], [0, 1, 0, 0]], np.float32)
+    found, _ = prove(tmp_path, draft(classifier(), swapped), rows)
+    assert not found.within_tolerance and found.label_mismatches == 2
+
+
+def threshold(at: float) -> Any:
+    nodes = [
+        helper.make_node("Greater", ["x", "t"], ["g"]),
+        helper.make_node("Cast", ["g"], ["y"], to=TensorProto.INT64),
+    ]
+    return model(nodes, [helper.make_tensor_value_info("y", TensorProto.INT64, ["N", 4])], t=np.array(at, np.float32))
+
+
+def test_a_flip_between_float32_and_float64_is_found_on_the_persons_rows_and_at_the_drafts_points(
+    tmp_path: Path,
+) -> None:
+    exact = 0.1  # float32 makes it a little more
+    rows = np.full((1, 4), np.nextafter(exact, 1))
+
+    def native(arrays: Any) -> Any:
+        return {"y": (arrays["x"].astype(np.float64) > exact).astype(np.int64)}
+
+    def points(rng: np.random.Generator) -> Any:
+        return {"x": np.full((1, 4), np.float32(exact))}
+
+    found, _ = prove(tmp_path, draft(threshold(exact), native), rows)
+    assert not found.within_tolerance and found.label_mismatches == 1
+    found, _ = prove(tmp_path, draft(threshold(exact), native, points=points))
+    assert not found.within_tolerance and found.worst[0].group == "points"
+
+
+def test_generated_rows_that_rounding_alone_decides_are_not_counted(tmp_path: Path) -> None:
+    """exp(50 x): one rounding of x moves the answer 50 times as far, beyond a tolerance of 1e-6."""
+    steep = model(
+        [helper.make_node("Mul", ["x", "f"], ["t"]), helper.make_node("Exp", ["t"], ["y"])],
+        [floats("y", "N", 4)], f=np.array(50, np.float32),
+    )  # fmt: skip
+
+    def native(arrays: Any) -> Any:
+        with np.errstate(over="ignore"):
+            return {"y": np.exp(50 * arrays["x"].astype(np.float64))}
+
+    one = dataclasses.replace(draft(steep, native), tolerance=Tolerance(1e-6, 1e-9, "tighter than float32 can be here"))
+    found, notes = prove(tmp_path, one)
+    assert found.within_tolerance and found.undecided > 10
+    assert any("were not counted" in note for note in notes)
+    # A graph that is wrong is not excused by it.
+    steep.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(50.01, np.float32), "f"))
+    assert not prove(tmp_path, one)[0].within_tolerance
+    # And rows that a person gives always count.
+    steep.graph.initializer[0].CopyFrom(numpy_helper.from_array(np.array(50, np.float32), "f"))
+    (random,) = plan(one)[0]
+    assert not prove(tmp_path, one, random.onnx)[0].within_tolerance
+
+
+def test_missing_values_are_asked_where_the_source_takes_them(tmp_path: Path) -> None:
+    zeroed = model(
+        [helper.make_node("IsNaN", ["x"], ["n"]), helper.make_node("Where", ["n", "z", "x"], ["y"])],
+        [floats("y", "N", 4)], z=np.array(0, np.float32),
+    )  # fmt: skip
+
+    def ones_for_nan(arrays: Any) -> Any:
+        return {"y": np.nan_to_num(arrays["x"], nan=1)}
+
+    assert prove(tmp_path, draft(zeroed, ones_for_nan))[0].within_tolerance
+    found, _ = prove(tmp_path, draft(zeroed, ones_for_nan, accepts_nan=True))
+    assert not found.within_tolerance and found.worst[0].group == "missing"
+
+
+def test_rows_the_source_refuses_are_left_out_and_said(tmp_path: Path) -> None:
+    def picky(arrays: Any) -> Any:
+        if (arrays["x"] < -100).any():
+            raise ValueError("no negative rows")
+        return {"y": arrays["x"] @ WEIGHTS}
+
+    found, notes = prove(tmp_path, draft(linear(), picky))
+    assert found.within_tolerance and set(found.groups) == {"random"}
+    assert notes == [
+        "The source model refuses the edge rows made for the proof (no negative rows), so they were left out."
+    ]
+
+    def refuses(arrays: Any) -> Any:
+        raise ValueError("never")
+
+    with pytest.raises(UnsupportedModel, match=r"answers none of the rows .*\(never\): give rows"):
+        prove(tmp_path, draft(linear(), refuses))
+    with pytest.raises(WorkbenchError, match="cannot answer the rows given: never"):
+        prove(tmp_path, draft(linear(), refuses), np.zeros((1, 4)))
+
+
+def test_a_random_source_is_said_to_be_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    _, notes = prove(tmp_path, draft(linear(), lambda a: {"y": a["x"] @ WEIGHTS + rng.random() * 1e-9}))
+    assert any("different answers when asked twice" in note for note in notes)
+
+
+def test_rows_only_one_side_answers_are_a_disagreement(tmp_path: Path) -> None:
+    reshape = model(
+        [helper.make_node("Reshape", ["x", "s"], ["y"])], [floats("y", 5, 4)], s=np.array([5, 4], np.int64)
+    )  # fmt: skip
+    found, notes = prove(tmp_path, draft(reshape, lambda a: {"y": a["x"]}))
+    assert not found.within_tolerance
+    assert any(note.startswith("ONNX Runtime fails on the random rows") for note in notes)
+
+
+def test_another_shape_is_a_disagreement_but_an_axis_of_one_is_not(tmp_path: Path) -> None:
+    rows = np.ones((3, 4), np.float32)
+    column = linear(WEIGHTS[:, :1])
+    column.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
+    assert prove(tmp_path, draft(column, lambda a: {"y": (a["x"] @ WEIGHTS[:, :1]).ravel()}), rows)[0].within_tolerance
+    found, notes = prove(tmp_path, draft(linear(), lambda a: {"y": (a["x"] @ WEIGHTS).T[:2]}), rows)
+    assert not found.within_tolerance and "has shape (3, 3) in ONNX and (2, 3)" in " ".join(notes)
+
+
+@pytest.mark.parametrize("sample", [np.zeros((0, 4)), np.zeros((2, 5)), np.full((2, 4), 1e300), [["a"] * 4]])
+def test_rows_that_do_not_fit_are_refused(tmp_path: Path, sample: Any) -> None:
+    with pytest.raises(BadInput):
+        prove(tmp_path, draft(linear(), lambda a: {"y": a["x"] @ WEIGHTS}), sample)
+
+
+def test_generated_rows_fit_every_kind_of_input() -> None:
+    inputs = (
+        ValueInfo("words", "string", ("N", 2)), ValueInfo("index", "int64", ("N", "T")),
+        ValueInfo("mask", "bool", ("N", "T")), ValueInfo("image", "float16", ("N", 3, None, None)),
+        ValueInfo("fixed", "float64", ("N", 2)),
+    )  # fmt: skip
+    for alternatives in plan(draft(None, lambda a: a, inputs, ranges={"index": (5, 6), "fixed": (-1, 1)})):
+        for group in alternatives:
+            arrays = group.onnx
+            assert {len(array) for array in arrays.values()} == {group.rows}
+            assert arrays["index"].shape == arrays["mask"].shape
+            assert set(np.unique(arrays["index"])) == {5, 6}
+            assert abs(arrays["fixed"]).max() <= 1 and np.isfinite(arrays["image"].astype(float)).all()
+    again = plan(draft(None, lambda a: a, inputs))[0][0].onnx
+    once_more = plan(draft(None, lambda a: a, inputs))[0][0].onnx
+    assert all((again[name] == once_more[name]).all() for name in again)
+
+
+def test_a_mend_is_tried_and_told_and_failing_that_the_first_disagreement_stands(tmp_path: Path) -> None:
+    def drafted(factor: float, **fields: Any) -> Draft:
+        return draft(linear(WEIGHTS * np.float32(factor)), lambda a: {"y": a["x"] @ WEIGHTS}, **fields)
+
+    stages: list[str] = []
+    mended = worker.settle(
+        worker_job(tmp_path), drafted(2, mend=lambda: (drafted(1), "The weights were halved.")), None, stages.append
+    )
+    assert mended.agreement.within_tolerance and mended.warnings == ["The weights were halved."]
+    assert "Both sides disagree; mending the conversion" in stages
+    failed = worker.settle(
+        worker_job(tmp_path), drafted(2, mend=lambda: (drafted(3), "No better.")), None, stages.append
+    )
+    assert not failed.agreement.within_tolerance and failed.warnings == []
+    assert failed.agreement.max_rel == pytest.approx(1, rel=1e-3)  # off by once the answer, not twice
+
+
+def worker_job(folder: Path) -> Any:
+    from workbench.convert import Job
+
+    return Job("test", None, "object", None, b"", folder, "m.onnx", "test", None, None, False)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "sentence"),
+    [
+        ([helper.make_node("Erfc", ["x"], ["y"], name="gelu")], r"operator Erfc \(node gelu\) has no counterpart"),
+        ([helper.make_node("Thing", ["x"], ["y"], domain="my.own")], "operator my.own::Thing"),
+        ([helper.make_node("Add", ["x"], ["y"])], "breaks ONNX's rules"),
+    ],
+)
+def test_operators_no_engine_knows_are_named(tmp_path: Path, nodes: list[Any], sentence: str) -> None:
+    path = tmp_path / "m.onnx"
+    broken = model(nodes, [floats("y", "N", 4)])
+    broken.opset_import.append(helper.make_opsetid("my.own", 1))
+    path.write_bytes(broken.SerializeToString())
+    with pytest.raises(UnsupportedModel, match=sentence):
+        check_file(path)
+
+
+def test_a_large_file_is_checked_without_its_weights_and_faults_are_still_found(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    wide = np.zeros((4, LARGE // 16), np.float32)
+    good = model([helper.make_node("MatMul", ["x", "w"], ["y"])], [floats("y", "N", wide.shape[1])], w=wide)
+    path.write_bytes(good.SerializeToString())
+    assert path.stat().st_size > LARGE
+    check_file(path)
+    bad = model([helper.make_node("MatMul", ["x", "w"], ["y"])], [floats("y", "N", 7)], w=wide)
+    path.write_bytes(bad.SerializeToString())
+    with pytest.raises(UnsupportedModel, match="breaks ONNX's rules"):
+        check_file(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_external_data_gets_the_outputs_name(tmp_path: Path) -> None:
+    made = tmp_path / "made"
+    made.mkdir()
+    onnx.save(linear(), str(made / "model.onnx"), save_as_external_data=True, location="w.bin", size_threshold=0)
+    one = draft(made / "model.onnx", lambda a: {"y": a["x"] @ WEIGHTS})
+    path = worker._write(one, made, "final.onnx")
+    assert sorted(file.name for file in made.iterdir()) == ["final.onnx", "final.onnx.data"]
+    assert hold_against(ask_native(one), path, TOLERANCE)[0].within_tolerance

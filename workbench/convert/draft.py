@@ -1,0 +1,70 @@
+"""What a framework's converter hands over: an ONNX model not yet proved, and the native model to prove it against.
+
+A `Draft` lives in the worker process only. `convert/sklearn.py`, `convert/keras.py` and `convert/tensorflow.py` make
+drafts; `convert/proof.py` holds both sides against each other; `convert/__init__.py` writes what was proved.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..header import ValueInfo
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+    Arrays = dict[str, np.ndarray]
+    """Input or output name -> array, first axis: rows."""
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far apart two right answers may be: ``|a - b| <= absolute + relative * |b|``.
+
+    Attributes:
+        relative, absolute: of floating-point outputs; labels (integers, strings, booleans) must be equal.
+        reason: why this much and not less, one sentence.
+        steps: how far apart integers may be that stand for real numbers (a quantized network's outputs).
+    """
+
+    relative: float
+    absolute: float
+    reason: str
+    steps: int = 0
+
+
+@dataclass
+class Draft:
+    """An unproved conversion.
+
+    Attributes:
+        model: the ONNX model, or the path of one already written (with external data beside it) where holding the
+            weights once more would cost too much.
+        converter: name and version of the tool that made it.
+        inputs: what both sides take, in order: the ONNX model's inputs.
+        native: the source model: {input name: array} -> {ONNX output name: array}.
+        tolerance: for floating-point outputs.
+        points: further rows worth asking, {input name: array}: both sides of a tree's thresholds, known categories,
+            words of a vocabulary. Called with a seeded random generator.
+        accepts_nan: the native model takes missing values (NaN), so the proof asks some.
+        ranges: input name -> (lowest, highest) value the native model takes, as an Embedding its indices; the proof
+            asks nothing outside. An input not named here takes any number.
+        mend: another draft to try where this one disagrees (a float64 graph, adjusted thresholds), and one sentence
+            saying what it changes; None where there is none.
+        notes: plain sentences for the person: what was chosen, replaced or left out.
+    """
+
+    model: onnx.ModelProto | Path
+    converter: tuple[str, str]
+    inputs: tuple[ValueInfo, ...]
+    native: Callable[[Arrays], Arrays]
+    tolerance: Tolerance
+    points: Callable[[np.random.Generator], Arrays] | None = None
+    accepts_nan: bool = False
+    ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    mend: Callable[[], tuple[Draft, str]] | None = None
+    notes: list[str] = field(default_factory=list)

@@ -1,0 +1,108 @@
+"""Where the ONNX file goes, and how it gets there: complete or not at all, and never over another file unasked."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..errors import BadInput, WorkbenchError
+
+
+def target_of(output: str | os.PathLike[str] | None, source: Path | None, stem: str, overwrite: bool) -> Path:
+    """The path to write, checked before any work is done.
+
+    Args:
+        output: what the caller asked for; None: ``<stem>.onnx`` beside the source. A folder gets it in there.
+        source: the source's path; None for an object in memory, which goes to the current folder.
+    """
+    beside = Path() if source is None else source.parent
+    target = beside / f"{stem}.onnx" if output is None else Path(output)
+    if target.is_dir():
+        target = target / f"{stem}.onnx"
+    if source is not None and target.exists() and target.samefile(source):
+        raise BadInput(f"{target} is the source itself, which is never changed; give another output.")
+    if not target.parent.is_dir():
+        raise WorkbenchError(f"There is no folder {target.parent} to write {target.name} into; make it first.")
+    if not overwrite:
+        for path in (target, _data(target)):
+            if path.exists():
+                raise _exists(path)
+    return target
+
+
+def _exists(path: Path) -> WorkbenchError:
+    return WorkbenchError(f"{path} exists already; give another output, or overwrite it with overwrite=True (--force).")
+
+
+def _data(target: Path) -> Path:
+    return target.with_name(target.name + ".data")
+
+
+@contextmanager
+def no_half_files(target: Path) -> Iterator[Path]:
+    """A folder beside the target, gone afterwards: only what was moved out of it stays."""
+    # The dot keeps it out of folder views.
+    folder = target.parent.absolute() / f".{target.stem[:100]}-{uuid.uuid4().hex}"
+    try:
+        folder.mkdir()
+        yield folder
+    except Exception as error:
+        if (refused := disk_full(error, target)) is not None:
+            raise refused from error
+        if isinstance(error, OSError):
+            raise WorkbenchError(f"{target} cannot be written: {error.strerror or error}.") from error
+        raise
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def disk_full(error: BaseException | None, target: Path) -> WorkbenchError | None:
+    """One sentence, wherever in the chain of causes the disk ran full."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            return WorkbenchError(f"No room is left to write {target}; free some space and convert again.")
+        error = error.__cause__ or error.__context__
+    return None
+
+
+def publish(folder: Path, target: Path, overwrite: bool) -> None:
+    """Move the finished files to their names; no reader sees an ONNX file without its weights, or with another's."""
+    made, data = folder / target.name, _data(folder / target.name)
+    for path in filter(Path.exists, (data, made)):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    old_data = _data(target).exists()
+    if overwrite and (data.exists() or old_data):
+        # Old and new files share the data's name, so the old model must go before either data file does.
+        target.unlink(missing_ok=True)
+        if not data.exists():
+            _data(target).unlink(missing_ok=True)
+    if data.exists():
+        _move(data, _data(target), overwrite)
+    try:
+        _move(made, target, overwrite)
+    except BaseException:
+        if data.exists() or not old_data:
+            with suppress(OSError):
+                _data(target).unlink(missing_ok=True)
+        raise
+
+
+def _move(made: Path, target: Path, overwrite: bool) -> None:
+    if overwrite:
+        made.replace(target)
+        return
+    try:
+        # Unlike a rename, a link never replaces a file that came up meanwhile.
+        os.link(made, target)
+    except FileExistsError:
+        raise _exists(target) from None
+    except OSError:  # a file system without links
+        if target.exists():
+            raise _exists(target) from None
+        made.replace(target)

@@ -1,0 +1,412 @@
+"""What a model file would do when it is opened: found out by reading it, never by opening it.
+
+Pickles are judged by picklescan's list of dangerous imports. picklescan alone stops at the first raw array of a
+joblib file and sees nothing of a compressed one, so a payload behind the weights would pass; `_disarmed` unpacks such
+files and takes the arrays out first. (fickling, the other maintained scanner, gives up on joblib files too, and calls
+every scikit-learn model unsafe.)
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import io
+import json
+import lzma
+import math
+import os
+import pickle
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..formats import identify
+
+MOST_SHOWN = 6
+"""Names in a sentence; `Scan` holds all."""
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found in a model file without opening it. Names come from the file: escape them.
+
+    Attributes:
+        path, format: which file, and what `workbench.formats` calls it.
+        runs_code: opening the file, or running the model in it, can run code that the file brings or names.
+        dangerous: imports, operators or layers made for doing something other than holding a model.
+        unusual: the ones that are not known to do harm, and that a model of this sort seldom has.
+        complete: the file was read to its end; if not, it is damaged or made to mislead.
+        scanner: who judged, with its version.
+    """
+
+    path: str
+    format: str
+    runs_code: bool
+    dangerous: tuple[str, ...] = ()
+    unusual: tuple[str, ...] = ()
+    complete: bool = True
+    scanner: str = "workbench"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "dangerous": list(self.dangerous), "unusual": list(self.unusual), "says": self.says}
+
+    @property
+    def says(self) -> str:
+        """What was found, in one sentence."""
+        if not self.runs_code:
+            return "Opening it runs no code from the file."
+        if self.dangerous:
+            return f"It holds {_listed(self.dangerous)}, which can harm this machine."
+        if not self.complete:
+            return "It could not be read to its end, as happens with damaged files and ones made to mislead."
+        if self.unusual:
+            return f"Nothing known to be dangerous was found, but it holds {_listed(self.unusual)}."
+        return "Nothing suspicious was found in it, but its format can run code all the same."
+
+    @property
+    def refusal(self) -> str:
+        """Why it is not opened without trust."""
+        return (
+            f"{self.path} ({self.format}) can run code when it is opened. {self.says} If you know where it comes "
+            "from, say so with trust=True (--trust)."
+        )
+
+
+def scan(path: str | os.PathLike[str], name: str | None = None, known: tuple[str, ...] = ()) -> Scan:
+    """Read a model file or folder for what it would do.
+
+    Hostile files may take long or much memory to read, so callers run this in a worker process.
+
+    Args:
+        path: the file or folder.
+        name: what to call it in sentences; the path itself if None.
+        known: class names of Keras layers that the caller brings along, so that the file need not import them.
+
+    Raises:
+        UnreadableFile: nothing there, or no permission.
+    """
+    path = Path(path)
+    found = identify(path)
+    shown = name or str(path)
+    with_pickles: dict[str, Callable[[Path], list[bytes]]] = {
+        "pickle": _whole, "joblib": _whole, "PyTorch": _torch_parts,
+    }  # fmt: skip
+    if found.name in with_pickles:
+        return _scan_pickles(with_pickles[found.name](path), shown, found.name)
+    if found.name in ("Keras v3", "Keras HDF5"):
+        return _scan_keras(path, shown, found.name, known)
+    if found.name in ("SavedModel", "GraphDef"):
+        # What loads and runs the graph does what its operators say, and a SavedModel restores objects besides.
+        bad = tuple(f"the operator {op}" for op in found.markers if op in _TENSORFLOW_REACHING_OUT)
+        return Scan(shown, found.name, found.name == "SavedModel" or bool(bad), bad, complete=bool(found.markers))
+    return Scan(shown, found.name, found.runs_code)
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    shown = ", ".join(_printable(name) for name in names[:MOST_SHOWN])
+    return shown + (f" and {len(names) - MOST_SHOWN} more" if len(names) > MOST_SHOWN else "")
+
+
+def _printable(name: str) -> str:
+    return "".join(char if char.isprintable() else "·" for char in name[:80])
+
+
+_TENSORFLOW_REACHING_OUT = frozenset({
+    "ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc", "PrintV2", "Save",
+    "SaveSlices", "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3", "WholeFileReader", "WholeFileReaderV2",
+    "FileSystemSetConfiguration", "CreateSummaryFileWriter",
+})  # fmt: skip
+"""TensorFlow operators that read or write files or call Python. (SaveV2 is in every SavedModel, for its weights.)"""
+
+
+# --- pickles -----------------------------------------------------------------------------------------------------
+
+_ORDINARY = re.compile(
+    r"numpy\.(?:dtype|ndarray|matrix|bool_?|float\d+|u?int\d+|int_|str_|object_|ma\.(?:core\.)?MaskedArray)$"
+    r"|numpy\.(?:_?core)\.(?:multiarray\.(?:_reconstruct|scalar)|numeric\._frombuffer)$"
+    r"|numpy\.random\._pickle\.\w+$|numpy\.random\.(?:_mt19937|_pcg64|_philox|_sfc64|bit_generator)\.\w+$"
+    r"|numpy\.(?:log|exp|log1p|expm1|sqrt|abs|absolute|square|mean|median|std|sum)$|numpy\.ma\.core\._mareconstruct$"
+    r"|(?:sklearn|scipy|pandas|xgboost|lightgbm|imblearn|skl2onnx)\.(?:\w+\.)*_?[A-Z]\w*$"
+    # Functions that scikit-learn's and SciPy's own pickles name.
+    r"|sklearn\.(?:_loss\.\w+\.\w+|tree\._tree\.\w+|neighbors\._\w+\.newObj|utils\._bunch\.Bunch)$"
+    r"|sklearn\.metrics\.\w+\.\w+$|sklearn\.feature_selection\._\w+\.\w+$|sklearn\.gaussian_process\.kernels\.\w+$"
+    r"|scipy\.(?:sparse\._?\w+\.\w+|interpolate\._\w+\.\w+|special\._\w+\.\w+)$|pandas\._libs\.\w+(?:\.\w+)*$"
+    r"|pandas\.core\.(?:indexes|internals)\.\w+\.\w+$"
+    r"|joblib\.numpy_pickle\.NumpyArrayWrapper$|joblib\.numpy_pickle_compat\.\w+Wrapper$"
+    r"|collections\.(?:OrderedDict|defaultdict|deque|Counter)$|_codecs\.encode$|copy_?reg\._reconstructor$"
+    r"|(?:builtins|__builtin__)\.(?:object|set|frozenset|list|dict|tuple|int|float|complex|bool|str|bytes|bytearray"
+    r"|slice|range|long|unicode|NoneType|type)$"
+    r"|datetime\.\w+$|decimal\.Decimal$|fractions\.Fraction$|uuid\.UUID$|types\.SimpleNamespace$"
+)
+"""Imports that models of scikit-learn and its relatives have, beside what picklescan itself calls innocuous."""
+
+
+def _scan_pickles(streams: list[bytes], shown: str, format_name: str) -> Scan:
+    from importlib.metadata import version
+
+    from picklescan.scanner import SafetyLevel, scan_pickle_bytes
+
+    dangerous: dict[str, None] = {}
+    unusual: dict[str, None] = {}
+    complete = bool(streams)
+    for stream in streams:
+        clean, names, whole = _disarmed(stream)
+        complete &= whole
+        # The names as the unpickler's own machine comes upon them. And the stream as picklescan reads it, for what
+        # lies behind a damaged place; where nothing is damaged, a name it could only guess at is not news.
+        named = b"".join(b"c%s\n%s\n" % (m.encode(), n.encode()) for m, n in names if "\n" not in m + n) + b"."
+        for data, guessed in ((clean, whole), (named, False)):
+            for found in scan_pickle_bytes(io.BytesIO(data), shown).globals:
+                name = f"{found.module}.{found.name}"
+                if found.safety is SafetyLevel.Dangerous and not (guessed and "unknown" in name):
+                    dangerous[name] = None
+                elif found.safety is SafetyLevel.Suspicious and not guessed and not _ORDINARY.match(name):
+                    unusual[name] = None
+    return Scan(
+        shown, format_name, True, tuple(sorted(dangerous)), tuple(sorted(unusual)), complete,
+        f"picklescan {version('picklescan')}",
+    )  # fmt: skip
+
+
+def _whole(path: Path) -> list[bytes]:
+    """A pickle or joblib file, unpacked where joblib compressed it. A damaged end leaves what came before."""
+    data = path.read_bytes()
+    for magic, opener in _PACKED:
+        if data.startswith(magic):
+            return [_unpacked(opener(io.BytesIO(data)))]
+    return [data]
+
+
+_PACKED: tuple[tuple[bytes, Callable[[io.BytesIO], Any]], ...] = (
+    (b"\x1f\x8b", lambda raw: gzip.GzipFile(fileobj=raw)),
+    (b"BZh", bz2.BZ2File),
+    (b"\xfd7zXZ\0", lzma.LZMAFile),
+    (b"\x5d\0\0", lzma.LZMAFile),
+    (b"\x78", lambda raw: io.BytesIO(zlib.decompressobj().decompress(raw.read()))),
+)
+
+
+def _unpacked(file: Any) -> bytes:
+    out = io.BytesIO()
+    with suppress(EOFError, OSError, zlib.error, lzma.LZMAError), file:
+        while part := file.read(1 << 20):
+            out.write(part)
+    return out.getvalue()
+
+
+def _torch_parts(path: Path) -> list[bytes]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return [archive.read(name) for name in archive.namelist() if name.endswith(".pkl")]
+    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, zlib.error):
+        return [path.read_bytes()]
+
+
+def _disarmed(data: bytes) -> tuple[bytes, list[tuple[str, str]], bool]:
+    """Follow a pickle without importing, calling or building anything.
+
+    Returns:
+        (the stream with joblib's raw arrays cut out, the (module, name) pairs it imports, did it go to its end).
+    """
+    stream = io.BytesIO(data)
+    reader = _InertUnpickler(stream)
+    whole = True
+    try:
+        reader.load()
+    except Exception:  # hostile bytes raise anything
+        whole = False
+    clean, start = io.BytesIO(), 0
+    for cut_from, cut_to in reader.arrays:
+        clean.write(data[start:cut_from])
+        start = cut_to
+    clean.write(data[start:])
+    return clean.getvalue(), list(reader.imports), whole
+
+
+class _Inert:
+    """Stands for anything a pickle would import or build."""
+
+    def __init__(self, name: str = "", arguments: Any = ()) -> None:
+        self.name, self.arguments, self.state = name, arguments, None
+
+
+_Unpickler: Any = pickle._Unpickler
+
+
+class _InertUnpickler(_Unpickler):
+    """Python's unpickler with every opcode that imports, calls or sets state replaced by note-taking.
+
+    Attributes:
+        imports: (module, name) pairs in order of appearance.
+        arrays: (start, end) offsets of joblib's raw arrays, which stand between opcodes.
+    """
+
+    dispatch: dict[int, Any] = _Unpickler.dispatch.copy()
+
+    def __init__(self, file: io.BytesIO, imports: dict[tuple[str, str], None] | None = None) -> None:
+        super().__init__(file)
+        self.file = file
+        self.imports: dict[tuple[str, str], None] = {} if imports is None else imports
+        self.arrays: list[tuple[int, int]] = []
+
+    def find_class(self, module: str, name: str) -> _Inert:
+        self.imports[str(module), str(name)] = None
+        return _Inert(f"{module}.{name}")
+
+    def persistent_load(self, pid: Any) -> _Inert:
+        return _Inert("persistent", pid)
+
+    def get_extension(self, code: int) -> None:
+        self.append(self.find_class("copyreg", f"extension_{code}"))
+
+    def load_reduce(self) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], arguments)
+
+    def load_newobj_ex(self) -> None:
+        _, arguments = self.stack.pop(), self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], arguments)
+
+    def _instantiate(self, klass: Any, arguments: Any) -> None:
+        self.append(self._call(klass, arguments))
+
+    def _call(self, what: Any, arguments: Any) -> _Inert:
+        return _Inert(what.name if isinstance(what, _Inert) else "", arguments)
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        built = self.stack[-1]
+        if isinstance(built, _Inert):
+            built.state = state
+            if built.name == "joblib.numpy_pickle.NumpyArrayWrapper" and isinstance(state, dict):
+                self._step_over_array(state)
+
+    def load_append(self) -> None:
+        value = self.stack.pop()
+        if isinstance(self.stack[-1], list):
+            self.stack[-1].append(value)
+
+    def load_appends(self) -> None:
+        items = self.pop_mark()
+        if isinstance(self.stack[-1], list):
+            self.stack[-1].extend(items)
+
+    def load_additems(self) -> None:
+        self.pop_mark()
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set(key, value)
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        for key, value in zip(items[::2], items[1::2], strict=False):
+            self._set(key, value)
+
+    def _set(self, key: Any, value: Any) -> None:
+        if isinstance(self.stack[-1], dict) and isinstance(key, str | int | bytes):
+            self.stack[-1][key] = value
+
+    def load_frozenset(self) -> None:
+        self.append(self.pop_mark())
+
+    def _step_over_array(self, state: dict[Any, Any]) -> None:
+        """As ``joblib.numpy_pickle.NumpyArrayWrapper.read_array`` reads it."""
+        start = self.file.tell()
+        dtype = _dtype(state["dtype"])
+        if dtype.hasobject:
+            inner = _InertUnpickler(self.file, self.imports)
+            inner.load()
+            self.arrays += inner.arrays
+            return
+        if state.get("numpy_array_alignment_bytes") is not None:
+            self.file.seek(self.file.read(1)[0], io.SEEK_CUR)
+        self.file.seek(math.prod(int(size) for size in state["shape"]) * dtype.itemsize, io.SEEK_CUR)
+        self.arrays.append((start, self.file.tell()))
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+    dispatch[pickle.BUILD[0]] = load_build
+    dispatch[pickle.APPEND[0]] = load_append
+    dispatch[pickle.APPENDS[0]] = load_appends
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+    dispatch[pickle.SETITEM[0]] = load_setitem
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
+    dispatch[pickle.NEWOBJ[0]] = load_reduce
+
+
+def _dtype(noted: Any) -> Any:
+    """The numpy.dtype that a pickle's (arguments, state) of one describe."""
+    import numpy as np
+
+    (code, *_), state = noted.arguments, noted.state
+    # State: version, byte order, subarray, names, fields, itemsize, alignment, flags, metadata.
+    if isinstance(state, tuple) and len(state) >= 7 and state[3] is not None:
+        names, fields = state[3], state[4]
+        kinds = [_dtype(fields[name][0]) for name in names]
+        if any(kind.hasobject for kind in kinds):
+            return np.dtype(object)
+        return np.dtype((np.void, int(state[5])))
+    if isinstance(state, tuple) and len(state) >= 3 and state[2] is not None:
+        return np.dtype((_dtype(state[2][0]), state[2][1]))
+    return np.dtype(code)
+
+
+# --- Keras -------------------------------------------------------------------------------------------------------
+
+_TF_REACHING_OUT = re.compile(
+    r"(?:^|\.)(?:io|raw_ops|py_function|numpy_function|py_func|load_\w+|print|debugging)(?:\.|$)"
+)
+
+
+def _scan_keras(path: Path, shown: str, format_name: str, known: tuple[str, ...]) -> Scan:
+    """Lambda layers hold Python bytecode, a TFOpLambda layer names a function of TensorFlow to call, and a class of
+    another module has that module imported."""
+    try:
+        config = json.loads(_keras_config(path))
+    except (ValueError, OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError, RecursionError):
+        return Scan(shown, format_name, True, complete=False)
+    dangerous: dict[str, None] = {}
+    unusual: dict[str, None] = {}
+    for part in _walk(config):
+        kind, inside = part.get("class_name"), part.get("config")
+        inside = inside if isinstance(inside, dict) else {}
+        if kind == "Lambda":
+            dangerous[f"the Lambda layer {inside.get('name', '(unnamed)')} with Python code of its own"] = None
+        elif kind == "__lambda__":
+            dangerous["Python code in a __lambda__"] = None
+        elif kind in ("TFOpLambda", "SlicingOpLambda") and _TF_REACHING_OUT.search(str(inside.get("function", ""))):
+            dangerous[f"a call of tf.{inside['function']}"] = None
+        module = part.get("module")
+        # A worker's __main__ is empty: what the file wants from there must be brought along.
+        ours = kind in known or module == "__main__"
+        if isinstance(module, str) and not ours and not re.match(r"(?:keras|tf_keras)\.|(?:keras|builtins)$", module):
+            unusual[f"{module}.{kind}"] = None
+    return Scan(shown, format_name, bool(dangerous or unusual), tuple(dangerous), tuple(unusual))
+
+
+def _keras_config(path: Path) -> str | bytes:
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return archive.read("config.json")
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        config = file.attrs["model_config"]
+        return config if isinstance(config, str | bytes) else str(config)
+
+
+def _walk(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        yield value
+        for part in value.values():
+            yield from _walk(part)
+    elif isinstance(value, list):
+        for part in value:
+            yield from _walk(part)

@@ -1,0 +1,254 @@
+"""The rows both sides are asked: the person's, the draft's own points, or ones made from the model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..engines.inputs import cast, check_shape, match
+from ..errors import BadInput, UnsupportedModel
+from ..header import ValueInfo
+from .draft import Draft
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .draft import Arrays
+
+SEED = 20211
+ROWS = 64
+"""Rows of one generated group, where they are small."""
+
+MOST_NUMBERS = 1 << 20
+"""Numbers in one input of one group: a few pictures rather than 64."""
+
+AT_ONCE = 1 << 18
+"""Numbers in one input that are asked at once: two pictures of 224 by 224."""
+
+MOST_POINTS = 20_000
+
+WORDS = (
+    "", "a", "cat", "dog", "red", "blue", "yes", "no", "unknown", "The quick brown fox", "jumps over the lazy dog",
+    "0", "42", "Ünïcödé", "don't stop", "two  spaces", "UPPER lower",
+)  # fmt: skip
+
+
+@dataclass
+class Group:
+    """Samples from one place.
+
+    Attributes:
+        name: where from: ``given``, ``random``, ``edge``, ``points``.
+        native: as the source model gets them; onnx: cast to the ONNX model's inputs.
+        strict: every difference counts; see *Undecided rows* above.
+        answers: the source model's; spread: {output: how far its answers move under rounding of the input}.
+    """
+
+    name: str
+    native: Arrays
+    onnx: Arrays
+    strict: bool
+    answers: Arrays = field(default_factory=dict)
+    spread: Arrays | None = None
+    max_abs: float = 0.0
+
+    @property
+    def rows(self) -> int:
+        return count_rows(self.onnx)
+
+
+def plan(draft: Draft, sample: Any = None) -> list[list[Group]]:
+    """What to ask: groups of rows, each a list of alternatives of which the first that the source answers counts.
+
+    Args:
+        sample: the person's rows; the generated ones are left out then.
+
+    Raises:
+        BadInput: they do not fit the model's inputs.
+    """
+    import numpy as np
+
+    planned = list(_generated(draft)) if sample is None else [[_given(draft, sample)]]
+    if draft.points is not None and (points := draft.points(np.random.default_rng(SEED))):
+        planned.append([Group("points", *_both(draft, _thinned(points)), True)])
+    return planned
+
+
+def _given(draft: Draft, sample: Any) -> Group:
+    """The source gets the person's numbers as they are, ONNX what they become in its dtypes: that is what they would
+    ask of both."""
+    import numpy as np
+
+    native: Arrays = {}
+    onnx: Arrays = {}
+    for info, value in match(_by_column(sample, draft.inputs), draft.inputs):
+        array, _ = cast(value, info)
+        original = np.asarray(value)
+        original = original if original.dtype.kind == "f" and array.dtype.kind == "f" else array
+        if info.shape is not None and array.ndim + 1 == len(info.shape) and info.shape[-1] == 1:
+            # Texts come as (rows,), and many models take them as one column.
+            array, original = array.reshape(-1, 1), original.reshape(-1, 1)
+        check_shape(array, info)
+        onnx[info.name], native[info.name] = array, original
+    if not count_rows(onnx):
+        raise BadInput("The sample has no rows; give at least one.")
+    return Group("given", native, onnx, True)
+
+
+def _by_column(sample: Any, inputs: tuple[ValueInfo, ...]) -> Any:
+    """A table for a model with an input per column."""
+    if len(inputs) > 1 and getattr(sample, "ndim", 0) == 2 and sample.shape[1] == len(inputs):
+        columns = list(getattr(sample, "columns", ()))
+        if not columns or not {info.name for info in inputs} <= set(columns):
+            rows = sample.to_numpy() if columns else sample
+            return {info.name: rows[:, [index]] for index, info in enumerate(inputs)}
+    return sample
+
+
+def in_parts(run: Callable[[Arrays], Arrays], arrays: Arrays, inputs: tuple[ValueInfo, ...]) -> Arrays:
+    """``run(arrays)``, a few rows at a time where they are large: what a network holds between its layers grows with
+    the batch. A model with a fixed batch size gets all its rows."""
+    import numpy as np
+
+    rows, free = count_rows(arrays), all(info.shape and not isinstance(info.shape[0], int) for info in inputs)
+    step = max(1, AT_ONCE // max(1, row_size(arrays)))
+    if not free or step >= rows or any(len(array) != rows for array in arrays.values()):
+        return {name: np.asarray(value) for name, value in run(arrays).items()}
+    parts = [
+        run({name: array[start : start + step] for name, array in arrays.items()}) for start in range(0, rows, step)
+    ]
+    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+
+
+def _both(draft: Draft, arrays: Arrays) -> tuple[Arrays, Arrays]:
+    """Generated numbers: both sides get exactly the same ones."""
+    cast_arrays = {info.name: cast(arrays[info.name], info)[0] for info in draft.inputs}
+    return cast_arrays, cast_arrays
+
+
+def _thinned(arrays: Arrays) -> Arrays:
+    rows = count_rows(arrays)
+    step = -(-rows // MOST_POINTS)
+    return {name: array[::step] for name, array in arrays.items()} if step > 1 else arrays
+
+
+def _generated(draft: Draft) -> Iterator[list[Group]]:
+    """Groups of rows; each a list of alternatives (other sizes of free axes), of which the first answered counts."""
+    for name, kinds in (("random", _RANDOM), ("edge", _EDGE), ("missing", _MISSING)):
+        if name == "missing" and not (draft.accepts_nan and any(i.dtype.startswith("float") for i in draft.inputs)):
+            continue
+        alternatives = []
+        for free in _free_sizes(draft.inputs):
+            arrays = _arrays(draft, kinds, free)
+            alternatives.append(Group(name, *_both(draft, arrays), False))
+            if not _has_free(draft.inputs):
+                break
+        yield alternatives
+
+
+_FREE = (7, 32, 64, 224)
+"""Sizes tried for axes without one: a short sequence first; convolutions need more."""
+
+
+def _has_free(inputs: tuple[ValueInfo, ...]) -> bool:
+    return any(not isinstance(dim, int) for info in inputs for dim in (info.shape or ())[1:])
+
+
+def _free_sizes(inputs: tuple[ValueInfo, ...]) -> tuple[int, ...]:
+    pictures = any(info.shape is not None and len(info.shape) >= 4 for info in inputs)
+    return _FREE[1:] if pictures else _FREE
+
+
+Fill = Callable[["np.random.Generator", tuple[int, ...]], "np.ndarray"]
+_RANDOM: tuple[Fill, ...] = (
+    lambda rng, shape: rng.random(shape),
+    lambda rng, shape: rng.standard_normal(shape),
+    lambda rng, shape: 10 * rng.standard_normal(shape),
+    lambda rng, shape: 255 * rng.random(shape),
+)
+"""What fills a row of numbers, in turn: 0 to 1 and 0 to 255, as pictures come, and around zero, as tables do."""
+
+_EDGE: tuple[Fill, ...] = (
+    lambda rng, shape: 0 * rng.random(shape),
+    lambda rng, shape: -rng.random(shape),
+    lambda rng, shape: -1e3 * rng.random(shape),
+    lambda rng, shape: 1e4 * rng.standard_normal(shape),
+    lambda rng, shape: 1e6 * rng.standard_normal(shape),
+    lambda rng, shape: 1e-6 * rng.standard_normal(shape),
+    lambda rng, shape: 1e-20 * rng.standard_normal(shape),
+    lambda rng, shape: rng.integers(-3, 4, shape).astype("float64"),
+)
+
+
+def _with_gaps(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    import numpy as np
+
+    values = rng.standard_normal(shape)
+    return np.where(rng.random(shape) < 0.3, np.nan, values)
+
+
+_MISSING: tuple[Fill, ...] = (_with_gaps, lambda rng, shape: rng.random(shape) * float("nan"))
+
+
+def _arrays(draft: Draft, kinds: tuple[Fill, ...], free: int) -> Arrays:
+    import numpy as np
+
+    rng = np.random.default_rng(SEED)
+    named: dict[str, int] = {}
+    shapes = {}
+    for info in draft.inputs:
+        shape = info.shape if info.shape is not None else (None, free)
+        tail = tuple(dim if isinstance(dim, int) and dim > 0 else named.setdefault(str(dim), free) for dim in shape[1:])
+        shapes[info.name] = shape[:1], tail
+    numbers = max((int(np.prod(tail, dtype=np.int64)) for _, tail in shapes.values()), default=1)
+    rows = max(len(kinds), min(ROWS, MOST_NUMBERS // max(1, numbers)))
+    fixed = [head[0] for head, _ in shapes.values() if head and isinstance(head[0], int) and head[0] > 0]
+    rows = fixed[0] if fixed else rows
+    out = {}
+    for info in draft.inputs:
+        head, tail = shapes[info.name]
+        count = head[0] if head and isinstance(head[0], int) and head[0] > 0 else rows
+        out[info.name] = _column(info, (count, *tail) if head else (), kinds, draft.ranges.get(info.name), rng)
+    return out
+
+
+def _column(
+    info: ValueInfo,
+    shape: tuple[int, ...],
+    kinds: tuple[Fill, ...],
+    bounds: tuple[float, float] | None,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """One input of one group: row i is filled by kind i, in turn."""
+    import numpy as np
+
+    if info.dtype == "string":
+        return np.array(WORDS, object)[rng.integers(len(WORDS), size=shape)]
+    if info.dtype == "bool":
+        return rng.random(shape) < 0.5
+    try:
+        dtype = np.dtype(info.dtype)
+    except TypeError:
+        raise UnsupportedModel(f"Input {info.name!r} takes {info.dtype} values, which cannot be generated.") from None
+    if dtype.kind in "iu":
+        low, high = bounds or ((0, 9) if kinds is not _EDGE else (0, 1))
+        return rng.integers(int(low), int(high) + 1, size=shape).astype(dtype)
+    values = np.empty(shape, np.float64)
+    if not shape:
+        return np.asarray(kinds[0](rng, ()), dtype)
+    for index in range(shape[0]):
+        values[index] = kinds[index % len(kinds)](rng, shape[1:])
+    if bounds is not None:
+        values = np.clip(values, *bounds)
+    if dtype == np.float16:
+        values = np.clip(values, -6e4, 6e4)
+    return values.astype(dtype)
+
+
+def count_rows(arrays: Arrays) -> int:
+    return max((len(array) for array in arrays.values() if array.ndim), default=1)
+
+
+def row_size(arrays: Arrays) -> int:
+    return max((array.size // max(1, len(array)) for array in arrays.values() if array.ndim), default=1)

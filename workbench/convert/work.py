@@ -1,0 +1,207 @@
+"""The worker's side of a conversion: load, draft, prove, write. Runs in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UnsupportedModel, WorkbenchError
+from ..header import read_header
+from ..sandbox import peak_mib, release_memory
+from . import certificate
+from .check import check_file
+from .conversion import Agreement
+from .draft import Draft
+from .output import disk_full
+from .proof import ask_native, hold_against
+
+if TYPE_CHECKING:
+    from . import Job
+
+MOST_IN_ONE_FILE = 1_500_000_000
+"""Bytes of a model object up to which it becomes one file; protobuf ends at 2 GiB."""
+
+MOST_MENDS = 3
+
+TOOLS = ("onnx", "onnxruntime", "scikit-learn", "skl2onnx", "tensorflow", "keras", "tf-keras", "tf2onnx", "numpy")
+
+Progress = Callable[[str], object]
+
+
+def work(job: Job, progress: Progress) -> dict[str, Any]:
+    """Convert, prove and write one model.
+
+    Returns:
+        Fields of `Conversion` that are known here: converter, opset, peak_mib, agreement, warnings. The ONNX file is at
+        ``job.folder / job.output_name`` if both sides agree.
+
+    Raises:
+        WorkbenchError: see `workbench.convert.convert`.
+    """
+    try:
+        return _work(job, progress)
+    except Exception as error:
+        # The caller sees only the sentence of what is raised here.
+        if (refused := disk_full(error, job.folder.parent / job.output_name)) is not None:
+            raise refused from error
+        raise
+
+
+def _work(job: Job, progress: Progress) -> dict[str, Any]:
+    sample, custom_objects = pickle.loads(job.parcel)
+    best = settle(job, _draft(job, sample, custom_objects, progress), sample, progress)
+    if best.agreement.within_tolerance:
+        progress("Writing the certificate")
+        certificate.append(best.path, _certificate(job, best))
+        read_header(best.path)
+    return {
+        "converter": best.converter,
+        "opset": best.opset,
+        "peak_mib": peak_mib(),
+        "agreement": best.agreement,
+        "warnings": tuple(dict.fromkeys(best.warnings)),
+    }
+
+
+def settle(job: Job, draft: Draft, sample: Any, progress: Progress) -> Proved:
+    """The first draft that agrees with its source: this one, or one of its mends, which a sentence then tells. If none
+    does, this one with its disagreement."""
+    first = proved = _prove(job, draft, sample, progress)
+    notes: list[str] = []
+    while not proved.agreement.within_tolerance:
+        if draft.mend is None or len(notes) == MOST_MENDS:
+            return first
+        progress("Both sides disagree; mending the conversion")
+        try:
+            draft, sentence = draft.mend()
+        except UnsupportedModel:
+            return first  # there is no such form of this model: the disagreement is the answer
+        notes.append(sentence)
+        proved = _prove(job, draft, sample, progress)
+    proved.warnings[:0] = notes
+    return proved
+
+
+@dataclass
+class Proved:
+    """A draft written and compared, right or wrong."""
+
+    path: Path
+    converter: dict[str, str]
+    opset: int | None
+    agreement: Agreement
+    warnings: list[str]
+
+
+def _draft(job: Job, sample: Any, custom_objects: dict[str, Any], progress: Progress) -> Draft:
+    module = import_module(f".{job.converter}", __package__)
+    common: dict[str, Any] = {"sample": sample, "opset": job.opset, "options": job.options, "progress": progress}
+    progress("Loading the model")
+    if job.converter == "sklearn":
+        if job.estimator is not None:
+            return module.draft(pickle.loads(job.estimator), **common)
+        return module.draft(module.load(job.source, job.format, trust=job.trust), **common)
+    common["folder"] = job.folder
+    if job.converter == "keras":
+        return module.draft(module.load(job.source, custom_objects=custom_objects), **common)
+    return module.draft(job.source, job.format, **common)
+
+
+def _prove(job: Job, draft: Draft, sample: Any, progress: Progress) -> Proved:
+    """Write the draft and hold it against its source. The source model is let go of before ONNX Runtime loads the
+    file, unless a mend may need it: both hold the weights."""
+    progress("Checking the ONNX file")
+    path = _write(draft, job.folder, job.output_name)
+    release_memory()
+    draft.model = path
+    check_file(path)
+    progress("Asking the source model")
+    asked = ask_native(draft, sample)
+    tolerance = draft.tolerance
+    proved = Proved(
+        path, dict(zip(("name", "version"), draft.converter, strict=True)), read_header(path).opset_import.get(""),
+        Agreement(0, 0, 0, 0, False), list(draft.notes),
+    )  # fmt: skip
+    draft.native, draft.points = _gone, None
+    release_memory()
+    progress("Asking ONNX Runtime the same")
+    proved.agreement, notes = hold_against(asked, path, tolerance)
+    proved.warnings += notes
+    return proved
+
+
+def _gone(arrays: Any) -> Any:
+    raise WorkbenchError("The source model was let go of already.")
+
+
+def _write(draft: Draft, folder: Path, name: str) -> Path:
+    """The draft as ``<name>`` in `folder`, with external data, if any, in ``<name>.data``."""
+    import onnx
+
+    path, data = folder / name, folder / f"{name}.data"
+    if isinstance(draft.model, Path):
+        _adopt(draft.model, path, data)
+        return path
+    model = draft.model
+    # The proto is let go of once written.
+    draft.model = path
+    if model.ByteSize() > MOST_IN_ONE_FILE:
+        onnx.save(model, str(path), save_as_external_data=True, location=data.name, size_threshold=1024)
+    else:
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    return path
+
+
+def _adopt(written: Path, path: Path, data: Path) -> None:
+    """Give a model that the converter wrote, and its data file, the names they will keep."""
+    import onnx
+
+    locations = read_header(written).external_data
+    if not locations:
+        written.replace(path)
+        return
+    model = onnx.load(str(written), load_external_data=False)
+    if len(locations) > 1:
+        onnx.external_data_helper.load_external_data_for_model(model, str(written.parent))
+        onnx.save(model, str(path), save_as_external_data=True, location=data.name, size_threshold=1024)
+    else:
+        (written.parent / locations[0]).replace(data)
+        for tensor in onnx.external_data_helper._get_all_tensors(model):
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = data.name
+        path.write_bytes(model.SerializeToString(deterministic=True))
+    if written != path:
+        written.unlink()
+
+
+def _certificate(job: Job, proved: Proved) -> dict[str, Any]:
+    agreement = proved.agreement
+    return {
+        "source": job.name,
+        "sha256": job.sha256,
+        "format": job.format,
+        "converter": proved.converter,
+        "opset": proved.opset,
+        "tools": certificate.versions("onnx-workbench", *TOOLS),
+        "agreement": {
+            "samples": agreement.samples,
+            "groups": agreement.groups,
+            "max_abs": _finite(agreement.max_abs),
+            "max_rel": _finite(agreement.max_rel),
+            "label_mismatches": agreement.label_mismatches,
+            "undecided": agreement.undecided,
+            "tolerance": agreement.tolerance,
+            "within_tolerance": agreement.within_tolerance,
+        },
+        "notes": json.loads(json.dumps(proved.warnings)),
+    }
+
+
+def _finite(value: float) -> float | None:
+    return value if value < float("inf") else None
