@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from textwrap import dedent
@@ -13,8 +14,11 @@ import pytest
 
 def run(code: str) -> tuple[dict[str, Any], str]:
     """Run code that leaves a dict in `answer` in a fresh interpreter; gives (answer, standard error)."""
+    # Other tests of this process may have used TensorFlow, whose switches would be inherited.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("TF_")}
     done = subprocess.run(
         [sys.executable, "-c", dedent(code) + "\nimport json\nprint('\\nanswer', json.dumps(answer))"],
+        env=clean,
         capture_output=True,
         text=True,
         timeout=300,
