@@ -22,7 +22,7 @@ from typing import IO, Any
 
 from .errors import UnreadableFile, UnsupportedModel
 from .header import MAX_DEPTH
-from .wire import I32, I64, LEN, VARINT, Buffer, Span, Wire, WireError
+from .wire import I32, I64, LEN, VARINT, Buffer, Span, Wire, WireError, encode_varint
 
 TENSOR_LIMIT = 1024
 """Bytes of one stored tensor up to which its numbers stay."""
@@ -202,7 +202,7 @@ class _Copy:
         return self._emit(number, LEN, self.wire.data(span))
 
     def _emit(self, number: int, kind: int, payload: bytes) -> bytes:
-        field = _delimited(number, payload) if kind == LEN else _varint(number << 3 | kind) + payload
+        field = _delimited(number, payload) if kind == LEN else encode_varint(number << 3 | kind) + payload
         self.size += len(field)
         if self.size > OUTPUT_LIMIT:
             raise UnsupportedModel(
@@ -360,17 +360,8 @@ class _List:
     total: int = 0
 
 
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
-
-
 def _delimited(number: int, payload: bytes) -> bytes:
-    return b"".join((_varint(number << 3 | LEN), _varint(len(payload)), payload))
+    return b"".join((encode_varint(number << 3 | LEN), encode_varint(len(payload)), payload))
 
 
 def _count_varints(buffer: Buffer, start: int, end: int) -> int:

@@ -226,6 +226,16 @@ class Wire:
         return out
 
 
+def encode_varint(value: int) -> bytes:
+    """A non-negative integer as a base-128 varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
 def signed(value: int) -> int:
     """An int64 or int32 field's value from its varint (two's complement over 64 bits)."""
     return value - (1 << 64) if value >> 63 else value
@@ -240,17 +250,6 @@ def opened(path: str | os.PathLike[str]) -> Iterator[FileBytes]:
     """
     with _open(path) as file:
         yield FileBytes(file.fileno())
-
-
-@contextmanager
-def mapped(path: str | os.PathLike[str]) -> Iterator[mmap.mmap]:
-    """A file's bytes as a memory map, to read much of: copying, searching.
-
-    Raises:
-        UnreadableFile: as `opened`.
-    """
-    with _open(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        yield view
 
 
 def _open(path: str | os.PathLike[str]) -> BinaryIO:

@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from ..wire import encode_varint
+
 KEY = "workbench.certificate"
 
 _METADATA_PROPS = 14
@@ -71,13 +73,4 @@ def _number(value: Any) -> str:
 
 def delimited(number: int, payload: bytes) -> bytes:
     """A length-delimited protobuf field."""
-    return varint(number << 3 | 2) + varint(len(payload)) + payload
-
-
-def varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    out.append(value)
-    return bytes(out)
+    return encode_varint(number << 3 | 2) + encode_varint(len(payload)) + payload

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..errors import UnsupportedModel
 from ..header import read_header
-from ..wire import LEN, Span, Wire, opened
-from .certificate import delimited, varint
+from ..wire import LEN, Span, Wire, encode_varint, opened
+from .certificate import delimited
 
 KNOWN_DOMAINS = ("", "ai.onnx.ml", "com.microsoft")
 """Operator domains that ONNX Runtime as installed from PyPI brings; a function in the file brings its own."""
@@ -98,9 +98,9 @@ def _light_tensor(wire: Wire, tensor: Span, location: str) -> bytes:
         place = {"location": location, "offset": str(span[0]), "length": str(span[1] - span[0])}
         for key, value in place.items():
             out.append(delimited(_EXTERNAL_DATA, delimited(1, key.encode()) + delimited(2, value.encode())))
-        out.append(varint(_DATA_LOCATION << 3) + varint(1))
+        out.append(encode_varint(_DATA_LOCATION << 3) + encode_varint(1))
     return b"".join(out)
 
 
 def _copied(wire: Wire, number: int, kind: int, span: Span) -> bytes:
-    return delimited(number, wire.data(span)) if kind == LEN else varint(number << 3 | kind) + wire.data(span)
+    return delimited(number, wire.data(span)) if kind == LEN else encode_varint(number << 3 | kind) + wire.data(span)

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from ..wire import encode_varint
+
 if TYPE_CHECKING:
     import numpy as np
     import onnx
@@ -132,25 +134,17 @@ def _stream(model: onnx.ModelProto, weights: Mapping[str, Weight], file: BinaryI
     heads = []
     length = len(graph)
     for name, weight in weights.items():
-        head = _header(name, weight).SerializeToString() + _TENSOR_RAW_DATA + _varint(weight.nbytes)
-        head = _GRAPH_INITIALIZER + _varint(len(head) + weight.nbytes) + head
+        head = _header(name, weight).SerializeToString() + _TENSOR_RAW_DATA + encode_varint(weight.nbytes)
+        head = _GRAPH_INITIALIZER + encode_varint(len(head) + weight.nbytes) + head
         length += len(head) + weight.nbytes
         heads.append(head)
     shell = type(model)()
     shell.CopyFrom(model)
     shell.ClearField("graph")
-    file.write(shell.SerializeToString() + _MODEL_GRAPH + _varint(length) + graph)
+    file.write(shell.SerializeToString() + _MODEL_GRAPH + encode_varint(length) + graph)
     for head, weight in zip(heads, weights.values(), strict=True):
         file.write(head)
         file.write(weight.array().reshape(-1).view("uint8").data)
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*out, number])
 
 
 # --- layout changes, done once ------------------------------------------------------------------------------------
