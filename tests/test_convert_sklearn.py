@@ -16,8 +16,9 @@ import onnxruntime
 import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.datasets import load_iris, make_blobs
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import (
     BaggingClassifier,
     GradientBoostingRegressor,
@@ -34,11 +35,13 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import RandomizedSearchCV, TunedThresholdClassifierCV
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
+    KBinsDiscretizer,
     Normalizer,
     OneHotEncoder,
+    OrdinalEncoder,
     PowerTransformer,
     QuantileTransformer,
     StandardScaler,
@@ -219,6 +222,73 @@ def test_a_mask_and_a_slice_choose_columns(tmp_path: Path) -> None:
     assert proved(columns, tmp_path)[0].within_tolerance
 
 
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        (["income", "rooms"], ["city"]),
+        (slice(0, 2), slice("city", None)),
+        ([True, True, False], [False, False, True]),
+        (make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")),
+    ],
+    ids=["names", "slices", "masks", "selectors"],
+)
+def test_columns_are_found_however_they_were_chosen(numbers: Any, words: Any, tmp_path: Path) -> None:
+    frame, moves = people()
+    frame = frame[["income", "rooms", "city"]]
+    filled = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder())
+    one = ColumnTransformer([("n", make_pipeline(SimpleImputer(), StandardScaler()), numbers), ("w", filled, words)])
+    two = FeatureUnion([("n", ColumnTransformer([("n", SimpleImputer(), numbers)])), ("rest", one)])
+    for columns in (one, two):
+        model = make_pipeline(columns, LogisticRegression(max_iter=500)).fit(frame, moves)
+        agreement, made, _ = proved(model, tmp_path)
+        assert agreement.within_tolerance and [info.name for info in made.inputs] == list(frame.columns)
+        assert any("never missing" in note for note in made.notes)
+
+
+def test_what_is_left_over_is_passed_through_or_transformed(tmp_path: Path) -> None:
+    frame, moves = people()
+    for rest in ("passthrough", StandardScaler()):
+        columns = ColumnTransformer([("w", OneHotEncoder(), ["city"])], remainder=rest)
+        model = make_pipeline(columns, LogisticRegression(max_iter=500))
+        assert proved(model.fit(frame[["rooms", "city", "age (years)"]], moves), tmp_path)[0].within_tolerance
+
+
+def test_truth_values_and_categories_of_a_frame_agree_and_dates_are_refused(tmp_path: Path) -> None:
+    frame, moves = people()
+    frame = frame[["rooms"]].assign(
+        member=frame["income"] > 3e4, city=frame["city"].astype("category"), joined=pd.Timestamp("2020-01-01")
+    )
+    frame.loc[::2, "joined"] = pd.Timestamp("2021-01-01")
+    words = OneHotEncoder()
+    columns = ColumnTransformer([("w", words, ["city", "member"]), ("n", "passthrough", ["rooms"])])
+    model = make_pipeline(columns, LogisticRegression(max_iter=500)).fit(frame, moves)
+    for sample in (None, frame.drop(columns="joined")):
+        assert proved(model, tmp_path, sample=sample)[0].within_tolerance
+    columns = ColumnTransformer([("w", words, ["joined"]), ("n", "passthrough", ["rooms"])])
+    with pytest.raises(UnsupportedModel, match="dates"):
+        draft(make_pipeline(columns, LogisticRegression()).fit(frame, moves), progress=quiet)
+
+
+@pytest.mark.parametrize("missing", [{}, {"encoded_missing_value": -3}])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_missing_numbers_are_a_category_of_their_own(missing: dict[str, Any], dtype: str, tmp_path: Path) -> None:
+    rows = np.random.default_rng(0).integers(0, 4, (200, 2)).astype(float)
+    rows[::7, 0] = np.nan
+    model = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, **missing).fit(rows)
+    agreement, _, _ = proved(model, tmp_path, sample=rows, options={"dtype": dtype})
+    assert agreement.within_tolerance
+
+
+def test_bins_as_columns_agree(tmp_path: Path) -> None:
+    assert proved(KBinsDiscretizer(4, quantile_method="averaged_inverted_cdf").fit(IRIS), tmp_path)[0].within_tolerance
+
+
+def test_an_imputer_that_marks_missing_values_is_refused() -> None:
+    rows = np.where(np.random.default_rng(0).random(IRIS.shape) < 0.1, np.nan, IRIS)
+    with pytest.raises(UnsupportedModel, match="SimpleImputer with add_indicator"):
+        draft(SimpleImputer(add_indicator=True).fit(rows), progress=quiet)
+
+
 def test_the_estimator_is_left_as_it_was() -> None:
     frame, moves = people()
     model = mixed_pipeline().fit(frame, moves)
@@ -279,7 +349,18 @@ def test_several_targets_give_an_array_each(tmp_path: Path) -> None:
 
 def test_several_targets_of_a_forest_agree(tmp_path: Path) -> None:
     targets = np.stack([SPECIES, SPECIES % 2], axis=1)
-    assert proved(RandomForestClassifier(5, random_state=0).fit(IRIS, targets), tmp_path)[0].within_tolerance
+    rows = np.where(np.random.default_rng(0).random(IRIS.shape) < 0.1, np.nan, IRIS)
+    agreement, made, _ = proved(RandomForestClassifier(5, random_state=0).fit(rows, targets), tmp_path, sample=rows)
+    assert agreement.within_tolerance and agreement.label_mismatches == 0
+    shapes = [[d.dim_param or d.dim_value for d in out.type.tensor_type.shape.dim] for out in made.model.graph.output]
+    assert shapes == [["N", 2], [2, "N", 3]]
+    with pytest.raises(UnsupportedModel, match="MultiOutputClassifier"):
+        draft(RandomForestClassifier(5).fit(IRIS, targets.astype(str)), progress=quiet)
+
+
+def test_labels_of_quadratic_discriminants_are_one_per_row() -> None:
+    made = draft(QuadraticDiscriminantAnalysis().fit(IRIS, SPECIES), progress=quiet)
+    assert answers(made, X=IRIS.astype(np.float32))["label"].shape == (150,)
 
 
 @pytest.mark.parametrize("labels", [np.array(["setosa", "versicolor", "virginica"])[SPECIES], SPECIES > 0])
@@ -461,11 +542,20 @@ def test_a_tuned_threshold_decides(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [Normalizer("l1"), Normalizer("l2"), Normalizer("max"), PowerTransformer(), QuantileTransformer(n_quantiles=150)],
+    [
+        Normalizer("l1"),
+        Normalizer("l2"),
+        Normalizer("max"),
+        PowerTransformer(),
+        PowerTransformer("box-cox"),
+        QuantileTransformer(n_quantiles=150),
+    ],
 )
 def test_rows_of_zeros_and_missing_numbers_agree(model: Any, tmp_path: Path) -> None:
-    rows = np.vstack([np.zeros((3, 4)), IRIS])
-    assert proved(model.fit(IRIS), tmp_path, sample=rows)[0].within_tolerance
+    positive = getattr(model, "method", "") == "box-cox"
+    rows = np.vstack([np.full((3, 4), np.nan) if positive else np.zeros((3, 4)), IRIS])
+    for options in ({}, {"dtype": "float64"}):
+        assert proved(model.fit(IRIS), tmp_path, sample=rows, options=options)[0].within_tolerance
 
 
 def test_many_quantiles_convert_in_a_moment() -> None:

@@ -125,6 +125,23 @@ def test_labels_must_be_equal(tmp_path: Path) -> None:
     assert [output.mismatches for output in found.outputs] == [1, 0]
 
 
+@pytest.mark.parametrize(("dtype", "agrees"), [(np.uint8, True), (np.int32, False)])
+def test_quantized_numbers_may_lie_a_step_apart_and_labels_may_not(tmp_path: Path, dtype: Any, agrees: bool) -> None:
+    """A quantized network's eight-bit outputs round; 32-bit integers are labels or indices."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    cast = model(
+        [helper.make_node("Cast", ["x"], ["y"], to=kind)], [helper.make_tensor_value_info("y", kind, ["N", 4])]
+    )
+    rows = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+    def shifted(by: int) -> Draft:
+        one = draft(cast, lambda a: {"y": a["x"].astype(dtype) + dtype(by)})
+        return dataclasses.replace(one, tolerance=dataclasses.replace(TOLERANCE, steps=1))
+
+    assert prove(tmp_path, shifted(1), rows)[0].within_tolerance is agrees
+    assert not prove(tmp_path, shifted(2), rows)[0].within_tolerance
+
+
 def test_a_tie_may_be_broken_either_way(tmp_path: Path) -> None:
     rows = np.array([[1, 1, 0, 0], [2, 1, 0, 0]], np.float32)
     found, notes = prove(tmp_path, draft(classifier(1e-6), classify), rows)

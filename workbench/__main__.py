@@ -77,8 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--opset", type=int, metavar="N", help="version of ONNX's default operator set")
     convert.add_argument("--sample", metavar="DATA", help="rows to ask both sides: a .npy, .npz or .csv file")
     convert.add_argument(
-        "--option", action="append", default=[], metavar="KEY=VALUE", help="an option of the converter; repeatable"
+        "--option",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="KEY=VALUE",
+        help="an option of the converter; repeatable. scikit-learn: zipmap=true, cdist=false, dtype=float64; "
+        'SavedModel: signature=NAME; frozen .pb: inputs=["NAME"], outputs=["NAME"]',
     )
+    convert.add_argument("--timeout", type=float, metavar="SECONDS", default=900, help="give up after (default: 900)")
+    convert.add_argument("--memory", type=float, metavar="MIB", help="memory limit (default: by the file's size)")
     convert.add_argument("--trust", action="store_true", help="open formats that can run code from the file")
     convert.add_argument("--force", action="store_true", help="overwrite the output if it exists")
     convert.add_argument("--json", action="store_true", help="print the result as one JSON object")
@@ -152,8 +160,10 @@ def _convert(arguments: argparse.Namespace) -> int:
             opset=arguments.opset,
             trust=arguments.trust,
             overwrite=arguments.force,
+            timeout=arguments.timeout,
+            memory_mib=arguments.memory,
             progress=lambda stage: print(f"{stage} …", file=sys.stderr),
-            **dict(map(_option, arguments.option)),
+            **dict(arguments.option),
         )
     except ConversionDisagrees as error:
         failure, found = error, error.conversion
@@ -177,9 +187,9 @@ def _option(text: str) -> tuple[str, Any]:
 
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
-        raise BadInput(f"--option takes KEY=VALUE, but was given {text!r}.")
+        raise argparse.ArgumentTypeError(f"takes KEY=VALUE, but was given {text!r}")
     if key in inspect.signature(convert).parameters:
-        raise BadInput(f"--option is for the converter's own options; {key} is not one: see workbench convert --help.")
+        raise argparse.ArgumentTypeError(f"is for the converter's own options, and {key} is not one")
     try:
         return key, json.loads(value)
     except ValueError:

@@ -16,12 +16,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import NeedsTrust, WorkbenchError
+from ..errors import BadInput, NeedsTrust, WorkbenchError
 from ..formats import identify
 from .conversion import Agreement, Conversion, ConversionDisagrees
-from .output import no_half_files, publish, target_of
+from .output import fleeting_folder, no_half_files, publish, target_of
 from .safety import Scan, scan
-from .source import CONVERTERS, check_format, from_memory, from_path, parcel, private_copy
+from .source import CONVERTERS, check_format, from_memory, from_path, named_for_its_loader, parcel, private_copy
 
 __all__ = ["Agreement", "Conversion", "ConversionDisagrees", "Scan", "convert", "scan"]
 
@@ -101,21 +101,26 @@ def convert(
         WorkbenchError: unreadable source, existing output, full disk, or the worker crashed, hung or took too much.
     """
     begun = time.monotonic()
+    if sample is not None and hasattr(sample, "__len__") and not len(sample):
+        raise BadInput("The sample has no rows; give at least one.")
     say = progress or (lambda message: None)
-    with tempfile.TemporaryDirectory(prefix="workbench-convert-") as scratch:
-        given = from_path(source) or from_memory(source, Path(scratch), custom_objects)
+    if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int)):
+        raise BadInput(f"opset takes a whole number or None, but was given {opset!r}.")
+    with fleeting_folder(Path(tempfile.gettempdir()), "workbench-convert-") as scratch:
+        given = from_path(source) or from_memory(source, scratch, custom_objects)
         target = target_of(output, None if given.own else given.path, given.stem, overwrite)
         with no_half_files(target) as folder:
             copy, digest, size = given.path, None, 0
             if given.path is not None and not given.own:
                 say("Copying the source")
-                copy, digest, size = private_copy(given.path, Path(scratch), cancel)
+                copy, digest, size = private_copy(given.path, scratch, cancel)
                 # Of the copy: this is what will be opened.
                 given.format = identify(copy)
                 check_format(given.name, given.format)
+                copy = named_for_its_loader(copy, given.format)
                 if not trust:
                     say("Looking for code in the source")
-                    _check_trust(copy, given.name, tuple(custom_objects or ()), cancel)
+                    _check_trust(copy, given.name, size, tuple(custom_objects or ()), cancel)
             job = Job(
                 converter=given.converter or CONVERTERS[given.format.name],
                 source=copy, format=given.format.name, estimator=given.pickled,
@@ -134,8 +139,9 @@ def convert(
                 )  # fmt: skip
             except WorkbenchError as error:
                 # The worker knows the source by its copy.
-                if copy is not None and str(copy) in str(error):
-                    error.args = (str(error).replace(str(copy), given.name), *error.args[1:])
+                if copy is not None and copy.name in str(error):
+                    said = str(error).replace(str(copy), given.name).replace(copy.name, Path(given.name).name)
+                    error.args = (said, *error.args[1:])
                 raise
             conversion = Conversion(
                 source=given.name, output=str(target), kind=None, seconds=0, sha256=job.sha256, **result
@@ -167,11 +173,12 @@ def _finished(conversion: Conversion, target: Path, begun: float) -> Conversion:
     return replace(conversion, kind=detect(target).kind, seconds=time.monotonic() - begun)
 
 
-def _check_trust(copy: Path, name: str, known: tuple[str, ...], cancel: threading.Event | None) -> None:
+def _check_trust(copy: Path, name: str, size: int, known: tuple[str, ...], cancel: threading.Event | None) -> None:
     from .. import sandbox
 
-    # A pickle of a gigabyte is read at about 100 MB a second; what takes longer was made to.
-    found = sandbox.run(scan, copy, name, known, timeout=300, memory_mib=MEMORY_MIB, cancel=cancel, warm=True,
+    # Pickles are read at about 100 MB a second, unpacked at 30; what takes much longer was made to.
+    seconds = 60 + size / 5e6
+    found = sandbox.run(scan, copy, name, known, timeout=seconds, memory_mib=MEMORY_MIB, cancel=cancel, warm=True,
                         what=f"Scanning {name}")  # fmt: skip
     if found.runs_code:
         raise NeedsTrust(found.refusal)

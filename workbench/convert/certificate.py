@@ -51,13 +51,13 @@ def read(metadata_props: dict[str, str]) -> dict[str, Any] | None:
 
 
 def says(certificate: dict[str, Any]) -> str:
-    """A certificate in one line. It comes from a file: escape it."""
+    """A certificate in one line, as a claim: whoever made the file wrote it. It comes from a file: escape it."""
     agreement = certificate.get("agreement")
     agreement = agreement if isinstance(agreement, dict) else {}
     tool = certificate.get("converter")
     tool = tool if isinstance(tool, dict) else {}
     parts = [
-        f"converted from {certificate.get('source', 'an unnamed source')} by {tool.get('name', '?')} "
+        f"the file says: converted from {certificate.get('source', 'an unnamed source')} by {tool.get('name', '?')} "
         f"{tool.get('version', '')}".rstrip(),
         f"both sides held against each other on {agreement.get('samples', '?')} samples: largest difference "
         f"{_number(agreement.get('max_abs'))}, {agreement.get('label_mismatches', '?')} label mismatches",
@@ -68,7 +68,10 @@ def says(certificate: dict[str, Any]) -> str:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.2g}" if isinstance(value, int | float) else "unknown"
+    try:
+        return f"{value:.2g}" if isinstance(value, int | float) else "unknown"
+    except OverflowError:  # JSON has integers of any length
+        return "unknown"
 
 
 def delimited(number: int, payload: bytes) -> bytes:

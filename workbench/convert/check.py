@@ -59,7 +59,7 @@ def _light(path: Path) -> Iterator[Path]:
     if path.stat().st_size < LARGE:
         yield path
         return
-    light = path.with_name(f"light-{path.name}")
+    light = path.with_name(".light")  # any other might grow too long
     with opened(path) as buffer:
         wire = Wire(buffer)
         light.write_bytes(

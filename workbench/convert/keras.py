@@ -1,7 +1,7 @@
 """Keras models to ONNX: Keras 3, and Keras 2 as ``tf_keras`` keeps it alive.
 
-The model is traced once with free rows and ``training=False``; `tensorflow.py` turns the trace into ONNX. Neither Keras
-reads the other's files reliably, so the version written in a file decides which one loads it.
+The model is traced once with free rows and ``training=False``; `tf_network.py` and `tf_to_onnx.py` do the rest. Neither
+Keras reads the other's files reliably, so the version written in a file decides which one loads it.
 """
 
 from __future__ import annotations
@@ -9,31 +9,33 @@ from __future__ import annotations
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from ..errors import BadInput, UnreadableFile, UnsupportedModel
 from .draft import Draft
 from .lean_loading import lean
-from .tensorflow import converter, freeze, input_ranges, start, to_onnx, tolerance_of, unique, value_infos
+from .tf_network import freeze, unique
+from .tf_start import start
+from .tf_to_onnx import Progress, draft_of, first_line
 
 if TYPE_CHECKING:
     from .draft import Arrays
 
-Progress = Callable[[str], object]
 
-
-def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None) -> Any:
+def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False) -> Any:
     """The model of a ``.keras`` or ``.h5`` file, by the Keras that wrote it.
 
-    Lambda layers run code from the file, so trust was given before this is called.
+    Lambda layers run code from the file: `safety` refused them before, unless trust was given.
 
     Args:
         path: the file.
         custom_objects: name -> class or function, for layers that are not Keras's own.
+        trust: let Keras run what it calls unsafe.
 
     Raises:
         UnsupportedModel: weights without an architecture, or a class that `custom_objects` lacks.
@@ -46,11 +48,11 @@ def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None) -> Any:
         import tf_keras as library  # type: ignore[no-redef]
     else:
         import keras as library  # type: ignore[no-redef]
-    options: dict[str, Any] = {"compile": False, "custom_objects": dict(custom_objects or {})}
-    options["safe_mode"] = False
     try:
         with lean():
-            return library.models.load_model(str(path), **options)
+            return library.models.load_model(
+                str(path), compile=False, safe_mode=not trust, custom_objects=dict(custom_objects or {})
+            )
     except Exception as error:
         raise _load_error(path, version, error) from error
 
@@ -91,8 +93,9 @@ def _load_error(path: Path, version: str, error: Exception) -> Exception:
             f"{path.name} uses {what}, which is not Keras's own: "
             f"pass custom_objects={{{name or 'its name'!r}: {name or 'the class'}}}."
         )
-    first = text.strip().splitlines()[0][:300] if text.strip() else type(error).__name__
-    return UnreadableFile(f"Keras {version or '(version unknown)'} model {path.name} cannot be loaded: {first}")
+    return UnreadableFile(
+        f"Keras {version or '(version unknown)'} model {path.name} cannot be loaded: {first_line(error)}"
+    )
 
 
 def draft(
@@ -113,133 +116,96 @@ def draft(
         opset: 13 to 18; 18 where None.
         options: none are known.
         progress: called with a stage.
-        folder: where a large model is written.
+        folder: where the ONNX file is written.
 
     Raises:
-        UnsupportedModel: an operator has no ONNX form, or the input shapes are not known.
+        UnsupportedModel: an operator has no ONNX form; the input shapes are not known, or not those of dense tensors.
     """
     tf = start()
     if options:
         raise BadInput(f"Converting a Keras model knows no option {next(iter(options))!r}: leave it out.")
     progress("Tracing the network")
-    signature = _signature(model, sample)
-    names: list[str] = []
+    structure = _structure(model, sample)
+    flat = tf.nest.flatten(structure)
+    _check_dense(model, flat)
+    inputs = unique(_input_names(structure, flat))
+    specs = [tf.TensorSpec(value.shape, value.dtype, name) for value, name in zip(flat, inputs, strict=True)]
+
+    def answer(values: Iterable[Any]) -> dict[str, Any]:
+        return _outputs(model, model(tf.nest.pack_sequence_as(structure, list(values)), training=False), inputs)
+
+    outputs: list[str] = []
 
     def call(*values: Any) -> list[Any]:
-        found = _outputs(model, signature.call(model, values), taken=[spec.name for spec in signature.specs])
-        names[:] = [name for name, _ in found]
+        found = answer(values)
+        outputs[:] = found.keys()
         # The identity makes a tensor of its own of an output that is also an input, or given twice.
-        return [tf.identity(value) for _, value in found]
-
-    concrete = tf.function(call, autograph=False).get_concrete_function(*signature.specs)
-    network = freeze(
-        concrete,
-        [spec.name for spec in signature.specs],
-        list(zip(names, concrete.outputs, strict=True)),
-        str(model.name),
-    )
-    del concrete
-    ranges, tolerance = input_ranges(network), tolerance_of(network)
-    onnx_model = to_onnx(network, folder, opset=opset, progress=progress)
-    inputs = value_infos(onnx_model)
+        return [tf.identity(value) for value in found.values()]
 
     def native(arrays: Arrays) -> Arrays:
-        values = [tf.constant(arrays[spec.name], spec.dtype) for spec in signature.specs]
-        answer = _outputs(model, signature.call(model, values), taken=[spec.name for spec in signature.specs])
-        return {name: value.numpy() for name, value in answer}
+        found = answer(tf.constant(arrays[spec.name], spec.dtype) for spec in specs)
+        return {name: value.numpy() for name, value in found.items()}
 
-    return Draft(
-        model=onnx_model,
-        converter=converter(),
-        inputs=inputs,
-        native=native,
-        tolerance=tolerance,
-        ranges=ranges,
-    )
+    concrete = tf.function(call, autograph=False).get_concrete_function(*specs)
+    network = freeze(concrete, inputs, list(zip(outputs, concrete.outputs, strict=True)), str(model.name))
+    return draft_of(network, native, opset=opset, progress=progress, folder=folder)
 
 
 # --- what a model takes -------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Signature:
-    """`specs`: one ``tf.TensorSpec`` for each input, named. `structure`: how the model wants them packed."""
-
-    specs: list[Any]
-    structure: Any
-
-    def call(self, model: Any, values: Sequence[Any]) -> Any:
-        start()
-        import tensorflow as tf
-
-        return model(tf.nest.pack_sequence_as(self.structure, list(values)), training=False)
-
-
-def _signature(model: Any, sample: Any) -> _Signature:
-    """The inputs of a functional or Sequential model, of a subclassed one that was called, or those of `sample`.
+def _structure(model: Any, sample: Any) -> Any:
+    """Inputs as the model wants them packed, each with shape, dtype and name.
 
     Raises:
-        UnsupportedModel: none of these is known.
+        UnsupportedModel: the model is subclassed and was never called, and there is no `sample`.
     """
-    tf = start()
-    structure = _structure(model)
-    if structure is None and sample is not None:
-        structure = tf.nest.map_structure(_spec_of_array, sample)
-    if structure is None:
-        raise UnsupportedModel(
-            f"The input shapes of {model.name!r} are not known, because it was never called: "
-            "give a sample of its input, or call it once before saving it."
-        )
-    flat = tf.nest.flatten(structure)
-    if not flat:
+    import tensorflow as tf
+
+    functional = getattr(model, "_functional", None) or model
+    for attribute in ("_inputs_struct", "_nested_inputs"):
+        if (found := getattr(functional, attribute, None)) is not None:
+            return found
+    # Subclassed: what it was called with (Keras 2) or built for (Keras 3); a file keeps both. Rows are free.
+    if (specs := getattr(model, "_saved_model_inputs_spec", None)) is not None:
+        return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name), specs)
+    shapes = getattr(model, "_build_shapes_dict", None) or {}
+    if len(shapes) == 1:
+        return _specs_of_shapes(next(iter(shapes.values())), getattr(model, "input_dtype", "float32"))
+    if sample is not None:
+        return tf.nest.map_structure(_spec_of_array, sample)
+    raise UnsupportedModel(
+        f"The input shapes of {model.name!r} are not known, because it was never called: "
+        "give a sample of its input, or call it once before saving it."
+    )
+
+
+def _specs_of_shapes(shape: Any, dtype: str) -> Any:
+    import tensorflow as tf
+
+    if isinstance(shape, Mapping):
+        return {key: _specs_of_shapes(value, dtype) for key, value in shape.items()}
+    if shape and all(size is None or isinstance(size, int) for size in shape):
+        return tf.TensorSpec([None, *shape[1:]], dtype)
+    return [_specs_of_shapes(value, dtype) for value in shape]
+
+
+def _spec_of_array(array: Any) -> Any:
+    import tensorflow as tf
+
+    array = np.asarray(array)
+    return tf.TensorSpec([None, *array.shape[1:]], np.float32 if array.dtype == np.float64 else array.dtype)
+
+
+def _check_dense(model: Any, inputs: list[Any]) -> None:
+    if not inputs:
         raise UnsupportedModel(f"{model.name!r} has no inputs, so there is nothing to convert.")
-    for value in flat:
-        if value.shape is None or getattr(value, "sparse", False) or getattr(value, "ragged", False):
+    for value in inputs:
+        if getattr(value, "sparse", False) or getattr(value, "ragged", False):
             raise UnsupportedModel(
                 f"Input {value.name!r} of {model.name!r} takes sparse or ragged tensors, which ONNX does not have: "
                 "give the model dense inputs."
             )
-    names = unique(_input_names(structure, flat))
-    specs = [tf.TensorSpec(value.shape, value.dtype, name) for value, name in zip(flat, names, strict=True)]
-    return _Signature(specs, structure)
-
-
-def _structure(model: Any) -> Any:
-    """Inputs as the model wants them packed, each with shape, dtype and name; None where they are not known."""
-    tf = start()
-    functional = getattr(model, "_functional", None) or model
-    for attribute in ("_inputs_struct", "_nested_inputs"):
-        found = getattr(functional, attribute, None)
-        if found is not None:
-            return found
-    # Subclassed: what it was called with, or built for. Rows are free; a file keeps the shapes of both.
-    specs = getattr(model, "_saved_model_inputs_spec", None)
-    if specs is not None:
-        return tf.nest.map_structure(lambda spec: tf.TensorSpec([None, *spec.shape[1:]], spec.dtype, spec.name), specs)
-    shapes = getattr(model, "_build_shapes_dict", None) or {}
-    if not shapes:
-        return None
-    shape = next(iter(shapes.values())) if len(shapes) == 1 else None
-    if shape is None:
-        return None
-
-    def spec(shape: Any) -> Any:
-        if shape and all(size is None or isinstance(size, int) for size in shape):
-            return tf.TensorSpec([None, *shape[1:]], getattr(model, "input_dtype", "float32"))
-        if isinstance(shape, Mapping):
-            return {key: spec(value) for key, value in shape.items()}
-        return [spec(value) for value in shape]
-
-    return spec(shape)
-
-
-def _spec_of_array(array: Any) -> Any:
-    import numpy as np
-
-    tf = start()
-    array = np.asarray(array)
-    kind = np.dtype("float32") if array.dtype == np.float64 else array.dtype
-    return tf.TensorSpec([None, *array.shape[1:]], kind)
 
 
 _MADE_UP = re.compile(r"(keras_tensor|input_layer|input|args)(_?\d+)?$")
@@ -250,24 +216,20 @@ def _input_names(structure: Any, flat: list[Any]) -> list[str]:
     """Keys where inputs are given by name; else the names of the input layers."""
     if isinstance(structure, Mapping) and len(structure) == len(flat):
         return [str(key) for key in sorted(structure)]
-    names = []
-    for index, value in enumerate(flat, start=1):
-        history = getattr(value, "_keras_history", None) or getattr(value, "node", None)
-        layer = getattr(history, "layer", None) or getattr(history, "operation", None)
-        name = str(getattr(layer, "name", None) or value.name or "")
-        if not name or _MADE_UP.match(name):
-            name = "input" if len(flat) == 1 else f"input_{index}"
-        names.append(name)
-    return names
+    return [
+        (f"input_{index}" if len(flat) > 1 else "input") if _MADE_UP.match(value.name or "input") else str(value.name)
+        for index, value in enumerate(flat, start=1)
+    ]
 
 
-def _outputs(model: Any, result: Any, taken: Iterable[str]) -> list[tuple[str, Any]]:
-    """(name, tensor) of every output: keys where the model gives a dictionary, else the names of its last layers."""
-    tf = start()
-    if isinstance(result, Mapping) and all(not isinstance(value, Mapping | list | tuple) for value in result.values()):
+def _outputs(model: Any, result: Any, taken: Iterable[str]) -> dict[str, Any]:
+    """Name -> tensor of every output: keys where the model gives a dictionary, else the names of its last layers."""
+    import tensorflow as tf
+
+    flat = tf.nest.flatten(result)
+    if isinstance(result, Mapping) and len(result) == len(flat):
         names, flat = [str(key) for key in result], list(result.values())
     else:
-        flat = tf.nest.flatten(result)
         names = _output_layers(model)
         if len(names) != len(flat):
             names = ["output"] if len(flat) == 1 else [f"output_{index}" for index in range(1, len(flat) + 1)]
@@ -276,7 +238,7 @@ def _outputs(model: Any, result: Any, taken: Iterable[str]) -> list[tuple[str, A
             raise UnsupportedModel(
                 f"Output {name!r} is a {type(value).__name__}, which ONNX does not have: make it a dense tensor."
             )
-    return list(zip(unique(names, taken), flat, strict=True))
+    return dict(zip(unique(names, taken), flat, strict=True))
 
 
 def _output_layers(model: Any) -> list[str]:

@@ -10,11 +10,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from unittest.mock import patch
 
-if TYPE_CHECKING:
-    import numpy as np
+import numpy as np
 
 LARGE = 1 << 20
 """Bytes from which it is worth the trouble."""
@@ -30,7 +29,6 @@ _ALIGNMENT = 64
 def lean() -> Iterator[None]:
     """For the length of a ``load_model`` of Keras 3 or ``tf_keras``, one at a time in a process."""
     import keras
-    import numpy as np
     import tf_keras
     from keras.src.backend.tensorflow.core import Variable
     from keras.src.saving import saving_lib
@@ -41,13 +39,13 @@ def lean() -> Iterator[None]:
 
     def convert_leanly(self: Any, value: Any, dtype: Any = None) -> Any:
         if _is_large(value) and str(value.dtype) == str(dtype or value.dtype):
-            return _tensor(_filled(value))
+            return _tensor_of(value)
         return convert(self, value, dtype)
 
     def set_leanly(pairs: Any) -> None:
         for variable, value in pairs:
             if _is_large(value) and value.dtype == variable.dtype.as_numpy_dtype:
-                variable.assign(_tensor(_filled(value)))
+                variable.assign(_tensor_of(value))
             else:
                 batch_set_value([(variable, value)])
 
@@ -63,24 +61,18 @@ def lean() -> Iterator[None]:
         patches.enter_context(patch.object(backend, "batch_set_value", set_leanly))
         patches.enter_context(patch.object(hdf5_format, "load_subset_weights_from_hdf5_group", datasets))
         for library in (keras, tf_keras):
-            for initializer in _random_initializers(library.initializers):
+            for name in _RANDOM:
+                initializer = getattr(library.initializers, name)
                 patches.enter_context(patch.object(initializer, "__call__", _zeros(initializer.__call__)))
         yield
 
 
-def _random_initializers(module: Any) -> Iterator[type]:
-    """Random ones that define how they are called themselves."""
-    fixed = ("Zeros", "Ones", "Constant", "Identity", "IdentityInitializer")
-    for name in sorted(vars(module)):
-        found = getattr(module, name)
-        if isinstance(found, type) and found.__name__ not in fixed and "__call__" in vars(found):
-            yield found
+_RANDOM = ("VarianceScaling", "RandomNormal", "RandomUniform", "TruncatedNormal", "Orthogonal")
+"""Initializers; Glorot's, He's and LeCun's are forms of the first."""
 
 
 def _zeros(initialize: Any) -> Any:
     def zeros(self: Any, shape: Any, dtype: Any = None, **options: Any) -> Any:
-        import numpy as np
-
         try:
             kind = np.dtype(getattr(dtype, "as_numpy_dtype", dtype) or "float32")
         except TypeError:
@@ -100,21 +92,20 @@ def _is_large(value: Any) -> bool:
 
 def _empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
     """Zeros whose memory the system gives when it is written."""
-    import numpy as np
-
     size = math.prod(shape) * dtype.itemsize
     raw = np.zeros(size + _ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % _ALIGNMENT
     return raw[start : start + size].view(dtype).reshape(shape)
 
 
-def _filled(value: Any) -> np.ndarray:
+def _tensor_of(value: Any) -> Any:
+    """A large array or dataset as a tensor."""
     array = _empty(tuple(value.shape), value.dtype)
     # HDF5 takes twice a read's size on top, so read a few rows at a time.
     rows = max(1, _AT_ONCE * len(array) // array.nbytes)
     for start in range(0, len(array), rows):
         array[start : start + rows] = value[start : start + rows]
-    return array
+    return _tensor(array)
 
 
 def _tensor(array: np.ndarray) -> Any:

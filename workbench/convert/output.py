@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,19 +23,37 @@ def target_of(output: str | os.PathLike[str] | None, source: Path | None, stem: 
         output: what the caller asked for; None: ``<stem>.onnx`` beside the source. A folder gets it in there.
         source: the source's path; None for an object in memory, which goes to the current folder.
     """
+    try:
+        return _checked(output, source, stem, overwrite)
+    except (OSError, ValueError) as error:  # a name the system does not take, a folder that may not be entered
+        if isinstance(error, BadInput):
+            raise
+        reason = getattr(error, "strerror", None) or error
+        raise WorkbenchError(f"{output or stem + '.onnx'} cannot be written: {reason}.") from error
+
+
+def _checked(output: str | os.PathLike[str] | None, source: Path | None, stem: str, overwrite: bool) -> Path:
     beside = Path() if source is None else source.parent
     target = beside / f"{stem}.onnx" if output is None else Path(output)
     if target.is_dir():
         target = target / f"{stem}.onnx"
-    if source is not None and target.exists() and target.samefile(source):
+    elif output is not None and os.fspath(output).endswith(os.sep):
+        raise WorkbenchError(f"There is no folder {target} to write {stem}.onnx into; make it first.")
+    if source is not None and any(_part_of(path, source) for path in (target, _data(target))):
         raise BadInput(f"{target} is the source itself, which is never changed; give another output.")
+    if "\0" in str(target) or (target.exists() and not target.is_file()):
+        raise BadInput(f"{str(target)!r} is not a file that can be written; give another output.")
     if not target.parent.is_dir():
         raise WorkbenchError(f"There is no folder {target.parent} to write {target.name} into; make it first.")
-    if not overwrite:
-        for path in (target, _data(target)):
-            if path.exists():
-                raise _exists(path)
+    taken = [path for path in (target, _data(target)) if path.exists()]
+    if taken and not overwrite:
+        raise _exists(taken[0])
     return target
+
+
+def _part_of(path: Path, source: Path) -> bool:
+    """Would writing `path` change the source: the file itself under this or another name, or one in its folder?"""
+    return path.exists() and (path.samefile(source) or source.resolve() in path.resolve().parents)
 
 
 def _exists(path: Path) -> WorkbenchError:
@@ -46,19 +67,57 @@ def _data(target: Path) -> Path:
 @contextmanager
 def no_half_files(target: Path) -> Iterator[Path]:
     """A folder beside the target, gone afterwards: only what was moved out of it stays."""
-    # The dot keeps it out of folder views.
-    folder = target.parent.absolute() / f".{target.stem[:100]}-{uuid.uuid4().hex}"
     try:
-        folder.mkdir()
-        yield folder
+        # The dot keeps it out of folder views.
+        with fleeting_folder(target.parent.absolute(), ".workbench-") as folder:
+            yield folder
     except Exception as error:
         if (refused := disk_full(error, target)) is not None:
             raise refused from error
+        if not target.parent.is_dir():
+            raise WorkbenchError(f"The folder {target.parent} is gone, so {target.name} cannot be written.") from error
         if isinstance(error, OSError):
             raise WorkbenchError(f"{target} cannot be written: {error.strerror or error}.") from error
         raise
+
+
+YOUNG = 60
+"""Seconds in which a folder that nobody holds may be one that is just being made."""
+
+
+@contextmanager
+def fleeting_folder(parent: Path, prefix: str) -> Iterator[Path]:
+    """A new folder, gone afterwards. The lock on it goes with its process: a folder that a killed one left behind is
+    known by that, and goes when the next is made."""
+    for left in parent.glob(f"{prefix}*"):
+        if re.fullmatch(r"[0-9a-f]{32}", left.name.removeprefix(prefix)):
+            _remove_left(left)
+    folder = parent / f"{prefix}{uuid.uuid4().hex}"
+    folder.mkdir(0o700)
+    lock = os.open(folder, _A_FOLDER)
+    try:
+        with suppress(OSError):  # a file system without locks
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+_A_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+
+
+def _remove_left(folder: Path) -> None:
+    try:
+        lock = os.open(folder, _A_FOLDER)
+    except OSError:
+        return
+    with suppress(OSError):
+        found = os.fstat(lock)
+        if found.st_uid == os.getuid() and time.time() - found.st_mtime > YOUNG:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
+    os.close(lock)
 
 
 def disk_full(error: BaseException | None, target: Path) -> WorkbenchError | None:

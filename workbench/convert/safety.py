@@ -8,6 +8,7 @@ every scikit-learn model unsafe.)
 
 from __future__ import annotations
 
+import builtins
 import bz2
 import gzip
 import io
@@ -19,13 +20,14 @@ import pickle
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..formats import identify
+from ..wire import LEN, Span, Wire, opened
 
 MOST_SHOWN = 6
 """Names in a sentence; `Scan` holds all."""
@@ -100,10 +102,15 @@ def scan(path: str | os.PathLike[str], name: str | None = None, known: tuple[str
         return _scan_pickles(with_pickles[found.name](path), shown, found.name)
     if found.name in ("Keras v3", "Keras HDF5"):
         return _scan_keras(path, shown, found.name, known)
-    if found.name in ("SavedModel", "GraphDef"):
-        # What loads and runs the graph does what its operators say, and a SavedModel restores objects besides.
-        bad = tuple(f"the operator {op}" for op in found.markers if op in _TENSORFLOW_REACHING_OUT)
-        return Scan(shown, found.name, found.name == "SavedModel" or bool(bad), bad, complete=bool(found.markers))
+    if found.name == "skops":
+        return _scan_skops(path, shown)
+    if found.name == "SavedModel":
+        # Restores objects, and what runs its graph does what its operators say. Its weights are saved by operators.
+        bad = _reaching_out(op for op in found.markers if op not in _SAVES_WEIGHTS)
+        return Scan(shown, found.name, True, bad, complete=bool(found.markers))
+    if found.name == "GraphDef":
+        bad = _reaching_out(_graph_def_ops(path))
+        return Scan(shown, found.name, bool(bad), bad)
     return Scan(shown, found.name, found.runs_code)
 
 
@@ -116,12 +123,61 @@ def _printable(name: str) -> str:
     return "".join(char if char.isprintable() else "·" for char in name[:80])
 
 
-_TENSORFLOW_REACHING_OUT = frozenset({
-    "ReadFile", "WriteFile", "MatchingFiles", "PyFunc", "PyFuncStateless", "EagerPyFunc", "PrintV2", "Save",
-    "SaveSlices", "DebugIdentity", "DebugIdentityV2", "DebugIdentityV3", "WholeFileReader", "WholeFileReaderV2",
-    "FileSystemSetConfiguration", "CreateSummaryFileWriter",
-})  # fmt: skip
-"""TensorFlow operators that read or write files or call Python. (SaveV2 is in every SavedModel, for its weights.)"""
+# --- TensorFlow and scikit-learn -------------------------------------------------------------------------------------
+
+_TENSORFLOW_REACHING_OUT = re.compile(
+    r"File|Save|Restore|Checkpoint|Reader|Dataset|DataService|PyFunc|Print|^Debug|Remote|Rpc|BigQuery|Bigtable"
+    r"|Summary(?:Db)?Writer|^Write\w*Summary|^ImportEvent$|VocabRemapping|LoadAndRemap|^DecodeProto|^TensorRT|^TRT"
+)
+"""TensorFlow operators that read or write files, call Python, or speak to other machines."""
+
+_SAVES_WEIGHTS = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename"})
+
+
+def _reaching_out(ops: Iterable[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(f"the operator {op}" for op in ops if _TENSORFLOW_REACHING_OUT.search(op)))
+
+
+def _graph_def_ops(path: Path) -> Iterator[str]:
+    """NodeDef.op of every node, of functions too. What a hostile node says twice counts twice: protobuf takes the
+    last, other readers the first."""
+    with opened(path) as buffer:
+        wire = Wire(buffer)
+        # GraphDef: node = 1, library = 2; FunctionDefLibrary: function = 1; FunctionDef: node_def = 3; NodeDef: op = 2.
+        for place in ((1, 2), (2, 1, 3, 2)):
+            for span in _fields(wire, wire.span, place):
+                yield wire.text(span, 200)
+
+
+def _fields(wire: Wire, span: Span, place: tuple[int, ...]) -> Iterator[Span]:
+    for number, kind, _, inner in wire.fields(span):
+        if (number, kind) == (place[0], LEN):
+            if len(place) == 1:
+                yield inner
+            else:
+                yield from _fields(wire, inner, place[1:])
+
+
+SKOPS_PARTS = re.compile(
+    r"sklearn\.(?!externals\.)(?:\w+\.)*_?[A-Z]\w*$|sklearn\.feature_selection\._\w+\.\w+$|numpy\.dtype$"
+    r"|sklearn\.cluster\._kmeans\.\w+$|scipy\.sparse\._\w+\.\w+_(?:matrix|array)$|numpy\.(?:mean|median|max|min)$"
+    r"|scipy\._lib\.array_api_compat\.numpy\._aliases\.asarray$|scipy\.interpolate\._bsplines\.BSpline$"
+    r"|scipy\.interpolate\._interpolate\.(?:interp1d|PPoly)$"
+    r"|numpy\.random\.(?:mtrand\.RandomState|_generator\.Generator|_(?:mt19937|pcg64|philox|sfc64)\.[A-Z]\w*)$"
+)
+"""Parts of fitted estimators that skops does not know by itself and that run nothing when they are put together.
+SciPy's distributions do not belong here: their ``__setstate__`` executes a text they bring along."""
+
+
+def _scan_skops(path: Path, shown: str) -> Scan:
+    try:
+        from skops.io import get_untrusted_types
+
+        unknown = get_untrusted_types(file=path)
+    except Exception:  # no skops, or hostile bytes: opening it will end the same way
+        return Scan(shown, "skops", False, complete=False)
+    unusual = tuple(name for name in unknown if not SKOPS_PARTS.match(name))
+    return Scan(shown, "skops", bool(unusual), unusual=unusual, scanner="skops")
 
 
 # --- pickles -----------------------------------------------------------------------------------------------------
@@ -360,39 +416,129 @@ def _dtype(noted: Any) -> Any:
 
 # --- Keras -------------------------------------------------------------------------------------------------------
 
-_TF_REACHING_OUT = re.compile(
-    r"(?:^|\.)(?:io|raw_ops|py_function|numpy_function|py_func|load_\w+|print|debugging)(?:\.|$)"
+_KERAS_CODE = {
+    "Lambda": "with Python code of its own",
+    "TorchModuleWrapper": "with a pickle of PyTorch inside",
+    "TFSMLayer": "which opens another SavedModel",
+    "JaxLayer": "which calls a function of another module",
+    "FlaxLayer": "which calls a function of another module",
+    "ClassMethod": "which calls any method of TensorFlow",
+}
+"""Layers of Keras itself that run, or open, what a file says."""
+
+_KERAS_CLASSES = re.compile(
+    r"(?:keras|tf_keras)(?:\.src)?(?:\.(?:layers|models|engine|initializers|regularizers|constraints|activations|losses"
+    r"|metrics|optimizers|random|dtype_policies|mixed_precision|quantizers|ops|backend)(?:\.\w+)*)?$|builtins$|keras\.src\.applications\.\w+$"
 )
+"""Modules whose classes a network is made of. Keras's others fetch, write and load files."""
+
+_KERAS_FUNCTIONS = re.compile(
+    r"(?:keras|tf_keras)(?:\.src)?\.(?:initializers|regularizers|constraints|activations|losses|metrics|ops)(?:\.\w+)*$"
+    r"|builtins$"
+)
+
+_PYTHONS_OWN = frozenset(dir(builtins)) - {"abs", "max", "min", "pow", "round", "sum"}
+"""Keras calls its own functions *builtins*; Keras 2 also looks among Python's, as ``eval``."""
+
+_TF_CALCULATES = re.compile(
+    r"(?:compat\.v[12]\.)?(?:(?:math|nn|linalg|signal|strings|image|bitwise|sets|sparse|ragged|random|quantization"
+    r"|__operators__|experimental\.numpy)(?:\.\w+)*|abs|acosh?|add(?:_n)?|arg(?:max|min|sort)|as_string|asinh?|atan[2h]?"
+    r"|batch_(?:gather|matmul|to_space(?:_nd)?)|bitcast|boolean_mask|broadcast_\w+|cast|clip_by_\w+|complex|concat"
+    r"|constant|convert_to_tensor|cosh?|cumsum|cumprod|depth_to_space|div(?:ide)?(?:_no_nan)?|einsum|ensure_shape|equal"
+    r"|erfc?|exp(?:m1|and_dims)?|eye|fill|floor(?:_?div|_?mod)?|gather(?:_nd)?|greater(?:_equal)?|identity(?:_n)?"
+    r"|is_(?:finite|inf|nan)|less(?:_equal)?|linspace|log(?:1p|_softmax|_sigmoid|ical_\w+)?|matmul|maximum|minimum|mod"
+    r"|meshgrid|multiply|negative|norm|not_equal|one_hot|ones(?:_like)?|pad|pow|range|rank|real(?:div)?|reciprocal"
+    r"|reduce_\w+|repeat|reshape|reverse(?:_sequence|_v2)?|roll|round|rsqrt|saturate_cast|scatter_nd|searchsorted"
+    r"|segment_\w+|sequence_mask|shape(?:_n)?|sigmoid|sign|sinh?|size|slice|sort|space_to_\w+|split|sqrt|square"
+    r"|squared_difference|squeeze|stack|stop_gradient|strided_slice|subtract|tanh?|tensor_scatter_nd_\w+|tensordot"
+    r"|tile|to_(?:double|float|int32|int64)|top_k|transpose|truediv|truncate(?:div|mod)|unique|unstack|where"
+    r"|zeros(?:_like)?)$"
+)
+"""Functions of TensorFlow that compute. A TFOpLambda layer can name any other as well: ``io.gfile.copy``."""
 
 
 def _scan_keras(path: Path, shown: str, format_name: str, known: tuple[str, ...]) -> Scan:
-    """Lambda layers hold Python bytecode, a TFOpLambda layer names a function of TensorFlow to call, and a class of
-    another module has that module imported."""
+    """Everything a network's description names that is not known to be a plain part of a network: Keras's own safe
+    mode lets much of it pass, and does not exist for HDF5 files of Keras 2."""
     try:
-        config = json.loads(_keras_config(path))
+        config = json.loads(_keras_config(path, format_name))
+        outside = _outside_hdf5(path) if format_name == "Keras HDF5" else ()
     except (ValueError, OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError, RecursionError):
         return Scan(shown, format_name, True, complete=False)
     dangerous: dict[str, None] = {}
-    unusual: dict[str, None] = {}
+    unusual: dict[str, None] = dict.fromkeys(outside)
     for part in _walk(config):
-        kind, inside = part.get("class_name"), part.get("config")
-        inside = inside if isinstance(inside, dict) else {}
-        if kind == "Lambda":
-            dangerous[f"the Lambda layer {inside.get('name', '(unnamed)')} with Python code of its own"] = None
-        elif kind == "__lambda__":
-            dangerous["Python code in a __lambda__"] = None
-        elif kind in ("TFOpLambda", "SlicingOpLambda") and _TF_REACHING_OUT.search(str(inside.get("function", ""))):
-            dangerous[f"a call of tf.{inside['function']}"] = None
-        module = part.get("module")
-        # A worker's __main__ is empty: what the file wants from there must be brought along.
-        ours = kind in known or module == "__main__"
-        if isinstance(module, str) and not ours and not re.match(r"(?:keras|tf_keras)\.|(?:keras|builtins)$", module):
-            unusual[f"{module}.{kind}"] = None
+        inside = part.get("config")
+        options = inside if isinstance(inside, dict) else {}
+        kind = str(part.get("class_name"))
+        layer = f"the {kind.rpartition('.')[2]} layer {options.get('name', '(unnamed)')}"
+        # Readers take the last part of a dotted name, and the registered name where there is no such class.
+        for name in _last_parts(kind, part.get("registered_name"), part.get("spec_name")):
+            if name in _KERAS_CODE:
+                dangerous[f"{layer} {_KERAS_CODE[name]}"] = None
+            elif name == "__lambda__":
+                dangerous["Python code in a __lambda__"] = None
+            elif name in ("TFOpLambda", "SlicingOpLambda"):
+                if not _TF_CALCULATES.match(str(options.get("function"))):
+                    dangerous[f"a call of tf.{options.get('function')}"] = None
+            elif name == "TensorFlowOpLayer":
+                node = options.get("node_def")
+                op = node.get("op") if isinstance(node, dict) else None
+                if not isinstance(op, str) or _TENSORFLOW_REACHING_OUT.search(op):
+                    dangerous[f"the operator {op}"] = None
+        if isinstance(options.get("vocabulary"), str):
+            dangerous[f"the file {options['vocabulary']} to be read"] = None
+        if (foreign := _foreign(part, kind, known)) is not None:
+            unusual[foreign] = None
     return Scan(shown, format_name, bool(dangerous or unusual), tuple(dangerous), tuple(unusual))
 
 
-def _keras_config(path: Path) -> str | bytes:
-    if zipfile.is_zipfile(path):
+def _last_parts(*names: Any) -> set[str]:
+    return {re.split(r"[.>]", name)[-1] for name in names if isinstance(name, str)}
+
+
+def _foreign(part: dict[str, Any], kind: str, known: tuple[str, ...]) -> str | None:
+    """A class or function by its full name, unless it is one of Keras's that networks are made of, or the caller's."""
+    module = part.get("module")
+    if not isinstance(module, str) or "class_name" not in part:
+        return None
+    # A worker's __main__ is empty: what the file wants from there must be brought along.
+    registered = part.get("registered_name")
+    if module == "__main__" or (kind in known and (registered is None or _last_parts(registered) <= set(known))):
+        return None
+    if kind == "function":
+        name = part.get("config")
+        plain = bool(_KERAS_FUNCTIONS.match(module)) and not (module == "builtins" and name in _PYTHONS_OWN)
+    else:
+        name = kind
+        plain = bool(_KERAS_CLASSES.match(module)) and not name[:1].islower()
+    return None if plain and "." not in str(name) else f"{module}.{name}"
+
+
+def _outside_hdf5(path: Path) -> tuple[str, ...]:
+    """Other files whose content an HDF5 file would take for its own."""
+    import h5py
+
+    found: dict[str, None] = {}
+
+    def look(name: str, link: Any) -> None:
+        if isinstance(link, h5py.ExternalLink):
+            found[f"the file {link.filename} to be read"] = None
+
+    def look_inside(name: str, item: Any) -> None:
+        if isinstance(item, h5py.Dataset):
+            for place in item.external or ():
+                found[f"the file {place[0]} to be read"] = None
+
+    with h5py.File(path, "r") as file:
+        file.visititems_links(look)
+        file.visititems(look_inside)
+    return tuple(found)
+
+
+def _keras_config(path: Path, format_name: str) -> str | bytes:
+    """As the loader of this format reads it: a file can be both, a zip archive behind an HDF5 file."""
+    if format_name == "Keras v3":
         with zipfile.ZipFile(path) as archive:
             return archive.read("config.json")
     import h5py

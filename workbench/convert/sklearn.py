@@ -1,24 +1,26 @@
 """scikit-learn estimators and pipelines to ONNX, through skl2onnx.
 
-`load` opens a file, `draft` converts. What an estimator takes is learnt from itself (`sklearn_inputs`), rows worth
-asking are found in it (`sklearn_points`), and the converter's faults are mended (`skl2onnx_mends`). Everything here
-runs in the worker.
+`load` opens a file, `draft` converts. What an estimator takes is learnt from itself (`sklearn_inputs`), and so are rows
+worth asking (`sklearn_points`) and its own answers (`sklearn_answers`); the converter's faults are mended
+(`skl2onnx_mends`). Everything here runs in the worker.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel
-from ..header import ValueInfo
-from .draft import Draft, Tolerance
-from .sklearn_inputs import Signature, first_step, signature_of, walk
-from .sklearn_points import rows_worth_asking, splits
+from .draft import Draft
+from .safety import SKOPS_PARTS
+from .skl2onnx_mends import Mend, changed_attributes, in_float32, in_float64, mended
+from .sklearn_answers import Native, has_trees, tolerance
+from .sklearn_inputs import Signature, first_steps, signature_of, walk
+from .sklearn_points import rows_worth_asking
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,24 +36,10 @@ HIGHEST = 22
 OPSETS: tuple[int | dict[str, int], ...] = (
     {"": HIGHEST, "ai.onnx.ml": 3},
     HIGHEST,
-    {"": 18, "ai.onnx.ml": 3},
     {"": 15, "ai.onnx.ml": 3},
 )
 """Tried in this order where the caller asks for none. With ai.onnx.ml above 3 IsolationForest fails, with a dictionary
 GaussianMixture in float64, and onnxmltools (XGBoost, LightGBM) above 15."""
-
-OPTIONS = ("zipmap", "cdist", "dtype")
-
-KNOWN_TYPES = (
-    "sklearn._loss.link.", "sklearn._loss.loss.", "sklearn._loss._loss.", "sklearn.ensemble._hist_gradient_boosting.",
-    "sklearn.linear_model._sgd_fast.", "sklearn.metrics._dist_metrics.", "sklearn.neighbors._ball_tree.",
-    "sklearn.neighbors._kd_tree.", "sklearn.neural_network._stochastic_optimizers.", "sklearn.tree._tree.",
-    "sklearn.utils._bunch.", "scipy.interpolate.", "scipy.sparse.", "scipy.stats._distn_infrastructure.",
-    "numpy.random.",
-)  # fmt: skip
-"""Packages whose classes hold numbers and run nothing when a .skops file names them: parts of fitted estimators that
-skops does not know by itself."""
-
 
 # --- opening ------------------------------------------------------------------------------------------------------
 
@@ -104,7 +92,7 @@ def _load_skops(path: Path, trust: bool) -> Any:
             error
         )
     unknown = io.get_untrusted_types(file=path)
-    foreign = [name for name in unknown if not name.startswith(KNOWN_TYPES)]
+    foreign = [name for name in unknown if not SKOPS_PARTS.match(name)]
     if foreign and not trust:
         raise NeedsTrust(
             f"{path} names types that are not of scikit-learn, NumPy or SciPy ({', '.join(sorted(foreign)[:5])}); "
@@ -116,15 +104,12 @@ def _load_skops(path: Path, trust: bool) -> Any:
 # --- converting ---------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Choices:
-    """What the caller or a mend decided: options of `draft`, each with its default."""
-
-    zipmap: bool = False
-    cdist: bool = True
-    dtype: str = "float32"
-    opset: int | None = None
-    fixed: bool = False  # the caller named the dtype: no mend may change it
+OPTIONS: dict[str, tuple[Any, ...]] = {
+    "zipmap": (False, True),
+    "cdist": (True, False),
+    "dtype": ("float32", "float64"),
+}
+"""The options of `draft` and what each may be, its default first."""
 
 
 def draft(
@@ -146,89 +131,72 @@ def draft(
         progress: told each stage.
 
     Returns:
-        A draft. Its native side is asked in float64, as estimators are by people, whatever the graph takes.
+        A draft. Its native side is asked in float64, as estimators are by people, whatever the graph takes. Where the
+        caller leaves the dtype open, its mend is the float64 graph.
 
     Raises:
         UnsupportedModel: names the estimator that has no converter, or whose graph no engine loads.
         BadInput: an option or the sample does not fit.
     """
+    import numpy as np
+    import skl2onnx
+
+    options = dict(options or {})
     choices = _choices(opset, options)
     inner = _unwrapped(estimator)
     _check(inner)
     signature = signature_of(inner, sample)
-    notes = _notes(estimator, inner)
-    narrow = _fitted_on_float32(inner)
-    return _draft(inner, signature, choices, notes, narrow, sample, progress)
-
-
-def _draft(
-    estimator: Any,
-    signature: Signature,
-    choices: _Choices,
-    notes: list[str],
-    narrow: bool,
-    sample: Any,
-    progress: Progress,
-) -> Draft:
-    import numpy as np
-    import skl2onnx
-
-    progress(f"Converting {type(estimator).__name__} with skl2onnx {skl2onnx.__version__}")
-    model = _convert(estimator, signature, choices)
-    inputs = signature.inputs(choices.dtype)
+    inputs = signature.inputs(choices["dtype"])
+    progress(f"Converting {type(inner).__name__} with skl2onnx {skl2onnx.__version__}")
+    model = _convert(inner, signature, opset, choices)
 
     def points(rng: np.random.Generator) -> Arrays:
-        return rows_worth_asking(estimator, inputs, signature.kinds, sample, rng)
+        return rows_worth_asking(inner, inputs, signature.kinds, sample, rng)
 
-    native = _Native(estimator, signature, narrow)
-    _settle_outputs(model, native, points)
+    def mend() -> tuple[Draft, str]:
+        wide = draft(estimator, sample=sample, opset=opset, options={**options, "dtype": "float64"}, progress=progress)
+        return wide, f"Its inputs are float64 now: in float32, {_fault(inner)}."
 
-    mend = None
-    if choices.dtype == "float32" and not choices.fixed and "float" in signature.kinds:
-
-        def mend() -> tuple[Draft, str]:
-            wide = _draft(estimator, signature, replace(choices, dtype="float64"), notes, narrow, sample, progress)
-            return wide, f"Its inputs are float64 now: in float32, {_fault(estimator)}."
-
+    native = Native(inner, signature)
+    some_rows = points(np.random.default_rng(0))
+    _settle_outputs(model, native, some_rows)
+    first, ranges = first_steps(inner)[0], {}
+    if hasattr(first, "n_categories_"):
+        # CategoricalNB knows the numbers from zero up that it was fitted on.
+        ranges[inputs[0].name] = (0.0, float(min(first.n_categories_) - 1))
     return Draft(
         model=model,
         converter=("skl2onnx", skl2onnx.__version__),
         inputs=inputs,
         native=native,
-        tolerance=tolerance(estimator, choices.dtype),
+        tolerance=tolerance(inner, choices["dtype"]),
         points=points,
-        accepts_nan=native.accepts_nan(points(np.random.default_rng(0))),
-        ranges=_ranges(estimator, inputs),
-        mend=mend,
-        notes=list(notes),
+        accepts_nan=native.accepts_nan(some_rows),
+        ranges=ranges,
+        mend=mend if "dtype" not in options and "float" in signature.kinds else None,
+        notes=_notes(estimator, inner),
     )
 
 
 def _fault(estimator: Any) -> str:
     """What float32 does to this estimator, in half a sentence."""
-    if _has_trees(estimator):
+    if has_trees(estimator):
         return "rounding moved rows to the other side of a tree's threshold"
     if any("Neighbor" in type(part).__name__ or "Outlier" in type(part).__name__ for part in walk(estimator)):
         return "distances between rows that lie close together were too coarse to tell which is nearer"
     return "rounding changed its answers by more than the tolerance"
 
 
-def _has_trees(estimator: Any) -> bool:
-    return any(len(splits(part)[0]) for part in walk(estimator))
-
-
-def _choices(opset: int | None, options: Mapping[str, Any] | None) -> _Choices:
-    given = dict(options or {})
-    if unknown := [name for name in given if name not in OPTIONS]:
-        raise BadInput(f"There is no option {unknown[0]!r} for scikit-learn; choose from: {', '.join(OPTIONS)}.")
-    for name in ("zipmap", "cdist"):
-        if not isinstance(given.get(name, True), bool):
-            raise BadInput(f"Option {name!r} is True or False, not {given[name]!r}.")
-    if given.get("dtype", "float32") not in ("float32", "float64"):
-        raise BadInput(f"Option 'dtype' is 'float32' or 'float64', not {given['dtype']!r}.")
+def _choices(opset: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Every option, as given or by default."""
+    for name, value in options.items():
+        if name not in OPTIONS:
+            raise BadInput(f"There is no option {name!r} for scikit-learn; choose from: {', '.join(OPTIONS)}.")
+        if value not in OPTIONS[name]:
+            raise BadInput(f"Option {name!r} is {' or '.join(map(repr, OPTIONS[name]))}, not {value!r}.")
     if opset is not None and not 9 <= opset <= HIGHEST:
         raise BadInput(f"skl2onnx writes opsets 9 to {HIGHEST}, not {opset}.")
-    return _Choices(**given, opset=opset, fixed="dtype" in given)
+    return {name: allowed[0] for name, allowed in OPTIONS.items()} | dict(options)
 
 
 def _unwrapped(estimator: Any) -> Any:
@@ -263,6 +231,8 @@ def _check(estimator: Any) -> None:
             )
         if isinstance(part, CountVectorizer):
             _check_text(part, name)
+        if (indicator := getattr(part, "indicator_", None)) is not None and len(indicator.features_):
+            raise UnsupportedModel(f"{name} with add_indicator=True cannot be converted to ONNX: fit it without.")
     try:
         check_is_fitted(estimator)
     except NotFittedError:
@@ -285,139 +255,116 @@ def _check_text(part: Any, name: str) -> None:
         )
 
 
-def _convert(estimator: Any, signature: Signature, choices: _Choices) -> onnx.ModelProto:
+def _convert(estimator: Any, signature: Signature, opset: int | None, choices: dict[str, Any]) -> onnx.ModelProto:
     from skl2onnx import convert_sklearn
 
-    from .skl2onnx_mends import mended
-
     _register_boosters(estimator)
-    tried = OPSETS if choices.opset is None else ({"": choices.opset, "ai.onnx.ml": 3}, choices.opset)
     failure: Exception | None = None
-    for opsets in tried:
+    for opsets in OPSETS if opset is None else ({"": opset, "ai.onnx.ml": 3}, opset):
         try:
             with mended(), _convertible(estimator, signature), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 model = convert_sklearn(
                     estimator,
                     type(estimator).__name__,
-                    signature.types(choices.dtype),
+                    signature.types(choices["dtype"]),
                     target_opset=opsets,
                     options=_converter_options(estimator, choices),
                 )
-            break
         except UnsupportedModel:
             raise
         except Exception as error:
             failure = failure or error
-    else:
-        assert failure is not None
-        raise UnsupportedModel(_reason(estimator, failure)) from failure
-    signature.name_inputs(model)
-    _tidy_opsets(model)
-    _split_sequences(model)
-    return model
+            continue
+        signature.name_inputs(model)
+        _tidy_opsets(model)
+        _split_sequences(model)
+        return model
+    assert failure is not None
+    raise UnsupportedModel(_reason(estimator, failure)) from failure
 
 
-def _converter_options(estimator: Any, choices: _Choices) -> dict[Any, Any]:
-    """Options by class, for every class skl2onnx knows and that has them."""
+def _converter_options(estimator: Any, choices: dict[str, Any]) -> dict[Any, Any]:
+    """Options by class, for every class skl2onnx knows and that has them; those of text by instance."""
     from skl2onnx._supported_operators import sklearn_operator_name_map
     from skl2onnx.common._registration import _converter_pool
 
-    exact = choices.dtype == "float64" or _has_trees(estimator)
-    wanted: dict[str, Any] = {"zipmap": choices.zipmap, "optim": "cdist" if choices.cdist else None}
-    if exact:
-        # Scaler multiplies by 1/scale, which rounds to another float than the division scikit-learn does.
-        wanted["div"] = "div"
-    by_class: dict[Any, Any] = {}
+    # Scaler would multiply by 1/scale, which rounds to another float than the division scikit-learn does.
+    wanted = {"zipmap": choices["zipmap"], "optim": "cdist" if choices["cdist"] else None, "div": "div"}
+    chosen: dict[Any, Any] = {}
     for kind, alias in sklearn_operator_name_map.items():
         allowed = _converter_pool[alias].get_allowed_options() if alias in _converter_pool else None
-        if isinstance(allowed, dict) and (known := {k: v for k, v in wanted.items() if k in allowed}):
-            by_class[kind] = known
+        if isinstance(allowed, dict):
+            chosen[kind] = {name: value for name, value in wanted.items() if name in allowed}
     for part in walk(estimator):
         if hasattr(part, "vocabulary_") and hasattr(part, "token_pattern"):
-            text = {"locale": _locale(part)}
+            chosen[id(part)] = {"locale": _locale(part)}
             if part.analyzer == "word" and part.token_pattern == r"(?u)\b\w\w+\b":
                 # skl2onnx takes words of one letter too, which breaks n-grams, and ASCII only.
-                text["tokenexp"] = r"[\p{L}\p{N}_][\p{L}\p{N}_]+"
-            by_class[id(part)] = text
-    return by_class
+                chosen[id(part)]["tokenexp"] = r"[\p{L}\p{N}_][\p{L}\p{N}_]+"
+    return chosen
 
 
-@contextmanager
-def _convertible(estimator: Any, signature: Signature) -> Iterator[None]:
-    """The estimator with what skl2onnx cannot read said another way; as it was on leaving."""
+def _convertible(estimator: Any, signature: Signature) -> AbstractContextManager[None]:
+    """Within it, what skl2onnx cannot read of the estimator is said another way."""
     import numpy as np
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import VotingClassifier
 
-    before: list[tuple[Any, str, Any]] = []
+    changes: list[tuple[Any, str, Any]] = []
+    for part in walk(estimator):
+        if hasattr(part, "cluster_centers_"):
+            # Their squares were computed in the dtype of the fit, also for a float64 graph.
+            changes.append((part, "cluster_centers_", part.cluster_centers_.astype("float64")))
+        if getattr(part, "encode", None) == "onehot":
+            # KBinsDiscretizer: ONNX has no sparse tensors.
+            changes.append((part, "encode", "onehot-dense"))
+        if isinstance(part, VotingClassifier):
+            # Of transform alone, which ONNX does not compute here.
+            changes.append((part, "flatten_transform", False))
+        if isinstance(getattr(part, "weights", None), list):
+            changes.append((part, "weights", np.array(part.weights)))
+        if isinstance(part, ColumnTransformer):
+            # Column names, masks and slices as plain numbers: skl2onnx knows no masks, and no name with a bracket.
+            places = signature.places if any(part is first for first in first_steps(estimator)) else {}
+            plain = [
+                (name, step, [places.get(int(i), int(i)) for i in part._transformer_to_input_indices[name]])
+                for name, step, _ in part.transformers_
+                if not (isinstance(step, str) and step == "drop")
+            ]
+            changes.append((part, "transformers_", plain))
+    return changed_attributes(changes)
 
-    def change(part: Any, name: str, value: Any) -> None:
-        before.append((part, name, getattr(part, name)))
-        setattr(part, name, value)
 
-    try:
-        for part in walk(estimator):
-            if hasattr(part, "cluster_centers_"):
-                # Their squares were computed in the dtype of the fit, also for a float64 graph.
-                change(part, "cluster_centers_", part.cluster_centers_.astype("float64"))
-            if isinstance(part, VotingClassifier):
-                # Of transform alone, which ONNX does not compute here.
-                change(part, "flatten_transform", False)
-            if isinstance(getattr(part, "weights", None), list):
-                change(part, "weights", np.array(part.weights))
-            if isinstance(part, ColumnTransformer):
-                # Column names, masks and slices as plain numbers: skl2onnx knows no masks, and no name with a bracket.
-                places = signature.places if part is first_step(estimator) else None
-                plain = []
-                for name, step, _ in part.transformers_:
-                    if not (isinstance(step, str) and step == "drop"):
-                        indices = part._transformer_to_input_indices[name]
-                        plain.append((name, step, [int(i) if places is None else places[int(i)] for i in indices]))
-                change(part, "transformers_", plain)
-        yield
-    finally:
-        for part, name, value in reversed(before):
-            setattr(part, name, value)
+BOOSTERS: dict[str, tuple[str, str, Mend]] = {
+    "xgboost": ("XGBoost", "XGB", in_float32),
+    "lightgbm": ("LightGbm", "LGBM", in_float64),
+}
+"""Package -> the name onnxmltools gives it, how its estimators' names begin, and the mend of their converter."""
 
 
 def _register_boosters(estimator: Any) -> None:
     """Tell skl2onnx of XGBoost and LightGBM where the estimator holds one."""
-    packages = {type(part).__module__.split(".")[0] for part in walk(estimator)} & {"xgboost", "lightgbm"}
-    if not packages:
-        return
-    try:
-        import onnxmltools  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise UnsupportedModel(
-            f"Converting a model of {' and '.join(sorted(packages))} needs the package onnxmltools: pip install "
-            "onnxmltools."
-        ) from error
     from skl2onnx import update_registered_converter
-    from skl2onnx.common.shape_calculator import (
-        calculate_linear_classifier_output_shapes,
-        calculate_linear_regressor_output_shapes,
-    )
+    from skl2onnx.common import shape_calculator
 
-    from .skl2onnx_mends import in_float32, in_float64
-
-    flags = {"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False]}
-    shapes = calculate_linear_classifier_output_shapes, calculate_linear_regressor_output_shapes
-    if "xgboost" in packages:
-        from onnxmltools.convert.xgboost.operator_converters.XGBoost import convert_xgboost
-        from xgboost import XGBClassifier, XGBRegressor
-
-        convert = in_float32(convert_xgboost)
-        update_registered_converter(XGBClassifier, "XGBoostXGBClassifier", shapes[0], convert, options=flags)
-        update_registered_converter(XGBRegressor, "XGBoostXGBRegressor", shapes[1], convert)
-    if "lightgbm" in packages:
-        from lightgbm import LGBMClassifier, LGBMRegressor
-        from onnxmltools.convert.lightgbm.operator_converters.LightGbm import convert_lightgbm
-
-        convert = in_float64(convert_lightgbm)
-        flags = {key: flags[key] for key in ("nocl", "zipmap")}
-        update_registered_converter(LGBMClassifier, "LightGbmLGBMClassifier", shapes[0], convert, options=flags)
-        update_registered_converter(LGBMRegressor, "LightGbmLGBMRegressor", shapes[1], convert, options={"split": None})
+    for package in {type(part).__module__.split(".")[0] for part in walk(estimator)} & set(BOOSTERS):
+        name, short, mend = BOOSTERS[package]
+        try:
+            converters = import_module(f"onnxmltools.convert.{package}.operator_converters.{name}")
+        except ModuleNotFoundError as error:
+            raise UnsupportedModel(
+                f"Converting a model of {package} needs the package onnxmltools: pip install onnxmltools."
+            ) from error
+        flags = {"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False], "split": None}
+        for kind in ("Classifier", "Regressor"):
+            update_registered_converter(
+                getattr(import_module(package), f"{short}{kind}"),
+                f"{name}{short}{kind}",
+                getattr(shape_calculator, f"calculate_linear_{kind.lower()}_output_shapes"),
+                mend(getattr(converters, f"convert_{package}")),
+                options=flags,
+            )
 
 
 def _reason(estimator: Any, error: Exception) -> str:
@@ -430,7 +377,14 @@ def _reason(estimator: Any, error: Exception) -> str:
     lacking = [type(part).__name__ for part in walk(estimator) if type(part) not in sklearn_operator_name_map]
     if re.search(r"shape calculator|Unable to find|alias", text) and lacking:
         return f"skl2onnx has no converter for {lacking[-1]}, so this {type(estimator).__name__} cannot become ONNX."
-    return f"skl2onnx could not convert this {type(estimator).__name__}: {_first_line(error)}."
+    return f"skl2onnx could not convert this {type(estimator).__name__}: {_first_line(error)}{_hint(estimator)}."
+
+
+def _hint(estimator: Any) -> str:
+    """What to do about several targets, of which skl2onnx converts the plain cases alone."""
+    if any(isinstance(getattr(part, "classes_", None), list) for part in walk(estimator)):
+        return "; for several targets, fit it within MultiOutputClassifier"
+    return ""
 
 
 def _tidy_opsets(model: onnx.ModelProto) -> None:
@@ -466,11 +420,11 @@ def _split_sequences(model: onnx.ModelProto) -> None:
         model.graph.node.remove(node)
 
 
-def _settle_outputs(model: onnx.ModelProto, native: _Native, points: Callable[..., Arrays]) -> None:
+def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> None:
     """Load the model, ask it a few rows, and write the true output shapes: skl2onnx declares some wrongly.
 
     Raises:
-        UnsupportedModel: ONNX Runtime does not load it; the sentence names the operator.
+        UnsupportedModel: ONNX Runtime does not load or run it; the sentence names the operator.
     """
     import numpy as np
     import onnxruntime
@@ -478,225 +432,27 @@ def _settle_outputs(model: onnx.ModelProto, native: _Native, points: Callable[..
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4
     settings.intra_op_num_threads = 1
-    name = type(native.estimator).__name__
+    fault = "no engine loads"
     try:
         session = onnxruntime.InferenceSession(model.SerializeToString(), settings, ["CPUExecutionProvider"])
+        fault = "does not run"
+        two, three = (session.run(None, {name: column[:n] for name, column in rows.items()}) for n in (2, 3))
     except Exception as error:
-        raise UnsupportedModel(f"skl2onnx wrote a graph for {name} that no engine loads: {_plain(error)}.") from error
-    rows = {key: array[:3] for key, array in points(np.random.default_rng(0)).items()}
-    try:
-        answers = session.run(None, rows)
-    except Exception as error:
-        raise UnsupportedModel(f"skl2onnx wrote a graph for {name} that does not run: {_plain(error)}.") from error
-    count = len(next(iter(rows.values())))
-    native.outputs = []
-    for out, answer in zip(model.graph.output, answers, strict=True):
+        name = type(native.estimator).__name__
+        raise UnsupportedModel(
+            f"skl2onnx wrote a graph for {name} that {fault}: {_first_line(error)}{_hint(native.estimator)}."
+        ) from error
+    for out, fewer, answer in zip(model.graph.output, two, three, strict=True):
         if not isinstance(answer, np.ndarray):
             native.outputs.append((out.name, None))
             continue
-        if answer.shape == (1, count) and count > 1:
-            _flatten_output(model, out.name)
-            answer = answer.reshape(count)
         native.outputs.append((out.name, answer.shape[1:]))
         shape = out.type.tensor_type.shape
         del shape.dim[:]
-        for size in ("N", *answer.shape[1:]) if answer.shape[:1] == (count,) else answer.shape:
-            shape.dim.add(**{"dim_param" if isinstance(size, str) else "dim_value": size})
+        for size, other in zip(answer.shape, fewer.shape, strict=True):
+            shape.dim.add(**({"dim_value": size} if size == other else {"dim_param": "N"}))
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[0].dim_param = "N"
-
-
-def _flatten_output(model: onnx.ModelProto, name: str) -> None:
-    """QuadraticDiscriminantAnalysis writes its labels as (1, rows): make them (rows,)."""
-    import numpy as np
-    import onnx
-
-    for node in model.graph.node:
-        for index, output in enumerate(node.output):
-            if output == name:
-                node.output[index] = f"{name}_row"
-    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1], np.int64), f"{name}_shape"))
-    model.graph.node.append(onnx.helper.make_node("Reshape", [f"{name}_row", f"{name}_shape"], [name]))
-
-
-# --- what comes out -----------------------------------------------------------------------------------------------
-
-
-def _fitted_on_float32(estimator: Any) -> bool:
-    """KMeans answers only in the dtype it was fitted on."""
-    import numpy as np
-
-    return any(
-        getattr(getattr(part, "cluster_centers_", None), "dtype", None) == np.float32 for part in walk(estimator)
-    )
-
-
-class _Native:
-    """The estimator's own answers under the ONNX outputs' names.
-
-    `outputs` is filled once the ONNX model was asked: (name, shape without rows), shape None for a list of {label:
-    probability}.
-    """
-
-    def __init__(self, estimator: Any, signature: Signature, narrow: bool) -> None:
-        self.estimator, self.signature, self.narrow = estimator, signature, narrow
-        self.outputs: list[tuple[str, tuple[int, ...] | None]] = []
-
-    def __call__(self, arrays: Arrays) -> Arrays:
-        import numpy as np
-
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            answers = self._answers(self.signature.table(arrays, self.narrow))
-        if len(answers) != len(self.outputs):
-            raise UnsupportedModel(
-                f"The ONNX model of {type(self.estimator).__name__} has {len(self.outputs)} outputs "
-                f"({', '.join(name for name, _ in self.outputs)}), and {len(answers)} were expected, so they cannot be "
-                "compared."
-            )
-        rows = len(next(iter(arrays.values())))
-        return {name: _fitted(answer, rows, shape) for (name, shape), answer in zip(self.outputs, answers, strict=True)}
-
-    def _answers(self, table: Any) -> list[Any]:
-        """Native answers in the order of skl2onnx's outputs, which follows from what the last estimator is."""
-        import numpy as np
-        from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
-        from sklearn.ensemble import VotingClassifier
-        from sklearn.feature_selection import SelectorMixin
-        from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
-        from sklearn.neighbors import NearestNeighbors
-        from sklearn.pipeline import Pipeline
-
-        whole = self.estimator
-        last = whole
-        while isinstance(last, Pipeline):
-            last = last.steps[-1][1]
-        if isinstance(last, SelectorMixin):
-            return [whole.transform(table)]
-        if isinstance(last, NearestNeighbors):
-            before = whole[:-1].transform(table) if isinstance(whole, Pipeline) else table
-            return list(reversed(last.kneighbors(before)))
-        if is_classifier(last):
-            if hasattr(whole, "predict_proba"):
-                scores = whole.predict_proba(table)
-                if isinstance(scores, list):
-                    return [whole.predict(table), *self._each(scores)]
-                return [whole.predict(table), scores]
-            if isinstance(last, VotingClassifier):
-                # Hard voting: the share of votes for each class.
-                before = whole[:-1].transform(table) if isinstance(whole, Pipeline) else table
-                votes = np.asarray(last.transform(before))[..., None] == np.arange(len(last.classes_))
-                return [whole.predict(table), np.average(votes, axis=1, weights=last._weights_not_none)]
-            return [whole.predict(table), whole.decision_function(table)]
-        if isinstance(last, GaussianMixture | BayesianGaussianMixture):
-            return [whole.predict(table), whole.predict_proba(table)]
-        if is_outlier_detector(last):
-            return [whole.predict(table), whole.decision_function(table)]
-        if is_clusterer(last) and hasattr(last, "cluster_centers_"):
-            return [whole.predict(table), whole.transform(table)]
-        if is_regressor(last) or not hasattr(whole, "transform"):
-            return [whole.predict(table)]
-        return [whole.transform(table)]
-
-    def _each(self, scores: list[Any]) -> list[Any]:
-        """Probabilities of several targets: an array each, or stacked as forests write them."""
-        import numpy as np
-
-        if len(self.outputs) == 1 + len(scores):
-            return scores
-        most = max(part.shape[1] for part in scores)
-        # Rows come second in that array; the shape learnt from the ONNX model leaves out the first axis.
-        return [np.stack([np.pad(part, ((0, 0), (0, most - part.shape[1]))) for part in scores])]
-
-    def accepts_nan(self, rows: Arrays) -> bool:
-        """Whether these rows get an answer with all their numbers missing."""
-        import numpy as np
-
-        if not any(column.dtype.kind == "f" for column in rows.values()):
-            return False
-        missing = {
-            name: np.full_like(column[:2], np.nan) if column.dtype.kind == "f" else column[:2]
-            for name, column in rows.items()
-        }
-        try:
-            self(missing)
-        except Exception:
-            return False
-        return True
-
-
-def _fitted(answer: Any, rows: int, shape: tuple[int, ...] | None) -> np.ndarray:
-    """A native answer in the ONNX output's shape: (rows,) and (rows, 1) are the same, text is object, bool int64."""
-    import numpy as np
-
-    if hasattr(answer, "toarray"):
-        answer = answer.toarray()
-    array = np.asarray(answer)
-    if array.dtype.kind in "UT":
-        array = array.astype(object)
-    elif array.dtype.kind in "biu":
-        array = array.astype(np.int64)
-    if shape is None or array.shape[1:] == shape:
-        return array
-    if array.ndim == 1 and shape == (2,) and array.dtype.kind == "f":
-        # The score of a binary classifier: ONNX writes one for each class.
-        return np.stack([-array, array], axis=1)
-    if array.size == rows * int(np.prod(shape)) and array.shape[:1] == (rows,):
-        return array.reshape(rows, *shape)
-    return array
-
-
-def tolerance(estimator: Any, dtype: str) -> Tolerance:
-    """How far an ONNX answer may be from the estimator's, by what the estimator computes and in which dtype.
-
-    float32 has 24 bits: one rounding is 6e-8 of a number, and a chain of them, added up in another order than NumPy's,
-    some ten times that. Measured over all estimators that skl2onnx converts, on rows like those of the fit: at most
-    4e-6 of the largest answer, and 2e-5 where kernels are summed. Neighbours at distance zero are mended by float64.
-    """
-    parts = {type(part).__name__ for part in walk(estimator)}
-    scale = _answer_scale(estimator)
-    if dtype == "float64":
-        # Tree ensembles, and operators without a float64 form, still add up in float32.
-        return Tolerance(1e-5, 1e-6 * scale, "the graph computes in float64, but tree ensembles add up in float32")
-    if centers := [part.cluster_centers_ for part in walk(estimator) if hasattr(part, "cluster_centers_")]:
-        size = max(float((center.astype(float) ** 2).sum(axis=1).max() ** 0.5) for center in centers)
-        return Tolerance(
-            1e-4, 1e-3 * max(size, 1e-3),
-            "a float32 distance is the root of a difference of squares: at a centre, where it is zero, rounding leaves "
-            "the root of 24 bits, 3e-4 of the centre's own length",
-        )  # fmt: skip
-    if any(word in name for name in parts for word in _DISTANCES):
-        return Tolerance(
-            1e-4, 1e-4 * scale, "float32 distances are differences of squares, which lose half of its 24 bits"
-        )
-    return Tolerance(1e-4, 1e-5 * scale, "float32 rounds to 6e-8 of a number, some hundred times in a row")
-
-
-_DISTANCES = ("Neighbor", "SVR", "SVC", "SVM", "Kernel", "Gaussian", "LocalOutlier", "KNN")
-
-
-def _answer_scale(estimator: Any) -> float:
-    """The size of a regressor's answers, where it says so: a float32 rounding is a share of that."""
-    import numpy as np
-
-    sizes = [1.0]
-    for part in walk(estimator):
-        for name in ("intercept_", "y_train_std_"):
-            value = getattr(part, name, None)
-            if isinstance(value, float | np.floating | np.ndarray) and np.size(value) and np.all(np.isfinite(value)):
-                sizes.append(float(np.abs(value).max()))
-        if hasattr(part, "tree_"):
-            values = np.abs(part.tree_.value)
-            sizes.append(float(values.max()))
-    return max(sizes)
-
-
-def _ranges(estimator: Any, inputs: tuple[ValueInfo, ...]) -> dict[str, tuple[float, float]]:
-    """CategoricalNB knows the numbers from zero up that it was fitted on."""
-    first = first_step(estimator)
-    if not hasattr(first, "n_categories_"):
-        return {}
-    return {inputs[0].name: (0, int(min(first.n_categories_)) - 1)}
 
 
 def _notes(outer: Any, estimator: Any) -> list[str]:
@@ -714,7 +470,17 @@ def _notes(outer: Any, estimator: Any) -> list[str]:
             "Its words hold letters beyond ASCII, so the ONNX model needs the locale C.UTF-8, which Linux has, to "
             "write them small."
         )
+    if any(_learnt_missing_text(part) for part in walk(estimator)):
+        notes.append(
+            "Text in ONNX is never missing: give the ONNX model the text that stands for a missing one, as the imputer "
+            "fills in."
+        )
     return notes
+
+
+def _learnt_missing_text(part: Any) -> bool:
+    statistics = getattr(part, "statistics_", None)
+    return statistics is not None and any(isinstance(value, str) for value in statistics) and part.missing_values != ""
 
 
 def _locale(vectorizer: Any) -> str:
@@ -723,13 +489,8 @@ def _locale(vectorizer: Any) -> str:
     return "C" if not vectorizer.lowercase or all(map(str.isascii, map(str, vectorizer.vocabulary_))) else "C.UTF-8"
 
 
-def _plain(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     import re
 
-    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
-    return text.strip().splitlines()[0][:300].rstrip(". ")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:300].rstrip(". ")
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip()
+    return (text.splitlines()[0] if text else type(error).__name__)[:300].rstrip(". ")

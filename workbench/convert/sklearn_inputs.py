@@ -142,14 +142,19 @@ def signature_of(estimator: Any, sample: Any) -> Signature:
     from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
     from sklearn.preprocessing import LabelBinarizer, LabelEncoder
 
-    first = first_step(estimator)
+    first = first_steps(estimator)[0]
     if isinstance(first, CountVectorizer | HashingVectorizer):
         return Signature(("string",), ("X",), 1, {0: 0}, flat=True)
     if isinstance(first, LabelEncoder | LabelBinarizer):
         kind = "string" if first.classes_.dtype.kind in "OUST" else "int64"
         return Signature((kind,), ("X",), 1, {0: 0}, flat=True)
     width = _width(estimator, sample)
-    kinds, used = _kinds(first, width)
+    kinds, taken = ["float"] * width, set()
+    for step in first_steps(estimator):
+        known, columns_of_step = _kinds(step, width)
+        kinds = [ours if ours != "float" else theirs for ours, theirs in zip(kinds, known, strict=True)]
+        taken |= set(columns_of_step)
+    used = sorted(taken)
     names = getattr(estimator, "feature_names_in_", None)
     seen = _sample_kinds(sample, names, width)
     kinds = [ours if ours != "float" else theirs for ours, theirs in zip(kinds, seen, strict=True)]
@@ -183,23 +188,16 @@ def _width(estimator: Any, sample: Any) -> int:
     return int(width)
 
 
-def first_step(estimator: Any) -> Any:
-    """The estimator that sees the rows first."""
+def first_steps(estimator: Any) -> list[Any]:
+    """The estimators that see the rows themselves."""
     from sklearn.pipeline import FeatureUnion, Pipeline
 
-    while True:
-        if isinstance(estimator, Pipeline):
-            steps = [step for _, step in estimator.steps if step not in (None, "passthrough")]
-            if not steps:
-                return estimator
-            estimator = steps[0]
-        elif isinstance(estimator, FeatureUnion):
-            steps = [step for _, step in estimator.transformer_list if not isinstance(step, str)]
-            if not steps:
-                return estimator
-            estimator = steps[0]
-        else:
-            return estimator
+    found: list[Any] = []
+    if isinstance(estimator, Pipeline):
+        found = [step for _, step in estimator.steps if step not in (None, "passthrough")][:1]
+    elif isinstance(estimator, FeatureUnion):
+        found = [step for _, step in estimator.transformer_list if not isinstance(step, str)]
+    return [one for step in found for one in first_steps(step)] or [estimator]
 
 
 def _kinds(first: Any, width: int) -> tuple[list[str], list[int]]:
@@ -218,7 +216,7 @@ def _kinds(first: Any, width: int) -> tuple[list[str], list[int]]:
             taken.update(columns)
             if isinstance(step, str):
                 continue
-            inner, _ = _kinds(first_step(step), len(columns))
+            inner, _ = _kinds(first_steps(step)[0], len(columns))
             for column, kind in zip(columns, inner, strict=True):
                 kinds[column] = kind if kind != "float" else kinds[column]
         used = sorted(taken)
@@ -234,6 +232,8 @@ def _kinds(first: Any, width: int) -> tuple[list[str], list[int]]:
 
 
 def _kind_of(categories: Any) -> str:
+    if categories.dtype.kind == "M":
+        raise UnsupportedModel("A column holds dates, which no ONNX tensor holds: turn them into numbers first.")
     if categories.dtype.kind in "OUST":
         return "string" if any(isinstance(value, str) for value in categories) else "float"
     return "int64" if categories.dtype.kind in "biu" else "float"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from .sklearn_inputs import first_step, walk
+from .sklearn_inputs import first_steps, walk
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,16 +44,20 @@ def rows_worth_asking(
     for index, kind in enumerate(kinds):
         known = _known_values(estimator, index)
         if kind == "float":
-            columns.append(None)
+            columns.append(None if known is None else rng.choice(np.asarray(known, float), NEAR))
         elif kind == "int64":
             values = np.asarray(known if known is not None else range(3), np.int64)
             columns.append(rng.choice(values, NEAR))
         else:
-            words = [str(word) for word in (known if known is not None else ["a", "b"])]
+            # A category that stands for missing text is none that ONNX could be asked.
+            words = [word for word in (known if known is not None else ["a", "b"]) if isinstance(word, str)]
             columns.append(np.array([words[i] for i in rng.integers(len(words), size=NEAR)], object))
     numbers = [index for index, kind in enumerate(kinds) if kind == "float"]
     near = _near(estimator, len(kinds), numbers, sample, rng)
     dtype = next((info.dtype for info in inputs if info.dtype.startswith("float")), "float64")
+    for index in numbers:
+        if columns[index] is not None:
+            near[:, index] = columns[index]
     floats = _both_sides(estimator, near, numbers, np.dtype(dtype), rng)
     rows = len(floats)
     out: Arrays = {}
@@ -65,7 +69,7 @@ def rows_worth_asking(
             out[info.name] = np.stack(columns, axis=1)
         return out
     for index, info in enumerate(inputs):
-        column = floats[:, index] if columns[index] is None else np.resize(columns[index], rows)
+        column = floats[:, index] if index in numbers else np.resize(columns[index], rows)
         out[info.name] = column.reshape(-1, 1).astype(object if info.dtype == "string" else info.dtype)
     return out
 
@@ -215,7 +219,7 @@ def _known_rows(estimator: Any, width: int) -> np.ndarray | None:
     import numpy as np
 
     for part in walk(estimator):
-        if part is not first_step(estimator) and getattr(part, "n_features_in_", None) != width:
+        if part is not first_steps(estimator)[0] and getattr(part, "n_features_in_", None) != width:
             continue
         for name in ("_fit_X", "X_train_", "X_fit_", "support_vectors_", "cluster_centers_", "theta_", "means_"):
             rows: Any = getattr(part, name, None)
@@ -242,15 +246,15 @@ def _known_values(estimator: Any, index: int) -> Any:
     """Categories or labels of a column, or sentences made of a vocabulary's words; None where nothing is known."""
     from sklearn.compose import ColumnTransformer
 
-    first = first_step(estimator)
-    if isinstance(first, ColumnTransformer):
+    for first in first_steps(estimator):
+        if not isinstance(first, ColumnTransformer):
+            continue
         for name, step, _ in first.transformers_:
             columns = [int(i) for i in first._transformer_to_input_indices.get(name, [])]
             if not isinstance(step, str) and index in columns:
                 known = _known_values(step, columns.index(index))
                 if known is not None:
                     return known
-        return None
     for part in _steps(estimator):
         if hasattr(part, "vocabulary_"):
             return _sentences(part)

@@ -180,3 +180,13 @@ def private_copy(path: Path, scratch: Path, cancel: threading.Event | None) -> t
         if (refused := disk_full(error, scratch)) is not None:
             raise refused from error
         raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}.") from error
+
+
+_LOADERS_SUFFIX = {"Keras v3": ".keras", "Keras HDF5": ".h5"}
+
+
+def named_for_its_loader(copy: Path, found: Format) -> Path:
+    """The private copy under the extension of its content. Keras goes by the extension alone: it would not open a
+    file without one, and would read a file that is both an archive and HDF5 as the one that was not looked into."""
+    suffix = _LOADERS_SUFFIX.get(found.name, copy.suffix)
+    return copy if copy.suffix == suffix else copy.rename(copy.with_name((copy.stem[:200] or "model") + suffix))

@@ -1,24 +1,54 @@
-"""TensorFlow operators that tf2onnx 1.17 has no ONNX form for, and the form we give them.
+"""TensorFlow operators that tf2onnx 1.17 has no ONNX form for, or a wrong one, and the form we give them.
 
-Each handler takes tf2onnx's graph and node and puts ONNX nodes in the node's place.
+Each form is a function of the `_Node` to replace: it adds ONNX nodes and returns the name of the tensor that takes the
+place of the node's output, or None to leave the node as it is.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-Handler = Callable[[Any, Any, str, Any], Any]
+import numpy as np
+from onnx import TensorProto
 
 
-def handlers(tables: Mapping[bytes, tuple[Any, Any]]) -> dict[str, tuple[Handler, list[Any]]]:
+class _Node:
+    """A node of tf2onnx's graph. `inputs`: tensor names; `dtype`: of its output."""
+
+    def __init__(self, graph: Any, node: Any) -> None:
+        self.graph, self.node = graph, node
+        self.inputs: list[str] = list(node.input)
+        self.dtype: int = graph.get_dtype(node.output[0])
+
+    def add(self, op: str, *inputs: str, dtype: int | None = None, domain: str = "", **attributes: Any) -> str:
+        """An ONNX node that gives `dtype`, that of the replaced node where None; its output."""
+        from tf2onnx.utils import make_name
+
+        return self.graph.make_node(
+            op, list(inputs), name=make_name(self.node.name), attr=attributes, dtypes=[dtype or self.dtype],
+            domain=domain,
+        ).output[0]  # fmt: skip
+
+    def constant(self, value: Any, dtype: int | None = None) -> str:
+        from tf2onnx import utils
+
+        array = np.asarray(value, utils.map_onnx_to_numpy_type(dtype or self.dtype))
+        return self.graph.make_const(utils.make_name(f"{self.node.name}/const"), array).output[0]
+
+
+Form = Callable[[_Node], str | None]
+
+
+def handlers(tables: Mapping[bytes, tuple[Any, Any]]) -> dict[str, tuple[Callable[..., Any], list[Any]]]:
     """{TensorFlow operator: (handler, [])} as ``process_tf_graph`` takes it.
 
     Args:
         tables: shared name of a lookup table -> (keys, values).
     """
-    own: dict[str, Handler] = {
+    forms: dict[str, Form] = {
         "Erfc": _erfc,
         "Expm1": _expm1,
         "Bucketize": _bucketize,
@@ -29,168 +59,120 @@ def handlers(tables: Mapping[bytes, tuple[Any, Any]]) -> dict[str, tuple[Handler
         "SelectV2": _select,
         "LookupTableFindV2": partial(_lookup, tables),
     }
-    return {op: (handler, []) for op, handler in own.items()}
+    return {op: (partial(_replace, form), []) for op, form in forms.items()}
 
 
-class _Builder:
-    """Replaces one node by several."""
-
-    def __init__(self, graph: Any, node: Any) -> None:
-        self.graph, self.node = graph, node
-        self.output = node.output[0]
-        self.dtype, self.shape = graph.get_dtype(self.output), graph.get_shape(self.output)
-        self.inputs = list(node.input)
-        self.name = node.name
-        graph.remove_node(node.name)
-
-    def add(self, op: str, inputs: list[str], dtype: int | None = None, domain: str = "", **attributes: Any) -> str:
-        from tf2onnx import utils
-
-        made = self.graph.make_node(
-            op, inputs, name=utils.make_name(self.name), attr=attributes, dtypes=[dtype or self.dtype], domain=domain
-        )
-        return made.output[0]
-
-    def end(self, op: str, inputs: list[str], domain: str = "", **attributes: Any) -> Any:
-        return self.graph.make_node(
-            op, inputs, name=self.name, attr=attributes, outputs=[self.output], shapes=[self.shape],
-            dtypes=[self.dtype], domain=domain,
-        )  # fmt: skip
-
-    def constant(self, value: Any, dtype: int) -> str:
-        import numpy as np
-        from tf2onnx import utils
-
-        array = np.asarray(value, utils.map_onnx_to_numpy_type(dtype))
-        return self.graph.make_const(utils.make_name(f"{self.name}/const"), array).output[0]
+def _replace(form: Form, graph: Any, node: Any, name: str, args: Any) -> Any:
+    output = node.output[0]
+    dtype, shape = graph.get_dtype(output), graph.get_shape(output)
+    result = form(_Node(graph, node))
+    if result is None:
+        return node
+    graph.remove_node(name)
+    return graph.make_node("Identity", [result], name=name, outputs=[output], shapes=[shape], dtypes=[dtype])
 
 
-def _erfc(graph: Any, node: Any, name: str, args: Any) -> Any:
+def _erfc(node: _Node) -> str:
     """Erfc(x) = 1 - Erf(x), in exact GELU. Where it is tiny it comes out 0, which is off by 6e-8 at most."""
-    build = _Builder(graph, node)
-    erf = build.add("Erf", build.inputs)
-    return build.end("Sub", [build.constant(1, build.dtype), erf])
+    return node.add("Sub", node.constant(1), node.add("Erf", *node.inputs))
 
 
-def _expm1(graph: Any, node: Any, name: str, args: Any) -> Any:
+def _expm1(node: _Node) -> str:
     """exp(x) - 1 = tanh(x / 2) * (exp(x) + 1), which keeps its digits near 0, where exp(x) - 1 loses them."""
-    build = _Builder(graph, node)
-    half = build.add("Mul", [build.inputs[0], build.constant(0.5, build.dtype)])
-    tanh = build.add("Tanh", [half])
-    exp = build.add("Exp", build.inputs)
-    return build.end("Mul", [tanh, build.add("Add", [exp, build.constant(1, build.dtype)])])
+    (x,) = node.inputs
+    tanh = node.add("Tanh", node.add("Mul", x, node.constant(0.5)))
+    return node.add("Mul", tanh, node.add("Add", node.add("Exp", x), node.constant(1)))
 
 
-def _gelu(graph: Any, node: Any, name: str, args: Any) -> Any:
+def _gelu(node: _Node) -> str:
     """TFLite's GELU: x / 2 * (1 + erf(x / sqrt 2)), or with tanh(sqrt(2 / pi) * (x + 0.044715 x^3)) for erf."""
-    import math
-
-    approximate = node.get_attr_value("approximate")
-    build = _Builder(graph, node)
-    x = build.inputs[0]
-
-    def number(value: float) -> str:
-        return build.constant(value, build.dtype)
-
-    if approximate:
-        cube = build.add("Mul", [build.add("Mul", [x, x]), x])
-        inner = build.add("Add", [x, build.add("Mul", [cube, number(0.044715)])])
-        curve = build.add("Tanh", [build.add("Mul", [inner, number(math.sqrt(2 / math.pi))])])
+    (x,) = node.inputs
+    if node.node.get_attr_value("approximate"):
+        cube = node.add("Mul", node.add("Mul", x, x), x)
+        inner = node.add("Add", x, node.add("Mul", cube, node.constant(0.044715)))
+        curve = node.add("Tanh", node.add("Mul", inner, node.constant(math.sqrt(2 / math.pi))))
     else:
-        curve = build.add("Erf", [build.add("Mul", [x, number(math.sqrt(0.5))])])
-    return build.end("Mul", [build.add("Mul", [x, number(0.5)]), build.add("Add", [curve, number(1)])])
+        curve = node.add("Erf", node.add("Mul", x, node.constant(math.sqrt(0.5))))
+    return node.add("Mul", node.add("Mul", x, node.constant(0.5)), node.add("Add", curve, node.constant(1)))
 
 
-def _bucketize(graph: Any, node: Any, name: str, args: Any) -> Any:
+def _bucketize(node: _Node) -> str:
     """How many boundaries are <= x."""
-    from onnx import TensorProto
-
-    boundaries = list(node.get_attr_value("boundaries"))
-    dtype = graph.get_dtype(node.input[0])
-    build = _Builder(graph, node)
-    source = build.inputs[0]
+    (x,) = node.inputs
+    dtype = node.graph.get_dtype(x)
     if dtype not in (TensorProto.FLOAT, TensorProto.DOUBLE):
         # TensorFlow's boundaries are float32; integers beyond 2**24 would be rounded before they are compared.
         dtype = TensorProto.DOUBLE
-        source = build.add("Cast", [source], dtype, to=dtype)
-    axis = build.constant([-1], TensorProto.INT64)
-    column = build.add("Unsqueeze", [source, axis], dtype)
-    above = build.add("GreaterOrEqual", [column, build.constant(boundaries, dtype)], TensorProto.BOOL)
-    ones = build.add("Cast", [above], to=build.dtype)
-    return build.end("ReduceSum", [ones, axis], keepdims=0)
+        x = node.add("Cast", x, dtype=dtype, to=dtype)
+    axis = node.constant([-1], TensorProto.INT64)
+    boundaries = node.constant(list(node.node.get_attr_value("boundaries")), dtype)
+    column = node.add("Unsqueeze", x, axis, dtype=dtype)
+    above = node.add("GreaterOrEqual", column, boundaries, dtype=TensorProto.BOOL)
+    return node.add("ReduceSum", node.add("Cast", above, to=node.dtype), axis, keepdims=0)
 
 
-def _bitcast(graph: Any, node: Any, name: str, args: Any) -> Any:
+def _bitcast(node: _Node) -> str | None:
     """The sign bit of float32, the one thing Keras looks at bits for (argmax): ``bitcast(x) & 0x80000000``.
 
     Reciprocal tells -0.0 from 0.0. Any other use stays as it is and is reported.
     """
-    import numpy as np
-    from onnx import TensorProto
-
+    (x,) = node.inputs
     lowest = np.iinfo(np.int32).min
-    users = graph.find_output_consumers(node.output[0])
-    for user in users:
-        others = [other for other in user.inputs if other is not None and other.name != name]
-        sign_only = user.type in ("BitwiseAnd", "And") and all(
+
+    def wants_sign(user: Any) -> bool:
+        others = [other for other in user.inputs if other is not None and other.name != node.node.name]
+        return user.type in ("BitwiseAnd", "And") and all(
             other.is_const() and (other.get_tensor_value(as_list=False) == lowest).all() for other in others
         )
-        if not sign_only:
-            return node
-    if graph.get_dtype(node.input[0]) != TensorProto.FLOAT or not users:
-        return node
-    build = _Builder(graph, node)
-    zero = build.constant(0, TensorProto.FLOAT)
-    below = build.add("Less", [build.inputs[0], zero], TensorProto.BOOL)
-    inverse = build.add("Less", [build.add("Reciprocal", build.inputs, TensorProto.FLOAT), zero], TensorProto.BOOL)
-    negative = build.add("Or", [below, inverse], TensorProto.BOOL)
-    return build.end(
-        "Where", [negative, build.constant(lowest, TensorProto.INT32), build.constant(0, TensorProto.INT32)]
-    )
+
+    users = node.graph.find_output_consumers(node.node.output[0])
+    dtypes = (node.graph.get_dtype(x), node.dtype)
+    if not users or dtypes != (TensorProto.FLOAT, TensorProto.INT32) or not all(map(wants_sign, users)):
+        return None
+    zero = node.constant(0, TensorProto.FLOAT)
+    below = node.add("Less", x, zero, dtype=TensorProto.BOOL)
+    inverse = node.add("Reciprocal", x, dtype=TensorProto.FLOAT)
+    negative = node.add("Or", below, node.add("Less", inverse, zero, dtype=TensorProto.BOOL), dtype=TensorProto.BOOL)
+    return node.add("Where", negative, node.constant(lowest), node.constant(0))
 
 
-def _select(graph: Any, node: Any, name: str, args: Any) -> Any:
+_WHERE = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64, TensorProto.STRING,
+          TensorProto.UINT8}  # fmt: skip
+"""What ONNX Runtime's Where takes."""
+
+
+def _select(node: _Node) -> str:
     """Where. (tf2onnx multiplies by the condition and adds, which makes NaN of the infinity that was not chosen.)"""
-    from onnx import TensorProto
-
-    shapes = [graph.get_shape(source) for source in node.input]
-    build = _Builder(graph, node)
-    condition, *branches = build.inputs
-    if node.type == "Select" and shapes[0] is not None and len(shapes[0]) == 1 and len(shapes[1] or ()) > 1:
+    condition, *branches = node.inputs
+    shapes = [node.graph.get_shape(name) for name in node.inputs]
+    if node.node.type == "Select" and shapes[0] is not None and len(shapes[0]) == 1 and len(shapes[1] or ()) > 1:
         # The old form chooses whole rows.
-        axes = build.constant(list(range(1, len(shapes[1]))), TensorProto.INT64)
-        condition = build.add("Unsqueeze", [condition, axes], TensorProto.BOOL)
-    ready = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64, TensorProto.STRING,
-             TensorProto.UINT8)  # fmt: skip
-    if build.dtype in ready:
-        return build.end("Where", [condition, *branches])
-    # ONNX Runtime's Where does not take the dtype; this one holds all its values.
-    wide = TensorProto.FLOAT if build.dtype in (TensorProto.FLOAT16, TensorProto.BFLOAT16) else TensorProto.INT64
-    branches = [build.add("Cast", [branch], wide, to=wide) for branch in branches]
-    return build.end("Cast", [build.add("Where", [condition, *branches], wide)], to=build.dtype)
+        axes = node.constant(range(1, len(shapes[1])), TensorProto.INT64)
+        condition = node.add("Unsqueeze", condition, axes, dtype=TensorProto.BOOL)
+    if node.dtype in _WHERE:
+        return node.add("Where", condition, *branches)
+    # One that holds all values of the dtype.
+    wide = TensorProto.FLOAT if node.dtype in (TensorProto.FLOAT16, TensorProto.BFLOAT16) else TensorProto.INT64
+    branches = [node.add("Cast", branch, dtype=wide, to=wide) for branch in branches]
+    return node.add("Cast", node.add("Where", condition, *branches, dtype=wide), to=node.dtype)
 
 
-def _lookup(tables: Mapping[bytes, tuple[Any, Any]], graph: Any, node: Any, name: str, args: Any) -> Any:
+def _lookup(tables: Mapping[bytes, tuple[Any, Any]], node: _Node) -> str | None:
     """A lookup table as LabelEncoder (ai.onnx.ml): text or int64 to text or int64."""
-    from onnx import TensorProto
 
-    table = node.inputs[0]
-    while table.type == "Identity":
-        table = table.inputs[0]
+    def origin(maker: Any) -> Any:
+        return origin(maker.inputs[0]) if maker.type == "Identity" else maker
+
+    table, _, default = map(origin, node.node.inputs)
     shared = table.get_attr_value("shared_name")
-    suffix = {TensorProto.STRING: "strings", TensorProto.INT64: "int64s"}
-    from_dtype, to_dtype = graph.get_dtype(node.input[1]), graph.get_dtype(node.output[0])
-    default = node.inputs[2]
-    while default.type == "Identity":
-        default = default.inputs[0]
-    if shared not in tables or from_dtype not in suffix or to_dtype not in suffix or not default.is_const():
-        return node
+    suffix: dict[int, str] = {TensorProto.STRING: "strings", TensorProto.INT64: "int64s"}
+    takes, gives = suffix.get(node.graph.get_dtype(node.inputs[1])), suffix.get(node.dtype)
+    if shared not in tables or takes is None or gives is None or not default.is_const():
+        return None
     keys, values = tables[shared]
-    value = default.get_tensor_value(as_list=False).reshape(-1)[0]
-    build = _Builder(graph, node)
     attributes = {
-        f"keys_{suffix[from_dtype]}": list(keys),
-        f"values_{suffix[to_dtype]}": list(values),
-        f"default_{suffix[to_dtype].removesuffix('s')}": value,
+        f"keys_{takes}": list(keys),
+        f"values_{gives}": list(values),
+        f"default_{gives.removesuffix('s')}": default.get_tensor_value(as_list=False).reshape(-1)[0],
     }
-    return build.end("LabelEncoder", [build.inputs[1]], domain="ai.onnx.ml", **attributes)
+    return node.add("LabelEncoder", node.inputs[1], domain="ai.onnx.ml", **attributes)

@@ -5,34 +5,26 @@ Keras computes the shape a Flatten gives at run time from the batch size: seven 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import onnx
+import numpy as np
+import onnx
+from onnx.numpy_helper import from_array, to_array
 
 _PASSES_ON = ("Cast", "Identity")
 
 
 def tidy(graph: onnx.GraphProto) -> None:
-    """Change `graph` in place. Bodies of Loop, Scan and If are left as they are."""
+    """Change `graph` in place; what nothing reads any more stays in it. Bodies of Loop, Scan and If are left as they
+    are."""
     _settle_shapes(graph)
     _modern_resize(graph)
-    _drop_unread(graph)
 
 
 def _settle_shapes(graph: onnx.GraphProto) -> None:
     """Reshape to [one computed size, known sizes …] is Reshape to [-1, known sizes …]: a valid one leaves no choice."""
-    import numpy as np
-    import onnx
-
     makers = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
-        if node.op_type != "Reshape" or any(
-            attribute.name == "allowzero" and attribute.i for attribute in node.attribute
-        ):
+        if node.op_type != "Reshape":
             continue
         pieces = _pieces(node.input[1], makers, constants)
         if pieces is None or pieces.count(None) != 1 or any(size is not None and size <= 0 for size in pieces):
@@ -40,7 +32,7 @@ def _settle_shapes(graph: onnx.GraphProto) -> None:
         name = f"{node.name or node.output[0]}/shape"
         if name not in constants:
             settled = np.array([-1 if size is None else size for size in pieces], np.int64)
-            constants[name] = onnx.numpy_helper.from_array(settled, name)
+            constants[name] = from_array(settled, name)
             graph.initializer.append(constants[name])
         node.input[1] = name
 
@@ -49,10 +41,8 @@ def _pieces(
     name: str, makers: dict[str, onnx.NodeProto], constants: dict[str, onnx.TensorProto]
 ) -> list[int | None] | None:
     """The numbers of a shape, None for one computed at run time; None if how many there are is not plain."""
-    import onnx
-
     if name in constants:
-        return [int(size) for size in onnx.numpy_helper.to_array(constants[name]).reshape(-1)]
+        return [int(size) for size in to_array(constants[name]).reshape(-1)]
     node = makers.get(name)
     if node is None:
         return None
@@ -62,7 +52,7 @@ def _pieces(
         # A shape is a list of numbers, so what becomes part of one by Unsqueeze is one number.
         return _pieces(node.input[0], makers, constants) if node.input[0] in constants else [None]
     if node.op_type == "Slice" and len(node.input) in (3, 4) and {*node.input[1:3]} <= constants.keys():
-        start, end = (onnx.numpy_helper.to_array(constants[bound]).reshape(-1) for bound in node.input[1:3])
+        start, end = (to_array(constants[bound]).reshape(-1) for bound in node.input[1:3])
         return [None] if start.size == 1 and end[0] - start[0] == 1 and start[0] >= 0 else None
     if node.op_type == "Concat":
         found = [_pieces(piece, makers, constants) for piece in node.input]
@@ -79,26 +69,3 @@ def _modern_resize(graph: onnx.GraphProto) -> None:
         if node.op_type == "Resize" and mode is not None and mode.s == b"tf_half_pixel_for_nn":
             mode.s = b"half_pixel"
             attributes["nearest_mode"].s = b"round_prefer_ceil"
-
-
-def _drop_unread(graph: onnx.GraphProto) -> None:
-    """Take out nodes and initializers that nothing reads."""
-    while True:
-        read = Counter(_reads(graph))
-        left = [node for node in graph.node if any(read[name] for name in node.output)]
-        if len(left) == len(graph.node):
-            break
-        del graph.node[:]
-        graph.node.extend(left)
-    tensors = [tensor for tensor in graph.initializer if read[tensor.name]]
-    del graph.initializer[:]
-    graph.initializer.extend(tensors)
-
-
-def _reads(graph: onnx.GraphProto) -> Iterator[str]:
-    for node in graph.node:
-        yield from node.input
-        for attribute in node.attribute:
-            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _reads(body)
-    yield from (value.name for value in graph.output)

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
 
 from ..wire import encode_varint
-
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
-
-IN_MEMORY = 64 << 20
-"""Bytes of weights up to which the model is handed over as an object: another copy costs little."""
+from .subgraphs import all_reads, drop_unread
 
 ONE_FILE = 1_500_000_000
 """Bytes of weights up to which they go into the ONNX file itself. Protobuf stops at 2 GiB; readers slow down before."""
@@ -36,88 +35,66 @@ _PAGE = 4096
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor that is read when it is written.
-
-    Attributes:
-        shape, dtype: as the source model has it.
-        read: its numbers, shared with the source model where that is possible.
-        steps: what to do to it first, in order.
-    """
+    """A tensor that is read when it is written; `read` shares its numbers with the source model where possible."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
     read: Callable[[], np.ndarray]
-    steps: tuple[Callable[[np.ndarray], np.ndarray], ...] = field(default=())
 
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
     def array(self) -> np.ndarray:
-        """C-contiguous, `steps` done."""
-        import numpy as np
-
-        array = self.read()
-        for step in self.steps:
-            array = step(array)
-        return np.ascontiguousarray(array).reshape(self.shape)
+        """C-contiguous."""
+        return np.ascontiguousarray(self.read()).reshape(self.shape)
 
     def then(self, step: Callable[[np.ndarray], np.ndarray]) -> Weight:
-        """This weight with one more step; its new shape is found on a stand-in that takes no memory."""
-        import numpy as np
-
+        """This weight with `step` done to it; its new shape is found on a stand-in that takes no memory."""
         result = step(np.broadcast_to(np.zeros((), self.dtype), self.shape))
-        return Weight(tuple(result.shape), result.dtype, self.read, (*self.steps, step))
+        return Weight(result.shape, result.dtype, lambda: step(self.read()))
 
 
-def attach(model: onnx.ModelProto, weights: Mapping[str, Weight], folder: Path) -> onnx.ModelProto | Path:
-    """Turn the inputs named in `weights` into initializers; `model` is changed.
+def attach(model: onnx.ModelProto, weights: Mapping[str, Weight], folder: Path) -> Path:
+    """Turn the inputs named in `weights` into initializers and write the file; `model` is used up.
 
     Args:
         model: the network, weights among its inputs.
         weights: input name -> weight.
-        folder: where a file is written if the weights are large.
+        folder: where to write.
 
     Returns:
-        The model; or the path of ``model.onnx`` in `folder` above `IN_MEMORY`, with ``model.onnx.data`` beside it
-        above `ONE_FILE`.
+        ``model.onnx`` in `folder`, with ``model.onnx.data`` beside it above `ONE_FILE`.
     """
-    import onnx
-
     graph = model.graph
     kept = [value for value in graph.input if value.name not in weights]
     del graph.input[:]
     graph.input.extend(kept)
     stored = _fold(graph, weights)
-    size = sum(weight.nbytes for weight in stored.values())
-    if size <= IN_MEMORY:
-        for name, weight in stored.items():
-            graph.initializer.append(_header(name, weight))
-            graph.initializer[-1].raw_data = weight.array().tobytes()
-        return model
     path = folder / "model.onnx"
-    if size <= ONE_FILE:
+    if sum(weight.nbytes for weight in stored.values()) <= ONE_FILE:
         with path.open("wb") as file:
             _stream(model, stored, file)
-        return path
-    location = path.name + ".data"
-    with (folder / location).open("wb") as file:
-        for name, weight in stored.items():
-            file.write(bytes(-file.tell() % _PAGE))
-            tensor = graph.initializer.add()
-            tensor.CopyFrom(_header(name, weight))
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            place = {"location": location, "offset": file.tell(), "length": weight.nbytes}
-            for key, value in place.items():
-                tensor.external_data.add(key=key, value=str(value))
-            file.write(weight.array().reshape(-1).view("uint8").data)
-    path.write_bytes(model.SerializeToString())
+    else:
+        with (folder / f"{path.name}.data").open("wb") as file:
+            _stream_external(model, stored, file, f"{path.name}.data")
+        path.write_bytes(model.SerializeToString())
     return path
 
 
-def _header(name: str, weight: Weight) -> onnx.TensorProto:
-    import onnx
+def _stream_external(model: onnx.ModelProto, weights: Mapping[str, Weight], file: BinaryIO, location: str) -> None:
+    """The weights into `file`, and where to find them into `model`."""
+    for name, weight in weights.items():
+        file.write(bytes(-file.tell() % _PAGE))
+        tensor = model.graph.initializer.add()
+        tensor.CopyFrom(_header(name, weight))
+        tensor.data_location = onnx.TensorProto.EXTERNAL
+        for key, value in {"location": location, "offset": file.tell(), "length": weight.nbytes}.items():
+            tensor.external_data.add(key=key, value=str(value))
+        file.write(weight.array().reshape(-1).view("uint8").data)
 
+
+def _header(name: str, weight: Weight) -> onnx.TensorProto:
     kind = onnx.helper.np_dtype_to_tensor_dtype(weight.dtype)
     return onnx.TensorProto(name=name, dims=weight.shape, data_type=kind)
 
@@ -138,16 +115,16 @@ def _stream(model: onnx.ModelProto, weights: Mapping[str, Weight], file: BinaryI
         head = _GRAPH_INITIALIZER + encode_varint(len(head) + weight.nbytes) + head
         length += len(head) + weight.nbytes
         heads.append(head)
-    shell = type(model)()
-    shell.CopyFrom(model)
-    shell.ClearField("graph")
-    file.write(shell.SerializeToString() + _MODEL_GRAPH + encode_varint(length) + graph)
+    model.ClearField("graph")
+    file.write(model.SerializeToString() + _MODEL_GRAPH + encode_varint(length) + graph)
     for head, weight in zip(heads, weights.values(), strict=True):
         file.write(head)
         file.write(weight.array().reshape(-1).view("uint8").data)
 
 
 # --- layout changes, done once ------------------------------------------------------------------------------------
+
+_LAYOUT = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Cast")
 
 
 def _fold(graph: onnx.GraphProto, weights: Mapping[str, Weight]) -> dict[str, Weight]:
@@ -156,132 +133,28 @@ def _fold(graph: onnx.GraphProto, weights: Mapping[str, Weight]) -> dict[str, We
     Returns:
         What is left to store: name -> weight, every one used.
     """
-
-    from onnx import numpy_helper
-
     known = dict(weights)
     constants = {tensor.name: tensor for tensor in graph.initializer}
-    uses = Counter(_reads(graph))
-    uses.update(value.name for value in graph.output)
     results = {value.name for value in graph.output}
-    same: dict[tuple[object, ...], str] = {}
-    renamed: dict[str, str] = {}
-    left: list[onnx.NodeProto] = []
-    layouts: Counter[str] = Counter(
-        node.input[0] for node in graph.node if node.op_type in _LAYOUT and node.input and node.input[0] in known
-    )
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = renamed.get(name, name)
-        name = node.input[0] if node.input else ""
-        if node.op_type not in _LAYOUT or name not in known or node.output[0] in results:
-            left.append(node)
-            continue
-        arguments = [numpy_helper.to_array(constants[extra]) for extra in node.input[1:] if extra in constants]
-        stays = uses[name] > layouts[name] and known[name].nbytes > STORED_TWICE
-        if len(arguments) != len(node.input) - 1 or stays:
-            left.append(node)
-            continue
-        key = (name, node.op_type, *(a.tobytes() for a in arguments), *(a.SerializeToString() for a in node.attribute))
-        output = node.output[0]
-        if key in same:
-            renamed[output] = same[key]
-            uses[same[key]] += uses[output]
-            continue
-        same[key] = output
-        known[output] = known[name].then(_LAYOUT[node.op_type](node, arguments))
-        layouts[output] = sum(
-            1 for user in graph.node if user.op_type in _LAYOUT and user.input and user.input[0] == output
-        )
+    layouts = {node.output[0]: node for node in graph.node if node.op_type in _LAYOUT}
+    uses = Counter(all_reads(graph))
+    uses.subtract(node.input[0] for node in layouts.values())
+    for output, node in layouts.items():
+        source, *extra = node.input
+        twice = uses[source] > 0 and source in known and known[source].nbytes > STORED_TWICE
+        if source in known and constants.keys() >= set(extra) and output not in results and not twice:
+            arguments = {name: onnx.numpy_helper.to_array(constants[name]) for name in extra}
+            known[output] = known[source].then(partial(_laid_out, ReferenceEvaluator(node), source, arguments))
+    left = [node for node in graph.node if node.output[0] not in known]
     del graph.node[:]
     graph.node.extend(left)
-    if renamed:
-        _rename_in_bodies(graph, renamed)
-    used = set(_reads(graph)) | results
-    # Shapes and axes of the nodes that are gone.
-    remaining = [tensor for tensor in graph.initializer if tensor.name in used]
-    del graph.initializer[:]
-    graph.initializer.extend(remaining)
+    # Shapes, and what the nodes that are gone read.
+    drop_unread(graph)
+    used = set(all_reads(graph))
     return {name: weight for name, weight in known.items() if name in used}
 
 
-def _reads(graph: onnx.GraphProto) -> Iterator[str]:
-    """Every name a node reads, here or in the bodies of Loop, Scan and If."""
-    for node in graph.node:
-        yield from node.input
-        for body in _bodies(node):
-            yield from _reads(body)
-            yield from (value.name for value in body.output)
-
-
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _rename_in_bodies(graph: onnx.GraphProto, renamed: Mapping[str, str]) -> None:
-    for node in graph.node:
-        for index, name in enumerate(node.input):
-            node.input[index] = renamed.get(name, name)
-        for body in _bodies(node):
-            _rename_in_bodies(body, renamed)
-
-
-Step = Callable[["np.ndarray"], "np.ndarray"]
-
-
-def _transpose(node: onnx.NodeProto, arguments: list[np.ndarray]) -> Step:
-    order = next((list(a.ints) for a in node.attribute if a.name == "perm"), None)
-    return lambda array: array.transpose(order)
-
-
-def _reshape(node: onnx.NodeProto, arguments: list[np.ndarray]) -> Step:
-    copies_zero = not any(a.name == "allowzero" and a.i for a in node.attribute)
-
-    def step(array: np.ndarray) -> np.ndarray:
-        shape = [array.shape[axis] if size == 0 and copies_zero else size for axis, size in enumerate(arguments[0])]
-        return array.reshape([int(size) for size in shape])
-
-    return step
-
-
-def _squeeze(node: onnx.NodeProto, arguments: list[np.ndarray]) -> Step:
-    axes = tuple(int(axis) for axis in _axes(node, arguments)) or None
-    return lambda array: array.squeeze(axes)
-
-
-def _unsqueeze(node: onnx.NodeProto, arguments: list[np.ndarray]) -> Step:
-    import numpy as np
-
-    axes = tuple(int(axis) for axis in _axes(node, arguments))
-    return lambda array: np.expand_dims(array, axes)
-
-
-def _axes(node: onnx.NodeProto, arguments: list[np.ndarray]) -> list[int]:
-    """An input since opset 13, an attribute before."""
-    if arguments:
-        return [int(axis) for axis in arguments[0].reshape(-1)]
-    return next((list(a.ints) for a in node.attribute if a.name == "axes"), [])
-
-
-def _identity(node: onnx.NodeProto, arguments: list[np.ndarray]) -> Step:
-    return lambda array: array
-
-
-def _cast(node: onnx.NodeProto, arguments: list[np.ndarray]) -> Step:
-    import onnx
-
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(next(a.i for a in node.attribute if a.name == "to"))
-    return lambda array: array.astype(dtype)
-
-
-_LAYOUT: dict[str, Callable[[onnx.NodeProto, list[np.ndarray]], Step]] = {
-    "Transpose": _transpose,
-    "Reshape": _reshape,
-    "Squeeze": _squeeze,
-    "Unsqueeze": _unsqueeze,
-    "Identity": _identity,
-    "Cast": _cast,
-}
+def _laid_out(node: ReferenceEvaluator, source: str, arguments: dict[str, np.ndarray], array: np.ndarray) -> np.ndarray:
+    """What `node` makes of `array`, in NumPy."""
+    (result,) = node.run(None, {source: array, **arguments})
+    return np.asarray(result)

@@ -108,7 +108,7 @@ def _draft(job: Job, sample: Any, custom_objects: dict[str, Any], progress: Prog
         return module.draft(module.load(job.source, job.format, trust=job.trust), **common)
     common["folder"] = job.folder
     if job.converter == "keras":
-        return module.draft(module.load(job.source, custom_objects=custom_objects), **common)
+        return module.draft(module.load(job.source, custom_objects=custom_objects, trust=job.trust), **common)
     return module.draft(job.source, job.format, **common)
 
 
