@@ -17,15 +17,16 @@ from .kind import Detection, detect
 if TYPE_CHECKING:
     from .engines import Engine, load_engine
     from .widgets import Workbench
+    from .widgets.nengo_gui import nengo_gui
 
 __version__ = "0.1.0"
 
 __all__ = [
     "BadInput", "Conversion", "ConversionDisagrees", "Detection", "Engine", "GraphView", "NeedsTrust", "UnreadableFile",
-    "UnsupportedModel", "Workbench", "WorkbenchError", "convert", "detect", "graph", "load_engine",
+    "UnsupportedModel", "Workbench", "WorkbenchError", "convert", "detect", "graph", "load_engine", "nengo_gui",
 ]  # fmt: skip
 
-_LAZY = {"Engine": "engines", "load_engine": "engines", "Workbench": "widgets"}
+_LAZY = {"Engine": "engines", "load_engine": "engines", "Workbench": "widgets", "nengo_gui": "widgets.nengo_gui"}
 
 
 def __getattr__(name: str) -> Any:

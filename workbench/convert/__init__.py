@@ -19,6 +19,7 @@ from typing import Any
 from ..errors import BadInput, NeedsTrust, WorkbenchError
 from ..formats import identify
 from .conversion import Agreement, Conversion, ConversionDisagrees
+from .nengo import convert_nengo, is_nengo, refuse_options
 from .output import fleeting_folder, no_half_files, publish, target_of
 from .safety import Scan, scan
 from .source import CONVERTERS, check_format, from_memory, from_path, named_for_its_loader, parcel, private_copy
@@ -79,7 +80,8 @@ def convert(
 
     Args:
         source: a file or folder (scikit-learn in joblib, pickle or skops; Keras; SavedModel, frozen GraphDef, TFLite),
-            a fitted scikit-learn estimator, or a Keras model.
+            a fitted scikit-learn estimator, a Keras model, a ``nengo.Network``, or an open ``nengo_dl.Simulator`` with
+            its trained parameters.
         output: the ONNX file to write; beside the source, or ``<ClassName>.onnx`` in the current folder, if None. It
             appears only when it is complete and proved. Weights above 1.5 GB go into ``<output>.data`` beside it.
         sample: rows the model takes, as for `Engine.run`: asked in the proof, and read for types and shapes. If None,
@@ -91,7 +93,7 @@ def convert(
         cancel: set it from another thread to give up.
         timeout: seconds; memory_mib: MiB for the worker, by the source's size if None.
         custom_objects: name -> class or function, for Keras layers that are not Keras's own.
-        options: the converter's own; see ``convert/sklearn.py`` and its neighbours.
+        options: the converter's own; see ``convert/sklearn.py`` and its neighbours (``dt`` in ``nengo.py``).
 
     Raises:
         NeedsTrust: opening the source would run code from it; the message says what a scan found.
@@ -104,6 +106,12 @@ def convert(
     if sample is not None and hasattr(sample, "__len__") and not len(sample):
         raise BadInput("The sample has no rows; give at least one.")
     say = progress or (lambda message: None)
+    if is_nengo(source):
+        refuse_options(options, opset)
+        return convert_nengo(
+            source, output, sample=sample, overwrite=overwrite, say=say, cancel=cancel, timeout=timeout,
+            memory_mib=memory_mib, **options,
+        )  # fmt: skip
     if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int)):
         raise BadInput(f"opset takes a whole number or None, but was given {opset!r}.")
     with fleeting_folder(Path(tempfile.gettempdir()), "workbench-convert-") as scratch:

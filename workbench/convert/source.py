@@ -80,13 +80,14 @@ def from_memory(source: Any, scratch: Path, custom_objects: Mapping[str, Any] | 
     given = Given(f"{name} (in memory)", f"{name} (in memory)", name, None, own=True)
     if any(root in ("keras", "tf_keras") and base == "Model" for root, base in bases):
         return _saved_keras(source, given, scratch, custom_objects)
-    if any(root == "nengo" or root == "nengo_dl" for root, _ in bases):
-        raise UnsupportedModel("Nengo networks cannot be converted yet; scikit-learn, Keras and TensorFlow models can.")
     if any(root == "torch" for root, _ in bases):
         raise UnsupportedModel(f"PyTorch models cannot be converted here: {_ADVICE['PyTorch']}.")
     if isinstance(source, type) or not (callable(getattr(source, "fit", None)) and hasattr(source, "get_params")):
         what = f"the class {source.__name__}" if isinstance(source, type) else f"an object of type {name}"
-        raise BadInput(f"convert takes a path, a fitted scikit-learn estimator or a Keras model, but was given {what}.")
+        raise BadInput(
+            f"convert takes a path, a fitted scikit-learn estimator, a Keras model, a nengo.Network or an open "
+            f"nengo_dl.Simulator, but was given {what}."
+        )
     given.pickled, given.converter = parcel(source), "sklearn"
     return given
 

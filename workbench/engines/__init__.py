@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 
     from ..header import ValueInfo
 
-ENGINES = {"onnxruntime": "OnnxRuntimeEngine"}
-"""Engine name -> class. The class lives in the module of that name beside this one, imported on first use."""
+ENGINES = {
+    "onnxruntime": ("onnxruntime", "OnnxRuntimeEngine"),
+    "nengo": ("nengo", "NengoEngine"),
+    "nengo_dl": ("nengo_dl", "NengoDlEngine"),
+}
+"""Engine name -> (module beside this one, its class), imported on first use."""
+
+SPIKING = {**ENGINES, "onnxruntime": ("onnxruntime_snn", "OnnxRuntimeSnnEngine")}
+"""The same for spiking networks: there, ONNX Runtime runs over time."""
 
 
 class Engine(Protocol):
@@ -84,9 +91,9 @@ def load_engine(
     """Load a model into the engine that runs it.
 
     Args:
-        path: the model file.
+        path: the model file: .onnx, or .nir for spiking networks.
         engine: one of `ENGINES`; None picks by the model's kind (`choose_engine`).
-        params: a separate parameter file, for spiking models that keep their weights beside the model.
+        params: the NengoDL .npz with the weights, for spiking models that keep them beside the model.
         trust: allow formats that run code from the file when they are opened. An ONNX file never does.
 
     Returns:
@@ -102,19 +109,37 @@ def load_engine(
     if engine is not None and engine not in ENGINES:
         raise WorkbenchError(f"There is no engine named {engine!r}; choose one of: {', '.join(ENGINES)}.")
     found = detect(path)
-    _require_onnx(path, found)
+    spiking = found.kind == "SNN" and (found.format == "NIR" or _runs_over_time(path, found))
+    if not spiking:
+        _require_onnx(path, found)
     name, why = choose_engine(found.kind)
     if engine is not None:
         name, why = engine, f"You asked for {ENGINE_NAMES[engine]}."
-    if name not in ENGINES:
-        raise UnsupportedModel(
-            f"{path} is a spiking neural network and needs the {ENGINE_NAMES[name]} engine, which this version of the "
-            'workbench does not have yet; one made of standard operators alone runs with engine="onnxruntime".'
-        )
-    if params is not None:
+    options: dict[str, Any] = {"why": why}
+    if spiking:
+        options["params"] = params
+    elif params is not None:
         raise BadInput(f"{ENGINE_NAMES[name]} reads the parameters from the ONNX file itself: leave params= out.")
-    loader: Callable[..., Engine] = getattr(import_module(f".{name}", __name__), ENGINES[name])
-    return loader(path, why=why)
+    elif name in ("nengo", "nengo_dl"):
+        raise UnsupportedModel(
+            f"{path} has no neurons that {ENGINE_NAMES[name]} knows, so it cannot run there"
+            + (
+                ': its spiking network is written out in standard operators, which engine="onnxruntime" runs.'
+                if found.kind == "SNN"
+                else f": {ENGINE_NAMES[name]} runs spiking neural networks."
+            )
+        )
+    module, loader = (SPIKING if spiking else ENGINES)[name]
+    load: Callable[..., Engine] = getattr(import_module(f".{module}", __name__), loader)
+    return load(path, **options)
+
+
+def _runs_over_time(path: str, found: Detection) -> bool:
+    """Whether an SNN's ONNX file has neurons as operators, which `workbench.snn` reads; others are plain graphs."""
+    from ..header import read_header
+    from ..snn.load import has_neurons
+
+    return found.format == "ONNX" and has_neurons(read_header(path))
 
 
 def _require_onnx(path: str, found: Detection) -> None:

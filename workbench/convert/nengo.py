@@ -1,0 +1,409 @@
+"""A Nengo network or an open NengoDL simulator to ONNX, proved on the same inputs over time.
+
+Unlike files, these are objects of the caller's own, which no other process could be given: they are read and asked
+where they are. ONNX Runtime's side runs in the worker.
+
+**Agreement.** Both sides run the same `STEPS` steps. Spikes are all or nothing: where a voltage comes within a rounding
+of the threshold, float32 lets one side fire a step earlier, and what follows differs although nothing is wrong. So a
+sample agrees where every probe stays within `EXACT` of its range at every step. One that does not is *undecided*, if
+the source does the same to itself: its own answers move as far when its input moves by one rounding. And up to a
+quarter of the samples may be undecided for a few displaced spikes: apart by no more than `DISPLACED` of the range
+averaged over time. Everything else is a disagreement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import sandbox
+from ..errors import BadInput, UnsupportedModel
+from ..snn.network import SpikingNetwork
+from ..snn.operators import OPSET
+from . import certificate
+from .conversion import Agreement, Conversion, OutputAgreement, WorstSample
+from .output import no_half_files, publish, target_of
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = dict[str, np.ndarray]
+
+STEPS = 30
+EXACT = 1e-4
+"""Of a probe's largest value: float32 keeps seven digits, and a filtered sum of some thousand spikes loses three."""
+DISPLACED = 0.02
+LEEWAY = 8
+TOOLS = ("onnx", "onnxruntime", "nengo", "nengo-dl", "tensorflow", "numpy")
+
+Progress = Callable[[str], object]
+
+
+def is_nengo(source: Any) -> bool:
+    """Whether this is for `convert_nengo`, without importing Nengo."""
+    nengo = sys.modules.get("nengo")
+    kinds = () if nengo is None else (nengo.Network, nengo.Simulator)
+    return isinstance(source, kinds) or any(
+        base.__module__.partition(".")[0] == "nengo_dl" and base.__name__ == "Simulator"
+        for base in type(source).__mro__
+    )
+
+
+def convert_nengo(
+    source: Any,
+    output: Any,
+    *,
+    sample: Any,
+    overwrite: bool,
+    say: Progress,
+    cancel: threading.Event | None,
+    timeout: float | None,
+    memory_mib: float | None,
+    dt: float = 0.001,
+) -> Conversion:
+    """See `workbench.convert.convert`.
+
+    Args:
+        source: a ``nengo.Network``, or an open ``nengo_dl.Simulator`` with its trained parameters.
+        sample: for each input a time series ``(batch, steps, n)``, or images ``(batch, n)`` held for `STEPS` steps.
+        dt: seconds per step, for a network.
+    """
+    begun = time.monotonic()
+    say("Reading the network")
+    with _opened(source, dt) as native:
+        network = native.network
+        target = target_of(output, None, _stem(network.name), overwrite)
+        with no_half_files(target) as folder:
+            model, digest = _model(network)
+            path = folder / target.name
+            path.write_bytes(model.SerializeToString(deterministic=True))
+            groups = _samples(network, sample)
+            series = _joined(groups)
+            say("Asking the network")
+            answers = native.run(series)
+            moved = native.run({name: _moved(array) for name, array in series.items()})
+            say("Asking ONNX Runtime the same")
+            theirs, peak, version = sandbox.run(
+                answer, path, series, timeout=timeout, memory_mib=memory_mib or 4000, cancel=cancel, warm=True,
+                what="Running the ONNX file",
+            )  # fmt: skip
+            agreement = _compare(groups, answers, moved, theirs)
+            conversion = Conversion(
+                source=f"{type(source).__module__.partition('.')[0]} {type(source).__name__} (in memory)",
+                output=str(target),
+                kind="SNN",
+                converter={"name": "onnx-workbench", "version": metadata.version("onnx-workbench")},
+                opset=next(entry.version for entry in model.opset_import if entry.domain == ""),
+                seconds=0,
+                peak_mib=peak,
+                sha256=None,
+                agreement=agreement,
+                warnings=tuple(dict.fromkeys(network.notes)),
+            )
+            if agreement.within_tolerance:
+                say("Writing the certificate")
+                _certify(model, network, conversion, digest, native.version, version)
+                path.write_bytes(model.SerializeToString(deterministic=True))
+                say("Moving the ONNX file into place")
+                publish(folder, target, overwrite)
+    from . import _finished, _refuse
+
+    if not agreement.within_tolerance:
+        _refuse(conversion, begun)
+    return _finished(conversion, target, begun)
+
+
+# --- the source's side ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Native:
+    """The source, read and ready to be asked.
+
+    Attributes:
+        network: what it was read as.
+        run: {input: (batch, steps, n)} -> {output: (batch, steps, n)}.
+        version: the engine and its version.
+    """
+
+    network: SpikingNetwork
+    run: Callable[[Arrays], Arrays]
+    version: str
+
+
+@contextmanager
+def _opened(source: Any, dt: float) -> Iterator[_Native]:
+    import nengo
+
+    if isinstance(source, nengo.Network):
+        layers = any(type(node).__name__ == "TensorNode" for node in source.all_nodes)
+        with _in_nengo_dl(source, dt) if layers else _in_nengo(source, dt) as native:
+            yield native
+    elif isinstance(source, nengo.Simulator):
+        raise UnsupportedModel(
+            "A nengo.Simulator cannot be given other inputs, so nothing could be proved: convert the network itself, "
+            "with the dt it runs at."
+        )
+    else:
+        yield _asked_in_nengo_dl(source)
+
+
+@contextmanager
+def _in_nengo_dl(source: Any, dt: float) -> Iterator[_Native]:
+    from ..snn import nengo_dl
+
+    with nengo_dl.Simulator(source, dt=dt, progress_bar=False) as simulator:
+        yield _asked_in_nengo_dl(simulator)
+
+
+def _asked_in_nengo_dl(simulator: Any) -> _Native:
+    import numpy as np
+
+    from ..snn import nengo_dl
+    from ..snn.from_nengo import from_nengo, inputs_of, outputs_of
+
+    network = from_nengo(simulator)
+    nodes, probes = inputs_of(simulator.model.toplevel), outputs_of(simulator.model.toplevel)
+    rows, unroll = simulator.minibatch_size or 1, simulator.unroll
+
+    def run(series: Arrays) -> Arrays:
+        batch, steps, _ = next(iter(series.values())).shape
+        results: list[dict[Any, np.ndarray]] = []
+        for begin in range(0, batch, rows):
+            feeds = {}
+            for entry, node in zip(network.inputs, nodes, strict=True):
+                part = series[entry.name][begin : begin + rows]
+                part = np.concatenate([part, np.repeat(part[:1], rows - len(part), axis=0)])
+                # A simulator runs whole multiples of `unroll` steps.
+                feeds[node] = np.concatenate([part, np.repeat(part[:, -1:], -steps % unroll, axis=1)], axis=1)
+            results.append(simulator.predict(feeds, stateful=False, verbose=0))
+        return {
+            entry.name: np.concatenate([result[probe] for result in results])[:batch, :steps].reshape(batch, steps, -1)
+            for entry, probe in zip(network.outputs, probes, strict=True)
+        }
+
+    return _Native(network, run, f"NengoDL {nengo_dl.__version__}")
+
+
+@contextmanager
+def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
+    """In ``nengo.Simulator``. Its inputs are functions of time while it is built, and what they were ever after."""
+    import nengo
+    import numpy as np
+
+    from ..snn.from_nengo import from_nengo, inputs_of, outputs_of
+
+    nodes = inputs_of(source)
+    now: dict[Any, np.ndarray] = {}
+    kept = [(node, node.output) for node in nodes]
+
+    def feeder(node: Any) -> Callable[[float], np.ndarray]:
+        return lambda t: now[node][max(0, round(t / dt) - 1)] if node in now else np.zeros(node.size_out)
+
+    before = from_nengo(source, dt).notes
+    try:
+        for node in nodes:
+            node.output = feeder(node)
+        simulator = nengo.Simulator(source, dt=dt, progress_bar=False)
+    finally:
+        for node, output in kept:
+            node.output = output
+    with simulator:
+        network = from_nengo(simulator)
+        network.notes = before
+        probes = outputs_of(source)
+
+        def run(series: Arrays) -> Arrays:
+            results: dict[str, list[np.ndarray]] = {entry.name: [] for entry in network.outputs}
+            batch, steps, _ = next(iter(series.values())).shape
+            for row in range(batch):
+                now.update({node: series[e.name][row] for node, e in zip(nodes, network.inputs, strict=True)})
+                simulator.reset()
+                simulator.run_steps(steps, progress_bar=False)
+                for entry, probe in zip(network.outputs, probes, strict=True):
+                    results[entry.name].append(np.array(simulator.data[probe]).reshape(steps, -1))
+                simulator.clear_probes()
+            return {name: np.stack(rows) for name, rows in results.items()}
+
+        yield _Native(network, run, f"Nengo {nengo.__version__}")
+
+
+# --- ONNX's side ---------------------------------------------------------------------------------------------------
+
+
+def answer(path: Path, series: Arrays) -> tuple[Arrays, float, str]:
+    """In the worker: check the file, and run it.
+
+    Returns:
+        (its answers, the worker's peak memory in MiB, ONNX Runtime's version).
+    """
+    import onnx
+
+    from ..engines.onnxruntime_snn import OnnxRuntimeSnnEngine
+
+    onnx.checker.check_model(str(path), full_check=True)
+    with OnnxRuntimeSnnEngine(path) as engine:
+        return engine.run(series), sandbox.peak_mib(), engine.version
+
+
+# --- samples -------------------------------------------------------------------------------------------------------
+
+
+def _samples(network: SpikingNetwork, sample: Any) -> dict[str, Arrays]:
+    """{where they come from: {input: (batch, steps, n)}}"""
+    import numpy as np
+
+    if sample is not None:
+        from ..engines.spiking import series_of
+
+        return {"given": series_of(network, sample, None)}
+    rng = np.random.default_rng(2021)
+    groups: dict[str, Arrays] = {"held": {}, "changing": {}, "edge": {}}
+    # Images are held, at the sizes they are usually fed in: 0 to 1, and 0 to 255; signals change, around zero.
+    sizes = np.repeat([1.0, 255.0], 2).reshape(-1, 1, 1)
+    for entry in network.inputs:
+        held = rng.random((len(sizes), 1, entry.size)) * sizes
+        groups["held"][entry.name] = np.repeat(held, STEPS, axis=1).astype(np.float32)
+        groups["changing"][entry.name] = rng.uniform(-1, 1, (4, STEPS, entry.size)).astype(np.float32)
+        groups["edge"][entry.name] = np.zeros((1, STEPS, entry.size), np.float32)
+    return groups
+
+
+def _joined(groups: dict[str, Arrays]) -> Arrays:
+    import numpy as np
+
+    names = next(iter(groups.values()))
+    return {name: np.concatenate([group[name] for group in groups.values()]) for name in names}
+
+
+def _moved(array: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.nextafter(array, np.float32(np.inf))
+
+
+# --- agreement -----------------------------------------------------------------------------------------------------
+
+
+def _compare(groups: dict[str, Arrays], native: Arrays, moved: Arrays, ours: Arrays) -> Agreement:
+    import numpy as np
+
+    samples = len(next(iter(native.values())))
+    labels = np.concatenate([np.full(len(next(iter(g.values()))), name) for name, g in groups.items()])
+    state = np.zeros(samples, int)  # 0 agrees, 1 undecided, 2 disagrees
+    largest, relative, outputs, worst = np.zeros(samples), 0.0, [], []
+    flipped = np.zeros(samples, bool)
+    for name, theirs in native.items():
+        theirs, answer_, own = theirs.astype(np.float64), ours[name].astype(np.float64), moved[name].astype(np.float64)
+        with np.errstate(all="ignore"):
+            apart = np.nan_to_num(np.abs(answer_ - theirs), nan=np.inf).reshape(samples, -1)
+        span = max(float(np.abs(theirs).max(initial=0)), 1e-12)
+        furthest = apart.max(axis=1, initial=0)
+        shift = np.abs(np.nan_to_num((answer_ - theirs).mean(axis=1), nan=np.inf)).max(axis=1, initial=0)
+        itself = float(np.abs(own - theirs).max(initial=0))
+        exact = furthest <= EXACT * span
+        excused = (furthest <= LEEWAY * itself) | (shift <= DISPLACED * span)
+        state = np.maximum(state, np.where(exact, 0, np.where(excused, 1, 2)))
+        if theirs.shape[2] > 1:
+            flipped |= ~exact & (answer_[:, -1].argmax(axis=1) != theirs[:, -1].argmax(axis=1))
+        counted = furthest[exact | ~excused]
+        outputs.append(
+            OutputAgreement(
+                name, "float32", float(counted.max(initial=0)), float(counted.max(initial=0) / span), 0,
+                int((~exact & ~excused).sum()),
+            )
+        )  # fmt: skip
+        largest, relative = np.maximum(largest, furthest), max(relative, outputs[-1].max_rel)
+        row = int(furthest.argmax())
+        if not exact[row]:
+            worst.append(_worst(row, str(labels[row]), name, theirs[row], answer_[row], furthest[row]))
+    if (state == 1).mean() > 0.25 and not all(
+        float(np.abs(ours[n] - native[n]).max(initial=0)) <= LEEWAY * float(np.abs(moved[n] - native[n]).max(initial=0))
+        for n in native
+    ):
+        state[state == 1] = 2
+    return Agreement(
+        samples=samples,
+        max_abs=max(entry.max_abs for entry in outputs),
+        max_rel=relative,
+        label_mismatches=int((flipped & (state == 2)).sum()),
+        within_tolerance=bool((state < 2).all()),
+        undecided=int((state == 1).sum()),
+        groups={
+            name: {"samples": int((labels == name).sum()), "max_abs": float(largest[labels == name].max(initial=0))}
+            for name in groups
+        },
+        tolerance={
+            "relative": EXACT,
+            "absolute": 0.0,
+            "reason": "of a probe's largest value: float32 keeps seven digits, and sums of spikes lose three; a spike "
+            "that rounding displaces counts neither way",
+        },
+        outputs=tuple(outputs),
+        worst=tuple(worst),
+    )
+
+
+def _worst(row: int, group: str, name: str, native: np.ndarray, ours: np.ndarray, apart: float) -> WorstSample:
+    def shown(values: np.ndarray) -> str:
+        return "[" + ", ".join(f"{value:.7g}" for value in values[-1][:8]) + "] after the last step"
+
+    return WorstSample(row, group, name, {}, shown(native), shown(ours), float(apart))
+
+
+# --- the file ------------------------------------------------------------------------------------------------------
+
+
+def _model(network: SpikingNetwork) -> tuple[Any, str]:
+    """(the model without a certificate, the SHA-256 of its bytes)"""
+    from ..snn.write import write
+
+    kept = {key: value for key, value in network.metadata.items() if key != certificate.KEY}
+    model = write(replace(network, metadata=kept))
+    return model, hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _certify(model: Any, network: SpikingNetwork, found: Conversion, digest: str, native: str, runtime: str) -> None:
+    """Put the certificate into the model: the one it had, where it is the very model that one was given for, since
+    that one knows where it came from; else a new one."""
+    old = certificate.read(network.metadata) or {}
+    entry = model.metadata_props.add()
+    entry.key = certificate.KEY
+    if old.get("graph_sha256") == digest:
+        entry.value = network.metadata[certificate.KEY]
+        return
+    agreement = found.agreement.to_dict()
+    said = {
+        "source": found.source,
+        "format": "Nengo",
+        "graph_sha256": digest,
+        "converter": found.converter,
+        "opset": found.opset,
+        "native": native,
+        "tools": certificate.versions("onnx-workbench", *TOOLS),
+        "agreement": {key: value for key, value in agreement.items() if key not in ("outputs", "worst")},
+        "notes": list(found.warnings),
+    }
+    entry.value = json.dumps(said, sort_keys=True)
+
+
+def _stem(name: str) -> str:
+    stem = "".join(char if char.isalnum() or char in "._-" else "_" for char in name)[:80].strip("._")
+    return stem or "network"
+
+
+def refuse_options(options: dict[str, Any], opset: int | None) -> None:
+    """Raise for options other than `convert_nengo`'s own."""
+    if opset not in (None, OPSET):
+        raise BadInput(f"A spiking network is written in opset {OPSET}, which its functions need: leave opset out.")
+    if unknown := [key for key in options if key != "dt"]:
+        raise BadInput(f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds per step.")
