@@ -6,7 +6,7 @@ STAMP := .venv/.setup-done
 # the pip section of environment.yml as pip constraints
 PINS := grep -oE '[A-Za-z0-9._-]+==[^ ]+' environment.yml
 
-.PHONY: lab test setup bench pins clean
+.PHONY: lab test setup bench bench-snn pins clean
 
 lab: setup
 	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_workbench.ipynb $(LAB_ARGS)
@@ -22,6 +22,10 @@ setup: $(STAMP)
 
 bench: setup
 	.venv/bin/python tests/bench.py
+
+# Speed and accuracy (Table 5) of the paper's spiking network, about 15 minutes: make bench-snn WORKBENCH_MNIST=mnist.npz
+bench-snn: setup
+	WORKBENCH_MNIST="$(WORKBENCH_MNIST)" .venv/bin/python tests/bench_snn.py
 
 # The stamp is written last, so an install that failed is tried again.
 $(STAMP): pyproject.toml environment.yml

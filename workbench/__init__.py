@@ -16,6 +16,10 @@ from .kind import Detection, detect
 
 if TYPE_CHECKING:
     from .engines import Engine, load_engine
+    from .snn.nir import read_nir, write_nir
+    from .snn.spiking import spiking
+    from .snn.table import weight_table
+    from .snn.to_nengo import to_nengo
     from .widgets import Workbench
     from .widgets.nengo_gui import nengo_gui
 
@@ -24,9 +28,15 @@ __version__ = "0.1.0"
 __all__ = [
     "BadInput", "Conversion", "ConversionDisagrees", "Detection", "Engine", "GraphView", "NeedsTrust", "UnreadableFile",
     "UnsupportedModel", "Workbench", "WorkbenchError", "convert", "detect", "graph", "load_engine", "nengo_gui",
+    "read_nir", "spiking", "to_nengo", "weight_table", "write_nir",
 ]  # fmt: skip
 
-_LAZY = {"Engine": "engines", "load_engine": "engines", "Workbench": "widgets", "nengo_gui": "widgets.nengo_gui"}
+_LAZY = {
+    "Engine": "engines", "load_engine": "engines", "Workbench": "widgets", "nengo_gui": "widgets.nengo_gui",
+    "read_nir": "snn.nir", "write_nir": "snn.nir", "spiking": "snn.spiking", "to_nengo": "snn.to_nengo",
+    "weight_table": "snn.table",
+}  # fmt: skip
+"""Name -> module that has it, imported on first use."""
 
 
 def __getattr__(name: str) -> Any:

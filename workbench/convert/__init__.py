@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import BadInput, NeedsTrust, WorkbenchError
 from ..formats import identify
 from .conversion import Agreement, Conversion, ConversionDisagrees
-from .nengo import convert_nengo, is_nengo, refuse_options
+from .nengo import convert_nengo, convert_nir, is_nengo, refuse_options
 from .output import fleeting_folder, no_half_files, publish, target_of
 from .safety import Scan, scan
 from .source import CONVERTERS, check_format, from_memory, from_path, named_for_its_loader, parcel, private_copy
@@ -79,9 +79,9 @@ def convert(
     """Convert a model to ONNX and hold both sides against each other on the same samples.
 
     Args:
-        source: a file or folder (scikit-learn in joblib, pickle or skops; Keras; SavedModel, frozen GraphDef, TFLite),
-            a fitted scikit-learn estimator, a Keras model, a ``nengo.Network``, or an open ``nengo_dl.Simulator`` with
-            its trained parameters.
+        source: a file or folder (scikit-learn in joblib, pickle or skops; Keras; SavedModel, frozen GraphDef, TFLite;
+            NIR), a fitted scikit-learn estimator, a Keras model, a ``nengo.Network``, an open ``nengo_dl.Simulator``
+            with its trained parameters, or a network that `workbench.spiking` made.
         output: the ONNX file to write; beside the source, or ``<ClassName>.onnx`` in the current folder, if None. It
             appears only when it is complete and proved. Weights above 1.5 GB go into ``<output>.data`` beside it.
         sample: rows the model takes, as for `Engine.run`: asked in the proof, and read for types and shapes. If None,
@@ -111,6 +111,12 @@ def convert(
         return convert_nengo(
             source, output, sample=sample, overwrite=overwrite, say=say, cancel=cancel, timeout=timeout,
             memory_mib=memory_mib, **options,
+        )  # fmt: skip
+    if isinstance(source, str | os.PathLike) and identify(source).name == "NIR":
+        refuse_options({}, opset)
+        return convert_nir(
+            Path(source), output, sample=sample, overwrite=overwrite, say=say, cancel=cancel, timeout=timeout,
+            memory_mib=memory_mib, options=options,
         )  # fmt: skip
     if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int)):
         raise BadInput(f"opset takes a whole number or None, but was given {opset!r}.")

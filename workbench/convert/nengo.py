@@ -1,7 +1,8 @@
-"""A Nengo network or an open NengoDL simulator to ONNX, proved on the same inputs over time.
+"""A Nengo network, an open NengoDL simulator or a .nir file to ONNX, proved on the same inputs over time.
 
-Unlike files, these are objects of the caller's own, which no other process could be given: they are read and asked
-where they are. ONNX Runtime's side runs in the worker.
+Unlike files, Nengo's objects are the caller's own, which no other process could be given: they are read and asked where
+they are. A .nir file or a `SpikingNetwork` has no engine of its own: Nengo runs it as it was read, in float64. ONNX
+Runtime's side runs in the worker.
 
 **Agreement.** Both sides run the same `STEPS` steps. Spikes are all or nothing: where a voltage comes within a rounding
 of the threshold, float32 lets one side fire a step earlier, and what follows differs although nothing is wrong. So a
@@ -16,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +33,8 @@ from ..snn.network import SpikingNetwork
 from ..snn.operators import OPSET
 from . import certificate
 from .conversion import Agreement, Conversion, OutputAgreement, WorstSample
-from .output import no_half_files, publish, target_of
+from .output import fleeting_folder, no_half_files, publish, target_of
+from .source import private_copy
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +54,7 @@ Progress = Callable[[str], object]
 def is_nengo(source: Any) -> bool:
     """Whether this is for `convert_nengo`, without importing Nengo."""
     nengo = sys.modules.get("nengo")
-    kinds = () if nengo is None else (nengo.Network, nengo.Simulator)
+    kinds = (SpikingNetwork,) if nengo is None else (SpikingNetwork, nengo.Network, nengo.Simulator)
     return isinstance(source, kinds) or any(
         base.__module__.partition(".")[0] == "nengo_dl" and base.__name__ == "Simulator"
         for base in type(source).__mro__
@@ -68,20 +71,23 @@ def convert_nengo(
     cancel: threading.Event | None,
     timeout: float | None,
     memory_mib: float | None,
-    dt: float = 0.001,
+    dt: float | None = None,
+    file: Path | None = None,
+    sha256: str | None = None,
 ) -> Conversion:
     """See `workbench.convert.convert`.
 
     Args:
-        source: a ``nengo.Network``, or an open ``nengo_dl.Simulator`` with its trained parameters.
+        source: a ``nengo.Network``, an open ``nengo_dl.Simulator`` with its trained parameters, or a `SpikingNetwork`.
         sample: for each input a time series ``(batch, steps, n)``, or images ``(batch, n)`` held for `STEPS` steps.
-        dt: seconds per step, for a network.
+        dt: seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
+        file: what `source` was read from, and its SHA-256.
     """
     begun = time.monotonic()
     say("Reading the network")
-    with _opened(source, dt) as native:
+    with _opened(source, _dt_of(source, dt)) as native:
         network = native.network
-        target = target_of(output, None, _stem(network.name), overwrite)
+        target = target_of(output, file, file.stem if file else _stem(network.name), overwrite)
         with no_half_files(target) as folder:
             model, digest = _model(network)
             path = folder / target.name
@@ -98,14 +104,14 @@ def convert_nengo(
             )  # fmt: skip
             agreement = _compare(groups, answers, moved, theirs)
             conversion = Conversion(
-                source=f"{type(source).__module__.partition('.')[0]} {type(source).__name__} (in memory)",
+                source=str(file or f"{type(source).__module__.partition('.')[0]} {type(source).__name__} (in memory)"),
                 output=str(target),
                 kind="SNN",
                 converter={"name": "onnx-workbench", "version": metadata.version("onnx-workbench")},
                 opset=next(entry.version for entry in model.opset_import if entry.domain == ""),
                 seconds=0,
                 peak_mib=peak,
-                sha256=None,
+                sha256=sha256,
                 agreement=agreement,
                 warnings=tuple(dict.fromkeys(network.notes)),
             )
@@ -120,6 +126,24 @@ def convert_nengo(
     if not agreement.within_tolerance:
         _refuse(conversion, begun)
     return _finished(conversion, target, begun)
+
+
+def convert_nir(
+    path: Path, output: Any, *, cancel: threading.Event | None, options: dict[str, Any], **rest: Any
+) -> Conversion:
+    """See `workbench.convert.convert`.
+
+    Args:
+        options: of `workbench.snn.nir.read_nir`: dt, method, reset.
+    """
+    from ..snn.nir import read_nir
+
+    if unknown := [key for key in options if key not in ("dt", "method", "reset")]:
+        raise BadInput(f"Converting a .nir file knows no option {unknown[0]!r}; it takes dt, method and reset.")
+    with fleeting_folder(Path(tempfile.gettempdir()), "workbench-convert-") as scratch:
+        copy, digest, _ = private_copy(path, scratch, cancel)
+        network = read_nir(copy, **options)
+    return convert_nengo(network, output, cancel=cancel, file=path, sha256=digest, **rest)
 
 
 # --- the source's side ---------------------------------------------------------------------------------------------
@@ -140,11 +164,26 @@ class _Native:
     version: str
 
 
+def _dt_of(source: Any, dt: float | None) -> float:
+    before = getattr(source, "spiking_network", source)
+    own = before.dt if isinstance(before, SpikingNetwork) else getattr(source, "dt", None)
+    if own is None:
+        own = dt or 0.001
+    if dt is not None and dt != own:
+        raise BadInput(f"dt is {dt} s, but this network was made for steps of {own} s: leave dt out.")
+    return float(own)
+
+
 @contextmanager
 def _opened(source: Any, dt: float) -> Iterator[_Native]:
     import nengo
 
-    if isinstance(source, nengo.Network):
+    if isinstance(source, SpikingNetwork):
+        from ..engines.nengo import NengoEngine
+
+        with NengoEngine(source) as engine:
+            yield _Native(source, engine.run, f"Nengo {engine.version}, the network as it was read")
+    elif isinstance(source, nengo.Network):
         layers = any(type(node).__name__ == "TensorNode" for node in source.all_nodes)
         with _in_nengo_dl(source, dt) if layers else _in_nengo(source, dt) as native:
             yield native
@@ -383,8 +422,9 @@ def _certify(model: Any, network: SpikingNetwork, found: Conversion, digest: str
         return
     agreement = found.agreement.to_dict()
     said = {
-        "source": found.source,
-        "format": "Nengo",
+        "source": Path(found.source).name,
+        "sha256": found.sha256,
+        "format": "NIR" if found.sha256 else "Nengo",
         "graph_sha256": digest,
         "converter": found.converter,
         "opset": found.opset,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..snn.network import Node, Output, SpikingNetwork
-from ..snn.write import write
+from ..snn.write import HELD, can_hold, write
 from .spiking import SpikingEngine
 
 if TYPE_CHECKING:
@@ -16,15 +17,20 @@ if TYPE_CHECKING:
     import onnxruntime
 
 AT_ONCE = 1 << 22
-"""Numbers of the widest layer that are computed at once, over samples and steps: 16 MiB, which caches still help
-with, and which bounds memory for any number of steps."""
+"""Numbers of the widest layer that are held at once, over samples and steps: 16 MiB bound memory for any number of
+steps."""
+
+IN_CACHE = 1 << 16
+"""Numbers of the widest layer in one step of the samples that are computed together: 256 KiB in each of the loop's
+arrays, which a core's cache holds."""
 
 
 class OnnxRuntimeSnnEngine(SpikingEngine):
     """A spiking network in ONNX Runtime. See `SpikingEngine`.
 
     Args:
-        threads: threads within one operator; None leaves the choice to ONNX Runtime (one per core).
+        threads: how many to use, one per core if None: each for other samples of a batch, since a step of one sample
+            is too little to share; within an operator where there is one sample only.
 
     Attributes:
         state: after `run`, what every neuron and synapse remembers, {``<node>.<state>``: (batch, *shape)}; hand it to
@@ -45,11 +51,13 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
 
         super().__init__(source, params=params, why=why)
         self.version: str = onnxruntime.__version__
-        self.threads = threads
+        self.threads = threads or (
+            len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        )
         self.state: dict[str, np.ndarray] = {}
         self._start: dict[str, np.ndarray] = {}
-        self._sessions: dict[tuple[str, ...], onnxruntime.InferenceSession] = {}
-        self._session(())
+        self._sessions: dict[tuple[tuple[str, ...], bool, bool], onnxruntime.InferenceSession] = {}
+        self._session((), False, False)
 
     def close(self) -> None:
         super().close()
@@ -74,42 +82,50 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
     def _answer(self, series: dict[str, np.ndarray], spikes: tuple[str, ...]) -> dict[str, np.ndarray]:
         import numpy as np
 
-        session = self._session(spikes)
         batch, steps, _ = next(iter(series.values())).shape
-        widest = max((node.size for node in self.network.nodes), default=1)
-        rows = max(1, min(batch, AT_ONCE // (widest * steps)))
-        length = max(1, min(steps, AT_ONCE // (widest * rows)))
         results = {name: np.empty((batch, steps, size), np.float32) for name, size in self._sizes(spikes).items()}
+        widest = max((node.size for node in self.network.nodes), default=1)
+        rows = max(1, min(-(-batch // self.threads), IN_CACHE // widest))
+        parts = [slice(begin, begin + rows) for begin in range(0, batch, rows)]
+        held = can_hold(self.network) and all(bool((array == array[:, :1]).all()) for array in series.values())
+        session = self._session(spikes, held, len(parts) > 1)
         names = [output.name for output in session.get_outputs()]
-        after: list[dict[str, np.ndarray]] = []
-        for row in range(0, batch, rows):
-            part = slice(row, row + rows)
+        length = max(1, min(steps, AT_ONCE // (widest * rows)))
+
+        def work(part: slice) -> dict[str, np.ndarray]:
             state = {name: array[part] if len(array) == batch else array for name, array in self._start.items()}
             for begin in range(0, steps, length):
-                now = slice(begin, begin + length)
-                feeds = {name: np.ascontiguousarray(array[part, now]) for name, array in series.items()}
+                now = slice(begin, min(begin + length, steps))
+                fed = slice(0, 1) if held else now
+                feeds = {name: np.ascontiguousarray(array[part, fed]) for name, array in series.items()}
+                if held:
+                    feeds[HELD] = np.array([now.stop - now.start])
                 answers = dict(zip(names, session.run(names, {**feeds, **state}), strict=True))
                 for name in results:
                     results[name][part, now] = answers[f"{name}.spikes" if name in spikes else name]
                 state = {name.removesuffix("_out"): answers[name] for name in names if name.endswith("_out")}
-            after.append(state)
+            return state
+
+        with ThreadPoolExecutor(self.threads) as pool:
+            after = list(pool.map(work, parts))
         self.state = {name: np.concatenate([state[name] for state in after]) for name in (after[0] if after else ())}
         return results
 
-    def _session(self, spikes: tuple[str, ...]) -> onnxruntime.InferenceSession:
-        """The network's session, with the spikes of some layers as outputs too."""
+    def _session(self, spikes: tuple[str, ...], held: bool, shared: bool) -> onnxruntime.InferenceSession:
+        """A session with the spikes of some layers as outputs too, for input that is held or not, and for several
+        threads to share or not."""
         import onnxruntime
 
-        if spikes not in self._sessions:
+        key = (spikes, held, shared)
+        if key not in self._sessions:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
             # A silent neuron's voltage decays for ever; numbers too small for a normal float are slow.
             options.add_session_config_entry("session.set_denormal_as_zero", "1")
-            if self.threads is not None:
-                options.intra_op_num_threads = self.threads
-            model = write(_with_spikes(self.network, spikes)).SerializeToString()
-            self._sessions[spikes] = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        return self._sessions[spikes]
+            options.intra_op_num_threads = 1 if shared else self.threads
+            model = write(_with_spikes(self.network, spikes), held=held).SerializeToString()
+            self._sessions[key] = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        return self._sessions[key]
 
 
 def _with_spikes(network: SpikingNetwork, layers: tuple[str, ...]) -> SpikingNetwork:

@@ -26,12 +26,9 @@ if TYPE_CHECKING:
 
 SHIPPED = Path(__file__).parent / "digits.npz"
 STEPS = 30
-EPOCHS = 14
+EPOCHS = 7
 BATCH = 200
 LEARNING_RATE = 2e-3
-SHIFT = 2
-"""Pixels a training digit is moved by at most, in each direction; without it the test accuracy ends 0.4 % lower."""
-
 LAYERS = ("conv1", "conv2", "conv3", "dense1", "dense2")
 
 Progress = Callable[[str], object]
@@ -123,20 +120,19 @@ def train(
             f"{images.shape} and {len(labels)} labels."
         )
     tf_keras.utils.set_random_seed(seed)
-    generator = np.random.default_rng(seed)
     trained = nengo_dl.Simulator(build(seed), minibatch_size=BATCH, progress_bar=False)
     batches = len(labels) // BATCH
+    pixels = images[: batches * BATCH].reshape(-1, 1, 784).astype(np.float32)
     schedule = tf_keras.optimizers.schedules.CosineDecay(LEARNING_RATE, epochs * batches)
-    loss = {"logits": tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)}
-    trained.compile(tf_keras.optimizers.Adam(schedule), loss={_probe(trained, "logits"): loss["logits"]})
+    loss = tf_keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    trained.compile(tf_keras.optimizers.Adam(schedule), loss={_probe(trained, "logits"): loss})
     report = _Report(progress or (lambda message: None), cancel, epochs, batches)
     (image,) = (node for node in trained.model.toplevel.all_nodes if node.label == "image")
     for epoch in range(epochs):
-        order = generator.permutation(len(labels))[: batches * BATCH]
         report.epoch = epoch
         trained.fit(
-            {image: _shifted(images[order], generator).reshape(-1, 1, 784)},
-            {_probe(trained, "logits"): labels[order].reshape(-1, 1, 1)},
+            {image: pixels},
+            {_probe(trained, "logits"): labels[: len(pixels)].reshape(-1, 1, 1)},
             epochs=1,
             verbose=0,
             callbacks=[report.callback()],
@@ -193,16 +189,6 @@ def _variables(simulator: Any) -> dict[str, Any]:
 
 def _probe(simulator: Any, label: str) -> Any:
     return next(probe for probe in simulator.model.toplevel.all_probes if probe.label == label)
-
-
-def _shifted(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Each image moved by up to `SHIFT` pixels, black moving in; float32."""
-    import numpy as np
-
-    padded = np.pad(images, ((0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)))
-    windows = np.lib.stride_tricks.sliding_window_view(padded, images.shape[1:], axis=(1, 2))
-    down, right = generator.integers(0, 2 * SHIFT + 1, (2, len(images)))
-    return windows[np.arange(len(images)), down, right].astype(np.float32)
 
 
 class _Report:

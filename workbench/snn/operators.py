@@ -54,34 +54,38 @@ class Equations:
     leave: str = ""
 
 
-# --- neurons -------------------------------------------------------------------------------------------------------
+# --- neurons ------------------------------------------------------------------------------------------------------
 
-# expm1 through tanh, which is accurate near zero: expm1(2 t) = 2 tanh(t) / (1 - tanh(t)). The logarithm's argument is
-# the same number NengoDL's log1p gets, one added.
+# ONNX has neither expm1 nor log1p, and float32's 1 + x forgets most of a small x: a strong current would make tenths of
+# a voltage of that. So these are computed in double (names ending in _d), and rounded once.
 _LIF = Equations(
     """
   alpha = Div (k_amplitude, k_dt)
-  two = Constant <value_float = 2.0> ()
-  minus_two_tau = Mul (tau_negative, two)
+  tau_negative = Neg (k_tau_rc)
+  tau_d = Cast <to = 11> (k_tau_rc)
+  one_d = Cast <to = 11> (one)
 """,
     """
   left = Sub (k_dt, refractory_time)
   delta = Clip (left, zero, k_dt)
-  half = Div (delta, minus_two_tau)
-  tanh = Tanh (half)
-  tanh2 = Add (tanh, tanh)
-  rest = Sub (one, tanh)
-  expm1 = Div (tanh2, rest)
+  exponent = Div (delta, tau_negative)
+  exponent_d = Cast <to = 11> (exponent)
+  exp_d = Exp (exponent_d)
+  expm1_d = Sub (exp_d, one_d)
+  expm1 = Cast <to = 1> (expm1_d)
   distance = Sub (voltage, J)
   change = Mul (distance, expm1)
   risen = Add (voltage, change)
   spiked = Greater (risen, one)
   y = Where (spiked, alpha, zero)
-  above = Sub (J, risen)
+  excess = Sub (risen, one)
   over = Sub (J, one)
-  ratio = Div (above, over)
-  log = Log (ratio)
-  early = Mul (k_tau_rc, log)
+  q = Div (excess, over)
+  q_d = Cast <to = 11> (q)
+  kept_d = Sub (one_d, q_d)
+  log1p_d = Log (kept_d)
+  early_d = Mul (tau_d, log1p_d)
+  early = Cast <to = 1> (early_d)
   pause = Add (k_tau_ref, early)
   shorter = Sub (refractory_time, k_dt)
   refractory_time_next = Where (spiked, pause, shorter)
@@ -89,60 +93,72 @@ _LIF = Equations(
   voltage_next = Where (spiked, zero, floored)
 """,
 )
-_LIF = replace(_LIF, setup="  tau_negative = Neg (k_tau_rc)\n" + _LIF.setup.lstrip("\n"))
 
-# The same neuron with neither Exp, Log nor Where in the loop, 1.6 times as fast. The loop keeps the refractory time R
-# as w = exp((R - dt) / tau_rc): then 1 - exp(-delta / tau_rc) is 1 - w, held between 0 and c0 = 1 - exp(-dt / tau_rc);
-# waiting is a product; and after a spike w = (J - v) / (J - 1) * exp((tau_ref - dt) / tau_rc). Max picks that one:
-# it is the larger where tau_ref >= dt (`fast`). ThresholdedRelu keeps the voltages of those that spiked, Clip makes
-# them ones.
+# The same neuron with neither Exp, Log nor Where in the loop, much faster. The loop keeps, instead of the refractory
+# time R, the share u = 1 - exp((R - dt) / tau_rc) of the way to J that the voltage may go in the next step: none while
+# u < 0, and c0 = 1 - exp(-dt / tau_rc) at most. Waiting a step makes u' = c0 + exp(-dt / tau_rc) u, held at c0; a spike
+# u' = 1 - (1 - q) exp((tau_ref - dt) / tau_rc) with q = (v - 1) / (J - 1). Min picks the right one of both where
+# tau_ref >= dt (`has_fast_form`). ThresholdedRelu keeps the voltages of those that fired, Clip makes them ones.
 _LIF_FAST = Equations(
     """
   alpha = Div (k_amplitude, k_dt)
-  two = Constant <value_float = 2.0> ()
   tiny = Constant <value_float = 1.0e-30> ()
-  tau_negative = Neg (k_tau_rc)
-  dt_in_tau = Div (k_dt, tau_negative)
-  waited = Exp (dt_in_tau)
-  half = Div (dt_in_tau, two)
-  tanh = Tanh (half)
-  tanh2 = Add (tanh, tanh)
-  rest = Sub (tanh, one)
-  c0 = Div (tanh2, rest)
+  one_d = Cast <to = 11> (one)
+  dt_d = Cast <to = 11> (k_dt)
+  tau_d = Cast <to = 11> (k_tau_rc)
+  dt_in_tau = Div (k_dt, k_tau_rc)
+  dt_in_tau_d = Cast <to = 11> (dt_in_tau)
+  dt_negative_d = Neg (dt_in_tau_d)
+  waited_d = Exp (dt_negative_d)
+  waited = Cast <to = 1> (waited_d)
+  c0_d = Sub (one_d, waited_d)
+  c0 = Cast <to = 1> (c0_d)
   pause = Sub (k_tau_ref, k_dt)
   pause_in_tau = Div (pause, k_tau_rc)
-  paused = Exp (pause_in_tau)
+  pause_in_tau_d = Cast <to = 11> (pause_in_tau)
+  paused_d = Exp (pause_in_tau_d)
+  paused = Cast <to = 1> (paused_d)
+  shut_d = Sub (one_d, paused_d)
+  back_d = Sub (shut_d, c0_d)
+  back = Cast <to = 1> (back_d)
 """,
     """
   over = Sub (J, one)
   over_safe = Max (over, tiny)
   scale = Div (paused, over_safe)
-  free = Sub (one, refractory_time)
-  share = Clip (free, zero, c0)
+  share = Relu (refractory_time)
   distance = Sub (J, voltage)
   change = Mul (distance, share)
   risen = Add (voltage, change)
   fired = ThresholdedRelu <alpha: float = 1.0> (risen)
   spike = Clip (fired, zero, one)
   y = Mul (spike, alpha)
-  above = Sub (J, risen)
-  above_fired = Mul (above, spike)
-  restart = Mul (above_fired, scale)
-  shorter = Mul (refractory_time, waited)
-  refractory_time_next = Max (shorter, restart)
+  excess = Sub (fired, spike)
+  q = Mul (excess, scale)
+  shut_again = Mul (spike, back)
+  after_spike = Add (shut_again, q)
+  after_wait = Mul (refractory_time, waited)
+  less = Min (after_wait, after_spike)
+  refractory_time_next = Add (less, c0)
   kept = Sub (risen, fired)
   voltage_next = Max (kept, k_min_voltage)
 """,
     """
   r_less = Sub (refractory_time_in, k_dt)
-  r_in_tau = Div (r_less, k_tau_rc)
-  refractory_time_first = Exp (r_in_tau)
+  r_less_d = Cast <to = 11> (r_less)
+  r_in_tau_d = Div (r_less_d, tau_d)
+  r_exp_d = Exp (r_in_tau_d)
+  u_first_d = Sub (one_d, r_exp_d)
+  u_first = Cast <to = 1> (u_first_d)
+  refractory_time_first = Min (u_first, c0)
 """,
     """
-  w_safe = Max (refractory_time_last, tiny)
-  w_log = Log (w_safe)
-  w_time = Mul (w_log, k_tau_rc)
-  refractory_time_out = Add (w_time, k_dt)
+  u_last_d = Cast <to = 11> (refractory_time_last)
+  u_rest_d = Sub (one_d, u_last_d)
+  u_log_d = Log (u_rest_d)
+  u_time_d = Mul (u_log_d, tau_d)
+  r_out_d = Add (u_time_d, dt_d)
+  refractory_time_out = Cast <to = 1> (r_out_d)
 """,
 )
 
@@ -382,12 +398,15 @@ def has_fast_form(node: Node, dt: float) -> bool:
 
 
 @cache
-def function(op: str, cell: bool, fast: bool = False) -> onnx.FunctionProto:
+def function(op: str, cell: bool, fast: bool = False, held: bool = False) -> onnx.FunctionProto:
     """The ONNX function of one model.
 
     Args:
-        op: a key of `NEURONS` or `SYNAPSES`; cell: one step, ``<op>Cell``, instead of a sequence; fast: see
-            `has_fast_form`; only sequences have one.
+        op: a key of `NEURONS` or `SYNAPSES`.
+        cell: one step, ``<op>Cell``, instead of a sequence.
+        fast: see `has_fast_form`; only sequences have one.
+        held: a sequence, ``<op>Held``, whose ``x`` is ``(batch, *shape)``, the same in every step: what depends on it
+            alone is computed once.
     """
     model = NEURONS.get(op) or SYNAPSES[op]
     equations = (_FAST if fast and not cell else _SYNAPSES if op in SYNAPSES else _EQUATIONS)[op]
@@ -406,8 +425,9 @@ def function(op: str, cell: bool, fast: bool = False) -> onnx.FunctionProto:
         return _parse(name, attributes, ["x", *weights, *model.states], [*results, *after], body)
     if op in SYNAPSES:
         step += "  y = Identity (level)\n"
-    body = head + _loop(model, re.sub(r"\by\b", "y_t", step), equations)
-    return _parse(op, attributes, ["x", "steps", *weights, *model.states], ["y", *after], body)
+    body = head + _loop(model, re.sub(r"\by\b", "y_t", step), equations, held)
+    name = f"{op}Held" if held else op
+    return _parse(name, attributes, ["x", "steps", *weights, *model.states], ["y", *after], body)
 
 
 def _attributes(model: Model) -> tuple[str, ...]:
@@ -415,7 +435,7 @@ def _attributes(model: Model) -> tuple[str, ...]:
     return (*model.parameters, "dt") if model.states else model.parameters
 
 
-def _loop(model: Model, step: str, equations: Equations) -> str:
+def _loop(model: Model, step: str, equations: Equations, held: bool) -> str:
     """`step` for every step of ``x``, in a Scan from each ``<state>`` to ``<state>_out``."""
     entered = {state for state in model.states if f"{state}_first =" in equations.enter}
     left = {state for state in model.states if f"{state}_out =" in equations.leave}
@@ -424,21 +444,48 @@ def _loop(model: Model, step: str, equations: Equations) -> str:
     carried_in = ", ".join(f"float[] {state}" for state in model.states)
     carried_out = ", ".join(f"float[] {state}_next" for state in model.states)
     expanded = "".join(f"  {state}_in = Expand ({state}, one_step)\n" for state in model.states)
-    return f"""
+    if held:
+        once, step = _parted(re.sub(r"\bx_t\b", "x", step), model.states)
+        before = f"""
+  one_step = Shape (x)
+  first = Constant <value_int = 0> ()
+  by = Constant <value_int = 1> ()
+  count = Squeeze (steps)
+  series = Range (first, count, by)
+  shape = Concat <axis = 0> (unknown, tail)
+{once}"""
+    else:
+        before = """
   shape = Shape (x)
-  tail = Shape <start = 1> (x)
-  unknown = Constant <value_ints = [-1]> ()
   split = Concat <axis = 0> (steps, unknown, tail)
   series = Reshape (x, split)
   one_step = Shape <start = 1> (series)
-{expanded}{equations.enter}
+"""
+    return f"""
+  tail = Shape <start = 1> (x)
+  unknown = Constant <value_ints = [-1]> ()
+{before}{expanded}{equations.enter}
   {end}, results = Scan <num_scan_inputs = 1,
-      body = step ({carried_in}, float[] x_t) => ({carried_out}, float[] y_t) {{
+      body = step ({carried_in}, {"int64" if held else "float"}[] x_t) => ({carried_out}, float[] y_t) {{
 {step}
   }}> ({start}, series)
 {equations.leave}
   y = Reshape (results, shape)
 """
+
+
+def _parted(step: str, states: tuple[str, ...]) -> tuple[str, str]:
+    """(the lines that no state has a part in, the others)"""
+    moving = set(states)
+    once: list[str] = []
+    each: list[str] = []
+    for line in filter(None, map(str.strip, step.splitlines())):
+        result, _, rest = line.partition(" = ")
+        taken = rest[rest.rindex("(") + 1 : -1].split(", ")
+        if moving.intersection(taken):
+            moving.add(result)
+        (each if result in moving else once).append(f"  {line}\n")
+    return "".join(once), "".join(each)
 
 
 def _constants(attributes: Iterable[str]) -> str:

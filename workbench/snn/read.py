@@ -57,11 +57,10 @@ def read(source: str | os.PathLike[str] | onnx.ModelProto) -> SpikingNetwork:
 def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
     """`onnx.load`, with one sentence for what goes wrong."""
     import onnx
-    from google.protobuf.message import DecodeError
 
     try:
         return onnx.load(os.fspath(path))
-    except (OSError, DecodeError, ValueError) as error:
+    except Exception as error:  # of protobuf, the system, or a missing data file
         reason = " ".join(str(error).split())[:200]
         raise UnreadableFile(f"{os.fspath(path)} cannot be read as an ONNX model: {reason}.") from error
 

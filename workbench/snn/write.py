@@ -34,8 +34,16 @@ LAYOUTS = {"HWC": [0, 2, 3, 1], "CHW": None}
 """How a flat vector holds an image -> the Transpose from ONNX's NCHW to it."""
 
 
-def write(network: SpikingNetwork) -> onnx.ModelProto:
+HELD = "time.steps"
+"""The input of a model for held input that says for how many steps, int64 (1,)."""
+
+
+def write(network: SpikingNetwork, *, held: bool = False) -> onnx.ModelProto:
     """The ONNX model of a network. Equal networks give equal bytes.
+
+    Args:
+        held: a model for input that stays the same (`can_hold`), which computes what depends on it alone once: inputs
+            are ``(batch, 1, n)``, and `HELD` says for how many steps.
 
     Raises:
         UnsupportedModel: a cycle without a synapse, no input, or a neuron parameter no float holds.
@@ -46,7 +54,7 @@ def write(network: SpikingNetwork) -> onnx.ModelProto:
         raise UnsupportedModel(
             "The network has no input, so nothing says how many steps to run: add a nengo.Node([0]) to it."
         )
-    out = _Writer(network)
+    out = _Writer(network, held)
     (out.write_scan if network.recurrent else out.write_layers)()
     graph = helper.make_graph(out.nodes, network.name, out.inputs, out.outputs, list(out.initializers.values()))
     model = helper.make_model(
@@ -61,9 +69,31 @@ def write(network: SpikingNetwork) -> onnx.ModelProto:
     return model
 
 
+def can_hold(network: SpikingNetwork) -> bool:
+    """Whether `write` has a form for held input: only neurons and synapses lie between what stays and what moves."""
+    still = _still(network)
+    return (
+        not network.recurrent
+        and all(
+            bool(node.states) or node.name in still or not still.intersection(node.inputs) for node in network.nodes
+        )
+        and not any(probe.source in still for probe in network.outputs)
+    )
+
+
+def _still(network: SpikingNetwork) -> set[str]:
+    """The signals that stay the same while the inputs do."""
+    still = {entry.name for entry in network.inputs}
+    for node in network.ordered():
+        if not node.states and still.issuperset(node.inputs):
+            still.add(node.name)
+    return still
+
+
 @dataclass
 class _Writer:
     network: SpikingNetwork
+    held: bool = False
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
     outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
@@ -81,13 +111,18 @@ class _Writer:
     # --- the two forms
 
     def write_layers(self) -> None:
+        from onnx import TensorProto, helper
+
         signals: dict[str, str] = {}
-        steps = ""
+        still = _still(self.network) if self.held else set()
+        steps = HELD if self.held else ""
         for entry in self.network.inputs:
-            self._float_input(entry.name, ["batch", "steps", entry.size])
+            self._float_input(entry.name, ["batch", 1 if self.held else "steps", entry.size])
             folded, count = f"{entry.name}.folded", f"{entry.name}.steps"
             self._call("FoldTime", [entry.name], [folded, count], f"{entry.name}.fold", fold_time())
             signals[entry.name], steps = folded, steps or count
+        if self.held:
+            self.inputs.append(helper.make_tensor_value_info(HELD, TensorProto.INT64, [1]))
         for node in self.ordered:
             signals[node.name] = node.name
             taken = [signals[name] for name in node.inputs]
@@ -96,9 +131,9 @@ class _Writer:
                 continue
             states = [self._state(node, state) for state in node.states]
             results = [node.name, *(f"{state}_out" for state in states)]
-            body = function(node.op, False, self.fast.get(node.op, False))
+            body = function(node.op, False, self.fast.get(node.op, False), still.issuperset(node.inputs))
             self._call(
-                node.op, [*taken, steps, *self._drive(node), *states], results, node.name, body, **self._said(node)
+                body.name, [*taken, steps, *self._drive(node), *states], results, node.name, body, **self._said(node)
             )
         for probe in self.network.outputs:
             source = signals[probe.source]

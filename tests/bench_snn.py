@@ -1,0 +1,126 @@
+"""The paper's spiking network: speed in ONNX Runtime against NengoDL and Nengo, and Table 5. Run `make bench-snn`.
+
+Needs MNIST as Keras stores it (mnist.npz), for real digits: its path in WORKBENCH_MNIST.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from workbench import convert, load_engine
+from workbench.snn import digits, nengo_dl
+
+ROUNDS = 9
+
+
+def interleaved(calls: dict[str, Callable[[], object]]) -> dict[str, float]:
+    """Median ms of each call. Round by round, so that what else the machine does hits all alike."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
+    for index in range(ROUNDS + 1):
+        for name, call in calls.items():
+            start = time.perf_counter_ns()
+            call()
+            if index:  # the first warms up
+                times[name].append((time.perf_counter_ns() - start) / 1e6)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def native(batch: int, inference_only: bool) -> tuple[Any, Any]:
+    """(a NengoDL simulator of the network as it was trained, its input)"""
+    network = digits.build()
+    with network:
+        nengo_dl.configure_settings(inference_only=inference_only)
+    simulator = nengo_dl.Simulator(network, minibatch_size=batch, progress_bar=False)
+    return simulator, next(node for node in network.all_nodes if node.label == "image")
+
+
+def speed(path: Path, images: np.ndarray) -> None:
+    for batch in (1, 64):
+        rows = images[:batch].reshape(batch, 784).astype(np.float32)
+        series = np.repeat(rows[:, None], digits.STEPS, axis=1)
+        calls: dict[str, Callable[[], object]] = {}
+        open_ = []
+        for inference_only in (True, False):
+            simulator, node = native(batch, inference_only)
+            open_.append(simulator)
+            name = "inference_only" if inference_only else "default"
+            feeds = {node: series}
+            calls[f"NengoDL {name}, predict"] = lambda s=simulator, f=feeds: s.predict(f, stateful=False, verbose=0)  # type: ignore[misc]
+            calls[f"NengoDL {name}, predict_on_batch"] = lambda s=simulator, f=feeds: s.predict_on_batch(
+                f, stateful=False
+            )  # type: ignore[misc]
+        ort = load_engine(path, "onnxruntime")
+        calls["ONNX Runtime, images held"] = lambda ort=ort, rows=rows: ort.run(rows)  # type: ignore[misc]
+        moving = series.copy()
+        moving[:, -1, 0] += 1
+        calls["ONNX Runtime, a time series"] = lambda ort=ort, moving=moving: ort.run(moving)  # type: ignore[misc]
+        if batch == 1:
+            reference = load_engine(path, "nengo")
+            calls["nengo.Simulator"] = lambda nengo=reference, rows=rows: nengo.run(rows)  # type: ignore[misc]
+        found = interleaved(calls)
+        best = min(ms for name, ms in found.items() if name.startswith("NengoDL"))
+        print(f"\nbatch {batch}, {digits.STEPS} steps: median ms of {ROUNDS} rounds; NengoDL's best is {best:.1f}")
+        for name, ms in found.items():
+            print(f"  {name:36} {ms:9.1f} ms   {best / ms:6.2f} times NengoDL's best")
+        for simulator in open_:
+            simulator.close()
+    with load_engine(path, "onnxruntime") as ort:
+        print("\nONNX Runtime: cost by steps (batch 1) and by batch (30 steps), ms")
+        for steps in (10, 30, 100, 300, 1000):
+            found = interleaved({"": lambda steps=steps: ort.run(images[:1].reshape(1, 784), steps=steps)})  # type: ignore[misc]
+            print(f"  {steps:5} steps {found['']:9.1f}   {found[''] / steps:6.3f} a step")
+        for batch in (1, 4, 16, 64, 256):
+            found = interleaved({"": lambda batch=batch: ort.run(images[:batch])})  # type: ignore[misc]
+            print(f"  batch {batch:4} {found['']:9.1f}   {found[''] / batch:6.2f} a sample")
+
+
+def table5(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
+    print(f"\nTable 5: accuracy on {len(labels):,} MNIST test digits (paper: 98.7 % before, 98.7 % after)")
+
+    class Trained:
+        """The network as it was trained, before ONNX; asked like an engine."""
+
+        def __init__(self) -> None:
+            self.simulator = digits.simulator(minibatch_size=100)
+            network = self.simulator.model.toplevel
+            self.node = next(node for node in network.all_nodes if node.label == "image")
+            self.probe = next(probe for probe in network.all_probes if probe.label == "filtered")
+
+        def run(self, rows: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+            feeds = {self.node: np.repeat(rows[:, None], steps, axis=1)}
+            return {"filtered": self.simulator.predict(feeds, stateful=False, verbose=0)[self.probe]}
+
+    def show(name: str, engine: Any) -> None:
+        start = time.perf_counter()
+        accuracy = digits.accuracy(engine, images, labels)
+        print(f"  {name:40} {accuracy:8.2%}   ({time.perf_counter() - start:.0f} s)", flush=True)
+
+    show("NengoDL, as trained", Trained())
+    for engine, name in (("onnxruntime", "ONNX Runtime"), ("nengo_dl", "back in NengoDL"), ("nengo", "back in Nengo")):
+        with load_engine(path, engine) as loaded:
+            show(name, loaded)
+
+
+if __name__ == "__main__":
+    mnist = os.environ.get("WORKBENCH_MNIST", "")
+    if not Path(mnist).is_file():
+        sys.exit("Set WORKBENCH_MNIST to the path of Keras's mnist.npz.")
+    with np.load(mnist) as stored, tempfile.TemporaryDirectory() as folder:
+        test = stored["x_test"], stored["y_test"]
+        path = Path(folder) / "digits.onnx"
+        with digits.simulator() as simulator:
+            convert(simulator, path)
+        packed, written = (file.stat().st_size / 1e6 for file in (digits.SHIPPED, path))
+        print(f"{os.cpu_count()} cores; {written:.1f} MB of ONNX, from {packed:.1f} MB of packed parameters")
+        if "--table5" not in sys.argv:
+            speed(path, test[0])
+        table5(path, *test)

@@ -1,0 +1,381 @@
+"""Spiking networks through `convert` and in three engines: the same input, the same spikes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import nengo
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import workbench
+from workbench import BadInput, UnsupportedModel, WorkbenchError, convert, load_engine, to_nengo
+from workbench.convert import certificate
+from workbench.engines.nengo import NengoEngine
+from workbench.engines.nengo_dl import NengoDlEngine
+from workbench.engines.onnxruntime_snn import OnnxRuntimeSnnEngine
+from workbench.snn import digits
+from workbench.snn.from_nengo import from_nengo
+from workbench.snn.read import read
+from workbench.snn.write import write
+
+MNIST = Path(__file__).parent.parent.parent / "shared" / "data" / "mnist.npz"
+PAPER = MNIST.parent / "paper-models"
+ENGINES = {"onnxruntime": OnnxRuntimeSnnEngine, "nengo": NengoEngine, "nengo_dl": NengoDlEngine}
+
+
+@pytest.fixture(scope="module")
+def mnist() -> dict[str, np.ndarray]:
+    if not MNIST.exists():
+        pytest.skip(f"{MNIST} is not here")
+    with np.load(MNIST) as stored:
+        return dict(stored)
+
+
+def nef(label: str = "nef", seed: int | None = 1) -> nengo.Network:
+    with nengo.Network(label=label, seed=seed) as network:
+        stimulus = nengo.Node(lambda t: np.sin(20 * t), label="stimulus")
+        first, second = nengo.Ensemble(60, 1, label="first"), nengo.Ensemble(50, 1, label="second")
+        nengo.Connection(stimulus, first, synapse=None)
+        nengo.Connection(first, second, function=np.square, synapse=0.005)
+        nengo.Probe(second, synapse=0.02, label="squared")
+        nengo.Probe(first.neurons, label="spikes")
+    return network
+
+
+def oscillator() -> nengo.Network:
+    with nengo.Network(label="oscillator", seed=1) as network:
+        kick = nengo.Node([0], label="kick")
+        ensemble = nengo.Ensemble(100, 2, label="state", neuron_type=nengo.AdaptiveLIF())
+        nengo.Connection(kick, ensemble[0])
+        nengo.Connection(ensemble, ensemble, function=lambda x: [x[0] + 0.5 * x[1], x[1] - 0.5 * x[0]], synapse=0.1)
+        nengo.Probe(ensemble, synapse=0.02, label="position")
+    return network
+
+
+# --- convert ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("build", [nef, oscillator])
+def test_a_network_converts_and_comes_back_to_the_byte(build: Any, tmp_path: Path) -> None:
+    stages: list[str] = []
+    done = convert(build(), tmp_path / "a.onnx", progress=stages.append)
+    assert done.kind == "SNN" and done.agreement.within_tolerance and done.agreement.undecided == 0
+    assert "Asking ONNX Runtime the same" in stages
+    onnx.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
+    convert(to_nengo(tmp_path / "a.onnx"), tmp_path / "b.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_a_changed_network_gets_a_certificate_of_its_own(tmp_path: Path) -> None:
+    convert(nef(), tmp_path / "a.onnx")
+    network = read(tmp_path / "a.onnx")
+    (first, _) = network.neurons()
+    first.weights["bias"] = first.weights["bias"] + np.float32(0.5)
+    convert(network, tmp_path / "b.onnx")
+    first_said, second_said = (
+        json.loads({entry.key: entry.value for entry in onnx.load(path).metadata_props}[certificate.KEY])
+        for path in (tmp_path / "a.onnx", tmp_path / "b.onnx")
+    )
+    assert first_said["graph_sha256"] != second_said["graph_sha256"]
+    assert first_said["agreement"]["samples"] == 9 and "Nengo" in first_said["native"]
+
+
+def test_the_callers_network_stays_as_it_was(tmp_path: Path) -> None:
+    network = nef(seed=None)
+    (stimulus,) = network.nodes
+    before = stimulus.output
+    convert(network, tmp_path / "a.onnx")
+    assert stimulus.output is before and network.seed is None
+    with nengo.Simulator(network, progress_bar=False) as simulator:
+        simulator.run(0.01, progress_bar=False)
+
+
+def test_a_wrong_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The proof is real: with one weight off, `convert` must refuse."""
+    from workbench.convert import nengo as route
+
+    right = route._model
+
+    def wrong(network: Any) -> Any:
+        network.nodes[0].weights["weight"] = network.nodes[0].weights["weight"] * np.float32(1.01)
+        return right(network)
+
+    monkeypatch.setattr(route, "_model", wrong)
+    with pytest.raises(workbench.ConversionDisagrees) as caught:
+        convert(nef(), tmp_path / "a.onnx")
+    assert not caught.value.conversion.agreement.within_tolerance and not (tmp_path / "a.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"opset": 15}, "opset 21"),
+        ({"zipmap": True}, "knows no option 'zipmap'"),
+        ({"sample": np.zeros((1, 5))}, "takes a time series"),
+        ({"sample": np.zeros((0, 1))}, "no rows"),
+    ],
+)
+def test_options_that_do_not_fit_are_refused(options: dict[str, Any], sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=sentence):
+        convert(nef(), tmp_path / "a.onnx", **options)
+
+
+def test_a_files_dt_is_kept_and_another_refused(tmp_path: Path) -> None:
+    convert(nef(), tmp_path / "a.onnx", dt=0.002)
+    assert read(tmp_path / "a.onnx").dt == 0.002
+    back = to_nengo(tmp_path / "a.onnx")
+    convert(back, tmp_path / "b.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    with pytest.raises(BadInput, match=r"dt is 0\.001 s, but this network was made for steps of 0\.002 s"):
+        convert(back, tmp_path / "c.onnx", dt=0.001)
+
+
+def test_a_nengo_simulator_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    with (
+        nengo.Simulator(nef(), progress_bar=False) as simulator,
+        pytest.raises(UnsupportedModel, match="network itself"),
+    ):
+        convert(simulator, tmp_path / "a.onnx")
+
+
+def test_nothing_is_overwritten_unasked(tmp_path: Path) -> None:
+    (tmp_path / "a.onnx").write_text("precious")
+    with pytest.raises(WorkbenchError, match="exists already"):
+        convert(nef(), tmp_path / "a.onnx")
+    assert (tmp_path / "a.onnx").read_text() == "precious"
+
+
+def test_a_nir_file_converts_from_the_command_line(tmp_path: Path) -> None:
+    from workbench.__main__ import main
+
+    source = Path(__file__).parent / "data" / "snntorch"
+    path = sorted(source.glob("*.nir"))[0]
+    assert main(["convert", str(path), "-o", str(tmp_path / "net.onnx"), "--json"]) == 0
+    said = json.loads(
+        {entry.key: entry.value for entry in onnx.load(tmp_path / "net.onnx").metadata_props}[certificate.KEY]
+    )
+    assert said["format"] == "NIR" and said["source"] == path.name and len(said["sha256"]) == 64
+
+
+# --- engines ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("snn")
+    convert(nef(), folder / "nef.onnx")
+    convert(oscillator(), folder / "oscillator.onnx")
+    with digits.simulator(minibatch_size=1) as simulator:
+        convert(simulator, folder / "digits.onnx")
+    return folder
+
+
+def test_nengo_is_the_default_and_says_why(files: Path) -> None:
+    with load_engine(files / "nef.onnx") as engine:
+        assert engine.name == "nengo" and "spiking" in engine.why
+        assert [(info.name, info.shape) for info in engine.inputs] == [("stimulus", ("batch", "steps", 1))]
+        assert [(info.name, info.shape) for info in engine.outputs] == [
+            ("squared", ("batch", "steps", 1)), ("spikes", ("batch", "steps", 60))
+        ]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["nef", "oscillator"])
+def test_nef_networks_give_nengos_spikes_in_onnx_runtime(files: Path, name: str) -> None:
+    series = np.random.default_rng(0).uniform(-1, 1, (2, 500, 1)).astype(np.float32)
+    with load_engine(files / f"{name}.onnx") as nengo_, load_engine(files / f"{name}.onnx", "onnxruntime") as ort:
+        theirs, ours = nengo_.run(series, spikes=nengo_.layers), ort.run(series, spikes=ort.layers)
+    for layer in ort.layers:
+        assert (theirs[layer] > 0).any() and ((theirs[layer] > 0) == (ours[layer] > 0)).all()
+
+
+@pytest.mark.slow
+def test_the_papers_network_gives_nengodls_spikes(files: Path, mnist: dict[str, np.ndarray]) -> None:
+    """64 digits, 30 steps, every layer. Not provably equal: where a voltage comes within a rounding of the threshold,
+    float32 decides. So the three are counted, and ONNX Runtime must be no further from float64 than NengoDL is."""
+    images = mnist["x_test"][:64].astype(np.float32)
+    answers = {}
+    for name in ENGINES:
+        with load_engine(files / "digits.onnx", name) as engine:
+            answers[name] = engine.run(images, spikes=engine.layers)
+    layers = ("lif1", "lif2", "lif3", "lif4")
+    spikes = {name: np.concatenate([a[layer] > 0 for layer in layers], axis=2) for name, a in answers.items()}
+
+    def apart(one: str, other: str) -> int:
+        return int((spikes[one] != spikes[other]).sum())
+
+    total = int(spikes["nengo"].sum())
+    mismatches = {
+        pair: apart(*pair) for pair in [("onnxruntime", "nengo_dl"), ("onnxruntime", "nengo"), ("nengo_dl", "nengo")]
+    }
+    print(f"{total:,} spikes; mismatches: {mismatches}")
+    assert total > 500_000
+    # A displaced spike counts twice, and pushes those behind it: one in 5,000 spikes at most.
+    assert mismatches["onnxruntime", "nengo_dl"] < total / 5000
+    # "No further": up to the noise of counting a few events.
+    far, near = mismatches["onnxruntime", "nengo"], mismatches["nengo_dl", "nengo"]
+    assert far <= near + 4 * np.sqrt(near + 100)
+    labels = {name: answer["filtered"][:, -1].argmax(axis=1) for name, answer in answers.items()}
+    assert (labels["onnxruntime"] == labels["nengo_dl"]).all() and (labels["onnxruntime"] == labels["nengo"]).all()
+
+
+@pytest.mark.slow
+def test_the_shipped_digits_are_read_alike_in_three_engines(files: Path, mnist: dict[str, np.ndarray]) -> None:
+    """Table 5 on the first 1,000 test digits; the accuracy on all 10,000 is in the README."""
+    images, labels = mnist["x_test"][:1000], mnist["y_test"][:1000]
+    found = {}
+    for name in ("onnxruntime", "nengo_dl"):
+        with load_engine(files / "digits.onnx", name) as engine:
+            found[name] = digits.accuracy(engine, images, labels)
+    with load_engine(files / "digits.onnx") as engine:
+        found["nengo"] = digits.accuracy(engine, images[:200], labels[:200])
+    with load_engine(files / "digits.onnx", "onnxruntime") as engine:
+        found["onnxruntime, 200"] = digits.accuracy(engine, images[:200], labels[:200])
+    print(found)
+    # The first 1,000 test digits are harder than the rest.
+    assert found["onnxruntime"] == found["nengo_dl"] >= 0.975
+    assert found["nengo"] == found["onnxruntime, 200"]
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.integers(0, 2**31), st.sampled_from([None, 0.005]), st.booleans(), st.sampled_from([1, 2]))
+def test_generated_networks_agree_in_all_engines(seed: int, tau: float | None, same: bool, stride: int) -> None:
+    """Dyadic integrating neurons behind convolutions: no operation rounds, so all engines must agree to the bit, where
+    no synapse rounds, and the file comes back to the byte."""
+    rng = np.random.default_rng(seed)
+    dt = 1 / 1024
+
+    def weights(*shape: int) -> np.ndarray:
+        return rng.integers(-4, 5, shape) / 4
+
+    with nengo.Network(label="generated", seed=seed % 1000) as network:
+        network.config[nengo.Connection].synapse = None
+        source = nengo.Node(np.zeros(36), label="image")
+        transform = nengo.Convolution(
+            2, (6, 6, 1), kernel_size=(3, 3), strides=(stride, stride), padding="same" if same else "valid",
+            init=weights(3, 3, 1, 2),
+        )  # fmt: skip
+        size = transform.output_shape.size
+        kind = nengo.SpikingRectifiedLinear(initial_state={"voltage": rng.integers(0, 8, size) / 8})
+        first = nengo.Ensemble(
+            size, 1, neuron_type=kind, gain=np.full(size, 64.0), bias=np.full(size, 16.0), encoders=np.ones((size, 1)),
+            label="first",
+        )  # fmt: skip
+        nengo.Connection(source, first.neurons, transform=transform, label="conv")
+        last = nengo.Ensemble(
+            3, 1, neuron_type=nengo.SpikingRectifiedLinear(initial_state={"voltage": np.zeros(3)}), gain=np.ones(3),
+            bias=np.zeros(3), encoders=np.ones((3, 1)), label="last",
+        )  # fmt: skip
+        nengo.Connection(first.neurons, last.neurons, transform=weights(3, size) / 8, synapse=tau, label="dense")
+        nengo.Probe(first.neurons, label="early")
+        nengo.Probe(last.neurons, label="late")
+    described = from_nengo(network, dt)
+    model = write(described)
+    again = write(from_nengo(to_nengo(read(model)), dt))
+    assert again.SerializeToString(deterministic=True) == model.SerializeToString(deterministic=True)
+    images = rng.integers(0, 16, (2, 36)).astype(np.float32)
+    answers = {}
+    for name, engine in ENGINES.items():
+        with engine(described) as running:
+            answers[name] = running.run(images, steps=20)
+    for name in ("nengo", "nengo_dl"):
+        assert (answers[name]["early"] == answers["onnxruntime"]["early"]).all()
+        # A filtered sum is rounded, so a spike may come a step later.
+        wrong = (answers[name]["late"] != answers["onnxruntime"]["late"]).mean()
+        assert wrong == 0 if tau is None else wrong < 0.1
+
+
+# --- what an engine is asked --------------------------------------------------------------------------------------
+
+
+def test_held_images_and_their_copies_over_time_are_the_same(files: Path) -> None:
+    """Held input takes a shorter way (`write(held=True)`), which must lead to the same spikes."""
+    images = np.random.default_rng(0).uniform(0, 255, (3, 784)).astype(np.float32)
+    moving = np.repeat(images[:, None], 10, axis=1)
+    moving[0, -1, 0] += 1e-3  # no longer held; a pixel in a corner, in the last step
+    with load_engine(files / "digits.onnx", "onnxruntime") as engine:
+        held, given_ = engine.run(images, steps=10, spikes=["lif2"]), engine.run(moving, spikes=["lif2"])
+        as_images = engine.run(images.reshape(3, 28, 28), steps=10)
+    assert (held["lif2"] == given_["lif2"]).all() and held["lif2"].any()
+    assert (as_images["logits"] == held["logits"]).all()
+
+
+def test_long_runs_are_cut_into_pieces_that_bound_memory(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from workbench.engines import onnxruntime_snn
+
+    images = np.random.default_rng(0).uniform(0, 255, (5, 784)).astype(np.float32)
+    with load_engine(files / "digits.onnx", "onnxruntime") as engine:
+        whole = engine.run(images, steps=25)
+        monkeypatch.setattr(onnxruntime_snn, "AT_ONCE", 21632 * 7)
+        pieces = engine.run(images, steps=25)
+    assert (whole["logits"] == pieces["logits"]).all()
+
+
+def test_engines_refuse_what_they_cannot_run(files: Path, tmp_path: Path) -> None:
+    with pytest.raises(WorkbenchError, match="no engine named 'brian'"):
+        load_engine(files / "nef.onnx", "brian")
+    with pytest.raises(BadInput, match="holds its parameters itself"):
+        load_engine(files / "nef.onnx", params="weights.npz")
+    plain = Path(__file__).parent / "data" / "dynamics"
+    for path in sorted(plain.glob("*.onnx"))[:3]:
+        with pytest.raises(UnsupportedModel, match=r"standard operators|runs spiking"):
+            load_engine(path, "nengo")
+    engine = load_engine(files / "nef.onnx", "onnxruntime")
+    engine.close()
+    with pytest.raises(WorkbenchError, match="is closed"):
+        engine.run(np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize("name", list(ENGINES))
+def test_the_authors_network_reads_the_ten_digits(name: str) -> None:
+    if not PAPER.exists():
+        pytest.skip(f"{PAPER} is not here")
+    images, labels = (np.load(PAPER / f"mnist_{part}_test_10.npy") for part in "XY")
+    with load_engine(PAPER / "lenet-1_snn.onnx", name, params=PAPER / "lenet-1_snn_params.npz") as engine:
+        answers = engine.run(images)["predictions"][:, -1]
+    assert (answers.argmax(axis=1) == (labels.argmax(axis=1) if labels.ndim > 1 else labels)).sum() == 10
+
+
+# --- speed --------------------------------------------------------------------------------------------------------
+
+
+def seconds(function: Any, rounds: int = 5) -> float:
+    function()
+    times = []
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        function()
+        times.append(time.perf_counter() - begin)
+    return float(np.median(times))
+
+
+@pytest.mark.slow
+def test_cost_grows_linearly_and_silence_stays_fast(files: Path) -> None:
+    """Twice the steps or samples takes about twice the time; a network that has been silent for 10,000 steps, whose
+    voltages have decayed below the normal floats, is no slower than one that has just begun."""
+    images = np.zeros((4, 784), np.float32)
+    with load_engine(files / "digits.onnx", "onnxruntime") as engine:
+        few, many = seconds(lambda: engine.run(images, steps=50)), seconds(lambda: engine.run(images, steps=200))
+        print(f"50 steps {few * 1e3:.1f} ms, 200 steps {many * 1e3:.1f} ms")
+        assert many < 8 * few  # 4 times, and a noisy machine
+        one, eight = seconds(lambda: engine.run(images[:1])), seconds(lambda: engine.run(np.repeat(images, 2, axis=0)))
+        print(f"1 sample {one * 1e3:.1f} ms, 8 samples {eight * 1e3:.1f} ms")
+        assert eight < 16 * one
+        network = engine.network
+    for node in network.nodes:
+        if "bias" in node.weights:
+            node.weights["bias"] = np.zeros_like(node.weights["bias"])
+    with OnnxRuntimeSnnEngine(network) as engine:
+        fresh = seconds(lambda: engine.run(images[:1], steps=100))
+        engine.run(images[:1], steps=10_000)
+        old = dict(engine.state)
+        late = seconds(lambda: engine.run(images[:1], steps=100, state=old))
+        print(f"silent: first 100 steps {fresh * 1e3:.1f} ms, after 10,000 steps {late * 1e3:.1f} ms")
+    assert float(np.abs(old["lif1.voltage"]).max()) < 1e-37
+    assert late < 1.5 * fresh
