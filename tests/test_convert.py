@@ -580,13 +580,6 @@ def test_files_of_other_formats_get_advice(name: str, sentence: str) -> None:
         convert(Path(__file__).parent / "data" / name)
 
 
-def test_nengo_networks_come_later() -> None:
-    import nengo
-
-    with pytest.raises(UnsupportedModel, match="Nengo networks cannot be converted yet"):
-        convert(nengo.Network())
-
-
 def test_a_planted_disagreement_is_a_failure_with_the_worst_sample(tmp_path: Path) -> None:
     """The estimator answers the opposite of what its coefficients, which are converted, say."""
     liar = LogisticRegression(max_iter=1000).fit(ROWS, SPECIES)

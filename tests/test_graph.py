@@ -22,11 +22,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
+from test_snn_onnx import picture
 
 from workbench import svg
 from workbench.errors import UnreadableFile, UnsupportedModel, WorkbenchError
 from workbench.graph import GraphView, graph
 from workbench.header import parse_header
+from workbench.snn.write import write
 
 KIB = 1024
 PATIENCE = 30_000  # milliseconds a loaded machine may take for what takes one second on an idle one
@@ -199,6 +201,14 @@ def test_a_functions_body_is_one_click_away(shown: Shown, tmp_path: Path) -> Non
     page.locator("#sidebar .sidebar-item-value-expander", has_text="\N{LATIN SMALL LETTER F WITH HOOK}").click()
     expect(box(page, "Scan")).to_be_visible()
     assert shown.outside == []
+
+
+@pytest.mark.browser
+def test_a_spiking_network_shows_one_node_per_layer(shown: Shown, tmp_path: Path) -> None:
+    page = shown.open(graph(write(picture())).page(), tmp_path / "g.html")
+    state(page)
+    for op_type in ("FoldTime", "Conv", "LIF", "Gemm", "UnfoldTime"):
+        expect(box(page, op_type)).to_have_count(1)
 
 
 @pytest.mark.browser

@@ -186,13 +186,37 @@ def test_nengo_is_the_default_and_says_why(files: Path) -> None:
         ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["nef", "oscillator"])
-def test_nef_networks_give_nengos_spikes_in_onnx_runtime(files: Path, name: str) -> None:
+@pytest.mark.parametrize(("name", "exact"), [("nef", 500), ("oscillator", 200)])
+def test_nef_networks_give_nengos_spikes_in_onnx_runtime(files: Path, name: str, exact: int) -> None:
+    """In a loop, float32's first displaced spike is fed back, and others follow: NengoDL has the same ones there."""
     series = np.random.default_rng(0).uniform(-1, 1, (2, 500, 1)).astype(np.float32)
     with load_engine(files / f"{name}.onnx") as nengo_, load_engine(files / f"{name}.onnx", "onnxruntime") as ort:
         theirs, ours = nengo_.run(series, spikes=nengo_.layers), ort.run(series, spikes=ort.layers)
     for layer in ort.layers:
-        assert (theirs[layer] > 0).any() and ((theirs[layer] > 0) == (ours[layer] > 0)).all()
+        wrong = (theirs[layer] > 0) != (ours[layer] > 0)
+        assert (theirs[layer] > 0).any() and not wrong[:, :exact].any()
+        assert wrong.sum() < 0.01 * (theirs[layer] > 0).sum()
+
+
+@pytest.mark.parametrize(
+    ("state", "sentence"),
+    [
+        ({"nobody.voltage": np.zeros((1, 60), np.float32)}, "no state 'nobody.voltage'; it has: first.voltage"),
+        ({"first.voltage": np.zeros((1, 7), np.float32)}, r"expected \(batch or 1"),
+        ({"first.voltage": np.zeros((3, 60), np.float32)}, "is of 3 samples, and 2 are to be run"),
+    ],
+)
+def test_a_state_that_does_not_fit_is_refused(files: Path, state: dict[str, np.ndarray], sentence: str) -> None:
+    with load_engine(files / "nef.onnx", "onnxruntime") as engine, pytest.raises(BadInput, match=sentence):
+        engine.run(np.zeros((2, 5, 1), np.float32), state=state)
+
+
+def test_a_probe_that_skips_steps_is_refused(tmp_path: Path) -> None:
+    network = nef()
+    with network:
+        nengo.Probe(network.ensembles[0], sample_every=0.01, label="seldom")
+    with pytest.raises(UnsupportedModel, match=r"samples every 0\.01 s"):
+        convert(network, tmp_path / "a.onnx")
 
 
 @pytest.mark.slow
@@ -306,6 +330,13 @@ def test_held_images_and_their_copies_over_time_are_the_same(files: Path) -> Non
     assert (as_images["logits"] == held["logits"]).all()
 
 
+def test_the_callers_own_arithmetic_keeps_its_smallest_numbers(files: Path) -> None:
+    """ONNX Runtime rounds them to zero for speed, and must not do so in the caller's thread."""
+    with load_engine(files / "nef.onnx", "onnxruntime") as engine:
+        engine.run(np.zeros((4, 5, 1), np.float32))
+        assert np.float32(1e-40) * np.float32(0.5) > 0
+
+
 def test_long_runs_are_cut_into_pieces_that_bound_memory(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from workbench.engines import onnxruntime_snn
 
@@ -322,10 +353,11 @@ def test_engines_refuse_what_they_cannot_run(files: Path, tmp_path: Path) -> Non
         load_engine(files / "nef.onnx", "brian")
     with pytest.raises(BadInput, match="holds its parameters itself"):
         load_engine(files / "nef.onnx", params="weights.npz")
-    plain = Path(__file__).parent / "data" / "dynamics"
-    for path in sorted(plain.glob("*.onnx"))[:3]:
-        with pytest.raises(UnsupportedModel, match=r"standard operators|runs spiking"):
-            load_engine(path, "nengo")
+    plain = Path(__file__).parent / "data" / "snn_leaky.onnx"
+    with pytest.raises(UnsupportedModel, match="no neurons that Nengo knows"):
+        load_engine(plain, "nengo")
+    with load_engine(plain) as unrolled:
+        assert unrolled.name == "onnxruntime" and "standard operators" in unrolled.why
     engine = load_engine(files / "nef.onnx", "onnxruntime")
     engine.close()
     with pytest.raises(WorkbenchError, match="is closed"):
@@ -340,6 +372,14 @@ def test_the_authors_network_reads_the_ten_digits(name: str) -> None:
     with load_engine(PAPER / "lenet-1_snn.onnx", name, params=PAPER / "lenet-1_snn_params.npz") as engine:
         answers = engine.run(images)["predictions"][:, -1]
     assert (answers.argmax(axis=1) == (labels.argmax(axis=1) if labels.ndim > 1 else labels)).sum() == 10
+
+
+def test_the_first_inference_of_a_spiking_network_reads_its_digits(files: Path) -> None:
+    from workbench.inference import first_inference
+
+    found = first_inference(files / "digits.onnx")
+    # 98.9 % of MNIST; these 50 are of its training part, which the network has seen.
+    assert found.engine == "nengo" and found.right >= 48 and len(found.predicted) == 50
 
 
 # --- speed --------------------------------------------------------------------------------------------------------

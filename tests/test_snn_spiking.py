@@ -85,7 +85,7 @@ def test_a_spiking_network_reads_digits_nearly_as_well(digits, neuron, record_pr
     before = (answers(path, images).argmax(1) == targets).mean()
     results = run(spiking(path, samples[:200], neuron=neuron), images, 60)
     after = {steps: (results[:, steps - 1].argmax(1) == targets).mean() for steps in (20, 30, 60)}
-    record_property("accuracy", {"before": before, **after})
+    record_property("accuracy", {key: float(value) for key, value in {"before": before, **after}.items()})
     assert before > 0.9
     # Measured: within 0.01 at 30 steps. The rest is room for another version of scikit-learn to train another network.
     assert after[30] > before - 0.03 and after[60] > before - 0.03

@@ -6,7 +6,7 @@ import base64
 import io
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .card import escape
@@ -141,7 +141,7 @@ def first_inference(path: str | os.PathLike[str], *, cancel: threading.Event | N
         cancel: set it from another thread to give up.
 
     Raises:
-        UnsupportedModel: no rows at hand fit its input, it is spiking, or its outputs name no class.
+        UnsupportedModel: no rows at hand fit its input, or its outputs name no class.
         WorkbenchError: the model cannot be read or run, or took too long or too much memory.
     """
     from . import sandbox
@@ -154,6 +154,7 @@ def first_inference(path: str | os.PathLike[str], *, cancel: threading.Event | N
 
 def _infer(path: str) -> FirstInference:
     from .engines import load_engine
+    from .engines.spiking import SpikingEngine
 
     with load_engine(path) as engine:
         data = sample_rows(path)
@@ -164,6 +165,9 @@ def _infer(path: str) -> FirstInference:
                 "load_engine(path).run(array)."
             )
         outputs = engine.run(data.inputs)
+        if isinstance(engine, SpikingEngine):
+            outputs = engine.settled(outputs)
+            data = replace(data, source=" ".join([data.source, *engine.network.notes]))
         predicted, score = _named(outputs, data)
         return FirstInference(path, engine.name, engine.version, engine.why, data, predicted, score)
 
@@ -180,6 +184,8 @@ def _named(outputs: dict[str, np.ndarray], data: SampleData) -> tuple[tuple[str,
     scores = next((a for a in outputs.values() if a.dtype.kind == "f" and a.ndim >= 2 and a.size > rows), None)
     if scores is not None:
         scores = scores.reshape(rows, -1)
+        if labels is None and scores.shape[1] != len(data.class_names):
+            scores = None
     if labels is None and scores is None:
         raise UnsupportedModel(
             f"Its outputs ({', '.join(outputs)}) name no class, so there is nothing to hold against the right answers."

@@ -161,6 +161,8 @@ def sample_rows(path_or_id: str | os.PathLike[str], limit: int = 50) -> SampleDa
             return None
         value = inputs[0]
     batch, *row = value.shape or (None,)
+    if len(row) == 2 and row[1] == 784 and not isinstance(row[0], int):
+        row = row[1:]  # a spiking network, over steps of time: it holds an image
     if row == [4] and value.dtype in ("float16", "float32", "float64"):
         data = _iris_rows(value.dtype)
     elif row in ([28, 28], [1, 28, 28], [28, 28, 1], [784]) and value.dtype in ("uint8", "float32", "float64"):

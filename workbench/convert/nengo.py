@@ -208,10 +208,10 @@ def _asked_in_nengo_dl(simulator: Any) -> _Native:
     import numpy as np
 
     from ..snn import nengo_dl
-    from ..snn.from_nengo import from_nengo, inputs_of, outputs_of
+    from ..snn.from_nengo import from_nengo, inputs_of
 
     network = from_nengo(simulator)
-    nodes, probes = inputs_of(simulator.model.toplevel), outputs_of(simulator.model.toplevel)
+    nodes, probes = inputs_of(simulator.model.toplevel), _probes(simulator.model.toplevel)
     rows, unroll = simulator.minibatch_size or 1, simulator.unroll
 
     def run(series: Arrays) -> Arrays:
@@ -239,7 +239,7 @@ def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
     import nengo
     import numpy as np
 
-    from ..snn.from_nengo import from_nengo, inputs_of, outputs_of
+    from ..snn.from_nengo import from_nengo, inputs_of
 
     nodes = inputs_of(source)
     now: dict[Any, np.ndarray] = {}
@@ -259,7 +259,7 @@ def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
     with simulator:
         network = from_nengo(simulator)
         network.notes = before
-        probes = outputs_of(source)
+        probes = _probes(source)
 
         def run(series: Arrays) -> Arrays:
             results: dict[str, list[np.ndarray]] = {entry.name: [] for entry in network.outputs}
@@ -274,6 +274,20 @@ def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
             return {name: np.stack(rows) for name, rows in results.items()}
 
         yield _Native(network, run, f"Nengo {nengo.__version__}")
+
+
+def _probes(network: Any) -> list[Any]:
+    """The probes whose data is compared, step by step."""
+    from ..snn.from_nengo import outputs_of
+
+    probes = outputs_of(network)
+    for probe in probes:
+        if probe.sample_every is not None:
+            raise UnsupportedModel(
+                f"{probe} samples every {probe.sample_every} s, and both sides are compared step by step: leave "
+                "sample_every out."
+            )
+    return probes
 
 
 # --- ONNX's side ---------------------------------------------------------------------------------------------------

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
 from ..kind import ENGINE_NAMES, KIND_NAMES, Detection, detect, dispatch
@@ -115,23 +116,34 @@ def load_engine(
     name, why = choose_engine(found.kind)
     if engine is not None:
         name, why = engine, f"You asked for {ENGINE_NAMES[engine]}."
-    options: dict[str, Any] = {"why": why}
+    elif found.kind == "SNN" and not spiking:
+        name = "onnxruntime"
+        why = "It is a spiking neural network (SNN) in standard operators, which ONNX Runtime runs and Nengo does not."
     if spiking:
-        options["params"] = params
-    elif params is not None:
+        from ..snn.read import is_ours, load
+
+        try:
+            return _loader(SPIKING[name])(path, params=params, why=why)
+        except (BadInput, UnsupportedModel):
+            # Another maker's neurons may bring their own bodies; then ONNX Runtime needs no reading.
+            if name != "onnxruntime" or params is not None or found.format != "ONNX" or is_ours(load(path)):
+                raise
+            with suppress(WorkbenchError):
+                return _loader(ENGINES[name])(path, why=why)
+            raise
+    if params is not None:
         raise BadInput(f"{ENGINE_NAMES[name]} reads the parameters from the ONNX file itself: leave params= out.")
-    elif name in ("nengo", "nengo_dl"):
+    if name in ("nengo", "nengo_dl"):
         raise UnsupportedModel(
-            f"{path} has no neurons that {ENGINE_NAMES[name]} knows, so it cannot run there"
-            + (
-                ': its spiking network is written out in standard operators, which engine="onnxruntime" runs.'
-                if found.kind == "SNN"
-                else f": {ENGINE_NAMES[name]} runs spiking neural networks."
-            )
+            f"{path} has no neurons that {ENGINE_NAMES[name]} knows, so it cannot run there; "
+            'engine="onnxruntime" runs any model made of standard operators.'
         )
-    module, loader = (SPIKING if spiking else ENGINES)[name]
-    load: Callable[..., Engine] = getattr(import_module(f".{module}", __name__), loader)
-    return load(path, **options)
+    return _loader(ENGINES[name])(path, why=why)
+
+
+def _loader(where: tuple[str, str]) -> Callable[..., Engine]:
+    module, name = where
+    return cast("Callable[..., Engine]", getattr(import_module(f".{module}", __name__), name))
 
 
 def _runs_over_time(path: str, found: Detection) -> bool:

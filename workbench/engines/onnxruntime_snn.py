@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..errors import BadInput
 from ..snn.network import Node, Output, SpikingNetwork
 from ..snn.write import HELD, can_hold, write
 from .spiking import SpikingEngine
@@ -57,11 +58,16 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         self.state: dict[str, np.ndarray] = {}
         self._start: dict[str, np.ndarray] = {}
         self._sessions: dict[tuple[tuple[str, ...], bool, bool], onnxruntime.InferenceSession] = {}
-        self._session((), False, False)
+        # Numbers too small for a normal float are slow, and a silent neuron's voltage decays to them: ONNX Runtime
+        # rounds them to zero, in the thread that makes a session and in those that this thread starts. So that the
+        # caller's own arithmetic stays what it was, that is never the caller's thread.
+        self._aside = ThreadPoolExecutor(1)
+        self._aside.submit(self._session, (), False, False).result()
 
     def close(self) -> None:
         super().close()
         self._sessions.clear()
+        self._aside.shutdown()
 
     def run(
         self,
@@ -77,12 +83,23 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
             state: where to start from: `state` after an earlier run of the same samples; the network's own if None.
         """
         self._start = dict(state or {})
+        shapes = {f"{node.name}.{name}": node.shape for node in self.network.nodes for name in node.states}
+        for name, array in self._start.items():
+            if name not in shapes:
+                raise BadInput(f"The network has no state {name!r}; it has: {', '.join(shapes)}.")
+            if tuple(array.shape[1:]) != shapes[name]:
+                raise BadInput(f"State {name!r} has shape {array.shape}; expected (batch or 1, *{shapes[name]}).")
         return super().run(inputs, steps=steps, spikes=spikes)
 
     def _answer(self, series: dict[str, np.ndarray], spikes: tuple[str, ...]) -> dict[str, np.ndarray]:
+        return self._aside.submit(self._computed, series, spikes).result()
+
+    def _computed(self, series: dict[str, np.ndarray], spikes: tuple[str, ...]) -> dict[str, np.ndarray]:
         import numpy as np
 
         batch, steps, _ = next(iter(series.values())).shape
+        if odd := [name for name, array in self._start.items() if len(array) not in (1, batch)]:
+            raise BadInput(f"State {odd[0]!r} is of {len(self._start[odd[0]])} samples, and {batch} are to be run.")
         results = {name: np.empty((batch, steps, size), np.float32) for name, size in self._sizes(spikes).items()}
         widest = max((node.size for node in self.network.nodes), default=1)
         rows = max(1, min(-(-batch // self.threads), IN_CACHE // widest))
@@ -120,7 +137,6 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         if key not in self._sessions:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
-            # A silent neuron's voltage decays for ever; numbers too small for a normal float are slow.
             options.add_session_config_entry("session.set_denormal_as_zero", "1")
             options.intra_op_num_threads = 1 if shared else self.threads
             model = write(_with_spikes(self.network, spikes), held=held).SerializeToString()
@@ -134,7 +150,8 @@ def _with_spikes(network: SpikingNetwork, layers: tuple[str, ...]) -> SpikingNet
         if node.name in layers:
             source = node.name
             if len(node.shape) > 1:
-                source = f"{node.name}.flat"
+                while network.node(source) is not None:
+                    source += ".flat"
                 nodes.append(Node("Flatten", source, (node.name,), (node.size,), attributes={"order": "HWC"}))
             outputs.append(Output(f"{node.name}.spikes", source))
     return replace(network, nodes=nodes, outputs=outputs)

@@ -10,6 +10,7 @@ from ..errors import BadInput, WorkbenchError
 from ..header import ValueInfo
 from ..snn.load import load_network
 from ..snn.network import SpikingNetwork
+from ..snn.neurons import SYNAPSES
 from .inputs import cast, match
 
 if TYPE_CHECKING:
@@ -90,10 +91,19 @@ class SpikingEngine:
         """
         if self._closed:
             raise WorkbenchError(f"The engine of {self.path} is closed; load it again.")
+        spikes = (spikes,) if isinstance(spikes, str) else spikes
         if unknown := [name for name in spikes if name not in self.layers]:
             raise BadInput(f"There is no layer {unknown[0]!r}; the neuron layers are: {', '.join(self.layers)}.")
         series = series_of(self.network, inputs, steps)
         return self._answer(series, tuple(dict.fromkeys(spikes)))
+
+    def settled(self, answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The answers of `run` without time, (batch, n): a filtered probe's after the last step, the mean of others;
+        filtered ones, which are there to be read, first."""
+        synapses = {node.name for node in self.network.nodes if node.op in SYNAPSES}
+        filtered = {probe.name for probe in self.network.outputs if probe.source in synapses}
+        ordered = sorted(answers, key=lambda name: name not in filtered)
+        return {name: answers[name][:, -1] if name in filtered else answers[name].mean(axis=1) for name in ordered}
 
     def _answer(self, series: dict[str, np.ndarray], spikes: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise NotImplementedError
@@ -107,8 +117,8 @@ def series_of(network: SpikingNetwork, inputs: Any, steps: int | None) -> dict[s
     """What a person gives as {input: (batch, steps, n)}; see `SpikingEngine.run`."""
     import numpy as np
 
-    if steps is not None and steps < 1:
-        raise BadInput(f"steps is {steps}; a network runs for one step at least.")
+    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1):
+        raise BadInput(f"steps is {steps!r}; expected a whole number: a network runs for one step at least.")
     arrays = {info.name: cast(value, info)[0] for info, value in match(inputs, _infos(network))}
     sizes = {entry.name: entry.size for entry in network.inputs}
     lengths = {array.shape[1] for name, array in arrays.items() if _is_series(array, sizes[name])}
@@ -124,6 +134,8 @@ def series_of(network: SpikingNetwork, inputs: Any, steps: int | None) -> dict[s
         if not _is_series(array, sizes[name]):
             flat = _flat(array, name, sizes[name])
             array = np.broadcast_to(flat[:, None], (len(flat), count, sizes[name]))
+        if not np.isfinite(arrays[name]).all():
+            raise BadInput(f"Input {name!r} has numbers that are infinite or none (NaN); a neuron needs finite ones.")
         out[name] = array
     if len({len(array) for array in out.values()}) > 1:
         raise BadInput(f"The inputs hold {_both({len(array) for array in out.values()})} samples; give equally many.")

@@ -15,10 +15,12 @@ layers, in Keras's layouts (kernels HWIO, matrices (inputs, outputs)). Where the
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, UnreadableFile, UnsupportedModel
+from .check import MAX_NUMBERS
 from .layers import Layers, Value, read_layers
 from .network import Node, SpikingNetwork
 from .neurons import NEURONS
@@ -96,7 +98,13 @@ def _neuron(layers: Layers, node: onnx.NodeProto, source: Value) -> Value:
             f"Neuron {name} ({node.name!r}) comes without parameters, and no tool is known that writes it so: expected "
             f"one of {', '.join(NEURON_TYPES)} in the default domain, whose parameters are known from the paper."
         )
-    neuron = _nengo_type(node)
+    try:
+        neuron = _nengo_type(node)
+    except (TypeError, ValueError) as error:  # nengo.exceptions.ValidationError is one; NaN becomes None in Nengo
+        given = ", ".join(attribute.name for attribute in node.attribute)
+        raise BadInput(
+            f"Neuron {node.name or node.output[0]!r} has parameters ({given}) that Nengo does not take: {error}."
+        ) from error
     gain, bias = neuron.gain_bias(np.array([MAX_RATE]), np.array([INTERCEPT]))
     everywhere = (1,) * (len(shape) + 1)
     weights = {"gain": np.full(everywhere, gain[0], np.float32), "bias": np.full(everywhere, bias[0], np.float32)}
@@ -138,6 +146,7 @@ def _pour(network: SpikingNetwork, path: str | os.PathLike[str]) -> None:
     import numpy as np
 
     try:
+        _check_headers(path)
         with np.load(path, allow_pickle=False) as archive:
             arrays = [archive[f"arr_{index}"] for index in range(len(archive.files))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
@@ -166,6 +175,29 @@ def _pour(network: SpikingNetwork, path: str | os.PathLike[str]) -> None:
         oihw = array.transpose(3, 2, 0, 1) if array.ndim == 4 else array
         node.weights[key] = np.ascontiguousarray(oihw, np.float32)
     network.notes.append(f"The weights come from {os.path.basename(os.fspath(path))}.")
+
+
+def _check_headers(path: str | os.PathLike[str]) -> None:
+    """What an .npz says of its arrays, before they are read: a few bytes of it can promise terabytes of zeros.
+
+    Raises:
+        ValueError: arrays of anything but real numbers, or too many of them.
+    """
+    import zipfile
+
+    from numpy.lib import format as npy
+
+    numbers = 0
+    with zipfile.ZipFile(path) as archive:
+        for name in archive.namelist():
+            with archive.open(name) as file:
+                first = npy.read_magic(file) == (1, 0)
+                shape, _, dtype = (npy.read_array_header_1_0 if first else npy.read_array_header_2_0)(file)
+            if dtype.kind not in "fiu":
+                raise ValueError(f"{name} is of type {dtype}, not of numbers")
+            numbers += math.prod(shape)
+    if numbers > MAX_NUMBERS:
+        raise ValueError(f"its arrays have {numbers:,} numbers, more than {MAX_NUMBERS:,}")
 
 
 def _keras_shape(weight: np.ndarray) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UnsupportedModel
+from .check import renamed
 from .keras_layers import add_layer
 from .nengo_model import Built, build
 from .network import Node, SpikingNetwork
@@ -103,7 +104,7 @@ class _Reader:
         made = self.out.finish(
             self.built.network.label or "network", float(self.built.model.dt), self.built.network.seed
         )
-        return _as_before(made, self.before) if self.before else made
+        return _as_before(made, self.before) if self.before else renamed(made)
 
     def _check(self, connection: Any) -> None:
         if connection.learning_rule_type is not None:
@@ -406,7 +407,7 @@ class _Reader:
         if constant is not None:
             bias = bias + gain * constant
         if x is not None:
-            parts.append(self.out.scaled(x, gain, (name, ".gain")) if parts and (gain != 1).any() else x)
+            parts.append(self.out.scaled(x, gain, (name, ".gained")) if parts and (gain != 1).any() else x)
         if len(parts) > 1 or x is None:
             gain = np.ones_like(gain) if parts else gain
         x = self.out.added(parts or [self.out.signal(np.zeros(ens.n_neurons))], (name, ".current"))

@@ -13,7 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UnsupportedModel
+from ..errors import UnreadableFile, UnsupportedModel, WorkbenchError
+from .check import MAX_NUMBERS, check
 from .network import Input, Node, Output, SpikingNetwork
 
 if TYPE_CHECKING:
@@ -57,15 +58,27 @@ def read_layers(
         dt: seconds per step.
 
     Raises:
+        UnreadableFile: attributes or weights that make no sense, or more numbers than `check.MAX_NUMBERS`.
         UnsupportedModel: an operator, or a use of one, that has no counterpart in a spiking network; it is named.
     """
-    layers = Layers(model, dt)
-    for node in model.graph.node:
-        if node.op_type in activations:
-            layers.values[node.output[0]] = activation(layers, node, layers.value(node, 0))
-        else:
-            layers.read(node)
-    return layers.network()
+    try:
+        layers = Layers(model, dt)
+        for node in model.graph.node:
+            if node.op_type in activations:
+                layers.values[node.output[0]] = activation(layers, node, layers.value(node, 0))
+            else:
+                layers.read(node)
+        network = layers.network()
+    except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, WorkbenchError):
+            raise
+        # What Python and NumPy raise on an attribute or weight that is missing, or that no runtime would take either.
+        raise UnreadableFile(
+            f"{model.graph.name or 'The model'} is no sound ONNX network ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}): check it with onnx.checker, and write it again."
+        ) from error
+    check(network)
+    return network
 
 
 @dataclass
@@ -80,7 +93,7 @@ class Layers:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from onnx import numpy_helper
+        from .read import values
 
         graph = self.model.graph
         for tensor in graph.initializer:
@@ -88,7 +101,7 @@ class Layers:
                 raise UnsupportedModel(
                     f"The weights of {tensor.name!r} are in a file of their own: load the model from its path."
                 )
-            self.constants[tensor.name] = numpy_helper.to_array(tensor)
+            self.constants[tensor.name] = values(tensor)
         entries = [entry for entry in graph.input if entry.name not in self.constants]
         if len(entries) != 1:
             raise UnsupportedModel(
@@ -104,6 +117,8 @@ class Layers:
                 f"is {['batch', *dims]}."
             )
         self.entry = Input(entries[0].name, math.prod(dims))
+        self.numbers = 0
+        self._count(self.entry.size)
         self.values[entries[0].name] = Value(entries[0].name, dims)
         self.readers: dict[str, list[onnx.NodeProto]] = {}
         for node in graph.node:
@@ -124,12 +139,19 @@ class Layers:
 
     def add(self, node: Node, order: str = "") -> Value:
         """Append a node; its tensor has the order given, if it is an image."""
+        self._count(node.size)
         self.nodes.append(node)
         dims = node.shape
         if len(dims) == 3:
             order = order or "CHW"
             dims = dims if order == "CHW" else (*dims[1:], dims[0])
         return Value(node.name, dims, order)
+
+    def _count(self, numbers: int) -> None:
+        """Stop before weights or neurons of that many are made."""
+        self.numbers += numbers
+        if self.numbers > MAX_NUMBERS:
+            raise UnreadableFile(f"The network's signals hold more than {MAX_NUMBERS:,} numbers a step.")
 
     def shape(self, value: Value) -> tuple[int, ...]:
         """The signal's shape: (C, H, W) or (n,)."""

@@ -7,6 +7,7 @@ import os
 from ..errors import BadInput
 from ..formats import identify
 from ..header import Header
+from .check import check
 from .network import SpikingNetwork
 from .neurons import NEURONS
 from .operators import DOMAIN
@@ -24,6 +25,8 @@ def load_network(path: str | os.PathLike[str], params: str | os.PathLike[str] | 
         UnsupportedModel: it holds something no spiking network here has, named.
         BadInput: `params` where the file holds its own parameters, or parameters are missing.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise BadInput(f"Expected the path of an .onnx or .nir file, not {path!r}.")
     path = os.fspath(path)
     if identify(path).name == "NIR":
         if params is not None:
@@ -37,7 +40,9 @@ def load_network(path: str | os.PathLike[str], params: str | os.PathLike[str] | 
     if not is_ours(model):
         from .foreign import read_foreign
 
-        return read_foreign(path, params)
+        network = read_foreign(path, params)
+        check(network)
+        return network
     if params is not None:
         raise BadInput(f"{path} holds its parameters itself: leave params= out.")
     return read(model)

@@ -40,11 +40,14 @@ normalisation, activations, uneven padding, an image made from a computed signal
 
 from __future__ import annotations
 
+import math
+import numbers
 import os
-from typing import Literal
+from typing import Any, Literal
 
-from ..errors import UnreadableFile
+from ..errors import BadInput, UnreadableFile
 from . import nir_file, nir_read, nir_write
+from .check import check, renamed
 from .network import SpikingNetwork
 
 
@@ -71,10 +74,19 @@ def read_nir(
     Raises:
         UnreadableFile: truncated, not HDF5, not NIR, too large, or with links out of the file.
         UnsupportedModel: a node, or a use of one, without a counterpart; it is named.
+        BadInput: another `dt`, `method` or `reset` than these.
     """
+    if method not in ("euler", "exact"):
+        raise BadInput(f"method is {method!r}; expected 'euler' or 'exact'.")
+    if reset not in ("to value", "subtract", "subtract late"):
+        raise BadInput(f"reset is {reset!r}; expected 'to value', 'subtract' or 'subtract late'.")
+    if dt is not None and not (isinstance(dt, numbers.Real) and 0 < dt < math.inf):
+        raise BadInput(f"dt is {dt!r}; expected seconds per step, such as 0.001.")
     graph = nir_file.read(path)
     try:
-        return nir_read.network(graph, os.path.basename(os.fspath(path)), dt, method, reset)
+        network = renamed(nir_read.network(graph, os.path.basename(os.fspath(path)), dt, method, reset))
+        check(network)
+        return network
     except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         if type(error).__module__.startswith("workbench"):
             raise
@@ -82,10 +94,21 @@ def read_nir(
         raise UnreadableFile(f"{os.fspath(path)} is not a sound NIR graph: {type(error).__name__}: {error}.") from error
 
 
-def write_nir(network: SpikingNetwork, path: str | os.PathLike[str]) -> None:
+def write_nir(network: Any, path: str | os.PathLike[str]) -> None:
     """Write a ``.nir`` file; `read_nir` gives the same network back.
 
+    Args:
+        network: a `SpikingNetwork`, or what `from_nengo` reads: a ``nengo.Network`` or an open simulator.
+        path: of the new file; one that is there is replaced.
+
     Raises:
+        BadInput: not a network.
+        WorkbenchError: the file cannot be written there.
         UnsupportedModel: something NIR cannot hold; it is named, and nothing is written.
     """
+    if not isinstance(network, SpikingNetwork):
+        from .from_nengo import from_nengo
+
+        before = getattr(network, "spiking_network", None)
+        network = from_nengo(network, before.dt if isinstance(before, SpikingNetwork) else 0.001)
     nir_file.write(nir_write.graph(network), path)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..errors import UnreadableFile
+from ..errors import UnreadableFile, WorkbenchError
 
 if TYPE_CHECKING:
     import nir
@@ -56,6 +56,8 @@ def write(graph: nir.NIRGraph, path: str | os.PathLike[str]) -> None:
     try:
         nir.write(part, graph)
         os.replace(part, path)
+    except OSError as error:
+        raise WorkbenchError(f"{os.fspath(path)} cannot be written: {error}.") from error
     finally:
         if os.path.exists(part):
             os.remove(part)

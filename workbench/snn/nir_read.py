@@ -10,6 +10,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UnreadableFile, UnsupportedModel
+from .check import MAX_NUMBERS
 from .network import Input, Node, Output, SpikingNetwork
 from .neurons import NEURONS, SYNAPSES
 
@@ -25,9 +26,6 @@ _TAUS = ("tau", "tau_mem", "tau_syn")
 SPIKING = ("LIF", "IF", "CubaLIF", "Threshold")
 MAX_STEPS = 1000
 """The longest delay, in steps: each is a node."""
-
-MAX_NUMBERS = 200_000_000
-"""All signals of a step together: a few bytes of a file can name shapes that fill any memory."""
 
 Shape = tuple[int, ...]
 

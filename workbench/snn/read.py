@@ -11,7 +11,8 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, UnreadableFile, UnsupportedModel
+from ..errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
+from .check import check
 from .network import STATELESS, Input, Node, Output, SpikingNetwork
 from .neurons import NEURONS, SYNAPSES
 from .operators import DOMAIN
@@ -51,7 +52,18 @@ def read(source: str | os.PathLike[str] | onnx.ModelProto) -> SpikingNetwork:
             f"{model.graph.name or 'The model'} does not keep time as the workbench's spiking networks do (a FoldTime "
             "or Scan around the network); expected a file that convert() made from Nengo."
         )
-    return _Reader(model).read()
+    try:
+        network = _Reader(model).read()
+    except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, WorkbenchError):
+            raise
+        # What Python raises on a field that is missing, or of another kind than `write` makes it.
+        raise UnreadableFile(
+            f"{model.graph.name or 'The model'} is laid out like a spiking network of the workbench, but damaged "
+            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}): write it again with convert()."
+        ) from error
+    check(network)
+    return network
 
 
 def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
@@ -65,12 +77,34 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
         raise UnreadableFile(f"{os.fspath(path)} cannot be read as an ONNX model: {reason}.") from error
 
 
+def values(tensor: onnx.TensorProto) -> np.ndarray:
+    """An initializer's numbers.
+
+    Raises:
+        UnreadableFile: the file holds fewer or more than its shape says, or of a type nobody knows.
+    """
+    from onnx import numpy_helper
+
+    if any(length < 0 for length in tensor.dims):
+        raise UnreadableFile(f"Initializer {tensor.name!r} has the shape {tuple(tensor.dims)}: no length is negative.")
+    try:
+        return numpy_helper.to_array(tensor)
+    except Exception as error:  # KeyError of an unknown type, ValueError of a wrong shape, and what else onnx meets
+        raise UnreadableFile(
+            f"Initializer {tensor.name!r} of shape {tuple(tensor.dims)} cannot be read: {error}."
+        ) from error
+
+
 def _is_fold(node: onnx.NodeProto) -> bool:
     return node.domain == DOMAIN and node.op_type == "FoldTime"
 
 
 def _is_time(node: onnx.NodeProto) -> bool:
     return node.domain == "" and node.op_type == "Scan" and node.name == "time"
+
+
+_AXES = {"Slice": (0, 1), "Flatten": (1, 1), "Softmax": (-1, -1)}
+"""op -> the axis of a node that names none, and the only one it may work along."""
 
 
 @dataclass
@@ -84,10 +118,8 @@ class _Reader:
     """Node -> its dt."""
 
     def read(self) -> SpikingNetwork:
-        from onnx import numpy_helper
-
         graph = self.model.graph
-        self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+        self.constants = {tensor.name: values(tensor) for tensor in graph.initializer}
         inputs = [
             Input(value.name, value.type.tensor_type.shape.dim[2].dim_value)
             for value in graph.input
@@ -120,7 +152,7 @@ class _Reader:
             inputs,
             self._shaped(nodes),
             outputs,
-            {str(label): int(seed) for label, seed in said.get("seeds", {}).items()},
+            _seeds(said.get("seeds")),
             metadata={entry.key: entry.value for entry in self.model.metadata_props if entry.key != METADATA},
         )
 
@@ -130,7 +162,7 @@ class _Reader:
         """Without the Transpose and Reshape that stand before the nodes they belong to."""
         out = []
         for node in body:
-            if node.name.endswith(".hwc"):
+            if node.name.endswith(".hwc") and node.op_type in ("Transpose", "Reshape"):
                 self.signals[node.output[0]] = self.signals.get(node.input[0], node.input[0])
             else:
                 out.append(node)
@@ -162,8 +194,12 @@ class _Reader:
         if weights or op in ("Place", "Image"):
             taken = taken[:1]
         attributes: dict[str, Any] = {}
+        if op in _AXES and (axis := said.get("axis", _AXES[op][0])) != _AXES[op][1]:
+            raise UnsupportedModel(f"Node {name!r} ({node.op_type}) works along axis {axis}, not {_AXES[op][1]}.")
         if op == "Place":
-            pads = self._constant(name, f"{name}.pads")
+            pads = self._constant(name, node.input[1])
+            if said or len(node.input) > 2 or pads.shape != (4,) or pads[0] or pads[2]:
+                raise UnsupportedModel(f"Node {name!r} (Pad) does more than put zeros around a flat signal.")
             attributes = {"start": int(pads[1]), "size": int(pads[3])}
         elif op == "Image":
             attributes = {"order": "HWC" if node.op_type == "Transpose" else "CHW"}
@@ -172,6 +208,8 @@ class _Reader:
             attributes = {"order": "HWC" if node.input[0].endswith(".hwc") else "CHW"}
         elif op not in ("Slice", "Softmax"):
             attributes = {key: decimal(value) if isinstance(value, float) else value for key, value in said.items()}
+            if op == "Conv":
+                attributes = {"strides": [1, 1], "pads": [0] * 4, "group": 1} | attributes
         return Node(op, name, tuple(self._signal(tensor) for tensor in taken), (), weights, attributes)
 
     def _dynamic(self, node: onnx.NodeProto, name: str, said: dict[str, Any]) -> Node:
@@ -183,6 +221,8 @@ class _Reader:
                 f"Node {name!r} is a {DOMAIN}:{node.op_type}, a neuron this version does not know; it knows: "
                 f"{', '.join([*NEURONS, *SYNAPSES])}."
             )
+        if odd := [key for key in (*model.parameters, "dt") if not isinstance(said.get(key, 0.0), float)]:
+            raise BadInput(f"Neuron node {name!r} ({op}) has {odd[0]} {said[odd[0]]!r}; expected a float.")
         if missing := [key for key in model.parameters if key not in said]:
             raise BadInput(
                 f"Neuron node {name!r} ({op}) says nothing of {', '.join(missing)}; each must be an attribute of it."
@@ -214,7 +254,12 @@ class _Reader:
             if node.states:
                 node.shape = tuple(int(length) for length in node.weights[node.states[-1]].shape[1:])
                 self.shapes[node.name] = node.shape
+        known = {*self.shapes, *(node.name for node in nodes)}
         for node in nodes:
+            if lost := [name for name in node.inputs if name not in known]:
+                raise UnreadableFile(f"Node {node.name!r} takes {lost[0]!r}, which nothing in the file gives.")
+        inputs = [Input(name, 1) for name in self.shapes]  # and synapses and neurons, whose shapes are known
+        for node in SpikingNetwork("", 1.0, inputs, nodes, []).ordered():
             if not node.shape:
                 taken = self.shapes[node.inputs[0]]
                 node.shape = tuple(int(length) for length in _shape(node, taken))
@@ -227,7 +272,7 @@ class _Reader:
         text = next((entry.value for entry in self.model.metadata_props if entry.key == METADATA), "{}")
         try:
             said = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             said = {}
         return said if isinstance(said, dict) else {}
 
@@ -240,6 +285,12 @@ class _Reader:
         if not isinstance(dt, int | float) or not dt > 0:
             raise BadInput(f"The network's dt is {dt!r}; expected seconds per step, such as 0.001.")
         return float(dt)
+
+
+def _seeds(said: Any) -> dict[str, int]:
+    """Those of `said` that Nengo takes for seeds: they are for the record, and a wrong one spoils no file."""
+    pairs = said.items() if isinstance(said, dict) else ()
+    return {label: seed for label, seed in pairs if type(seed) is int and 0 <= seed < 2**32}
 
 
 def _shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:

@@ -69,7 +69,7 @@ def spiking(
     if neuron not in ("LIF", "SpikingRectifiedLinear"):
         raise BadInput(f"Expected neuron 'LIF' or 'SpikingRectifiedLinear', found {neuron!r}.")
     model = load(path)
-    names = [node.output[0] for node in model.graph.node if node.op_type == "Relu"]
+    names = [node.output[0] for node in model.graph.node if node.op_type == "Relu" and node.output]
     if not names:
         raise UnsupportedModel(f"{os.fspath(path)} has no Relu, and only a Relu can become a spiking neuron.")
     reach = dict(zip(names, _percentiles(model, names, samples, percentile), strict=True))
@@ -176,7 +176,10 @@ def _percentiles(model: onnx.ModelProto, names: list[str], samples: np.ndarray, 
     size = entry.shape[0] if isinstance(entry.shape[0], int) else BATCH
     highest = np.zeros(len(names))
     for start in range(0, len(rows) - size + 1 if size != BATCH else len(rows), size):
-        results = session.run(names, {entry.name: rows[start : start + size]})
+        try:
+            results = session.run(names, {entry.name: rows[start : start + size]})
+        except Exception as error:  # ONNX Runtime's own classes derive from Exception
+            raise UnsupportedModel(f"ONNX Runtime cannot run the network on the samples: {error}.") from error
         highest = np.maximum(highest, [np.percentile(result, percentile) for result in results])
     return [float(value) for value in highest]
 

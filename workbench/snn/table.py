@@ -169,7 +169,7 @@ def _of_network(network: SpikingNetwork) -> list[list[_Tensor]]:
 
 def _of_file(model: onnx.ModelProto) -> tuple[list[list[_Tensor]], list[str]]:
     """Weights and biases, layer by layer, the last layer first; and what is to be said of their layouts."""
-    from onnx import numpy_helper
+    from .read import values
 
     held = {tensor.name: tensor for graph in _graphs(model) for tensor in graph.initializer}
     layers: list[list[_Tensor]] = []
@@ -188,7 +188,7 @@ def _of_file(model: onnx.ModelProto) -> tuple[list[list[_Tensor]], list[str]]:
             continue
         transposed = node.op_type == "Gemm" and any(said.name == "transB" and said.i for said in node.attribute)
         for name in names:
-            array = numpy_helper.to_array(held[name])
+            array = values(held[name])
             shape = array.shape
             if len(shape) == 4:
                 array, kernels = array.transpose(2, 3, 1, 0), True
