@@ -123,4 +123,5 @@ if __name__ == "__main__":
         print(f"{os.cpu_count()} cores; {written:.1f} MB of ONNX, from {packed:.1f} MB of packed parameters")
         if "--table5" not in sys.argv:
             speed(path, test[0])
-        table5(path, *test)
+        if "--speed" not in sys.argv:
+            table5(path, *test)

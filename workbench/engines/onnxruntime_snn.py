@@ -31,7 +31,7 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
 
     Args:
         threads: how many to use, one per core if None: each for other samples of a batch, since a step of one sample
-            is too little to share; within an operator where there is one sample only.
+            is too little to share.
 
     Attributes:
         state: after `run`, what every neuron and synapse remembers, {``<node>.<state>``: (batch, *shape)}; hand it to
@@ -57,12 +57,12 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         )
         self.state: dict[str, np.ndarray] = {}
         self._start: dict[str, np.ndarray] = {}
-        self._sessions: dict[tuple[tuple[str, ...], bool, bool], onnxruntime.InferenceSession] = {}
+        self._sessions: dict[tuple[tuple[str, ...], bool], onnxruntime.InferenceSession] = {}
         # Numbers too small for a normal float are slow, and a silent neuron's voltage decays to them: ONNX Runtime
         # rounds them to zero, in the thread that makes a session and in those that this thread starts. So that the
         # caller's own arithmetic stays what it was, that is never the caller's thread.
         self._aside = ThreadPoolExecutor(1)
-        self._aside.submit(self._session, (), False, False).result()
+        self._aside.submit(self._session, (), False).result()
 
     def close(self) -> None:
         super().close()
@@ -105,7 +105,7 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         rows = max(1, min(-(-batch // self.threads), IN_CACHE // widest))
         parts = [slice(begin, begin + rows) for begin in range(0, batch, rows)]
         held = can_hold(self.network) and all(bool((array == array[:, :1]).all()) for array in series.values())
-        session = self._session(spikes, held, len(parts) > 1)
+        session = self._session(spikes, held)
         names = [output.name for output in session.get_outputs()]
         length = max(1, min(steps, AT_ONCE // (widest * rows)))
 
@@ -128,17 +128,16 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         self.state = {name: np.concatenate([state[name] for state in after]) for name in (after[0] if after else ())}
         return results
 
-    def _session(self, spikes: tuple[str, ...], held: bool, shared: bool) -> onnxruntime.InferenceSession:
-        """A session with the spikes of some layers as outputs too, for input that is held or not, and for several
-        threads to share or not."""
+    def _session(self, spikes: tuple[str, ...], held: bool) -> onnxruntime.InferenceSession:
+        """A session with the spikes of some layers as outputs too, for input that is held or not."""
         import onnxruntime
 
-        key = (spikes, held, shared)
+        key = (spikes, held)
         if key not in self._sessions:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
             options.add_session_config_entry("session.set_denormal_as_zero", "1")
-            options.intra_op_num_threads = 1 if shared else self.threads
+            options.intra_op_num_threads = 1
             model = write(_with_spikes(self.network, spikes), held=held).SerializeToString()
             self._sessions[key] = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return self._sessions[key]
