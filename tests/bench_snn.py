@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 
 from workbench import convert, load_engine
+from workbench.engines.onnxruntime_snn import OnnxRuntimeSnnEngine
 from workbench.snn import digits, nengo_dl
+from workbench.snn.network import Input, Node, Output, SpikingNetwork
 
 ROUNDS = 9
 
@@ -81,6 +83,19 @@ def speed(path: Path, images: np.ndarray) -> None:
         for batch in (1, 4, 16, 64, 256):
             found = interleaved({"": lambda batch=batch: ort.run(images[:batch])})  # type: ignore[misc]
             print(f"  batch {batch:4} {found['']:9.1f}   {found[''] / batch:6.2f} a sample")
+
+    print("\nONNX Runtime: cost by neurons, one layer of LIF, 1,000 steps, ms")
+    for count in (1_000, 4_000, 16_000, 64_000):
+        ones, zeros = np.ones((1, count), np.float32), np.zeros((1, count), np.float32)
+        weights = {"gain": ones, "bias": ones, "voltage": zeros, "refractory_time": zeros}
+        said = {"tau_rc": 0.02, "tau_ref": 0.002, "min_voltage": 0.0, "amplitude": 1.0}
+        layer = Node("LIF", "layer", ("current",), (count,), weights, said)
+        mean = Node("Gemm", "mean", ("layer",), (1,), {"weight": ones.T / count})
+        network = SpikingNetwork("layer", 0.001, [Input("current", count)], [layer, mean], [Output("rate", "mean")])
+        with OnnxRuntimeSnnEngine(network) as ort:
+            row = np.full((1, count), 2, np.float32)
+            found = interleaved({"": lambda ort=ort, row=row: ort.run(row, steps=1000)})  # type: ignore[misc]
+        print(f"  {count:6} neurons {found['']:9.1f}   {found[''] / count * 1e3:6.2f} per 1,000")
 
 
 def table5(path: Path, images: np.ndarray, labels: np.ndarray) -> None:

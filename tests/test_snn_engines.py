@@ -211,6 +211,17 @@ def test_a_state_that_does_not_fit_is_refused(files: Path, state: dict[str, np.n
         engine.run(np.zeros((2, 5, 1), np.float32), state=state)
 
 
+def test_a_refractory_time_shorter_than_a_step_converts_and_is_told(tmp_path: Path) -> None:
+    with nengo.Network(label="quick", seed=1) as network:
+        source = nengo.Node([0], label="source")
+        quick = nengo.Ensemble(20, 1, label="quick", neuron_type=nengo.LIF(tau_ref=0.0005))
+        nengo.Connection(source, quick, synapse=None)
+        nengo.Probe(quick.neurons, label="spikes")
+    done = convert(network, tmp_path / "a.onnx")
+    assert done.agreement.within_tolerance
+    assert any("quick: tau_ref (0.0005 s) is shorter than a step (0.001 s)" in note for note in done.warnings)
+
+
 def test_a_probe_that_skips_steps_is_refused(tmp_path: Path) -> None:
     network = nef()
     with network:

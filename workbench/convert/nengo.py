@@ -87,6 +87,7 @@ def convert_nengo(
     say("Reading the network")
     with _opened(source, _dt_of(source, dt)) as native:
         network = native.network
+        network.notes += _short_pauses(network)
         target = target_of(output, file, file.stem if file else _stem(network.name), overwrite)
         with no_half_files(target) as folder:
             model, digest = _model(network)
@@ -448,6 +449,15 @@ def _certify(model: Any, network: SpikingNetwork, found: Conversion, digest: str
         "notes": list(found.warnings),
     }
     entry.value = json.dumps(said, sort_keys=True)
+
+
+def _short_pauses(network: SpikingNetwork) -> list[str]:
+    return [
+        f"{node.name}: tau_ref ({node.attributes['tau_ref']:g} s) is shorter than a step ({network.dt:g} s), so its "
+        "neurons fire once a step at most and slower than their equation says; a smaller dt resolves it."
+        for node in network.neurons()
+        if "voltage" in node.states and node.attributes.get("tau_ref", network.dt) < network.dt
+    ]
 
 
 def _stem(name: str) -> str:
