@@ -10,6 +10,10 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, sync_playwright
 
+# As the conversion worker does before it imports TensorFlow; here another test may import it first. With oneDNN,
+# TensorFlow 2.21 fuses Keras 2's layer normalisation wrongly ("scale must be 1D").
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+
 ROOT = Path(__file__).parent.parent
 
 # Sandbox and GPU do not work in containers; the rest keeps Chromium from calling home.
