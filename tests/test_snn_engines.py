@@ -359,6 +359,20 @@ def test_long_runs_are_cut_into_pieces_that_bound_memory(files: Path, monkeypatc
     assert (whole["logits"] == pieces["logits"]).all()
 
 
+def test_a_probe_may_be_called_like_a_state(tmp_path: Path) -> None:
+    network = nef()
+    for probe in network.probes:
+        probe.label = f"{probe.label}_out"
+    convert(network, tmp_path / "a.onnx")
+    series = np.random.default_rng(0).uniform(-1, 1, (1, 20, 1)).astype(np.float32)
+    with load_engine(tmp_path / "a.onnx", "onnxruntime") as engine:
+        whole = engine.run(series)
+        engine.run(series[:, :7])
+        rest = engine.run(series[:, 7:], state=engine.state)
+    assert set(whole) == {"squared_out", "spikes_out"}
+    assert (rest["spikes_out"] == whole["spikes_out"][:, 7:]).all()
+
+
 def test_engines_refuse_what_they_cannot_run(files: Path, tmp_path: Path) -> None:
     with pytest.raises(WorkbenchError, match="no engine named 'brian'"):
         load_engine(files / "nef.onnx", "brian")

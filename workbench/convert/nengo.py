@@ -249,7 +249,6 @@ def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
     def feeder(node: Any) -> Callable[[float], np.ndarray]:
         return lambda t: now[node][max(0, round(t / dt) - 1)] if node in now else np.zeros(node.size_out)
 
-    before = from_nengo(source, dt).notes
     try:
         for node in nodes:
             node.output = feeder(node)
@@ -259,7 +258,6 @@ def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
             node.output = output
     with simulator:
         network = from_nengo(simulator)
-        network.notes = before
         probes = _probes(source)
 
         def run(series: Arrays) -> Arrays:

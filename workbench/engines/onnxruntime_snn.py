@@ -57,6 +57,10 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         )
         self.state: dict[str, np.ndarray] = {}
         self._start: dict[str, np.ndarray] = {}
+        nodes = self.network.nodes
+        self._states = {f"{node.name}.{state}": node.shape for node in nodes for state in node.states}
+        self._widest = max((node.size for node in nodes), default=1)
+        self._can_hold = can_hold(self.network)
         self._sessions: dict[tuple[tuple[str, ...], bool], onnxruntime.InferenceSession] = {}
         # Numbers too small for a normal float are slow, and a silent neuron's voltage decays to them: ONNX Runtime
         # rounds them to zero, in the thread that makes a session and in those that this thread starts. So that the
@@ -83,7 +87,7 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
             state: where to start from: `state` after an earlier run of the same samples; the network's own if None.
         """
         self._start = dict(state or {})
-        shapes = {f"{node.name}.{name}": node.shape for node in self.network.nodes for name in node.states}
+        shapes = self._states
         for name, array in self._start.items():
             if name not in shapes:
                 raise BadInput(f"The network has no state {name!r}; it has: {', '.join(shapes)}.")
@@ -101,13 +105,12 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         if odd := [name for name, array in self._start.items() if len(array) not in (1, batch)]:
             raise BadInput(f"State {odd[0]!r} is of {len(self._start[odd[0]])} samples, and {batch} are to be run.")
         results = {name: np.empty((batch, steps, size), np.float32) for name, size in self._sizes(spikes).items()}
-        widest = max((node.size for node in self.network.nodes), default=1)
-        rows = max(1, min(-(-batch // self.threads), IN_CACHE // widest))
+        rows = max(1, min(-(-batch // self.threads), IN_CACHE // self._widest))
         parts = [slice(begin, begin + rows) for begin in range(0, batch, rows)]
-        held = can_hold(self.network) and all(bool((array == array[:, :1]).all()) for array in series.values())
+        held = self._can_hold and all(bool((array == array[:, :1]).all()) for array in series.values())
         session = self._session(spikes, held)
         names = [output.name for output in session.get_outputs()]
-        length = max(1, min(steps, AT_ONCE // (widest * rows)))
+        length = max(1, min(steps, AT_ONCE // (self._widest * rows)))
 
         def work(part: slice) -> dict[str, np.ndarray]:
             state = {name: array[part] if len(array) == batch else array for name, array in self._start.items()}
@@ -120,7 +123,7 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
                 answers = dict(zip(names, session.run(names, {**feeds, **state}), strict=True))
                 for name in results:
                     results[name][part, now] = answers[f"{name}.spikes" if name in spikes else name]
-                state = {name.removesuffix("_out"): answers[name] for name in names if name.endswith("_out")}
+                state = {name: answers[f"{name}_out"] for name in self._states}
             return state
 
         with ThreadPoolExecutor(self.threads) as pool:

@@ -367,11 +367,8 @@ _LOWPASS = Equations(
 # tau^2 y'' + 2 tau y' + y = u as two states: level is y, rise is y + tau y'. With E = exp(-dt/tau) and r = dt/tau,
 #   rise'  = E rise + (1 - E) u          level' = E (r rise + level) + (1 - E (1 + r)) u
 _ALPHA = Equations(
-    """
-  dt_in_tau = Div (k_dt, k_tau)
-  minus = Neg (dt_in_tau)
-  decay = Exp (minus)
-  gain = Sub (one, decay)
+    _LOWPASS.setup
+    + """
   passed = Mul (decay, dt_in_tau)
   gain_level = Sub (gain, passed)
 """,
