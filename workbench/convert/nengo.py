@@ -206,32 +206,14 @@ def _in_nengo_dl(source: Any, dt: float) -> Iterator[_Native]:
 
 
 def _asked_in_nengo_dl(simulator: Any) -> _Native:
-    import numpy as np
-
+    from ..engines.nengo_dl import predict
     from ..snn import nengo_dl
     from ..snn.from_nengo import from_nengo, inputs_of
 
-    network = from_nengo(simulator)
-    nodes, probes = inputs_of(simulator.model.toplevel), _probes(simulator.model.toplevel)
-    rows, unroll = simulator.minibatch_size or 1, simulator.unroll
-
-    def run(series: Arrays) -> Arrays:
-        batch, steps, _ = next(iter(series.values())).shape
-        results: list[dict[Any, np.ndarray]] = []
-        for begin in range(0, batch, rows):
-            feeds = {}
-            for entry, node in zip(network.inputs, nodes, strict=True):
-                part = series[entry.name][begin : begin + rows]
-                part = np.concatenate([part, np.repeat(part[:1], rows - len(part), axis=0)])
-                # A simulator runs whole multiples of `unroll` steps.
-                feeds[node] = np.concatenate([part, np.repeat(part[:, -1:], -steps % unroll, axis=1)], axis=1)
-            results.append(simulator.predict(feeds, stateful=False, verbose=0))
-        return {
-            entry.name: np.concatenate([result[probe] for result in results])[:batch, :steps].reshape(batch, steps, -1)
-            for entry, probe in zip(network.outputs, probes, strict=True)
-        }
-
-    return _Native(network, run, f"NengoDL {nengo_dl.__version__}")
+    network, source = from_nengo(simulator), simulator.model.toplevel
+    nodes = {entry.name: node for entry, node in zip(network.inputs, inputs_of(source), strict=True)}
+    probes = {entry.name: probe for entry, probe in zip(network.outputs, _probes(source), strict=True)}
+    return _Native(network, lambda series: predict(simulator, nodes, probes, series), f"NengoDL {nengo_dl.__version__}")
 
 
 @contextmanager

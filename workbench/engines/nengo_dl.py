@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..snn.network import SpikingNetwork
@@ -10,6 +11,8 @@ from .spiking import SpikingEngine
 
 if TYPE_CHECKING:
     import numpy as np
+
+    Arrays = dict[str, np.ndarray]
 
 LARGEST_BATCH = 64
 
@@ -48,24 +51,10 @@ class NengoDlEngine(SpikingEngine):
         import numpy as np
 
         batch, steps, _ = next(iter(series.values())).shape
-        rows = max(1, min(batch, LARGEST_BATCH))
-        simulator, probes, network = self._simulator(spikes, rows)
-        results: dict[str, list[np.ndarray]] = {name: [] for name in probes}
-        for row in range(0, batch, rows):
-            feeds = {}
-            for name, array in series.items():
-                part = np.ascontiguousarray(array[row : row + rows])
-                # A simulator has one batch size: the last part is filled up with its first sample.
-                filler = np.repeat(part[:1], rows - len(part), axis=0)
-                feeds[network.inputs[name]] = np.concatenate([part, filler])
-            answers = simulator.predict(feeds, n_steps=steps, stateful=False, verbose=0)
-            for name, probe in probes.items():
-                results[name].append(answers[probe][: batch - row])
-        sizes = self._sizes(spikes)
-        return {
-            name: np.concatenate(parts) if parts else np.empty((0, steps, sizes[name]), np.float32)
-            for name, parts in results.items()
-        }
+        if not batch:
+            return {name: np.empty((0, steps, size), np.float32) for name, size in self._sizes(spikes).items()}
+        simulator, probes, network = self._simulator(spikes, min(batch, LARGEST_BATCH))
+        return predict(simulator, network.inputs, probes, series)
 
     def _simulator(self, spikes: tuple[str, ...], rows: int) -> tuple[Any, dict[str, Any], Any]:
         import nengo
@@ -84,3 +73,33 @@ class NengoDlEngine(SpikingEngine):
         simulator = nengo_dl.Simulator(network, dt=self.network.dt, minibatch_size=rows, progress_bar=False)
         self._built = (spikes, simulator, probes, network)
         return simulator, probes, network
+
+
+def predict(simulator: Any, nodes: Mapping[str, Any], probes: Mapping[str, Any], series: Arrays) -> Arrays:
+    """Ask an open ``nengo_dl.Simulator``, each sample from its start state.
+
+    Args:
+        nodes: {input: its Node}; probes: {output: its Probe}; series: {input: (batch, steps, n)}, batch at least 1.
+
+    Returns:
+        {output: (batch, steps, n)}.
+    """
+    import numpy as np
+
+    batch, steps, _ = next(iter(series.values())).shape
+    rows = simulator.minibatch_size or 1
+    answers = []
+    for row in range(0, batch, rows):
+        feeds = {}
+        for name, array in series.items():
+            part = array[row : row + rows]
+            # A simulator has one batch size, and runs whole multiples of `unroll` steps: what lacks is filled up.
+            part = np.concatenate([part, np.repeat(part[:1], rows - len(part), axis=0)])
+            feeds[nodes[name]] = np.concatenate(
+                [part, np.repeat(part[:, -1:], -steps % simulator.unroll, axis=1)], axis=1
+            )
+        answers.append(simulator.predict(feeds, stateful=False, verbose=0))
+    return {
+        name: np.concatenate([answer[probe] for answer in answers])[:batch, :steps].reshape(batch, steps, -1)
+        for name, probe in probes.items()
+    }
