@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
     convert = commands.add_parser(
         "convert",
-        help="a scikit-learn, Keras or TensorFlow model as ONNX, checked numerically",
+        help="a scikit-learn, Keras, TensorFlow or NIR model as ONNX, checked numerically",
         description="Convert a model file to ONNX and hold both sides against each other on the same samples. Nothing "
         "is written if they disagree.",
     )
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
         type=_option,
         metavar="KEY=VALUE",
         help="an option of the converter; repeatable. scikit-learn: zipmap=true, cdist=false, dtype=float64; "
-        'SavedModel: signature=NAME; frozen .pb: inputs=["NAME"], outputs=["NAME"]',
+        'SavedModel: signature=NAME; frozen .pb: inputs=["NAME"], outputs=["NAME"]; NIR: dt=0.001, method=exact, reset="subtract late"',
     )
     convert.add_argument("--timeout", type=float, metavar="SECONDS", default=900, help="give up after (default: 900)")
     convert.add_argument("--memory", type=float, metavar="MIB", help="memory limit (default: by the file's size)")
