@@ -83,7 +83,8 @@ def _parser() -> argparse.ArgumentParser:
         type=_option,
         metavar="KEY=VALUE",
         help="an option of the converter; repeatable. scikit-learn: zipmap=true, cdist=false, dtype=float64; "
-        'SavedModel: signature=NAME; frozen .pb: inputs=["NAME"], outputs=["NAME"]; NIR: dt=0.001, method=exact, reset="subtract late"',
+        'SavedModel: signature=NAME; frozen .pb: inputs=["NAME"], outputs=["NAME"]; '
+        'NIR: dt=0.001, method=exact, reset="subtract late"',
     )
     convert.add_argument("--timeout", type=float, metavar="SECONDS", default=900, help="give up after (default: 900)")
     convert.add_argument("--memory", type=float, metavar="MIB", help="memory limit (default: by the file's size)")
