@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..agreement import Tolerance
 from ..header import ValueInfo
 
 if TYPE_CHECKING:
@@ -19,22 +20,6 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, np.ndarray]
     """Input or output name -> array, first axis: rows."""
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far apart two right answers may be: ``|a - b| <= absolute + relative * |b|``.
-
-    Attributes:
-        relative, absolute: of floating-point outputs; labels (integers, strings, booleans) must be equal.
-        reason: why this much and not less, one sentence.
-        steps: how far apart integers may be that stand for real numbers (a quantized network's outputs).
-    """
-
-    relative: float
-    absolute: float
-    reason: str
-    steps: int = 0
 
 
 @dataclass

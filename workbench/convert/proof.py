@@ -24,10 +24,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..agreement import Tolerance
 from ..engines.onnxruntime import OnnxRuntimeEngine
 from ..errors import UnsupportedModel, WorkbenchError
 from .conversion import Agreement, OutputAgreement, WorstSample
-from .draft import Draft, Tolerance
+from .draft import Draft
 from .samples import SEED, Group, in_parts, plan, row_size
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, Any
 
+from ..agreement import Tolerance
 from ..errors import UnsupportedModel
-from .draft import Tolerance
 from .sklearn_inputs import Signature, walk
 from .sklearn_points import splits
 

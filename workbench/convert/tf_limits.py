@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .draft import Tolerance
+from ..agreement import Tolerance
 from .tf_network import Network
 
 FLOAT32 = Tolerance(
