@@ -1,6 +1,6 @@
 """The paper's spiking network: speed in ONNX Runtime against NengoDL and Nengo, and Table 5. Run `make bench-snn`.
 
-Needs MNIST as Keras stores it (mnist.npz), for real digits: its path in WORKBENCH_MNIST.
+On MNIST's test digits: those of the mnist.npz named by WORKBENCH_MNIST, or what `workbench.data` finds.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from workbench import convert, load_engine
+from workbench.data import dataset
 from workbench.engines.onnxruntime_snn import OnnxRuntimeSnnEngine
 from workbench.snn import digits, nengo_dl
 from workbench.snn.network import Input, Node, Output, SpikingNetwork
@@ -126,17 +127,15 @@ def table5(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
-    mnist = os.environ.get("WORKBENCH_MNIST", "")
-    if not Path(mnist).is_file():
-        sys.exit("Set WORKBENCH_MNIST to the path of Keras's mnist.npz.")
-    with np.load(mnist) as stored, tempfile.TemporaryDirectory() as folder:
-        test = stored["x_test"], stored["y_test"]
+    mnist = dataset("mnist", "test")
+    print(mnist.source)
+    with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "digits.onnx"
         with digits.simulator() as simulator:
             convert(simulator, path)
         packed, written = (file.stat().st_size / 1e6 for file in (digits.SHIPPED, path))
         print(f"{os.cpu_count()} cores; {written:.1f} MB of ONNX, from {packed:.1f} MB of packed parameters")
         if "--table5" not in sys.argv:
-            speed(path, test[0])
+            speed(path, mnist.inputs)
         if "--speed" not in sys.argv:
-            table5(path, *test)
+            table5(path, mnist.inputs, mnist.targets)

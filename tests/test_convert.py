@@ -34,14 +34,16 @@ from workbench import (
     NeedsTrust,
     UnsupportedModel,
     WorkbenchError,
+    certificate,
     convert,
     detect,
     load_engine,
+    safety,
     sandbox,
 )  # fmt: skip
-from workbench.convert import certificate, output, safety
-from workbench.convert.source import named_for_its_loader
+from workbench.convert import output
 from workbench.formats import identify
+from workbench.safety import named_for_its_loader
 from workbench.sandbox import Cancelled, WorkerFailed
 
 ROWS, SPECIES = load_iris(return_X_y=True)

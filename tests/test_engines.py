@@ -162,7 +162,7 @@ def test_wrong_engine_names_params_and_formats_get_a_sentence(tmp_path: Path) ->
         load_engine(path, params=tmp_path / "w.npz")
     text = tmp_path / "notes.onnx"
     text.write_text("This is no model, only a note about one.\n")
-    with pytest.raises(UnsupportedModel, match="Only ONNX models can be run"):
+    with pytest.raises(UnsupportedModel, match="No engine here runs"):
         load_engine(text, "onnxruntime")
     with pytest.raises(UnreadableFile, match="nowhere"):
         load_engine(tmp_path / "nowhere.onnx")

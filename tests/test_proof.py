@@ -12,10 +12,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from workbench.agreement import Tolerance
+from workbench.agreement import Agreement, Tolerance
 from workbench.convert import work as worker
 from workbench.convert.check import LARGE, check_file
-from workbench.convert.conversion import Agreement
 from workbench.convert.draft import Draft
 from workbench.convert.proof import ask_native, hold_against
 from workbench.convert.samples import plan

@@ -19,7 +19,7 @@ import pytest
 
 from workbench import sandbox
 from workbench.errors import BadInput, WorkbenchError
-from workbench.sandbox import Cancelled, WorkerFailed, run
+from workbench.sandbox import Cancelled, Worker, WorkerFailed, run
 
 TASKS = """
 import ctypes, os, subprocess, sys, threading, time
@@ -68,6 +68,14 @@ def odd_error(): raise Odd(1, 2)
 class Shy:
     def __reduce__(self): return (open, ("/nonexistent/file",))
 def shy(): return Shy()
+kept = []
+def keep(value):
+    kept.append(value)
+    return kept
+def hoard(): kept.append(b"x" * (32 << 20))
+def wait_at_most(seconds):
+    from workbench import sandbox
+    sandbox.IDLE_SECONDS = seconds
 """
 
 
@@ -406,3 +414,80 @@ def test_a_forked_child_leaves_its_parents_worker_alone(cold: None) -> None:
             os._exit(2)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert run(os.getpid, warm=True) == first
+
+
+# --- a worker for several tasks ----------------------------------------------------------------------------------
+
+
+def test_tasks_of_a_worker_share_what_their_module_holds(tasks: Any) -> None:
+    with Worker() as worker:
+        assert worker.run(tasks.keep, 1) == [1] and worker.run(tasks.keep, 2) == [1, 2]
+        assert worker.run(os.getpid) == worker.run(os.getpid) != os.getpid()
+    with Worker() as other:
+        assert other.run(tasks.keep, 3) == [3]
+
+
+@pytest.mark.parametrize("task", ["fail", "refuse", "crash", "leave", "spin", "unpicklable"])
+def test_a_worker_ends_with_a_task_that_failed(tasks: Any, task: str) -> None:
+    worker = Worker()
+    pid = worker.run(os.getpid)
+    with pytest.raises(WorkbenchError):
+        worker.run(getattr(tasks, task), timeout=1)
+    assert not worker.alive and gone(pid)
+    with pytest.raises(WorkerFailed, match=r"posix\.getpid is not possible: its worker process has ended"):
+        worker.run(os.getpid)
+    worker.close()
+
+
+def test_a_worker_can_be_cancelled_and_reports_progress(tasks: Any) -> None:
+    seen: list[Any] = []
+    cancel = threading.Event()
+    with Worker() as worker:
+        assert worker.run(tasks.chatter, 3, progress=seen.append) == 3 and len(seen) == 3
+        threading.Timer(0.3, cancel.set).start()
+        with pytest.raises(Cancelled, match=r"spin was cancelled\."):
+            worker.run(tasks.spin, cancel=cancel, timeout=60)
+        assert not worker.alive
+
+
+def test_a_worker_gets_its_environment_and_the_caller_keeps_its_own() -> None:
+    with Worker(environment={"OMP_NUM_THREADS": "7"}) as worker:
+        assert worker.run(os.getenv, "OMP_NUM_THREADS") == "7" and worker.run(os.getenv, "PATH") == os.environ["PATH"]
+    assert os.environ.get("OMP_NUM_THREADS") != "7"
+
+
+def test_a_workers_memory_limit_is_over_all_its_tasks(tasks: Any) -> None:
+    """Each takes 32 MiB and keeps them, faster than the memory is looked at."""
+    with Worker(memory_mib=400) as worker, pytest.raises(WorkerFailed, match="more than the 400 MiB it was given"):
+        for _ in range(100):
+            worker.run(tasks.hoard)
+
+
+def test_a_worker_outlives_the_thread_that_made_it() -> None:
+    made: list[Worker] = []
+    thread = threading.Thread(target=lambda: made.append(Worker()))
+    thread.start()
+    thread.join()
+    with made[0] as worker:
+        assert worker.run(os.getpid) != os.getpid()
+
+
+def test_a_worker_waits_longer_than_a_warm_one(tasks: Any) -> None:
+    # The worker imports its own copy of the module, where the time is set by a task.
+    with Worker() as worker:
+        worker.run(tasks.wait_at_most, 0.2)
+        time.sleep(1)
+        assert worker.run(tasks.add, 1, 1) == 2
+
+
+def test_short_tasks_of_a_worker_come_back_at_once() -> None:
+    with Worker() as worker:
+        worker.run(os.getpid)
+        times = []
+        for _ in range(100):
+            start = time.perf_counter()
+            worker.run(os.getpid)
+            times.append(time.perf_counter() - start)
+    print(f"a round trip takes {sorted(times)[50] * 1e6:.0f} µs")
+    # 200 µs; without waiting for a tick (50 ms) in any case.
+    assert sorted(times)[50] < 0.01

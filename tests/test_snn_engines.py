@@ -15,8 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import workbench
-from workbench import BadInput, UnsupportedModel, WorkbenchError, convert, load_engine, to_nengo
-from workbench.convert import certificate
+from workbench import BadInput, UnsupportedModel, WorkbenchError, certificate, convert, load_engine, to_nengo
 from workbench.engines.nengo import NengoEngine
 from workbench.engines.nengo_dl import NengoDlEngine
 from workbench.engines.onnxruntime_snn import OnnxRuntimeSnnEngine

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .compare import Comparison, compare
 from .convert import Conversion, ConversionDisagrees, convert
 from .errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel, WorkbenchError
 from .graph import GraphView, graph
@@ -26,9 +27,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "BadInput", "Conversion", "ConversionDisagrees", "Detection", "Engine", "GraphView", "NeedsTrust", "UnreadableFile",
-    "UnsupportedModel", "Workbench", "WorkbenchError", "convert", "detect", "graph", "load_engine", "nengo_gui",
-    "read_nir", "spiking", "to_nengo", "weight_table", "write_nir",
+    "BadInput", "Comparison", "Conversion", "ConversionDisagrees", "Detection", "Engine", "GraphView", "NeedsTrust",
+    "UnreadableFile", "UnsupportedModel", "Workbench", "WorkbenchError", "compare", "convert", "detect", "graph",
+    "load_engine", "nengo_gui", "read_nir", "spiking", "to_nengo", "weight_table", "write_nir",
 ]  # fmt: skip
 
 _LAZY = {

@@ -1,4 +1,4 @@
-"""The command line: ``workbench detect|graph|convert|lab``, the same verbs as the Python functions.
+"""The command line: ``workbench detect|graph|convert|compare|tables|lab``, the same verbs as the Python functions.
 
 Exit codes: 0 done, 1 the job failed (one line on stderr), 2 wrong usage, 3 refused for safety.
 """
@@ -93,6 +93,65 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("--json", action="store_true", help="print the result as one JSON object")
     convert.set_defaults(run=_convert)
 
+    compare = commands.add_parser(
+        "compare",
+        help="a model and its ONNX form side by side: the same answers? how fast?",
+        description="Ask a model and its ONNX form the same rows, each in a process of its own, and time them in "
+        "turns. The exit code is 0 whether they agree or not; see agreement.within_tolerance.",
+    )
+    compare.add_argument("native", metavar="NATIVE", help="the model file or SavedModel folder")
+    compare.add_argument("onnx", metavar="ONNX", help="the ONNX file")
+    compare.add_argument("rows", nargs="?", metavar="DATA", help="rows to ask, see --inputs")
+    compare.add_argument(
+        "--inputs",
+        metavar="DATA",
+        help="rows to ask: .csv, .parquet, .npy, .npz, .png, .jpg, a folder of pictures "
+        "(default: rows of the paper's data that fit, or random ones)",
+    )
+    compare.add_argument(
+        "--targets",
+        metavar="FILE|COLUMN",
+        help="right answers: a file of their own (.npy, .csv), or the column or array of DATA that holds them",
+    )
+    compare.add_argument("--scale", type=_number, metavar="FACTOR", help="multiply all numbers, such as 1/255")
+    compare.add_argument("--layers", action="store_true", help="name the first layer that differs (Keras models)")
+    compare.add_argument("--one-row", action="store_true", help="time single rows too")
+    compare.add_argument("--repeat", type=int, metavar="ROUNDS", help="rounds of the race at most")
+    compare.add_argument("--seconds", type=float, default=10, help="for the race at most (default: 10)")
+    compare.add_argument("--threads", type=int, metavar="N", help="on both sides (default: one per core)")
+    compare.add_argument(
+        "--engines",
+        nargs=2,
+        metavar=("NATIVE", "ONNX"),
+        default=(None, None),
+        help="which engines to use, such as nengo_dl and onnxruntime (default: by the kind of model)",
+    )
+    compare.add_argument("--trust", action="store_true", help="open formats that can run code from the file")
+    compare.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    compare.set_defaults(run=_compare)
+
+    tables = commands.add_parser(
+        "tables",
+        help="the paper's Tables 1, 3, 4 and 5, run again on this machine",
+        description="Run the paper's tables again, print them beside the paper's figures, and write them as JSON, CSV "
+        "and SVG plots.",
+    )
+    tables.add_argument("--quick", action="store_true", help="shorter races, fewer digits: three minutes on two cores")
+    tables.add_argument(
+        "--only", type=int, nargs="+", choices=(1, 3, 4, 5), metavar="N", help="tables wanted: 1, 3, 4, 5"
+    )
+    tables.add_argument("--threads", type=int, metavar="N", help="on both sides (default: one per core)")
+    tables.add_argument(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        default="workbench-tables",
+        help="where to write (default: workbench-tables)",
+    )
+    tables.add_argument("--force", action="store_true", help="overwrite earlier tables there")
+    tables.add_argument("--json", action="store_true", help="print the result as one JSON object")
+    tables.set_defaults(run=_tables)
+
     lab = commands.add_parser(
         "lab",
         help="open JupyterLab on the workbench notebook",
@@ -132,9 +191,9 @@ def _detect(arguments: argparse.Namespace) -> int:
     return failed
 
 
-def _plain(text: str) -> str:
+def _plain(text: str, keep: str = "") -> str:
     """Text from a model without control characters: a terminal obeys escape sequences."""
-    return "".join(c if c.isprintable() else "·" for c in text)
+    return "".join(c if c.isprintable() or c in keep else "·" for c in text)
 
 
 def _graph(arguments: argparse.Namespace) -> int:
@@ -163,7 +222,7 @@ def _convert(arguments: argparse.Namespace) -> int:
             overwrite=arguments.force,
             timeout=arguments.timeout,
             memory_mib=arguments.memory,
-            progress=lambda stage: print(f"{stage} …", file=sys.stderr),
+            progress=_say,
             **dict(arguments.option),
         )
     except ConversionDisagrees as error:
@@ -178,6 +237,90 @@ def _convert(arguments: argparse.Namespace) -> int:
     if failure is not None:
         raise failure
     return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from . import compare
+
+    rows, targets = _asked(arguments)
+    found = compare(
+        arguments.native,
+        arguments.onnx,
+        rows,
+        targets=targets,
+        repeat=arguments.repeat,
+        progress=_say,
+        layers=arguments.layers,
+        one_row=arguments.one_row,
+        seconds=arguments.seconds,
+        threads=arguments.threads,
+        engines=tuple(arguments.engines),
+        trust=arguments.trust,
+    )
+    print(json.dumps(found.to_dict()) if arguments.json else _plain(str(found), keep="\n"))
+    return 0
+
+
+def _tables(arguments: argparse.Namespace) -> int:
+    from .tables import prepare_folder, tables
+
+    # Now, not after minutes of measuring.
+    prepare_folder(arguments.output, arguments.force)
+    only = tuple(f"table{number}" for number in arguments.only or (1, 3, 4, 5))
+    found = tables(quick=arguments.quick, only=only, threads=arguments.threads, progress=_say)
+    written = found.save(arguments.output, overwrite=True)
+    print(json.dumps(found.to_dict()) if arguments.json else f"{found}\n\n{_listed(written)}")
+    return 0
+
+
+def _listed(files: Sequence[Path]) -> str:
+    return f"Written to {files[0].parent}: {', '.join(file.name for file in files)}"
+
+
+def _say(stage: str) -> None:
+    print(f"{stage} …", file=sys.stderr)
+
+
+def _asked(arguments: argparse.Namespace) -> tuple[Any, Any]:
+    """(rows, right answers) of ``workbench compare``, as far as they were given."""
+    data = arguments.inputs or arguments.rows
+    if arguments.inputs and arguments.rows:
+        raise BadInput("Two files of rows were given, DATA and --inputs; give one.")
+    if data is None:
+        if arguments.targets:
+            raise BadInput("Right answers (--targets) need the rows they belong to: give --inputs.")
+        return None, None
+    from .data import read
+
+    apart = arguments.targets is not None and Path(arguments.targets).is_file()
+    rows = read(data, _takes(arguments.onnx), target=None if apart else arguments.targets, scale=arguments.scale)
+    for note in rows.notes:
+        print(f"{_plain(data)}: {_plain(note)}", file=sys.stderr)
+    if not apart:
+        return rows.inputs, rows.targets
+    import numpy as np
+
+    found = read(arguments.targets).inputs
+    parts = found.values() if isinstance(found, dict) else [found]
+    return rows.inputs, np.concatenate([np.asarray(part).reshape(-1) for part in parts])
+
+
+def _takes(path: str) -> Any:
+    """The inputs of an ONNX file, for the rows to fit; None of one that takes a series over time."""
+    from .header import read_header
+
+    inputs = read_header(path).graph.inputs
+    return None if any(len(info.shape or ()) == 3 for info in inputs) else inputs
+
+
+def _number(text: str) -> float:
+    """A number, or a fraction such as 1/255."""
+    from fractions import Fraction
+
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"takes a number such as 0.5 or 1/255, but was given {text!r}") from error
 
 
 def _option(text: str) -> tuple[str, Any]:
@@ -198,20 +341,13 @@ def _option(text: str) -> tuple[str, Any]:
 
 
 def _rows(path: str) -> object:
-    """Sample rows of a file: an array (.npy), {input name: array} (.npz), or a table with a header line (.csv)."""
-    try:
-        if Path(path).suffix.lower() == ".csv":
-            import pandas as pd
+    """Sample rows of a file; a table keeps its columns' names, which a model may know its inputs by."""
+    from .data import read
 
-            return pd.read_csv(path)
-        import numpy as np
-
-        # Never with pickles inside: they run code.
-        loaded = np.load(path, allow_pickle=False)
-        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (OSError, ValueError) as error:
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise BadInput(f"{path} cannot be read as rows (a .npy, .npz or .csv file): {first}.") from error
+    rows = read(path)
+    for note in rows.notes:
+        print(f"{_plain(path)}: {_plain(note)}", file=sys.stderr)
+    return rows.inputs if rows.frame is None else rows.frame
 
 
 def _lab(arguments: argparse.Namespace) -> int:

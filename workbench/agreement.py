@@ -1,8 +1,32 @@
-"""How well two sides agree: two models asked the same, output by output, row by row."""
+"""How well two sides agree: two models asked the same, output by output, row by row.
+
+A floating-point output agrees where ``|onnx - native| <= absolute + relative * |native|`` for every number (a
+`Tolerance`); two NaN agree, and so do two equal infinities. Labels (integers, strings, booleans) must be equal, except
+where the probabilities beside them tie within the tolerance, and the eight and sixteen bit integers of a quantized
+network, which may lie `Tolerance.steps` quantization steps apart.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from .errors import UnsupportedModel
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = Mapping[str, np.ndarray]
+    """Input or output name -> array, first axis: rows."""
+
+LEEWAY = 8
+"""A generated row may differ by so many times the source's own movement under one rounding of its input: a float32
+graph rounds at every step, of which there are more than one."""
+
+MOST_WORST = 5
+EXCERPT = 8
 
 
 @dataclass(frozen=True)
@@ -19,3 +43,457 @@ class Tolerance:
     absolute: float
     reason: str
     steps: int = 0
+
+
+FLOAT32 = Tolerance(
+    relative=1e-4,
+    absolute=1e-5,
+    reason="float32 keeps 7 digits; sums taken in another order, layer after layer, cost one or two of them, and where "
+    "terms cancel the rest of the sum decides, which `absolute` allows for.",
+)
+"""Of models in float32. A wrong layout, axis or epsilon shows as 1e-2 or more."""
+
+
+@dataclass(frozen=True)
+class WorstSample:
+    """A sample on which both sides differ most.
+
+    Attributes:
+        index: its row among all samples asked; `group` says where it comes from.
+        output: the output that differs.
+        inputs: {input name: its first values}; native and onnx: both answers, their first values, as text.
+        difference: the largest absolute difference; None for labels.
+        at: where in the row it is; there: both sides' values at that place, as text. Empty where the row is one value.
+    """
+
+    index: int
+    group: str
+    output: str
+    inputs: dict[str, str]
+    native: str
+    onnx: str
+    difference: float | None
+    at: tuple[int, ...] = ()
+    there: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class OutputAgreement:
+    """One output of both sides, over all samples that count.
+
+    Attributes:
+        name, dtype: of the ONNX model's output. Floating-point outputs are compared as numbers, others as labels.
+        max_abs, max_rel: largest absolute difference, and largest relative to the largest number of the same sample's
+            answer from the source model (a probability of 1e-9 has no meaningful relative error); 0 for labels.
+        mismatches: samples whose label differs.
+        beyond: samples further apart than the tolerance allows, or with another label where no tie excuses it.
+        samples: samples compared.
+        worst: the sample that differs most; None where all agree.
+        shapes: the sentence that says so where both sides' shapes differ.
+    """
+
+    name: str
+    dtype: str
+    max_abs: float
+    max_rel: float
+    mismatches: int
+    beyond: int
+    samples: int = 0
+    worst: WorstSample | None = None
+    shapes: str = ""
+
+    @property
+    def says(self) -> str:
+        """What is wrong with this output, in one sentence; "" where both sides agree."""
+        if self.shapes or not self.beyond or self.worst is None:
+            return self.shapes
+        worst = self.worst
+        native, onnx = worst.there or (worst.native, worst.onnx)
+        place = f"row {worst.index}" + (f" at {list(worst.at)}" if worst.there else "")
+        verb = "differs" if self.beyond == 1 else "differ"
+        return (
+            f"Output {self.name!r}: {self.beyond:,} of {_rows(self.samples)} {verb}; the worst is {place}: {native} "
+            f"natively, {onnx} in ONNX."
+        )
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Both sides on the same samples.
+
+    Attributes:
+        samples: how many were asked; `groups`: {where they come from: {samples, max_abs}}. Edge rows hold numbers up to
+            a million, so their absolute differences are large while the relative ones are small.
+        max_abs, max_rel: over all floating-point outputs.
+        label_mismatches: samples with another label, or with another class on top by more than rounding.
+        within_tolerance: no sample is further apart than `tolerance` allows, and no label differs.
+        undecided: generated samples that differ no more than the source model's own answer does when its input
+            is rounded to the next float32 number; they count neither way.
+        tolerance: {relative, absolute, reason}.
+        outputs, worst: details.
+    """
+
+    samples: int
+    max_abs: float
+    max_rel: float
+    label_mismatches: int
+    within_tolerance: bool
+    undecided: int = 0
+    groups: dict[str, dict[str, float]] = field(default_factory=dict)
+    tolerance: dict[str, Any] = field(default_factory=dict)
+    outputs: tuple[OutputAgreement, ...] = ()
+    worst: tuple[WorstSample, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return finite(asdict(self))
+
+    @property
+    def says(self) -> str:
+        """The numbers in one sentence."""
+        labels = f"{self.label_mismatches:,} label mismatch{'' if self.label_mismatches == 1 else 'es'}"
+        return (
+            f"{self.samples:,} sample{'' if self.samples == 1 else 's'} asked: largest difference {self.max_abs:.2g} "
+            f"(relative {self.max_rel:.2g}), {labels}."
+        )
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        """One for each output that differs: how many rows, and the worst one."""
+        return tuple(output.says for output in self.outputs if output.says)
+
+
+def finite(value: Any) -> Any:
+    """`value` for JSON, which has no infinity: None stands for it, and lists for tuples."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def hold(native: Arrays, onnx: Arrays, inputs: Arrays, tolerance: Tolerance = FLOAT32) -> Agreement:
+    """Hold both sides' answers to the same rows against each other.
+
+    Args:
+        native, onnx: {output name: array}, under the same names; ONNX may have more outputs, which are not compared.
+        inputs: {input name: array} that were asked, for the rows shown; rows are their first axis.
+
+    Raises:
+        UnsupportedModel: an output of the native side is missing on the other.
+    """
+    tally = Tally(tolerance)
+    tally.add(native, onnx, inputs)
+    return tally.agreement()
+
+
+@dataclass
+class _Output:
+    """One output so far."""
+
+    dtype: str
+    max_abs: float = 0.0
+    max_rel: float = 0.0
+    mismatches: int = 0
+    beyond: int = 0
+    worst: tuple[float, WorstSample] | None = None
+    shapes: str = ""
+
+
+class Tally:
+    """Both sides' answers, compared group of rows by group of rows.
+
+    Attributes:
+        notes: plain sentences about what was noticed.
+    """
+
+    def __init__(self, tolerance: Tolerance) -> None:
+        self.tolerance = tolerance
+        self.notes: list[str] = []
+        self._outputs: dict[str, _Output] = {}
+        self._worst: list[tuple[float, WorstSample]] = []
+        self._groups: dict[str, dict[str, float]] = {}
+        self._samples = self._mismatches = self._undecided = 0
+        self._within = True
+
+    def fail(self, group: str, rows: int, sentence: str) -> None:
+        """Only one side answers these rows, which is a disagreement."""
+        self._begin(group, rows)
+        self._within = False
+        self._note(sentence)
+
+    def add(
+        self,
+        native: Arrays,
+        onnx: Arrays,
+        inputs: Arrays,
+        *,
+        group: str = "given",
+        strict: bool = True,
+        spread: Arrays | None = None,
+    ) -> None:
+        """Compare both sides' answers to some rows.
+
+        Args:
+            native, onnx, inputs: see `hold`.
+            group: where the rows come from.
+            strict: every difference counts; else rows that `spread` explains count neither way.
+            spread: {output: how far the native answer moves when its input moves by one rounding}.
+
+        Raises:
+            UnsupportedModel: an output of the native side is missing on the other.
+        """
+        import numpy as np
+
+        rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
+        start = self._begin(group, rows)
+        severity: dict[str, np.ndarray] = {}
+        answers: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        labels, tied, excused = np.zeros(rows, bool), np.zeros(rows, bool), np.full(rows, not strict)
+        pending: list[tuple[str, np.ndarray, np.ndarray]] = []
+        for name, given in native.items():
+            if name not in onnx:
+                raise UnsupportedModel(f"The ONNX model has no output {name!r}; it has: {', '.join(onnx)}.")
+            ours, theirs = plain(onnx[name]), plain(given)
+            seen = self._outputs.setdefault(name, _Output(str(ours.dtype)))
+            if not same_shape(theirs, ours):
+                seen.shapes = f"Output {name!r} has shape {ours.shape} in ONNX and {theirs.shape} natively."
+                self._note(seen.shapes)
+                self._within = False
+                seen.beyond += rows
+                continue
+            theirs = theirs.reshape(ours.shape)
+            answers[name] = theirs, ours
+            moves = None if spread is None else spread[name].reshape(ours.shape)
+            if ours.dtype.kind != "f" or theirs.dtype.kind not in "biuf":
+                differ = _by_row(~_equal(ours, theirs, self.tolerance.steps), rows)
+                by_row = np.asarray(differ.any(axis=1))
+                seen.mismatches += int(by_row.sum())
+                excusable = ~by_row
+                if moves is not None:
+                    excusable |= (_by_row(moves, rows) & differ).any(axis=1)
+                pending.append((name, by_row, excusable))
+            else:
+                severity[name], excusable, most = self._numbers(seen, theirs, ours, rows, strict, moves)
+                if is_probability(theirs) and len(theirs) == rows:
+                    close, flipped = _flips(theirs, ours, self.tolerance)
+                    tied |= close
+                    labels |= flipped
+                self._groups[group]["max_abs"] = max(self._groups[group]["max_abs"], most)
+            excused &= excusable
+        for name, by_row, excusable in pending:
+            # The label of a tie may go either way.
+            decided = by_row & ~tied
+            severity[name] = np.where(decided, np.inf, 0)
+            labels |= decided
+            self._outputs[name].beyond += int((decided & (strict | ~excusable)).sum())
+            if ties := int((by_row & tied).sum()):
+                self._note(
+                    f"On {_rows(ties)} two classes tie within the tolerance and the label goes the other way; "
+                    "this was not counted."
+                )
+        self._blame(severity, answers, inputs, labels, excused, group, start)
+
+    def agreement(self) -> Agreement:
+        """What was found so far."""
+        self._worst.sort(key=lambda item: -item[0])
+        limits = asdict(self.tolerance)
+        del limits["steps"]
+        outputs = tuple(
+            OutputAgreement(
+                name, o.dtype, o.max_abs, o.max_rel, o.mismatches, o.beyond, self._samples,
+                o.worst[1] if o.worst else None, o.shapes,
+            )
+            for name, o in self._outputs.items()
+        )  # fmt: skip
+        return Agreement(
+            samples=self._samples,
+            max_abs=max((output.max_abs for output in outputs), default=0.0),
+            max_rel=max((output.max_rel for output in outputs), default=0.0),
+            label_mismatches=self._mismatches,
+            within_tolerance=self._within,
+            undecided=self._undecided,
+            groups=self._groups,
+            tolerance=limits,
+            outputs=outputs,
+            worst=tuple(sample for _, sample in self._worst[:MOST_WORST]),
+        )
+
+    def _begin(self, group: str, rows: int) -> int:
+        """The index of the group's first row."""
+        self._groups[group] = {"samples": rows, "max_abs": 0.0}
+        self._samples += rows
+        return self._samples - rows
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self.notes:
+            self.notes.append(sentence)
+
+    def _numbers(
+        self, seen: _Output, theirs: np.ndarray, ours: np.ndarray, rows: int, strict: bool, moves: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray, float]:
+        """Per row how many times the tolerance it is off (0 where within), and whether its input's rounding explains
+        that; and the largest difference."""
+        import numpy as np
+
+        tolerance = self.tolerance
+        apart = distance(ours, theirs)
+        size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
+        allowed = tolerance.absolute + tolerance.relative * size
+        excess = _by_row(apart / np.maximum(allowed, 1e-300), rows).max(axis=1, initial=0)
+        beyond = excess > 1
+        excusable = ~beyond
+        if moves is not None:
+            # Beyond float32's reach, overflow to infinity is rounding too.
+            overflow = np.isinf(ours) & (size > 1e37)
+            excusable |= _by_row((apart <= allowed + LEEWAY * moves) | overflow, rows).all(axis=1)
+        counted = ~beyond | ~excusable | strict
+        furthest = _by_row(np.where(np.isfinite(apart), apart, 0), rows).max(axis=1, initial=0)
+        largest = np.maximum(_by_row(size, rows).max(axis=1, initial=0), max(tolerance.absolute, 1e-300))
+        most = float(furthest[counted].max(initial=0))
+        seen.max_rel = max(seen.max_rel, float((furthest / largest)[counted].max(initial=0)))
+        if (beyond & ~np.isfinite(_by_row(apart, rows)).all(axis=1) & ~excusable).any():
+            seen.max_abs = float("inf")
+        seen.max_abs = max(seen.max_abs, most)
+        seen.beyond += int((beyond & ~excusable).sum())
+        return np.where(beyond, excess, 0), excusable, most
+
+    def _blame(
+        self,
+        severity: Mapping[str, np.ndarray],
+        answers: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        inputs: Arrays,
+        labels: np.ndarray,
+        excused: np.ndarray,
+        group: str,
+        start: int,
+    ) -> None:
+        """Count the rows that differ, and keep the worst."""
+        import numpy as np
+
+        rows = len(excused)
+        if not severity or not rows:
+            return
+        overall = np.max(list(severity.values()), axis=0)
+        bad = (overall > 0) & ~excused
+        self._undecided += int(((overall > 0) & excused).sum())
+        self._mismatches += int((labels & bad).sum())
+        self._within &= not bad.any()
+
+        def excerpt(name: str, row: int) -> WorstSample:
+            theirs, ours = answers[name]
+            asked = {key: _shown(_part(value, row, rows)) for key, value in inputs.items()}
+            return _worst(start + row, group, name, asked, _part(theirs, row, rows), _part(ours, row, rows))
+
+        for row in np.argsort(-np.where(bad, overall, 0), kind="stable")[:MOST_WORST]:
+            if bad[row]:
+                name = next(name for name in severity if severity[name][row] == overall[row])
+                self._worst.append((float(overall[row]), excerpt(name, int(row))))
+        for name, by_row in severity.items():
+            row = int(np.where(bad, by_row, 0).argmax())
+            before = self._outputs[name].worst
+            if bad[row] and by_row[row] > (before[0] if before else 0):
+                self._outputs[name].worst = float(by_row[row]), excerpt(name, row)
+
+
+def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """|left - right| in float64; 0 where both are NaN or the same infinity, infinite where only one is."""
+    import numpy as np
+
+    left, right = left.astype(np.float64), right.astype(np.float64)
+    with np.errstate(all="ignore"):
+        apart = np.abs(left - right)
+    same = (left == right) | (np.isnan(left) & np.isnan(right))
+    return np.where(same, 0.0, np.where(np.isnan(apart), np.inf, apart))
+
+
+def same_shape(left: np.ndarray, right: np.ndarray) -> bool:
+    """Whether both have the same shape, axes of one left aside."""
+    return [dim for dim in left.shape if dim != 1] == [dim for dim in right.shape if dim != 1]
+
+
+def is_probability(array: np.ndarray) -> bool:
+    """One row per sample that sums to one: its largest number names a class."""
+    import numpy as np
+
+    if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] < 2 or not array.size:
+        return False
+    values = array.astype(np.float64)
+    return bool(np.isfinite(values).all() and (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-3))
+
+
+def plain(array: np.ndarray) -> np.ndarray:
+    """Numbers out of an object array (a sequence's arrays stacked, or joined where their sizes differ); any other array
+    as it is."""
+    import numpy as np
+
+    if array.dtype.kind != "O" or not array.size or isinstance(array.flat[0], str | bytes):
+        return array
+    parts = [np.asarray(item) for item in array.flat]
+    if any(part.dtype.kind not in "biuf" for part in parts):
+        return array
+    if len({part.shape for part in parts}) > 1:
+        return np.concatenate([part.reshape(-1) for part in parts])
+    return np.stack(parts).reshape(*array.shape, *parts[0].shape)
+
+
+def _by_row(array: np.ndarray, rows: int) -> np.ndarray:
+    import numpy as np
+
+    if array.ndim and array.shape[0] == rows:
+        return array.reshape(rows, math.prod(array.shape[1:]))
+    # An output without a row per sample speaks for all of them.
+    return np.broadcast_to(array.reshape(1, -1), (rows, array.size))
+
+
+def _part(array: np.ndarray, row: int, rows: int) -> np.ndarray:
+    # With the ellipsis a single value stays an array.
+    return array[row, ...] if array.ndim and array.shape[0] == rows else array
+
+
+def _equal(ours: np.ndarray, theirs: np.ndarray, steps: int = 0) -> np.ndarray:
+    import numpy as np
+
+    if steps and ours.dtype.kind == theirs.dtype.kind and ours.dtype.kind in "iu" and ours.dtype.itemsize <= 2:
+        # Eight and sixteen bits hold a quantized network's numbers; labels and indices come in 32 or 64.
+        return np.asarray(np.abs(ours.astype(np.int64) - theirs.astype(np.int64)) <= steps)
+    if ours.dtype.kind in "biu" and theirs.dtype.kind in "biuf":
+        return np.asarray(ours == theirs)
+    return np.asarray(ours.astype(str) == theirs.astype(str))
+
+
+def _flips(theirs: np.ndarray, ours: np.ndarray, tolerance: Tolerance) -> tuple[np.ndarray, np.ndarray]:
+    """(rows whose two best classes tie within the tolerance, rows whose best class differs by more than a tie)."""
+    import numpy as np
+
+    ordered = np.sort(theirs.astype(np.float64), axis=1)
+    close = ordered[:, -1] - ordered[:, -2] <= 2 * (tolerance.absolute + tolerance.relative * ordered[:, -1])
+    flipped = (theirs.argmax(axis=1) != np.nan_to_num(ours, nan=-1).argmax(axis=1)) & ~close
+    return close, flipped
+
+
+def _worst(
+    index: int, group: str, name: str, asked: dict[str, str], theirs: np.ndarray, ours: np.ndarray
+) -> WorstSample:
+    import numpy as np
+
+    numeric = ours.dtype.kind == "f" and theirs.dtype.kind in "biuf"
+    apart = distance(ours, theirs) if numeric else ~_equal(ours, theirs)
+    difference = float(apart.max()) if numeric else None
+    if apart.size == 1:
+        return WorstSample(index, group, name, asked, _shown(theirs), _shown(ours), difference)
+    at = tuple(map(int, np.unravel_index(int(apart.argmax()), apart.shape)))
+    there = _shown(theirs[at]), _shown(ours[at])
+    return WorstSample(index, group, name, asked, _shown(theirs), _shown(ours), difference, at, there)
+
+
+def _shown(value: Any) -> str:
+    import numpy as np
+
+    flat = np.asarray(value).reshape(-1)
+    parts = [f"{item:.7g}" if isinstance(item, float) else repr(item)[:60] for item in flat[:EXCERPT].tolist()]
+    more = f", … ({flat.size:,} in all)" if flat.size > EXCERPT else ""
+    return f"[{', '.join(parts)}{more}]" if flat.size != 1 else parts[0]
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"

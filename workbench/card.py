@@ -10,7 +10,7 @@ from __future__ import annotations
 import html
 from typing import Any
 
-from .convert import certificate
+from . import certificate
 from .kind import ENGINE_NAMES, KIND_NAMES, Detection
 
 MAX_SHOWN = 400

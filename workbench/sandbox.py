@@ -5,7 +5,8 @@ interpreter: it inherits no locks, threads or TensorFlow, and never imports the 
 process it started are gone when `run` returns; should the caller be killed meanwhile, the worker goes with it.
 
 With ``warm=True`` a worker that did its task well waits for the next one, so that starting Python and importing
-TensorFlow are paid once. One waits at a time: of two tasks at once, the second gets a worker of its own.
+TensorFlow are paid once. One waits at a time: of two tasks at once, the second gets a worker of its own. A `Worker`
+belongs to one caller, and keeps a loaded model from task to task.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from .errors import WorkbenchError
 
@@ -51,7 +52,7 @@ _START = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[2])
 from workbench.sandbox import _work
-_work(int(sys.argv[1]))
+_work(int(sys.argv[1]), sys.argv[3])
 """
 
 
@@ -95,81 +96,173 @@ def run(
         Cancelled: `cancel` was set.
         WorkbenchError: one that the function itself raised comes through with its type.
     """
-    name = what or _name(function)
+    task = _task(function, args, progress, "wait" if warm else "end", what)
+    worker = _take() if warm else None
+    while True:
+        waited, keep = worker is not None, False
+        worker = worker or _Process("wait" if warm else "end")
+        try:
+            result, keep = _attend(worker, task, what or _name(function), timeout, memory_mib, progress, cancel)
+            return cast("Result", result)
+        except _IdledOut:
+            # It ended while the task was on its way.
+            if not waited:
+                raise
+        finally:
+            # Also on KeyboardInterrupt, and where `progress` raised.
+            if not (keep and _put_back(worker)):
+                worker.end()
+        worker = None
+
+
+class Worker:
+    """A worker process for several tasks, one at a time, which share what their modules hold in globals.
+
+    Nothing is tidied between tasks, so that they can be timed. It ends with `close`, and with a task that failed or was
+    cancelled: what it held is in doubt then.
+
+    Args:
+        memory_mib: as for `run`, for all tasks together.
+        environment: variables beside this process's own, set before the interpreter starts: thread counts, say, which
+            libraries read when they are imported.
+    """
+
+    def __init__(self, *, memory_mib: float | None = None, environment: Mapping[str, str] | None = None) -> None:
+        self.memory_mib = memory_mib
+        self._process: _Process | None = _Process("stay", environment)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def run(
+        self,
+        function: Callable[..., Result],
+        *args: Any,
+        timeout: float | None = None,
+        progress: Callable[[Any], object] | None = None,
+        cancel: threading.Event | None = None,
+        what: str | None = None,
+    ) -> Result:
+        """Call ``function(*args)`` there; as the module's `run`."""
+        name = what or _name(function)
+        if self._process is None:
+            raise WorkerFailed(f"{name} is not possible: its worker process has ended; start again with a fresh one.")
+        task = _task(function, args, progress, "stay", what)
+        done = False
+        try:
+            result, done = _attend(self._process, task, name, timeout, self.memory_mib, progress, cancel)
+            return cast("Result", result)
+        finally:
+            if not done:
+                self.close()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take a task."""
+        return self._process is not None
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.end()
+
+
+class _IdledOut(WorkerFailed):
+    """The worker had waited too long when the task came."""
+
+
+After = Literal["end", "wait", "stay"]
+"""What a worker does after a task: end; tidy up and wait for another caller's; stay as it is for the same caller's."""
+
+
+def _task(
+    function: Callable[..., Any], args: tuple[Any, ...], progress: object, after: After, what: str | None
+) -> tuple[bytes, bytes]:
+    """(settings, call) as they are sent to the worker."""
     try:
         if getattr(function, "__module__", None) == "__main__":
             raise pickle.PicklingError("it is defined in a notebook cell or script, not in a module")
         call = pickle.dumps((function, args, progress is not None), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
+        name = what or _name(function)
         raise WorkerFailed(f"{name} cannot be sent to a worker process: {_first_line(error)}.") from error
     place = os.getcwd() if os.path.isdir(os.curdir) else None
-    task = pickle.dumps(([str(entry) for entry in sys.path], place, warm, what)), call
+    return pickle.dumps(([str(entry) for entry in sys.path], place, after, what)), call
+
+
+def _attend(
+    worker: _Process,
+    task: tuple[bytes, bytes],
+    name: str,
+    timeout: float | None,
+    memory_mib: float | None,
+    progress: Callable[[Any], object] | None,
+    cancel: threading.Event | None,
+) -> tuple[Any, bool]:
+    """Give the worker the task and watch over it. The caller ends the worker unless this returns.
+
+    Returns:
+        (the function's result, whether the worker can take another task).
+
+    Raises:
+        _IdledOut: it had ended before the task came. Others: see `run`.
+    """
     deadline = None if timeout is None else time.monotonic() + timeout
-    worker = _take() if warm else None
-    waited = worker is not None
-    worker = worker or _Worker(warm)
     messages = worker.send(task)
-    look, keep = 0.0, False
-    try:
-        while True:
-            # Between messages, too: a chatty worker is not an obedient one.
-            now = time.monotonic()
-            if cancel is not None and cancel.is_set():
-                raise Cancelled(f"{name} was cancelled.")
-            if deadline is not None and now > deadline:
-                raise WorkerFailed(f"{name} took more than the {timeout:g} seconds it was given and was stopped.")
-            if memory_mib is None or now < look:
-                pass
-            elif (used := _resident_mib(worker.pid)) > memory_mib:
+    while True:
+        # Between messages, too: a chatty worker is not an obedient one.
+        now = time.monotonic()
+        if cancel is not None and cancel.is_set():
+            raise Cancelled(f"{name} was cancelled.")
+        if deadline is not None and now > deadline:
+            raise WorkerFailed(f"{name} took more than the {timeout:g} seconds it was given and was stopped.")
+        # Not anew for each of many short tasks: a look takes 1 ms or more.
+        if memory_mib is not None and now >= worker.next_look:
+            if (used := _resident_mib(worker.pid)) > memory_mib:
                 raise WorkerFailed(
                     f"{name} used {used:,.0f} MiB of memory, more than the {memory_mib:,.0f} MiB it was given, and "
                     "was stopped; give it more, or a smaller model or batch."
                 )
-            else:
-                look = now + _TICK
-            with suppress(queue.Empty):
-                kind, value = messages.get(timeout=_TICK)
-                if kind == "progress" and progress is not None:
-                    progress(value)
-                elif kind == "result":
-                    value, keep = value
-                    return value
-                elif kind == "error":
-                    raise value
-                elif kind == "end" and waited and worker.wait() == _IDLE_EXIT:
-                    # It ended while the task was on its way.
-                    worker.end()
-                    worker, waited = _Worker(warm), False
-                    messages = worker.send(task)
-                elif kind == "end":
-                    raise WorkerFailed(worker.obituary(name))
-    finally:
-        # Also on KeyboardInterrupt, and where `progress` raised.
-        if not (keep and _put_back(worker)):
-            worker.end()
+            worker.next_look = now + _TICK
+        with suppress(queue.Empty):
+            kind, value = messages.get(timeout=_TICK)
+            if kind == "progress" and progress is not None:
+                progress(value)
+            elif kind == "result":
+                return cast("tuple[Any, bool]", value)
+            elif kind == "error":
+                raise value
+            elif kind == "end":
+                raise (_IdledOut if worker.wait() == _IDLE_EXIT else WorkerFailed)(worker.obituary(name))
 
 
-class _Worker:
+class _Process:
     """A process waiting for a task, and the pipe to it."""
 
-    def __init__(self, warm: bool) -> None:
+    def __init__(self, after: After, environment: Mapping[str, str] | None = None) -> None:
         # What it prints goes to a file: standard output may be our caller's data.
         self.output = tempfile.TemporaryFile()  # noqa: SIM115
         self.connection, theirs = Pipe()
         self.listener: threading.Thread | None = None
+        self.next_look = 0.0
         path = json.dumps([str(entry) for entry in sys.path])
         with theirs:
             start = lambda: subprocess.Popen(  # noqa: E731
-                [sys.executable, "-X", "faulthandler", "-c", _START, str(theirs.fileno()), path],
+                [sys.executable, "-X", "faulthandler", "-c", _START, str(theirs.fileno()), path, after],
                 stdin=subprocess.DEVNULL,
                 stdout=self.output,
                 stderr=self.output,
+                env={**os.environ, **(environment or {})},
                 pass_fds=[theirs.fileno()],
                 # A group of its own: Ctrl-C in a terminal is ours to handle, and its children end with it.
                 start_new_session=True,
             )
-            # Linux ends a worker with the thread that started it (`_work`), and a warm one outlives its first caller.
-            self.process = _starter().submit(start).result() if warm else start()
+            # Linux ends a worker with the thread that started it (`_work`), and this one may outlive its first caller.
+            self.process = start() if after == "end" else _starter().submit(start).result()
         self.pid = self.process.pid
 
     def send(self, task: tuple[bytes, bytes]) -> queue.SimpleQueue[tuple[str, Any]]:
@@ -230,7 +323,7 @@ def _converse(connection: Connection, task: tuple[bytes, bytes], messages: queue
 
 # --- the worker that waits --------------------------------------------------------------------------------------
 
-_waiting: list[_Worker] = []
+_waiting: list[_Process] = []
 _lock = threading.Lock()
 _starters: list[ThreadPoolExecutor] = []
 
@@ -243,7 +336,7 @@ def _starter() -> ThreadPoolExecutor:
         return _starters[0]
 
 
-def _take() -> _Worker | None:
+def _take() -> _Process | None:
     with _lock:
         worker = _waiting.pop() if _waiting else None
     if worker is not None and worker.process.poll() is not None:
@@ -252,7 +345,7 @@ def _take() -> _Worker | None:
     return worker
 
 
-def _put_back(worker: _Worker) -> bool:
+def _put_back(worker: _Process) -> bool:
     """Let it wait for another task; no if another one waits already, or it is not as clean as a fresh one."""
     import psutil
 
@@ -311,8 +404,8 @@ def _first_line(error: BaseException) -> str:
 # --- the worker's side ------------------------------------------------------------------------------------------
 
 
-def _work(descriptor: int) -> None:
-    """Run a task and end; a warm worker waits for another."""
+def _work(descriptor: int, after: After) -> None:
+    """Run a task, and another if told so."""
     if sys.platform == "linux":
         # When the thread that started us ends, which is when its process dies: `run` waits for us. This works even
         # while we are stuck in C code that holds Python's lock; `_listen` does the rest elsewhere.
@@ -329,34 +422,37 @@ def _work(descriptor: int) -> None:
 
     while True:
         try:
-            settings, call = tasks.get(timeout=IDLE_SECONDS)
+            settings, call = tasks.get(timeout=None if after == "stay" else IDLE_SECONDS)
         except queue.Empty:
             os._exit(_IDLE_EXIT)
-        sys.path[:], place, warm, what = pickle.loads(settings)
+        sys.path[:], place, after, what = pickle.loads(settings)
         if place is not None:
             with suppress(OSError):
                 os.chdir(place)
-        _do(call, warm, what, send)
+        _do(call, after, what, send)
         del settings, call
-        release_memory()
-        if not warm:
+        if after == "wait":
+            release_memory()
+        if after == "end":
             # Not the interpreter's own end: unloading TensorFlow takes long and may crash after the work is done.
             os._exit(0)
 
 
-def _do(call: bytes, warm: bool, what: str | None, send: Callable[[str, Any], None]) -> None:
+def _do(call: bytes, after: After, what: str | None, send: Callable[[str, Any], None]) -> None:
     """One task: its result goes back, or its error, and then the process ends."""
     name = what or "The task"
     before = set(sys.modules)
-    _reset_peak()
+    if after != "stay":
+        _reset_peak()
     try:
         function, args, wants_progress = pickle.loads(call)
         name = what or _name(function)
         del call
         result = function(*args, **({"progress": lambda message: send("progress", message)} if wants_progress else {}))
         del args
-        release_memory()
-        keep = warm and not _foreign_modules(before)
+        if after != "stay":
+            release_memory()
+        keep = after == "stay" or (after == "wait" and not _foreign_modules(before))
         try:
             send("result", (result, keep))
         except Exception as error:
@@ -391,7 +487,7 @@ def _reset_peak() -> None:
 
 
 def peak_mib() -> float:
-    """MiB of resident memory at the task's highest, asked from within the task.
+    """MiB of resident memory at the task's highest, asked from within the task; in a `Worker`, at its own highest.
 
     Where the system cannot reset the mark (not Linux), it is the process's highest: too much in a warm worker.
     """

@@ -16,13 +16,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, NeedsTrust, WorkbenchError
+from ..errors import BadInput, WorkbenchError
 from ..formats import identify
+from ..safety import Scan, check_trust, named_for_its_loader, scan
 from .conversion import Agreement, Conversion, ConversionDisagrees
 from .nengo import convert_nengo, convert_nir, is_nengo, refuse_options
 from .output import fleeting_folder, no_half_files, publish, target_of
-from .safety import Scan, scan
-from .source import CONVERTERS, check_format, from_memory, from_path, named_for_its_loader, parcel, private_copy
+from .source import CONVERTERS, check_format, from_memory, from_path, parcel, private_copy
 
 __all__ = ["Agreement", "Conversion", "ConversionDisagrees", "Scan", "convert", "scan"]
 
@@ -134,7 +134,7 @@ def convert(
                 copy = named_for_its_loader(copy, given.format)
                 if not trust:
                     say("Looking for code in the source")
-                    _check_trust(copy, given.name, size, tuple(custom_objects or ()), cancel)
+                    check_trust(copy, given.name, size, tuple(custom_objects or ()), cancel)
             job = Job(
                 converter=given.converter or CONVERTERS[given.format.name],
                 source=copy, format=given.format.name, estimator=given.pickled,
@@ -185,14 +185,3 @@ def _finished(conversion: Conversion, target: Path, begun: float) -> Conversion:
     from ..kind import detect
 
     return replace(conversion, kind=detect(target).kind, seconds=time.monotonic() - begun)
-
-
-def _check_trust(copy: Path, name: str, size: int, known: tuple[str, ...], cancel: threading.Event | None) -> None:
-    from .. import sandbox
-
-    # Pickles are read at about 100 MB a second, unpacked at 30; what takes much longer was made to.
-    seconds = 60 + size / 5e6
-    found = sandbox.run(scan, copy, name, known, timeout=seconds, memory_mib=MEMORY_MIB, cancel=cancel, warm=True,
-                        what=f"Scanning {name}")  # fmt: skip
-    if found.runs_code:
-        raise NeedsTrust(found.refusal)

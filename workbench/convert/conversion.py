@@ -2,104 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from ..card import counted, escape
+from ..agreement import Agreement as Agreement
+from ..card import escape
 from ..errors import WorkbenchError
 from ..kind import KIND_NAMES
-
-
-@dataclass(frozen=True)
-class OutputAgreement:
-    """One output of both sides, over all samples that count.
-
-    Attributes:
-        name, dtype: of the ONNX model's output. Floating-point outputs are compared as numbers, others as labels.
-        max_abs, max_rel: largest absolute difference, and largest relative to the largest number of the same sample's
-            answer from the source model (a probability of 1e-9 has no meaningful relative error); 0 for labels.
-        mismatches: samples whose label differs.
-        beyond: samples further apart than the tolerance allows.
-    """
-
-    name: str
-    dtype: str
-    max_abs: float
-    max_rel: float
-    mismatches: int
-    beyond: int
-
-
-@dataclass(frozen=True)
-class WorstSample:
-    """A sample on which both sides differ most.
-
-    Attributes:
-        index: its row among all samples asked; `group` says where it comes from.
-        output: the output that differs.
-        inputs: {input name: its first values}; native and onnx: both answers, their first values, as text.
-        difference: the largest absolute difference; None for labels.
-    """
-
-    index: int
-    group: str
-    output: str
-    inputs: dict[str, str]
-    native: str
-    onnx: str
-    difference: float | None
-
-
-@dataclass(frozen=True)
-class Agreement:
-    """Both sides on the same samples.
-
-    Attributes:
-        samples: how many were asked; `groups`: {where they come from: {samples, max_abs}}. Edge rows hold numbers up to
-            a million, so their absolute differences are large while the relative ones are small.
-        max_abs, max_rel: over all floating-point outputs.
-        label_mismatches: samples with another label, or with another class on top by more than rounding.
-        within_tolerance: no sample is further apart than `tolerance` allows, and no label differs.
-        undecided: generated samples that differ no more than the source model's own answer does when its input
-            is rounded to the next float32 number; they count neither way.
-        tolerance: {relative, absolute, reason}.
-        outputs, worst: details.
-    """
-
-    samples: int
-    max_abs: float
-    max_rel: float
-    label_mismatches: int
-    within_tolerance: bool
-    undecided: int = 0
-    groups: dict[str, dict[str, float]] = field(default_factory=dict)
-    tolerance: dict[str, Any] = field(default_factory=dict)
-    outputs: tuple[OutputAgreement, ...] = ()
-    worst: tuple[WorstSample, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return _finite(
-            {**asdict(self), "outputs": [asdict(o) for o in self.outputs], "worst": [asdict(w) for w in self.worst]}
-        )
-
-    @property
-    def says(self) -> str:
-        """The numbers in one sentence."""
-        labels = counted(self.label_mismatches, "label mismatch").replace("matchs", "matches")
-        return (
-            f"{counted(self.samples, 'sample')} asked: largest difference {self.max_abs:.2g} "
-            f"(relative {self.max_rel:.2g}), {labels}."
-        )
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no infinity: None stands for it."""
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(part) for part in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)

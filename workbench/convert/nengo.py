@@ -27,12 +27,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import sandbox
+from .. import certificate, sandbox
+from ..agreement import Agreement, OutputAgreement, WorstSample
 from ..errors import BadInput, UnsupportedModel
 from ..snn.network import SpikingNetwork
 from ..snn.operators import OPSET
-from . import certificate
-from .conversion import Agreement, Conversion, OutputAgreement, WorstSample
+from .conversion import Conversion
 from .output import fleeting_folder, no_half_files, publish, target_of
 from .source import private_copy
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..engines.inputs import cast, check_shape, match
+from ..engines.inputs import by_column, cast, check_shape, match
 from ..errors import BadInput, UnsupportedModel
 from ..header import ValueInfo
 from .draft import Draft
@@ -82,7 +82,7 @@ def _given(draft: Draft, sample: Any) -> Group:
 
     native: Arrays = {}
     onnx: Arrays = {}
-    for info, value in match(_by_column(sample, draft.inputs), draft.inputs):
+    for info, value in match(by_column(sample, draft.inputs), draft.inputs):
         array, _ = cast(value, info)
         original = np.asarray(value)
         original = original if original.dtype.kind == "f" and array.dtype.kind == "f" else array
@@ -94,16 +94,6 @@ def _given(draft: Draft, sample: Any) -> Group:
     if not count_rows(onnx):
         raise BadInput("The sample has no rows; give at least one.")
     return Group("given", native, onnx, True)
-
-
-def _by_column(sample: Any, inputs: tuple[ValueInfo, ...]) -> Any:
-    """A table for a model with an input per column."""
-    if len(inputs) > 1 and getattr(sample, "ndim", 0) == 2 and sample.shape[1] == len(inputs):
-        columns = list(getattr(sample, "columns", ()))
-        if not columns or not {info.name for info in inputs} <= set(columns):
-            rows = sample.to_numpy() if columns else sample
-            return {info.name: rows[:, [index]] for index, info in enumerate(inputs)}
-    return sample
 
 
 def in_parts(run: Callable[[Arrays], Arrays], arrays: Arrays, inputs: tuple[ValueInfo, ...]) -> Arrays:

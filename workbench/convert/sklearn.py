@@ -1,8 +1,7 @@
 """scikit-learn estimators and pipelines to ONNX, through skl2onnx.
 
-`load` opens a file, `draft` converts. What an estimator takes is learnt from itself (`sklearn_inputs`), and so are rows
-worth asking (`sklearn_points`) and its own answers (`sklearn_answers`); the converter's faults are mended
-(`skl2onnx_mends`). Everything here runs in the worker.
+What an estimator takes and answers, `workbench.engines.sklearn` knows; rows worth asking are learnt from itself
+(`sklearn_points`), and the converter's faults are mended (`skl2onnx_mends`). Everything here runs in the worker.
 """
 
 from __future__ import annotations
@@ -11,15 +10,15 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel
+from ..engines.sklearn import check_fitted, load, tolerance, unwrapped
+from ..engines.sklearn_inputs import Signature, first_steps, signature_of, walk
+from ..errors import BadInput, UnsupportedModel
 from .draft import Draft
-from .safety import SKOPS_PARTS
 from .skl2onnx_mends import Mend, changed_attributes, in_float32, in_float64, mended
-from .sklearn_answers import Native, has_trees, tolerance
-from .sklearn_inputs import Signature, first_steps, signature_of, walk
+from .sklearn_answers import Native, has_trees
+from .sklearn_inputs import declared, name_inputs
 from .sklearn_points import rows_worth_asking
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
     import onnx
 
     from .draft import Arrays
+
+__all__ = ["draft", "load"]
 
 Progress = Callable[[str], object]
 
@@ -40,69 +41,6 @@ OPSETS: tuple[int | dict[str, int], ...] = (
 )
 """Tried in this order where the caller asks for none. With ai.onnx.ml above 3 IsolationForest fails, with a dictionary
 GaussianMixture in float64, and onnxmltools (XGBoost, LightGBM) above 15."""
-
-# --- opening ------------------------------------------------------------------------------------------------------
-
-
-def load(path: Path, format_name: str, *, trust: bool = False) -> Any:
-    """The fitted estimator in a file.
-
-    Args:
-        path: a .joblib, .pkl or .skops file. Pickle and joblib run code when opened: ask for trust before calling.
-        format_name: as `workbench.formats.identify` names it: "joblib", "pickle" or "skops".
-        trust: open a .skops file whatever types it names.
-
-    Raises:
-        NeedsTrust: the .skops file names types that are not of scikit-learn, NumPy or SciPy.
-        UnreadableFile: the file is damaged, or of a scikit-learn this one cannot read.
-        UnsupportedModel: a package is missing, or the object inside is no estimator.
-    """
-    import joblib
-
-    try:
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            found = _load_skops(path, trust) if format_name == "skops" else joblib.load(path)
-    except (NeedsTrust, UnsupportedModel):
-        raise
-    except ModuleNotFoundError as error:
-        raise UnsupportedModel(
-            f"{path} needs the Python package {error.name!r}, which is not installed: install it and try again."
-        ) from error
-    except Exception as error:
-        raise UnreadableFile(
-            f"{path} cannot be opened ({_first_line(error)}): it is damaged, or was written by a scikit-learn too "
-            "different from the one installed."
-        ) from error
-    if not hasattr(found, "get_params"):
-        raise UnsupportedModel(
-            f"{path} holds a {type(found).__name__}, not a fitted scikit-learn estimator; save the estimator itself."
-        )
-    if versions := {str(getattr(item.message, "original_sklearn_version", "")) for item in said} - {""}:
-        # For `draft` to tell: scikit-learn itself forgets it on loading.
-        found._saved_with = min(versions)
-    return found
-
-
-def _load_skops(path: Path, trust: bool) -> Any:
-    try:
-        from skops import io
-    except ModuleNotFoundError as error:
-        raise UnsupportedModel(f"{path} is a skops file; reading it needs the package skops: pip install skops.") from (
-            error
-        )
-    unknown = io.get_untrusted_types(file=path)
-    foreign = [name for name in unknown if not SKOPS_PARTS.match(name)]
-    if foreign and not trust:
-        raise NeedsTrust(
-            f"{path} names types that are not of scikit-learn, NumPy or SciPy ({', '.join(sorted(foreign)[:5])}); "
-            "opening it runs their code, so pass trust=True (--trust) if you know them."
-        )
-    return io.load(path, trusted=unknown)
-
-
-# --- converting ---------------------------------------------------------------------------------------------------
-
 
 OPTIONS: dict[str, tuple[Any, ...]] = {
     "zipmap": (False, True),
@@ -143,7 +81,7 @@ def draft(
 
     options = dict(options or {})
     choices = _choices(opset, options)
-    inner = _unwrapped(estimator)
+    inner = unwrapped(estimator)
     _check(inner)
     signature = signature_of(inner, sample)
     inputs = signature.inputs(choices["dtype"])
@@ -199,29 +137,10 @@ def _choices(opset: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
     return {name: allowed[0] for name, allowed in OPTIONS.items()} | dict(options)
 
 
-def _unwrapped(estimator: Any) -> Any:
-    """The estimator that answers, where the outer one only searched for it."""
-    from sklearn.frozen import FrozenEstimator
-
-    while True:
-        if isinstance(estimator, FrozenEstimator):
-            estimator = estimator.estimator
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        else:
-            return estimator
-
-
 def _check(estimator: Any) -> None:
-    from sklearn.exceptions import NotFittedError
     from sklearn.feature_extraction import DictVectorizer, FeatureHasher
     from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.utils.validation import check_is_fitted
 
-    if not hasattr(estimator, "get_params") or isinstance(estimator, type):
-        raise UnsupportedModel(
-            f"A {type(estimator).__name__} was given, and only fitted scikit-learn estimators can be converted here."
-        )
     for part in walk(estimator):
         name = type(part).__name__
         if isinstance(part, DictVectorizer | FeatureHasher):
@@ -233,10 +152,7 @@ def _check(estimator: Any) -> None:
             _check_text(part, name)
         if (indicator := getattr(part, "indicator_", None)) is not None and len(indicator.features_):
             raise UnsupportedModel(f"{name} with add_indicator=True cannot be converted to ONNX: fit it without.")
-    try:
-        check_is_fitted(estimator)
-    except NotFittedError:
-        raise UnsupportedModel(f"This {type(estimator).__name__} is not fitted: call fit first.") from None
+    check_fitted(estimator)
 
 
 def _check_text(part: Any, name: str) -> None:
@@ -267,7 +183,7 @@ def _convert(estimator: Any, signature: Signature, opset: int | None, choices: d
                 model = convert_sklearn(
                     estimator,
                     type(estimator).__name__,
-                    signature.types(choices["dtype"]),
+                    declared(signature, choices["dtype"]),
                     target_opset=opsets,
                     options=_converter_options(estimator, choices),
                 )
@@ -276,7 +192,7 @@ def _convert(estimator: Any, signature: Signature, opset: int | None, choices: d
         except Exception as error:
             failure = failure or error
             continue
-        signature.name_inputs(model)
+        name_inputs(signature, model)
         _tidy_opsets(model)
         _split_sequences(model)
         return model
@@ -438,9 +354,9 @@ def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> Non
         fault = "does not run"
         two, three = (session.run(None, {name: column[:n] for name, column in rows.items()}) for n in (2, 3))
     except Exception as error:
-        name = type(native.estimator).__name__
+        name = type(native.engine.estimator).__name__
         raise UnsupportedModel(
-            f"skl2onnx wrote a graph for {name} that {fault}: {_first_line(error)}{_hint(native.estimator)}."
+            f"skl2onnx wrote a graph for {name} that {fault}: {_first_line(error)}{_hint(native.engine.estimator)}."
         ) from error
     for out, fewer, answer in zip(model.graph.output, two, three, strict=True):
         if not isinstance(answer, np.ndarray):

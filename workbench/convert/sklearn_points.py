@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
-from .sklearn_inputs import first_steps, walk
+from ..engines.sklearn_inputs import first_steps, walk
 
 if TYPE_CHECKING:
     import numpy as np

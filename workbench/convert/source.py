@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sys
 import threading
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import safety
 from ..errors import BadInput, UnreadableFile, UnsupportedModel
 from ..formats import NO_MODEL, Format, identify
 from .output import disk_full
@@ -31,7 +31,6 @@ _ADVICE = {
     "XGBoost": "load it with XGBoost's scikit-learn classes and convert the estimator",
     "LightGBM": "load it with LightGBM's scikit-learn classes and convert the estimator",
 }
-_BLOCK = 1 << 22
 
 
 @dataclass
@@ -147,47 +146,10 @@ def _registered(model: Any) -> dict[str, Any]:
 
 
 def private_copy(path: Path, scratch: Path, cancel: threading.Event | None) -> tuple[Path, str, int]:
-    """Copy a file or folder, read once.
-
-    Returns:
-        (the copy, SHA-256 of what was copied, bytes). A folder's is over its files' names and digests.
-    """
-    from ..sandbox import Cancelled
-
-    def one(source: Path, target: Path) -> tuple[str, int]:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        digest, size = hashlib.sha256(), 0
-        with source.open("rb") as read, target.open("wb") as write:
-            while block := read.read(_BLOCK):
-                if cancel is not None and cancel.is_set():
-                    raise Cancelled("The conversion was cancelled.")
-                digest.update(block)
-                write.write(block)
-                size += len(block)
-        return digest.hexdigest(), size
-
-    copy = scratch / "source" / (path.name or "model")
+    """`workbench.safety.private_copy`, with a sentence of its own where the disk is full."""
     try:
-        if not path.is_dir():
-            return copy, *one(path, copy)
-        digest, total = hashlib.sha256(), 0
-        for source in sorted(entry for entry in path.rglob("*") if entry.is_file()):
-            inside = source.relative_to(path)
-            part, size = one(source, copy / inside)
-            digest.update(f"{inside.as_posix()}\0{part}\n".encode())
-            total += size
-        return copy, digest.hexdigest(), total
-    except OSError as error:
+        return safety.private_copy(path, scratch, cancel)
+    except UnreadableFile as error:
         if (refused := disk_full(error, scratch)) is not None:
             raise refused from error
-        raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}.") from error
-
-
-_LOADERS_SUFFIX = {"Keras v3": ".keras", "Keras HDF5": ".h5"}
-
-
-def named_for_its_loader(copy: Path, found: Format) -> Path:
-    """The private copy under the extension of its content. Keras goes by the extension alone: it would not open a
-    file without one, and would read a file that is both an archive and HDF5 as the one that was not looked into."""
-    suffix = _LOADERS_SUFFIX.get(found.name, copy.suffix)
-    return copy if copy.suffix == suffix else copy.rename(copy.with_name((copy.stem[:200] or "model") + suffix))
+        raise

@@ -1,52 +1,20 @@
-"""What a TensorFlow graph can be asked in the proof, and how far apart two right answers of it may be."""
+"""What a TensorFlow graph can be asked in the proof."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ..agreement import Tolerance
+from ..engines.tf_tolerance import HALF, tolerance_of
 from .tf_network import Network
-
-FLOAT32 = Tolerance(
-    relative=1e-4,
-    absolute=1e-5,
-    reason="float32 keeps 7 digits; sums taken in another order, layer after layer, cost one or two of them, and where "
-    "terms cancel the rest of the sum decides, which `absolute` allows for.",
-)
-"""Of networks in float32. A wrong layout, axis or epsilon shows as 1e-2 or more."""
-
-HALF = Tolerance(
-    relative=2e-2,
-    absolute=5e-3,
-    reason="float16 and bfloat16 keep 3 digits or fewer, and ONNX Runtime rounds at other places than TensorFlow.",
-)
-
-QUANTIZED = Tolerance(
-    relative=5e-2,
-    absolute=2e-2,
-    reason="TFLite's quantized kernels round to 8 bits at every layer, ONNX Runtime where QuantizeLinear stands: one "
-    "step of 256 here and there, which later layers pass on.",
-    steps=2,
-)
 
 HALF_RANGE = (-64.0, 64.0)
 """Of the inputs of a network in float16, which ends at 65,504: past that one engine's infinity is another's NaN."""
 
 
-def tolerance_of(network: Network) -> Tolerance:
-    """`HALF` where any operator computes in 16 bits."""
-    from tensorflow.core.framework import types_pb2
-
-    half = {types_pb2.DT_HALF, types_pb2.DT_BFLOAT16}
-    bodies = (function.node_def for function in network.graph_def.library.function)
-    nodes = (node for body in (network.graph_def.node, *bodies) for node in body)
-    return HALF if any(attr.type in half for node in nodes for attr in node.attr.values()) else FLOAT32
-
-
 def input_ranges(network: Network) -> dict[str, tuple[float, float]]:
     """Input name -> (lowest, highest) number to ask: (0, last row) where an input picks rows of a table, as an
     Embedding does (TensorFlow stops at an index outside); `HALF_RANGE` where a network computes in 16 bits."""
-    half = tolerance_of(network) is HALF
+    half = tolerance_of(network.graph_def) is HALF
     return {name: HALF_RANGE for name in network.inputs.values() if half} | _index_ranges(network)
 
 

@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from ..engines.tf_names import Shape, arguments, shape_of
 from .tf_start import start
 from .weights import Weight
 
 LARGE = 1 << 16
 """Bytes above which a weight stays out of the graph while it is converted. Below, tf2onnx may fold it (batch norms)."""
-
-Shape = tuple[int | None, ...] | None
-"""None for a free axis; None where even the rank is free."""
 
 
 @dataclass
@@ -46,42 +44,7 @@ class Network:
     tables: dict[bytes, tuple[Any, Any]] = field(default_factory=dict)
 
 
-# --- names and shapes ---------------------------------------------------------------------------------------------
-
-
-def public_name(tensor: str) -> str:
-    """``a/serving_default_image:0`` -> ``image``; ``split:1`` -> ``split_1``; ``PartitionedCall:0`` -> ``output``."""
-    name, _, index = tensor.partition(":")
-    name = name.rpartition("/")[2].removeprefix("serving_default_") or name
-    if re.match(r"(Stateful)?PartitionedCall(_\d+)?$", name):
-        name = "output"
-    return name if index in ("", "0") else f"{name}_{index}"
-
-
-def unique(names: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """The same names, a number added to those given before; ONNX has one name space for inputs and outputs."""
-    used = set(taken)
-    out = []
-    for name in names:
-        candidate, count = name, 1
-        while candidate in used:
-            candidate, count = f"{name}_{count}", count + 1
-        used.add(candidate)
-        out.append(candidate)
-    return out
-
-
-def shape_of(tensor: Any) -> Shape:
-    return None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
-
-
 # --- from a traced function ---------------------------------------------------------------------------------------
-
-
-def arguments(concrete: Any) -> list[Any]:
-    """The inputs of a ``ConcreteFunction`` that are not captured variables."""
-    captured = {inside.name for _, inside in concrete.graph.captures}
-    return [tensor for tensor in concrete.inputs if tensor.name not in captured]
 
 
 def freeze(concrete: Any, inputs: Sequence[str], outputs: Sequence[tuple[str, Any]], name: str) -> Network:

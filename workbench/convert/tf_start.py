@@ -1,4 +1,4 @@
-"""TensorFlow as every converter here needs it: quiet, sparing with memory, and with tf2onnx mended."""
+"""TensorFlow as every converter here needs it: sparing with memory, and with tf2onnx mended."""
 
 from __future__ import annotations
 
@@ -8,26 +8,24 @@ import warnings
 from functools import cache
 from typing import Any
 
+from ..engines import tf_start
+
 
 @cache
 def start() -> Any:
-    """The ``tensorflow`` module; ``tf.keras`` is Keras 2, as in `workbench.snn`."""
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    """The ``tensorflow`` module, see `workbench.engines.tf_start`."""
     # With oneDNN TensorFlow keeps whatever memory it ever took, and loading takes three times the largest weight.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    tf = tf_start.start()
+    import numpy as np
+
+    # tf2onnx 1.17 calls a function that NumPy 2 took away.
+    if not hasattr(np, "product"):
+        np.product = np.prod  # type: ignore[attr-defined]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        import numpy as np
-        import tensorflow as tf
-
-        # tf2onnx 1.17 calls a function that NumPy 2 took away.
-        if not hasattr(np, "product"):
-            np.product = np.prod  # type: ignore[attr-defined]
         import tf2onnx.graph
 
-    tf.get_logger().setLevel(logging.ERROR)
     # It logs as errors what `tf_to_onnx.check_operators` raises.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     update = tf2onnx.graph.Node.update_proto

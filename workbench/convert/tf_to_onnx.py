@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 
-from ..errors import BadInput, UnreadableFile, UnsupportedModel
+from ..engines.base import first_line
+from ..engines.tf_names import Shape
+from ..engines.tf_tolerance import tolerance_of
+from ..errors import BadInput, UnsupportedModel
 from ..header import read_header
 from .draft import Draft
 from .subgraphs import all_nodes
-from .tf_limits import input_ranges, tolerance_of
-from .tf_network import Network, Shape
+from .tf_limits import input_ranges
+from .tf_network import Network
 from .tf_operators import handlers
 from .tf_start import start
 from .tidy import tidy
@@ -50,18 +53,9 @@ def draft_of(
         UnsupportedModel: an operator has no ONNX form; named, with the layer it is in.
         BadInput: an opset tf2onnx does not write.
     """
-    ranges, tolerance = input_ranges(network), tolerance_of(network)
+    ranges, tolerance = input_ranges(network), tolerance_of(network.graph_def)
     path = _to_onnx(network, opset, progress, folder)
     return Draft(path, CONVERTER, read_header(path).graph.inputs, native, tolerance, ranges=ranges)
-
-
-def unreadable(path: Path, error: Exception) -> UnreadableFile:
-    return UnreadableFile(f"TensorFlow cannot read {path.name}: {first_line(error)}")
-
-
-def first_line(error: Exception) -> str:
-    lines = (line.strip() for line in str(error).splitlines())
-    return next(filter(None, lines), type(error).__name__)[:300]
 
 
 def _to_onnx(network: Network, opset: int | None, progress: Progress, folder: Path) -> Path:

@@ -10,10 +10,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import certificate
 from ..errors import UnsupportedModel, WorkbenchError
 from ..header import read_header
 from ..sandbox import peak_mib, release_memory
-from . import certificate
 from .check import check_file
 from .conversion import Agreement
 from .draft import Draft

@@ -38,7 +38,7 @@ def match(
     """
     names = [info.name for info in inputs]
     expected = f"the model's inputs are {_listed(names)}" if names else "the model has no inputs"
-    if _is_frame(given):
+    if is_frame(given):
         if len(inputs) == 1:
             return [(inputs[0], given)]
         given = {name: _column(given[name], info) for name, info in zip(names, inputs, strict=True) if name in given}
@@ -57,6 +57,16 @@ def match(
     if len(given) != len(inputs):
         raise BadInput(f"{len(given)} arrays were given, but {expected}, in this order.")
     return list(zip(inputs, given, strict=True))
+
+
+def by_column(given: Any, inputs: tuple[ValueInfo, ...]) -> Any:
+    """A table for a model with an input per column."""
+    if len(inputs) > 1 and getattr(given, "ndim", 0) == 2 and given.shape[1] == len(inputs):
+        columns = list(getattr(given, "columns", ()))
+        if not columns or not {info.name for info in inputs} <= set(columns):
+            rows = given.to_numpy() if columns else given
+            return {info.name: rows[:, [index]] for index, info in enumerate(inputs)}
+    return given
 
 
 def cast(value: Any, info: ValueInfo) -> tuple[np.ndarray, str | None]:
@@ -181,7 +191,7 @@ def _has_dtype(value: Any) -> bool:
     return hasattr(value, "dtype") or hasattr(value, "dtypes")
 
 
-def _is_frame(value: Any) -> bool:
+def is_frame(value: Any) -> bool:
     return hasattr(value, "columns") and hasattr(value, "to_numpy")
 
 
@@ -192,7 +202,7 @@ def _wraps_one(given: Any, info: ValueInfo) -> bool:
     if not isinstance(given, list | tuple) or len(given) != 1:
         return False
     item = given[0]
-    return _is_frame(item) or (isinstance(item, np.ndarray) and (info.shape is None or item.ndim >= len(info.shape)))
+    return is_frame(item) or (isinstance(item, np.ndarray) and (info.shape is None or item.ndim >= len(info.shape)))
 
 
 def _column(series: Any, info: ValueInfo) -> np.ndarray:

@@ -15,26 +15,35 @@ if TYPE_CHECKING:
 
 
 class NengoEngine(SpikingEngine):
-    """A spiking network in ``nengo.Simulator``, one sample after the other. See `SpikingEngine`."""
+    """A spiking network in ``nengo.Simulator``, one sample after the other. See `SpikingEngine`.
+
+    Args:
+        threads: for NumPy's matrix products; the library's own choice if None.
+    """
 
     name = "nengo"
+    call = "simulator.run_steps"
 
     def __init__(
         self,
         source: str | os.PathLike[str] | SpikingNetwork,
         *,
         params: str | os.PathLike[str] | None = None,
-        why: str = "You asked for Nengo.",
+        threads: int | None = None,
+        why: str = "",
     ) -> None:
         import nengo
+        from threadpoolctl import threadpool_limits
 
         super().__init__(source, params=params, why=why)
+        self._limits = threadpool_limits(threads)  # none of them where it is None
         self.version: str = nengo.__version__
         self._sample: dict[str, np.ndarray] = {}
         self._built: tuple[tuple[str, ...], nengo.Simulator, dict[str, Any]] | None = None
 
     def close(self) -> None:
         super().close()
+        self._limits.restore_original_limits()
         if self._built is not None:
             self._built[1].close()
             self._built = None

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..snn.network import SpikingNetwork
 from .spiking import SpikingEngine
+from .tf_start import use_threads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,9 +23,11 @@ class NengoDlEngine(SpikingEngine):
 
     Args:
         inference_only: leave out the part of the graph that training needs; several times as fast.
+        threads: for TensorFlow, within an operator and across operators; None leaves the choice to it.
     """
 
     name = "nengo_dl"
+    call = "simulator.predict"
 
     def __init__(
         self,
@@ -32,10 +35,12 @@ class NengoDlEngine(SpikingEngine):
         *,
         params: str | os.PathLike[str] | None = None,
         inference_only: bool = True,
-        why: str = "You asked for NengoDL.",
+        threads: int | None = None,
+        why: str = "",
     ) -> None:
         from ..snn import nengo_dl
 
+        use_threads(threads)
         super().__init__(source, params=params, why=why)
         self.version: str = nengo_dl.__version__
         self.inference_only = inference_only

@@ -39,6 +39,7 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
     """
 
     name = "onnxruntime"
+    call = "session.run"
 
     def __init__(
         self,
@@ -46,7 +47,7 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         *,
         params: str | os.PathLike[str] | None = None,
         threads: int | None = None,
-        why: str = "You asked for ONNX Runtime.",
+        why: str = "",
     ) -> None:
         import onnxruntime
 

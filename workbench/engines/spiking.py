@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Self
 
+from ..agreement import Tolerance
 from ..errors import BadInput, WorkbenchError
 from ..header import ValueInfo
+from ..kind import ENGINE_NAMES
 from ..snn.load import load_network
 from ..snn.network import SpikingNetwork
 from ..snn.neurons import SYNAPSES
@@ -32,6 +34,7 @@ class SpikingEngine:
         network: the network that runs.
         layers: names of the neuron layers, whose spikes `run` gives on demand.
         inputs: each ``(batch, steps, n)``; outputs: each ``(batch, steps, n)``, float32.
+        call: what a person would call to ask it.
 
     Raises:
         UnreadableFile, UnsupportedModel, BadInput: see `workbench.snn.load.load_network`.
@@ -39,6 +42,8 @@ class SpikingEngine:
 
     name = ""
     version = ""
+    call = ""
+    tolerance: Tolerance | None = None
 
     def __init__(
         self,
@@ -51,7 +56,7 @@ class SpikingEngine:
             self.network, self.path = source, source.name
         else:
             self.network, self.path = load_network(source, params), os.fspath(source)
-        self.why = why or f"You asked for {self.name}."
+        self.why = why or f"You asked for {ENGINE_NAMES[self.name]}."
         widths = {entry.name: entry.size for entry in self.network.inputs} | {
             node.name: node.size for node in self.network.nodes
         }
@@ -59,12 +64,13 @@ class SpikingEngine:
         self.inputs = _infos(self.network)
         self.outputs = tuple(ValueInfo(name, "float32", ("batch", "steps", n)) for name, n in self._outputs.items())
         self.layers = tuple(node.name for node in self.network.neurons())
+        self.classes: dict[str, tuple[Any, ...]] = {}
         self._closed = False
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.version}: {self.path}>"
 
-    def __enter__(self) -> SpikingEngine:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -89,13 +95,15 @@ class SpikingEngine:
         Raises:
             BadInput: the data does not fit, or there is no such layer.
         """
-        if self._closed:
-            raise WorkbenchError(f"The engine of {self.path} is closed; load it again.")
         spikes = (spikes,) if isinstance(spikes, str) else spikes
         if unknown := [name for name in spikes if name not in self.layers]:
             raise BadInput(f"There is no layer {unknown[0]!r}; the neuron layers are: {', '.join(self.layers)}.")
-        series = series_of(self.network, inputs, steps)
-        return self._answer(series, tuple(dict.fromkeys(spikes)))
+        return self._answer(self._series(inputs, steps), tuple(dict.fromkeys(spikes)))
+
+    def calls(self, inputs: Any, *, steps: int | None = None) -> dict[str, Callable[[], object]]:
+        """The ordinary way to ask; see `workbench.engines.Engine.calls`. Inputs and `steps` as for `run`."""
+        series, answer = self._series(inputs, steps), self._answer
+        return {self.call: lambda: answer(series, ())}
 
     def settled(self, answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The answers of `run` without time, (batch, n): a filtered probe's after the last step, the mean of others;
@@ -104,6 +112,11 @@ class SpikingEngine:
         filtered = {probe.name for probe in self.network.outputs if probe.source in synapses}
         ordered = sorted(answers, key=lambda name: name not in filtered)
         return {name: answers[name][:, -1] if name in filtered else answers[name].mean(axis=1) for name in ordered}
+
+    def _series(self, inputs: Any, steps: int | None) -> dict[str, np.ndarray]:
+        if self._closed:
+            raise WorkbenchError(f"The engine of {self.path} is closed; load it again.")
+        return series_of(self.network, inputs, steps)
 
     def _answer(self, series: dict[str, np.ndarray], spikes: tuple[str, ...]) -> dict[str, np.ndarray]:
         raise NotImplementedError

@@ -181,6 +181,29 @@ def accuracy(engine: Any, images: np.ndarray, labels: np.ndarray, *, progress: P
     return right / len(labels)
 
 
+class Trained:
+    """The network as it was trained, before ONNX: in NengoDL, and asked like an engine (`accuracy`)."""
+
+    def __enter__(self) -> Trained:
+        self.simulator = simulator(minibatch_size=100)
+        network = self.simulator.model.toplevel
+        self.node = next(node for node in network.all_nodes if node.label == "image")
+        self.probe = _probe(self.simulator, "filtered")
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.simulator.close()
+
+    def run(self, rows: np.ndarray, steps: int) -> dict[str, np.ndarray]:
+        import numpy as np
+
+        # A simulator has one batch size.
+        full = np.concatenate([rows, np.repeat(rows[:1], 100 - len(rows), axis=0)])
+        series = np.repeat(full[:, None], steps, axis=1)
+        answer = self.simulator.predict({self.node: series}, stateful=False, verbose=0)[self.probe]
+        return {"filtered": answer[: len(rows)]}
+
+
 def _variables(simulator: Any) -> dict[str, Any]:
     """``<layer>/kernel`` and ``<layer>/bias`` -> TensorFlow variable."""
     found = {"/".join(v.name.split(":")[0].split("/")[-2:]): v for v in simulator.keras_model.trainable_weights}

@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..wire import encode_varint
+from .wire import encode_varint
 
 KEY = "workbench.certificate"
 

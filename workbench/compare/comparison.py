@@ -1,0 +1,216 @@
+"""What a comparison gives back: agreement, time and memory of both sides."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..agreement import Agreement, finite
+from ..card import escape
+from ..kind import ENGINE_NAMES
+from .timing import CallTime, Ended, Estimate, Race
+
+if TYPE_CHECKING:
+    from .layers import Divergence
+
+
+@dataclass(frozen=True)
+class SideResult:
+    """One side.
+
+    Attributes:
+        engine, version: as `workbench.Engine` names them; model: the file, or the class of an object in memory.
+        call: the fastest of the ordinary calls, as a person would type it; seconds: for one such call.
+        calls: all of them, as timed.
+        accuracy: share of rows named rightly; None without targets, or where the model names no classes.
+        peak_mib: MiB of resident memory of the side's worker at its highest, libraries included; None for an engine in
+            this process.
+        threads: how many it computed with; None where that is not known.
+    """
+
+    engine: str
+    version: str
+    model: str
+    call: str
+    seconds: Estimate
+    calls: tuple[CallTime, ...]
+    accuracy: float | None
+    peak_mib: float | None
+    threads: int | None
+
+    def to_dict(self) -> dict[str, Any]:
+        seconds = {f"seconds_{name}": value for name, value in asdict(self.seconds).items()}
+        return {
+            "engine": self.engine, "version": self.version, "model": self.model, "call": self.call, **seconds,
+            "calls": [asdict(call) for call in self.calls], "accuracy": self.accuracy, "peak_mib": self.peak_mib,
+            "threads": self.threads,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Native and ONNX, asked the same.
+
+    Attributes:
+        native, onnx: both sides.
+        speedup: native's fastest call divided by ONNX's; above 1, ONNX is faster. low and high: 95 % interval.
+        agreement: how both sides' answers compare.
+        rows: in one timed call; rounds: of the race; ended: why it ended (`workbench.compare.timing.Race`).
+        one_row: the race with a single row a call, where it was asked for.
+        divergence: the first layer that differs; None where none does, or nobody asked.
+        environment: {cpu, threads, versions}.
+        warnings: plain sentences for the person.
+    """
+
+    native: SideResult
+    onnx: SideResult
+    speedup: Estimate
+    agreement: Agreement
+    rows: int
+    rounds: int
+    ended: Ended
+    one_row: Race | None
+    divergence: Divergence | None
+    environment: dict[str, Any]
+    warnings: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of ``workbench compare --json``."""
+        return finite(
+            {
+                "native": self.native.to_dict(),
+                "onnx": self.onnx.to_dict(),
+                "speedup": asdict(self.speedup),
+                "agreement": self.agreement.to_dict(),
+                "rows": self.rows,
+                "rounds": self.rounds,
+                "ended": self.ended,
+                "one_row": None if self.one_row is None else self.one_row.to_dict(),
+                "divergence": None if self.divergence is None else self.divergence.to_dict(),
+                "environment": self.environment,
+                "warnings": list(self.warnings),
+            }
+        )
+
+    @property
+    def says(self) -> str:
+        """Agreement and speed, in two sentences."""
+        return f"{self._verdict} {self._speed}"
+
+    @property
+    def _verdict(self) -> str:
+        found = self.agreement
+        if found.within_tolerance:
+            return f"Both sides agree: {found.says}"
+        return " ".join(["Both sides differ:", *(found.sentences or (found.says,))])
+
+    @property
+    def _speed(self) -> str:
+        ratio = self.speedup
+        sure = ratio.low > 1 or ratio.high < 1
+        faster, times = ("ONNX", ratio.median) if ratio.median >= 1 else ("Native", 1 / ratio.median)
+        low, high = sorted((ratio.low, ratio.high) if ratio.median >= 1 else (1 / ratio.low, 1 / ratio.high))
+        amount = f"{times:.3g} times as fast ({low:.3g} to {high:.3g})"
+        if not sure:
+            return f"Neither side is surely faster: {faster} was {amount}."
+        return f"{faster} is {amount}."
+
+    def __str__(self) -> str:
+        lines = [self.says]
+        for title, side in (("native", self.native), ("ONNX", self.onnx)):
+            lines.append(f"{title}: {ENGINE_NAMES.get(side.engine, side.engine)} {side.version}, {_where(side)}")
+            lines += [
+                f"  {call.call:<28} {duration(call.seconds.median):>9}  ({duration(call.seconds.low)} to "
+                f"{duration(call.seconds.high)}){' fastest' if call.call == side.call else ''}"
+                for call in side.calls
+            ]
+        if self.one_row is not None:
+            ratio = self.one_row.ratio
+            lines.append(
+                f"one row a call: ONNX is {ratio.median:.3g} times as fast ({ratio.low:.3g} to {ratio.high:.3g})"
+            )
+        if self.divergence is not None:
+            lines.append(self.divergence.says)
+        lines += [f"note: {sentence}" for sentence in self.warnings]
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        notes = [*([self.divergence.says] if self.divergence else []), *self.warnings]
+        if self.one_row is not None:
+            one = self.one_row
+            notes.insert(
+                0,
+                f"One row a call: {duration(one.native_fastest.seconds.median)} natively, "
+                f"{duration(one.onnx_fastest.seconds.median)} in ONNX, {one.ratio.median:.3g} times as fast "
+                f"({one.ratio.low:.3g} to {one.ratio.high:.3g}).",
+            )
+        listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
+        longest = max(call.seconds.median for side in (self.native, self.onnx) for call in side.calls)
+        body = "".join(
+            _html_rows(title, side, longest) for title, side in (("native", self.native), ("ONNX", self.onnx))
+        )
+        head = "<th>side</th><th>call</th><th>time</th><th>95 % interval</th><th></th>"
+        rows = f"{self.rows:,} row{'' if self.rows == 1 else 's'}"
+        threads = self.environment.get("threads")
+        return (
+            f"{_STYLE}<div class='wb-compare'><h4>Native and ONNX side by side</h4>"
+            f"<p><b>{escape(self._verdict)}</b></p><p><b>{escape(self._speed)}</b></p>"
+            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            f"<p class='wb-fine'>Seconds for {rows} in one call, median of {self.rounds:,} rounds in turns; "
+            f"{escape(threads)} thread{'' if threads == 1 else 's'} on both sides; {escape(self.environment['cpu'])}. "
+            f"The ratio is against the fastest native call.</p>"
+            f"{f'<ul>{listed}</ul>' if listed else ''}</div>"
+        )
+
+
+def duration(seconds: float) -> str:
+    """Three digits and the unit that suits them."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("µs", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds / 1e-9:.3g} ns"
+
+
+def _where(side: SideResult) -> str:
+    parts = [side.model]
+    if side.accuracy is not None:
+        parts.append(f"{side.accuracy:.2%} right")
+    if side.peak_mib is not None:
+        parts.append(f"{side.peak_mib:,.0f} MiB at its highest")
+    return ", ".join(parts)
+
+
+def _html_rows(title: str, side: SideResult, longest: float) -> str:
+    engine = f"{ENGINE_NAMES.get(side.engine, side.engine)} {side.version}"
+    head = (
+        f"<th rowspan='{len(side.calls)}' scope='rowgroup'>{title}<br>{escape(engine)}"
+        f"<br><small>{escape(_where(side))}</small></th>"
+    )
+    out = []
+    for call in side.calls:
+        time, best = call.seconds, call.call == side.call
+        bar = f"<span class='wb-bar' style='width:{max(1, round(120 * time.median / longest))}px'></span>"
+        words = f"<code>{escape(call.call)}</code>{' <b>fastest</b>' if best and len(side.calls) > 1 else ''}"
+        out.append(
+            f"<tr>{head}<td>{words}</td><td class='wb-number'>{duration(time.median)}</td>"
+            f"<td class='wb-number'>{duration(time.low)} to {duration(time.high)}</td><td>{bar}</td></tr>"
+        )
+        head = ""
+    return "".join(out)
+
+
+_STYLE = """<style>
+.wb-compare{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit}
+.wb-compare h4{margin:.8rem 0 .2rem;font-size:1rem}
+.wb-compare p{margin:.2rem 0 .4rem}
+.wb-compare .wb-fine{opacity:.75;font-size:13px}
+.wb-compare table{border-collapse:collapse;font-size:13px;margin:.3rem 0 .6rem}
+.wb-compare th,.wb-compare td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:top;
+  border-bottom:1px solid rgba(128,128,128,.25)}
+.wb-compare thead th{font-weight:600;opacity:.75}
+.wb-compare tbody th{font-weight:400;max-width:18rem;overflow-wrap:anywhere}
+.wb-compare .wb-number{white-space:nowrap;font-variant-numeric:tabular-nums}
+.wb-compare tr{background:none!important}
+.wb-compare code{background:none;padding:0;color:inherit}
+.wb-bar{display:inline-block;height:.65rem;background:currentColor;opacity:.5;vertical-align:middle}
+</style>"""

@@ -1,0 +1,113 @@
+"""What the engines of models without time share: inputs that fit, answers or one sentence, an end."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from ..agreement import Tolerance
+from ..errors import BadInput, WorkbenchError
+from ..header import ValueInfo
+from ..kind import ENGINE_NAMES
+from .inputs import CastWarning, cast, check_shape, match
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = dict[str, np.ndarray]
+    Calls = dict[str, Callable[[], object]]
+
+Result = TypeVar("Result")
+
+
+class ModelEngine:
+    """A model in some engine; see `workbench.engines.Engine`. The engines fill in `answer` and `_calls`.
+
+    Args:
+        path: the file, or what to call an object in memory.
+        why: the sentence for `why`.
+    """
+
+    name = ""
+    version = ""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path = path
+        self.why = why or f"You asked for {ENGINE_NAMES[self.name]}."
+        self.inputs: tuple[ValueInfo, ...] = ()
+        self.outputs: tuple[ValueInfo, ...] = ()
+        self.classes: dict[str, tuple[Any, ...]] = {}
+        self.tolerance: Tolerance | None = None
+        self._optional: tuple[ValueInfo, ...] = ()
+        self._warned: set[tuple[str, str]] = set()
+        self._closed = False
+
+    def __repr__(self) -> str:
+        return f"<{ENGINE_NAMES[self.name]} {self.version}: {self.path}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closed = True
+
+    def run(self, inputs: Any) -> Arrays:
+        """Answer one batch; see `workbench.engines.Engine.run`.
+
+        A pandas DataFrame fits a model with one input (all columns), or one with an input per column (by name).
+        Values are cast to the input's dtype with a `CastWarning`, once per input; a cast that would change what
+        they mean (overflow, fractions to int, text to numbers) raises instead.
+        """
+        return self._asked(self.answer, self._feeds(inputs))
+
+    def calls(self, inputs: Any) -> Calls:
+        """The ordinary ways to ask; see `workbench.engines.Engine.calls`."""
+        return self._calls(self._feeds(inputs))
+
+    def answer(self, feeds: Arrays) -> Arrays:
+        """`run` without its checks: {input name: array} of the right shapes to {output name: array}. Raises what the
+        framework raises."""
+        raise NotImplementedError
+
+    def _calls(self, feeds: Arrays) -> Calls:
+        raise NotImplementedError
+
+    def _asked(self, ask: Callable[[Arrays], Result], feeds: Arrays) -> Result:
+        """``ask(feeds)``, with one sentence where the framework refuses them."""
+        try:
+            return ask(feeds)
+        except (MemoryError, WorkbenchError):
+            raise
+        except Exception as error:
+            empty = [name for name, array in feeds.items() if array.ndim and not len(array)]
+            if empty:
+                raise BadInput(f"This model cannot run without rows: input {empty[0]!r} has none.") from error
+            said = self._plain(error)
+            raise BadInput(f"{ENGINE_NAMES[self.name]} could not run the model on this input: {said}.") from error
+
+    def _feeds(self, inputs: Any) -> Arrays:
+        if self._closed:
+            raise WorkbenchError(f"The engine of {self.path} is closed; load it again.")
+        feeds = {}
+        for info, value in match(inputs, self.inputs, self._optional):
+            array, cast_from = cast(value, info)
+            if cast_from and (info.name, cast_from) not in self._warned:
+                self._warned.add((info.name, cast_from))
+                message = f"Input {info.name!r} was cast from {cast_from} to {info.dtype}."
+                warnings.warn(message, CastWarning, stacklevel=3)
+            check_shape(array, info)
+            feeds[info.name] = array
+        return feeds
+
+    def _plain(self, error: Exception) -> str:
+        """What the framework said, without its own codes."""
+        return first_line(error)
+
+
+def first_line(error: Exception) -> str:
+    lines = (line.strip() for line in str(error).splitlines())
+    return (next(filter(None, lines), "") or type(error).__name__)[:300].rstrip(". ")

@@ -1,0 +1,60 @@
+"""An ONNX file without its weights: a small model that names the file itself as where its weights lie.
+
+External data may lie in any file, the model's own among them. So whoever reads the small model needs no copy of the
+weights in memory: ONNX's checker sees none, and ONNX Runtime maps them straight from the file.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .certificate import delimited
+from .wire import LEN, Span, Wire, encode_varint, opened
+
+LARGE_TENSOR = 1 << 16
+"""Bytes of a tensor from which it counts as weights; smaller ones may be shapes, which a checker must know."""
+
+
+def without_weights(path: Path) -> bytes:
+    """The model of an ONNX file, its large initializers as external data in ``<the file's own name>``.
+
+    Tensors in subgraphs and attributes stay as they are, and so does external data that the file has already.
+    """
+    with opened(path) as buffer:
+        wire = Wire(buffer)
+        return b"".join(
+            delimited(number, _light_graph(wire, span, path.name)) if (number, kind) == (_GRAPH, LEN)
+            else _copied(wire, number, kind, span)
+            for number, kind, _, span in wire.fields(wire.span)
+        )  # fmt: skip
+
+
+# Field numbers of onnx/onnx.proto: ModelProto.graph; GraphProto.initializer; TensorProto.raw_data, external_data
+# (key = 1, value = 2) and data_location, of which 1 is EXTERNAL.
+_GRAPH, _INITIALIZER, _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 7, 5, 9, 13, 14
+
+
+def _light_graph(wire: Wire, graph: Span, location: str) -> bytes:
+    return b"".join(
+        delimited(number, _light_tensor(wire, span, location))
+        if (number, kind) == (_INITIALIZER, LEN) and span[1] - span[0] > LARGE_TENSOR
+        else _copied(wire, number, kind, span)
+        for number, kind, _, span in wire.fields(graph)
+    )
+
+
+def _light_tensor(wire: Wire, tensor: Span, location: str) -> bytes:
+    out = []
+    for number, kind, _, span in wire.fields(tensor):
+        if (number, kind) != (_RAW_DATA, LEN):
+            out.append(_copied(wire, number, kind, span))
+            continue
+        place = {"location": location, "offset": str(span[0]), "length": str(span[1] - span[0])}
+        for key, value in place.items():
+            out.append(delimited(_EXTERNAL_DATA, delimited(1, key.encode()) + delimited(2, value.encode())))
+        out.append(encode_varint(_DATA_LOCATION << 3) + encode_varint(1))
+    return b"".join(out)
+
+
+def _copied(wire: Wire, number: int, kind: int, span: Span) -> bytes:
+    return delimited(number, wire.data(span)) if kind == LEN else encode_varint(number << 3 | kind) + wire.data(span)

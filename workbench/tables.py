@@ -1,0 +1,491 @@
+"""The paper's tables on today's machine: `tables` runs them again and prints them beside the paper's figures.
+
+Table 3 times five scikit-learn models, Table 4 five networks, each against its own ONNX conversion; Table 1 lists the
+weights of the spiking network on both sides, Table 5 its accuracy before and after ONNX. Nothing here is tuned for a
+row: models are converted by `workbench.convert` and timed by `workbench.compare`, with the defaults of both.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .agreement import Agreement, finite
+from .card import escape
+from .compare.comparison import Comparison, duration
+from .errors import BadInput
+from .snn.table import WeightTable
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from .data import Dataset
+
+Progress = Callable[[str], object]
+
+TABLE3 = {
+    "Linear regression": (0.07, 0.04),
+    "Logistic regression": (0.053, 0.049),
+    "Random forest": (7.47, 0.30),
+    "KNN": (1.52, 1.78),
+    "K-means": (0.30, 0.08),
+}
+"""Seconds for the whole data set 1000 times: scikit-learn, ONNX Runtime."""
+
+TABLE4 = {
+    "DNN": (0.245, 0.002),
+    "LeNet-1": (0.05, 0.01),
+    "VGG16": (3.93, 3.75),
+    "ResNet50": (1.45, 0.54),
+    "DenseNet121": (4.48, 0.95),
+}
+"""Seconds for 10 inferences: Keras, ONNX Runtime."""
+
+TABLE5 = {"NengoDL, as trained": 0.987, "back in NengoDL": 0.987}
+"""Test accuracy on MNIST."""
+
+TIMES3, TIMES4 = 1000, 10
+"""Calls the paper's figures are for."""
+
+WORKER_MIB = 2000
+"""MiB for a worker that makes, converts or runs one network: what a machine on Binder has."""
+
+QUICK_SECONDS, FULL_SECONDS = 3.0, 20.0
+"""For the race of one row."""
+
+QUICK_DIGITS = 200
+NENGO_DIGITS = 50, 500
+"""Digits for ``nengo.Simulator``, which takes them one by one: quick, and at most."""
+
+
+@dataclass(frozen=True)
+class SpeedRow:
+    """A row of Table 3 or 4.
+
+    Attributes:
+        model: as the paper names it.
+        native_seconds, onnx_seconds: as the paper counts, by the fastest ordinary call of each side (`native_call`).
+        speedup: their ratio; speedup_low, speedup_high: its 95 % interval.
+        paper_native, paper_onnx: the paper's figures.
+        agreement: how both sides' answers compare.
+        comparison: everything that was measured.
+        notes: plain sentences.
+    """
+
+    model: str
+    native_seconds: float
+    onnx_seconds: float
+    speedup: float
+    speedup_low: float
+    speedup_high: float
+    paper_native: float
+    paper_onnx: float
+    native_call: str
+    agreement: Agreement
+    comparison: Comparison
+    notes: tuple[str, ...] = ()
+
+    @property
+    def paper_speedup(self) -> float:
+        return self.paper_native / self.paper_onnx
+
+    def to_dict(self) -> dict[str, Any]:
+        plain = {name: value for name, value in vars(self).items() if name not in ("agreement", "comparison", "notes")}
+        return {
+            **plain, "paper_speedup": self.paper_speedup, "agreement": self.agreement.to_dict(),
+            "notes": list(self.notes), "comparison": self.comparison.to_dict(),
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class AccuracyRow:
+    """A row of Table 5. `paper` is None where the paper has no such row; digits: how many were read."""
+
+    where: str
+    accuracy: float
+    digits: int
+    paper: float | None
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The paper's tables, run again. Tables that were not asked for are empty."""
+
+    table1: WeightTable | None = None
+    table3: tuple[SpeedRow, ...] = ()
+    table4: tuple[SpeedRow, ...] = ()
+    table5: tuple[AccuracyRow, ...] = ()
+    environment: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of ``workbench tables --json``."""
+        return finite(
+            {
+                "table1": None if self.table1 is None else self.table1.to_dict(),
+                "table3": [row.to_dict() for row in self.table3],
+                "table4": [row.to_dict() for row in self.table4],
+                "table5": [asdict(row) for row in self.table5],
+                "environment": self.environment,
+                "notes": list(self.notes),
+            }
+        )
+
+    def frames(self) -> dict[str, pd.DataFrame]:
+        """{"table1": …} as pandas tables, those that were asked for."""
+        import pandas as pd
+
+        found = {}
+        if self.table1 is not None:
+            found["table1"] = self.table1.frame
+        for name, rows in (("table3", self.table3), ("table4", self.table4)):
+            if rows:
+                found[name] = pd.DataFrame([_flat(row) for row in rows]).set_index("model")
+        if self.table5:
+            found["table5"] = pd.DataFrame([asdict(row) for row in self.table5]).set_index("where")
+        return found
+
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
+        """Write tables.json, a CSV file per table and an SVG plot of Tables 3, 4 and 5.
+
+        Raises:
+            BadInput: a file is there already.
+        """
+        import json
+
+        from . import plots
+
+        target = prepare_folder(folder, overwrite)
+        written = [target / "tables.json"]
+        written[0].write_text(json.dumps(self.to_dict(), indent=1) + "\n")
+        for name, frame in self.frames().items():
+            frame.to_csv(target / f"{name}.csv")
+            written.append(target / f"{name}.csv")
+        for name, svg in plots.of(self).items():
+            (target / f"{name}.svg").write_text(svg)
+            written.append(target / f"{name}.svg")
+        return written
+
+    def __str__(self) -> str:
+        parts = []
+        if self.table1 is not None:
+            parts.append(f"Table 1: weights of the spiking network\n{self.table1}")
+        for title, rows in self._speed():
+            lines = [
+                title,
+                f"{'':<20}{'native':>9}{'ONNX':>9}   {'ratio (95 %)':<24}{'paper: native':>13}{'ONNX':>7}{'ratio':>7}",
+            ]
+            for row in rows:
+                interval = f"{row.speedup:.3g} ({row.speedup_low:.3g} to {row.speedup_high:.3g})"
+                lines.append(
+                    f"{row.model:<20}{row.native_seconds:>9.3g}{row.onnx_seconds:>9.3g}   {interval:<24}"
+                    f"{row.paper_native:>13.3g}{row.paper_onnx:>7.3g}{row.paper_speedup:>7.3g}"
+                )
+                lines += [f"  {note}" for note in row.notes]
+            parts.append("\n".join(lines))
+        if self.table5:
+            lines = [
+                "Table 5: accuracy of the spiking network on MNIST",
+                f"{'':<24}{'accuracy':>9}{'digits':>9}{'paper':>9}",
+            ]
+            for found in self.table5:
+                paper = "" if found.paper is None else f"{found.paper:.1%}"
+                lines.append(f"{found.where:<24}{found.accuracy:>9.2%}{found.digits:>9,}{paper:>9}")
+            parts.append("\n".join(lines))
+        return "\n\n".join([*parts, *self.notes])
+
+    def _speed(self) -> Iterator[tuple[str, tuple[SpeedRow, ...]]]:
+        if self.table3:
+            yield f"Table 3: machine learning, seconds for the whole data set {TIMES3:,} times", self.table3
+        if self.table4:
+            yield f"Table 4: deep learning, seconds for {TIMES4} inferences", self.table4
+
+    def _repr_html_(self) -> str:
+        parts = []
+        if self.table1 is not None:
+            parts.append(f"<h4>Table 1: weights of the spiking network</h4>{self.table1._repr_html_()}")
+        head = (
+            "<tr><th rowspan='2'></th><th colspan='4'>today</th><th colspan='3'>paper (2021)</th></tr><tr>"
+            "<th>native</th><th>ONNX</th><th>ratio</th><th>agreement</th><th>native</th><th>ONNX</th><th>ratio</th></tr>"
+        )
+        for title, rows in self._speed():
+            body = "".join(_speed_html(row) for row in rows)
+            notes = "".join(f"<li>{escape(row.model)}: {escape(note)}</li>" for row in rows for note in row.notes)
+            parts.append(f"<h4>{title}</h4><table><thead>{head}</thead><tbody>{body}</tbody></table><ul>{notes}</ul>")
+        if self.table5:
+            body = "".join(
+                f"<tr><th>{escape(row.where)}</th><td>{row.accuracy:.2%}</td><td>{row.digits:,}</td>"
+                f"<td>{'' if row.paper is None else f'{row.paper:.1%}'}</td></tr>"
+                for row in self.table5
+            )
+            parts.append(
+                "<h4>Table 5: accuracy of the spiking network on MNIST</h4><table><thead><tr><th></th><th>accuracy</th>"
+                f"<th>digits</th><th>paper (2021)</th></tr></thead><tbody>{body}</tbody></table>"
+            )
+        parts += [f"<p>{escape(note)}</p>" for note in self.notes]
+        return f"{_STYLE}<div class='wb-tables'>{''.join(parts)}</div>"
+
+
+def tables(
+    *,
+    quick: bool = False,
+    only: tuple[str, ...] = ("table1", "table3", "table4", "table5"),
+    threads: int | None = None,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> Tables:
+    """Run the paper's tables.
+
+    Args:
+        quick: shorter races and fewer digits; under three minutes on two cores.
+        only: the tables wanted.
+        threads: on both sides; one per core if None.
+        progress: called in this thread with one short sentence at each stage.
+        cancel: set it from another thread to give up.
+
+    Raises:
+        BadInput: there is no such table.
+        WorkbenchError: a conversion disagrees, or a worker failed or was cancelled.
+    """
+    from .compare import environment
+    from .compare.sides import usable_cores
+
+    if unknown := [name for name in only if name not in ("table1", "table3", "table4", "table5")]:
+        raise BadInput(f"There is no {unknown[0]!r} to run; choose from: table1, table3, table4, table5.")
+    run = _Run(QUICK_SECONDS if quick else FULL_SECONDS, threads, progress or (lambda message: None), cancel)
+    table3 = tuple(run.estimator(name) for name in TABLE3) if "table3" in only else ()
+    table4 = tuple(run.network(name) for name in TABLE4) if "table4" in only else ()
+    notes: list[str] = []
+    weights: WeightTable | None = None
+    table5: tuple[AccuracyRow, ...] = ()
+    if "table1" in only or "table5" in only:
+        weights, table5 = run.spiking("table5" in only, quick, notes)
+    return Tables(
+        table1=weights if "table1" in only else None,
+        table3=table3,
+        table4=table4,
+        table5=table5,
+        environment=environment(threads or usable_cores()),
+        notes=tuple(notes),
+    )
+
+
+def prepare_folder(folder: str | os.PathLike[str], overwrite: bool) -> Path:
+    """The folder for the files of `Tables.save`, made if missing.
+
+    Raises:
+        BadInput: it holds earlier ones, and `overwrite` is off; or it cannot be made.
+    """
+    target = Path(folder)
+    if not overwrite and (target / "tables.json").exists():
+        raise BadInput(f"{target / 'tables.json'} exists; choose another folder, or say overwrite=True (--force).")
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BadInput(f"The folder {target} cannot be made: {error.strerror or error}.") from error
+    return target
+
+
+@dataclass
+class _Run:
+    """What the rows share."""
+
+    seconds: float
+    threads: int | None
+    say: Progress
+    cancel: threading.Event | None
+
+    def estimator(self, name: str) -> SpeedRow:
+        """A row of Table 3."""
+        from . import convert
+        from .paper import estimator
+
+        with self._row(f"Table 3, {name}") as (folder, say):
+            say("fitting")
+            fitted, data = estimator(name)
+            convert(fitted, folder / "model.onnx", cancel=self.cancel, progress=say)
+            # K-means numbers its clusters as it likes: there is no right answer to hold them against.
+            targets = data.targets if data.class_names and name != "K-means" else None
+            found = self._compare(fitted, folder / "model.onnx", data.inputs, say, targets=targets, one_row=True)
+            one = found.one_row
+            notes = [_data_note(data)]
+            if one is not None:
+                notes.append(
+                    f"One row a call: {duration(one.native_fastest.seconds.median)} and "
+                    f"{duration(one.onnx_fastest.seconds.median)}, ratio {one.ratio.median:.3g} "
+                    f"({one.ratio.low:.3g} to {one.ratio.high:.3g})."
+                )
+            return _speed_row(name, found, TABLE3[name], TIMES3, notes)
+
+    def network(self, name: str) -> SpeedRow:
+        """A row of Table 4. Everything that holds the network's weights does so in a worker, one after the other."""
+        import numpy as np
+
+        from . import convert, sandbox
+        from .paper import save_network
+
+        with self._row(f"Table 4, {name}") as (folder, say):
+            say("making the network")
+            source = folder / "model.keras"
+            note = sandbox.run(save_network, name, str(source), memory_mib=WORKER_MIB, cancel=self.cancel, warm=True,
+                               what=f"Making {name}")  # fmt: skip
+            shape = (28, 28, 1) if name in ("DNN", "LeNet-1") else (224, 224, 3)
+            rows = np.random.default_rng(0).random((2, *shape), np.float32)
+            convert(source, folder / "model.onnx", sample=rows, memory_mib=WORKER_MIB, cancel=self.cancel, progress=say)
+            found = self._compare(source, folder / "model.onnx", rows[:1], say, memory_mib=WORKER_MIB)
+            return _speed_row(name, found, TABLE4[name], TIMES4, [note])
+
+    def spiking(
+        self, with_accuracy: bool, quick: bool, notes: list[str]
+    ) -> tuple[WeightTable, tuple[AccuracyRow, ...]]:
+        """Tables 1 and 5."""
+        from . import sandbox
+
+        with self._row("Tables 1 and 5") as (folder, say):
+            say("converting the spiking network")
+            path = folder / "digits.onnx"
+            weights = sandbox.run(
+                _write_digits, str(path), cancel=self.cancel, progress=say, what="Converting the spiking network"
+            )
+            rows = []
+            if with_accuracy:
+                count = QUICK_DIGITS if quick else None
+                few = NENGO_DIGITS[0 if quick else 1]
+                for where, engine, most in (
+                    ("NengoDL, as trained", None, count), ("ONNX Runtime", "onnxruntime", count),
+                    ("back in NengoDL", "nengo_dl", count), ("back in Nengo", "nengo", few),
+                ):  # fmt: skip
+                    say(where)
+                    tell = lambda message, where=where: say(f"{where}: {message}")  # noqa: E731
+                    right, read, source = sandbox.run(
+                        _read_digits, str(path), engine, most, cancel=self.cancel, progress=tell, what=where
+                    )
+                    rows.append(AccuracyRow(where, right, read, TABLE5.get(where)))
+                notes.append(f"Table 5: {source}")
+            return weights, tuple(rows)
+
+    def _compare(self, native: Any, onnx: Path, inputs: np.ndarray, say: Progress, **options: Any) -> Comparison:
+        from . import compare
+
+        return compare(
+            native,
+            onnx,
+            inputs,
+            seconds=self.seconds,
+            threads=self.threads,
+            progress=say,
+            cancel=self.cancel,
+            **options,
+        )
+
+    @contextmanager
+    def _row(self, title: str) -> Iterator[tuple[Path, Progress]]:
+        with tempfile.TemporaryDirectory(prefix="workbench-tables-") as folder:
+            yield Path(folder), lambda message: self.say(f"{title}: {message}")
+
+
+def _write_digits(path: str, progress: Progress) -> WeightTable:
+    """Write the trained spiking network to ONNX; returns Table 1 of it. Runs in a worker."""
+    from . import convert
+    from .snn import digits
+    from .snn.table import weight_table
+
+    with digits.simulator() as trained:
+        convert(trained, path, progress=progress)
+        return weight_table(trained, path)
+
+
+def _read_digits(path: str, engine: str | None, most: int | None, progress: Progress) -> tuple[float, int, str]:
+    """A row of Table 5. Runs in a worker.
+
+    Args:
+        path: the ONNX file; engine: what runs it, or None for the network as it was trained, in NengoDL.
+        most: digits of MNIST's test part at most; all of them if None.
+
+    Returns:
+        (share of digits read rightly, how many were read, where they are from).
+    """
+    from . import load_engine
+    from .data import dataset
+    from .snn import digits
+
+    data = dataset("mnist", "test")
+    images, labels = data.inputs[:most], data.targets[:most]
+    with digits.Trained() if engine is None else load_engine(path, engine) as loaded:
+        return digits.accuracy(loaded, images, labels, progress=progress), len(labels), data.source
+
+
+def _speed_row(name: str, found: Comparison, paper: tuple[float, float], times: int, notes: list[str]) -> SpeedRow:
+    ratio = found.speedup
+    before = paper[0] / paper[1]
+    native = times * found.native.seconds.median
+    if ratio.median < before:
+        said = (
+            f"The paper's ratio was {before:.3g}, by its {paper[0]:g} s of native time; that takes {native:.3g} s today"
+        )
+        slower = next((call for call in found.native.calls if call.call.startswith("model.predict(")), None)
+        if slower is not None and slower.call != found.native.call:
+            said += (
+                f" with {found.native.call}. With {slower.call}, as the paper asked, the ratio is "
+                f"{slower.seconds.median / found.onnx.seconds.median:.3g}"
+            )
+        notes = [*notes, f"{said}."]
+    if not found.agreement.within_tolerance:
+        notes = [*notes, *(found.agreement.sentences or (found.agreement.says,))]
+    return SpeedRow(
+        model=name,
+        native_seconds=native,
+        onnx_seconds=times * found.onnx.seconds.median,
+        speedup=ratio.median,
+        speedup_low=ratio.low,
+        speedup_high=ratio.high,
+        paper_native=paper[0],
+        paper_onnx=paper[1],
+        native_call=found.native.call,
+        agreement=found.agreement,
+        comparison=found,
+        notes=tuple(notes),
+    )
+
+
+def _data_note(data: Dataset) -> str:
+    return f"{len(data.inputs):,} rows. {data.source}"
+
+
+def _flat(row: SpeedRow) -> dict[str, Any]:
+    found = {name: value for name, value in row.to_dict().items() if not isinstance(value, dict | list)}
+    return {
+        **found, "max_abs": row.agreement.max_abs, "label_mismatches": row.agreement.label_mismatches,
+        "within_tolerance": row.agreement.within_tolerance, "native_peak_mib": row.comparison.native.peak_mib,
+        "onnx_peak_mib": row.comparison.onnx.peak_mib,
+    }  # fmt: skip
+
+
+def _speed_html(row: SpeedRow) -> str:
+    agreement = "agrees" if row.agreement.within_tolerance else "<b>differs</b>"
+    return (
+        f"<tr><th>{escape(row.model)}</th><td>{row.native_seconds:.3g} s</td><td>{row.onnx_seconds:.3g} s</td>"
+        f"<td><b>{row.speedup:.3g}</b> ({row.speedup_low:.3g} to {row.speedup_high:.3g})</td><td>{agreement}, "
+        f"{row.agreement.max_abs:.1g}</td><td>{row.paper_native:g} s</td><td>{row.paper_onnx:g} s</td>"
+        f"<td>{row.paper_speedup:.3g}</td></tr>"
+    )
+
+
+_STYLE = """<style>
+.wb-tables{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit}
+.wb-tables h4{margin:1rem 0 .2rem;font-size:1rem}
+.wb-tables table{border-collapse:collapse;font-size:13px;margin:.3rem 0 .5rem}
+.wb-tables th,.wb-tables td{text-align:left!important;padding:.2rem 1.2rem .2rem 0;vertical-align:top;
+  white-space:nowrap;border-bottom:1px solid rgba(128,128,128,.25);font-variant-numeric:tabular-nums}
+.wb-tables thead th{font-weight:600;opacity:.75}
+.wb-tables tbody th{font-weight:400}
+.wb-tables tr{background:none!important}
+.wb-tables ul{font-size:13px;opacity:.85;margin:.2rem 0 .6rem}
+</style>"""
