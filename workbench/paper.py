@@ -262,17 +262,49 @@ def network(name: str) -> tuple[Any, str]:
             layers.Conv2D(12, 5, activation="tanh"), layers.AveragePooling2D(2), layers.Flatten(),
         ]  # fmt: skip
     else:
-        make = getattr(keras.applications, name)
+        return _application(name, note)
+    head = layers.Dense(10, "softmax", name="predictions")
+    model = keras.Sequential([keras.Input((28, 28, 1), name="image"), *body, head], name=name.lower().replace("-", "_"))
+    return model, f"{note}."
+
+
+def _application(name: str, note: str) -> tuple[Any, str]:
+    import keras
+
+    from .engines.lean_loading import lean
+
+    make = getattr(keras.applications, name)
+    reason = "could not be downloaded"
+    with lean():
         if _imagenet_weights_at_hand(name):
             try:
                 return make(weights="imagenet"), f"{name} has its ImageNet weights."
             except Exception as error:
-                reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-                return make(weights=None), f"{note}: its ImageNet weights could not be loaded ({reason})."
-        return make(weights=None), f"{note}: its ImageNet weights could not be downloaded."
-    head = layers.Dense(10, "softmax", name="predictions")
-    model = keras.Sequential([keras.Input((28, 28, 1), name="image"), *body, head], name=name.lower().replace("-", "_"))
-    return model, f"{note}."
+                said = str(error).strip().splitlines() or [type(error).__name__]
+                reason = f"could not be loaded ({said[0][:200]})"
+        model = make(weights=None)
+        _randomise(model)
+    return model, f"{note}: its ImageNet weights {reason}."
+
+
+def _randomise(model: Any) -> None:
+    """Glorot's uniform numbers for every kernel, drawn in place: Keras draws VGG16's largest with three copies of it in
+    memory."""
+    import numpy as np
+
+    from .engines.lean_loading import aligned_zeros
+
+    rng = np.random.default_rng(SEED)
+    for weight in model.trainable_weights:
+        if len(weight.shape) < 2:
+            continue
+        *space, fan_in, fan_out = weight.shape
+        limit = np.float32((6 / (np.prod(space) * (fan_in + fan_out))) ** 0.5)
+        numbers = aligned_zeros(tuple(weight.shape), np.dtype("float32"))
+        rng.random(dtype=np.float32, out=numbers)
+        numbers *= 2 * limit
+        numbers -= limit
+        weight.assign(numbers)
 
 
 def _imagenet_weights_at_hand(name: str) -> bool:
@@ -295,8 +327,11 @@ def _imagenet_weights_at_hand(name: str) -> bool:
 
 def save_network(name: str, path: str) -> str:
     """Write a `network` as a .keras file; returns the sentence about its weights. Runs in a worker."""
+    from .engines.lean_loading import lean
+
     model, note = network(name)
-    model.save(path)
+    with lean():
+        model.save(path)
     return note
 
 
