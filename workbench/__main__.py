@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from .errors import BadInput, WorkbenchError
+
+ROUNDS_APART = 10
+"""Seconds between two lines about the rounds of a race, where lines stay."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,7 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument("file", metavar="FILE", help="a model file or SavedModel folder")
     convert.add_argument("-o", "--output", metavar="OUT", help="where to write (default: beside FILE, as .onnx)")
     convert.add_argument("--opset", type=int, metavar="N", help="version of ONNX's default operator set")
-    convert.add_argument("--sample", metavar="DATA", help="rows to ask both sides: a .npy, .npz or .csv file")
+    convert.add_argument(
+        "--sample",
+        metavar="DATA",
+        help="rows to ask both sides: .csv, .parquet, .npy, .npz, .png, .jpg, or a folder of pictures",
+    )
     convert.add_argument(
         "--option",
         action="append",
@@ -213,18 +223,19 @@ def _convert(arguments: argparse.Namespace) -> int:
 
     failure: ConversionDisagrees | None = None
     try:
-        found = convert(
-            arguments.file,
-            arguments.output,
-            sample=None if arguments.sample is None else _rows(arguments.sample),
-            opset=arguments.opset,
-            trust=arguments.trust,
-            overwrite=arguments.force,
-            timeout=arguments.timeout,
-            memory_mib=arguments.memory,
-            progress=_say,
-            **dict(arguments.option),
-        )
+        with _progress() as say:
+            found = convert(
+                arguments.file,
+                arguments.output,
+                sample=None if arguments.sample is None else _rows(arguments.sample),
+                opset=arguments.opset,
+                trust=arguments.trust,
+                overwrite=arguments.force,
+                timeout=arguments.timeout,
+                memory_mib=arguments.memory,
+                progress=say,
+                **dict(arguments.option),
+            )
     except ConversionDisagrees as error:
         failure, found = error, error.conversion
     if arguments.json:
@@ -243,20 +254,21 @@ def _compare(arguments: argparse.Namespace) -> int:
     from . import compare
 
     rows, targets = _asked(arguments)
-    found = compare(
-        arguments.native,
-        arguments.onnx,
-        rows,
-        targets=targets,
-        repeat=arguments.repeat,
-        progress=_say,
-        layers=arguments.layers,
-        one_row=arguments.one_row,
-        seconds=arguments.seconds,
-        threads=arguments.threads,
-        engines=tuple(arguments.engines),
-        trust=arguments.trust,
-    )
+    with _progress() as say:
+        found = compare(
+            arguments.native,
+            arguments.onnx,
+            rows,
+            targets=targets,
+            repeat=arguments.repeat,
+            progress=say,
+            layers=arguments.layers,
+            one_row=arguments.one_row,
+            seconds=arguments.seconds,
+            threads=arguments.threads,
+            engines=tuple(arguments.engines),
+            trust=arguments.trust,
+        )
     print(json.dumps(found.to_dict()) if arguments.json else _plain(str(found), keep="\n"))
     return 0
 
@@ -267,7 +279,8 @@ def _tables(arguments: argparse.Namespace) -> int:
     # Now, not after minutes of measuring.
     prepare_folder(arguments.output, arguments.force)
     only = tuple(f"table{number}" for number in arguments.only or (1, 3, 4, 5))
-    found = tables(quick=arguments.quick, only=only, threads=arguments.threads, progress=_say)
+    with _progress() as say:
+        found = tables(quick=arguments.quick, only=only, threads=arguments.threads, progress=say)
     written = found.save(arguments.output, overwrite=True)
     print(json.dumps(found.to_dict()) if arguments.json else f"{found}\n\n{_listed(written)}")
     return 0
@@ -277,8 +290,28 @@ def _listed(files: Sequence[Path]) -> str:
     return f"Written to {files[0].parent}: {', '.join(file.name for file in files)}"
 
 
-def _say(stage: str) -> None:
-    print(f"{stage} …", file=sys.stderr)
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """Stages on stderr: on a terminal in one line, which the next one replaces; elsewhere a line each, and of the many
+    rounds of a race one in `ROUNDS_APART` seconds. Whole sentences are results, and stay."""
+    erase = "\r\x1b[K" if sys.stderr.isatty() else ""
+    shown = time.monotonic()
+
+    def say(stage: str) -> None:
+        nonlocal shown
+        if stage.endswith("."):
+            print(f"{erase}{stage}", file=sys.stderr)
+        elif erase:
+            width = shutil.get_terminal_size().columns
+            print(f"{erase}{_plain(stage)[: width - 3]} …", end="", file=sys.stderr, flush=True)
+        elif "Round " not in stage or time.monotonic() > shown + ROUNDS_APART:
+            print(f"{stage} …", file=sys.stderr, flush=True)
+            shown = time.monotonic()
+
+    try:
+        yield say
+    finally:
+        print(erase, end="", file=sys.stderr, flush=True)
 
 
 def _asked(arguments: argparse.Namespace) -> tuple[Any, Any]:
@@ -291,9 +324,11 @@ def _asked(arguments: argparse.Namespace) -> tuple[Any, Any]:
             raise BadInput("Right answers (--targets) need the rows they belong to: give --inputs.")
         return None, None
     from .data import read
+    from .header import read_header
 
     apart = arguments.targets is not None and Path(arguments.targets).is_file()
-    rows = read(data, _takes(arguments.onnx), target=None if apart else arguments.targets, scale=arguments.scale)
+    takes = read_header(arguments.onnx).graph.inputs
+    rows = read(data, takes, target=None if apart else arguments.targets, scale=arguments.scale)
     for note in rows.notes:
         print(f"{_plain(data)}: {_plain(note)}", file=sys.stderr)
     if not apart:
@@ -303,14 +338,6 @@ def _asked(arguments: argparse.Namespace) -> tuple[Any, Any]:
     found = read(arguments.targets).inputs
     parts = found.values() if isinstance(found, dict) else [found]
     return rows.inputs, np.concatenate([np.asarray(part).reshape(-1) for part in parts])
-
-
-def _takes(path: str) -> Any:
-    """The inputs of an ONNX file, for the rows to fit; None of one that takes a series over time."""
-    from .header import read_header
-
-    inputs = read_header(path).graph.inputs
-    return None if any(len(info.shape or ()) == 3 for info in inputs) else inputs
 
 
 def _number(text: str) -> float:
