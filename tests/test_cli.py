@@ -64,14 +64,16 @@ def test_graph_writes_a_page_and_keeps_what_is_there(tmp_path: Path) -> None:
     assert page.read_text(encoding="utf-8") != "mine"
 
 
-@pytest.mark.parametrize("arguments", [(), ("detect",), ("nonsense",), ("graph", "a", "b")])
+@pytest.mark.parametrize(
+    "arguments", [(), ("detect",), ("nonsense",), ("graph", "a", "b"), ("compare", "a"), ("tables", "--only", "2")]
+)
 def test_wrong_usage_exits_with_2(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("command", [(), ("detect",), ("graph",), ("convert",), ("lab",)])
+@pytest.mark.parametrize("command", [(), ("detect",), ("graph",), ("convert",), ("compare",), ("tables",), ("lab",)])
 def test_every_command_has_help(command: tuple[str, ...]) -> None:
     done = run(*command, "--help")
     assert done.returncode == 0
@@ -94,6 +96,145 @@ def test_lab_opens_on_the_notebook_and_passes_options_on(tmp_path: Path) -> None
         finally:
             server.terminate()
             server.wait(30)
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a classifier as skops and joblib, its ONNX form, and its rows in several kinds of files."""
+    import joblib
+    import numpy as np
+    from sklearn.datasets import load_iris
+    from sklearn.linear_model import LogisticRegression
+    from skops import io
+
+    from workbench import convert
+
+    folder = tmp_path_factory.mktemp("pair")
+    rows, answers = load_iris(return_X_y=True)
+    model = LogisticRegression(max_iter=1000).fit(rows, answers)
+    joblib.dump(model, folder / "m.joblib")
+    io.dump(model, folder / "m.skops")
+    convert(model, folder / "m.onnx")
+    np.save(folder / "x.npy", rows)
+    np.savez(folder / "x.npz", rows=rows, answers=answers)
+    lines = [",".join([*map(str, row), str(answer)]) for row, answer in zip(rows, answers, strict=True)]
+    (folder / "x.csv").write_text("\n".join(["a,b,c,d,species", *lines]))
+    (folder / "y.csv").write_text("\n".join(["species", *map(str, answers)]))
+    return folder
+
+
+def in_folder(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    files = [str(folder / word) if (folder / word).exists() else word for word in arguments]
+    return run("compare", *files, "--seconds", "0.3")
+
+
+ROWS = {
+    "columns of a table": ("--inputs", "x.csv", "--targets", "species"),
+    "arrays of one file": ("--inputs", "x.npz", "--targets", "answers"),
+    "two files": ("x.npy", "--targets", "y.csv"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rows", ROWS)
+def test_compare_prints_one_json_object_and_knows_the_right_answers(rows: str, pair: Path) -> None:
+    done = in_folder(pair, "m.skops", "m.onnx", *ROWS[rows], "--json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert {"native", "onnx", "speedup", "agreement", "environment"} <= set(found)
+    assert {"engine", "version", "seconds_median", "seconds_low", "seconds_high", "accuracy"} <= set(found["native"])
+    assert set(found["speedup"]) == {"median", "low", "high"}
+    assert found["agreement"]["within_tolerance"] and found["agreement"]["samples"] == 150
+    # What this classifier reaches on the rows it was fitted on.
+    assert found["native"]["accuracy"] == found["onnx"]["accuracy"] == pytest.approx(0.973, abs=0.01)
+    assert "Loading m.skops …" in done.stderr and "\x1b" not in done.stderr
+
+
+@pytest.mark.slow
+def test_compare_explains_its_words_to_a_person(pair: Path) -> None:
+    done = in_folder(pair, "m.skops", "m.onnx", "x.npy")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Both sides agree: ")
+    for words in ("times as fast as", "rounds", "Native is the model as it was made", "threads on both sides"):
+        assert words in done.stdout
+    # Each stage once; of the rounds of a short race none.
+    assert "Round " not in done.stderr and done.stderr.count("Warming up") == 1
+
+
+WRONG = {
+    "not trusted": (("m.joblib", "m.onnx"), 3, "--trust"),
+    "the wrong order": (("m.onnx", "m.skops"), 1, "m.skops is skops, not ONNX"),
+    "no ONNX file": (("m.skops", "missing.onnx"), 1, "missing.onnx cannot be read"),
+    "no native file": (("missing.skops", "m.onnx"), 1, "missing.skops cannot be read"),
+    "no such column": (("m.skops", "m.onnx", "x.csv", "--targets", "kind"), 1, "kind"),
+    "answers without rows": (("m.skops", "m.onnx", "--targets", "y.csv"), 1, "give --inputs"),
+    "rows of another width": (("m.skops", "m.onnx", "y.csv"), 1, "takes 4 columns"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_compare_says_in_one_line_what_is_wrong(case: str, pair: Path) -> None:
+    arguments, code, reason = WRONG[case]
+    done = in_folder(pair, *arguments)
+    assert done.returncode == code
+    assert not done.stdout
+    *stages, last = done.stderr.splitlines()
+    assert last.startswith("workbench: ") and reason in last
+    assert all(stage.endswith(" …") for stage in stages)
+
+
+@pytest.mark.slow
+def test_interrupting_a_comparison_ends_it_and_its_workers_at_once(pair: Path) -> None:
+    import signal
+
+    import psutil
+
+    command = [
+        sys.executable,
+        "-m",
+        "workbench",
+        "compare",
+        *(str(pair / name) for name in ("m.skops", "m.onnx", "x.npy")),
+    ]
+    done = subprocess.Popen(
+        [*command, "--seconds", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert done.stderr is not None
+    while "Warming up" not in (line := done.stderr.readline()):
+        assert line, "it ended before the race"
+    workers = psutil.Process(done.pid).children(recursive=True)
+    assert workers
+    done.send_signal(signal.SIGINT)
+    out, errors = done.communicate(timeout=30)
+    assert done.returncode == 1 and not out
+    assert errors.splitlines()[-1] == "workbench: interrupted" and "Traceback" not in errors
+    assert not psutil.wait_procs(workers, timeout=10)[1]
+
+
+def test_tables_checks_its_folder_before_minutes_of_measuring(tmp_path: Path) -> None:
+    (tmp_path / "tables.json").write_text("mine")
+    done = run("tables", "-o", str(tmp_path))
+    assert done.returncode == 1
+    assert done.stderr.startswith("workbench: ") and "--force" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert (tmp_path / "tables.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_takes_one_line_of_a_terminal_and_few_of_a_log(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from workbench.__main__ import _progress
+
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    with _progress() as say:
+        say("Warming up")
+        for number in range(50):
+            say(f"Round {number}: ratio 9")
+        say("KNN: ONNX is 9 times as fast.")
+    shown = capsys.readouterr().err
+    assert shown.count("\n") == (1 if terminal else 2)
+    assert ("Round 49" in shown) == terminal
+    assert shown.endswith("KNN: ONNX is 9 times as fast.\n" + ("\r\x1b[K" if terminal else ""))
 
 
 def test_importing_the_package_and_detecting_load_nothing_heavy() -> None:

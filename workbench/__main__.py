@@ -107,10 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         "compare",
         help="a model and its ONNX form side by side: the same answers? how fast?",
         description="Ask a model and its ONNX form the same rows, each in a process of its own, and time them in "
-        "turns. The exit code is 0 whether they agree or not; see agreement.within_tolerance.",
+        "turns: workbench compare model.keras model.onnx --inputs rows.csv. Says whether they give the same answers, "
+        "within the rounding of their numbers, and how many times as fast ONNX is. The exit code is 0 whether they "
+        "agree or not; with --json, agreement.within_tolerance says it.",
     )
-    compare.add_argument("native", metavar="NATIVE", help="the model file or SavedModel folder")
-    compare.add_argument("onnx", metavar="ONNX", help="the ONNX file")
+    compare.add_argument("native", metavar="NATIVE", help="the model as it was made: a file or SavedModel folder")
+    compare.add_argument("onnx", metavar="ONNX", help="the same model as an ONNX file")
     compare.add_argument("rows", nargs="?", metavar="DATA", help="rows to ask, see --inputs")
     compare.add_argument(
         "--inputs",
@@ -126,7 +128,12 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--scale", type=_number, metavar="FACTOR", help="multiply all numbers, such as 1/255")
     compare.add_argument("--layers", action="store_true", help="name the first layer that differs (Keras models)")
     compare.add_argument("--one-row", action="store_true", help="time single rows too")
-    compare.add_argument("--repeat", type=int, metavar="ROUNDS", help="rounds of the race at most")
+    compare.add_argument(
+        "--repeat",
+        type=int,
+        metavar="ROUNDS",
+        help="rounds of the race at most, in each of which both sides take their turn",
+    )
     compare.add_argument("--seconds", type=float, default=10, help="for the race at most (default: 10)")
     compare.add_argument("--threads", type=int, metavar="N", help="on both sides (default: one per core)")
     compare.add_argument(
@@ -252,10 +259,15 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from . import compare
+    from .formats import identify
 
+    if (found := identify(arguments.onnx).name) != "ONNX":
+        raise BadInput(
+            f"{arguments.onnx} is {found}, not ONNX: name the model as it was made first, and its ONNX form second."
+        )
     rows, targets = _asked(arguments)
     with _progress() as say:
-        found = compare(
+        result = compare(
             arguments.native,
             arguments.onnx,
             rows,
@@ -269,7 +281,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             engines=tuple(arguments.engines),
             trust=arguments.trust,
         )
-    print(json.dumps(found.to_dict()) if arguments.json else _plain(str(found), keep="\n"))
+    print(json.dumps(result.to_dict()) if arguments.json else _plain(str(result), keep="\n"))
     return 0
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import UnsupportedModel
@@ -52,6 +52,24 @@ FLOAT32 = Tolerance(
     "terms cancel the rest of the sum decides, which `absolute` allows for.",
 )
 """Of models in float32. A wrong layout, axis or epsilon shows as 1e-2 or more."""
+
+
+SHARE, ROUNDING = 2e-2, 1e-7
+"""Of the largest answer, what `bounded` allows at most; and at least, float32's rounding of numbers around one."""
+
+
+def bounded(tolerance: Tolerance, native: Arrays) -> Tolerance:
+    """The tolerance with no more `absolute` than makes sense for these answers: 1e-5 would pass anything for answers of
+    1e-6, and so would what suits a model's large inner numbers for its probabilities."""
+    import numpy as np
+
+    sizes = [
+        float(np.abs(array[np.isfinite(array)].astype(np.float64)).max(initial=0))
+        for array in native.values()
+        if array.dtype.kind == "f" and array.size
+    ]
+    most = max(SHARE * min(sizes, default=math.inf), ROUNDING)
+    return replace(tolerance, absolute=min(tolerance.absolute, most))
 
 
 @dataclass(frozen=True)
@@ -204,10 +222,12 @@ class Tally:
 
     Attributes:
         notes: plain sentences about what was noticed.
+        ties: rows whose label differs and was not counted, since two classes tie.
     """
 
     def __init__(self, tolerance: Tolerance) -> None:
         self.tolerance = tolerance
+        self.ties = 0
         self.notes: list[str] = []
         self._outputs: dict[str, _Output] = {}
         self._worst: list[tuple[float, WorstSample]] = []
@@ -270,7 +290,7 @@ class Tally:
                 seen.mismatches += int(by_row.sum())
                 excusable = ~by_row
                 if moves is not None:
-                    excusable |= (_by_row(moves, rows) & differ).any(axis=1)
+                    excusable |= ((_by_row(moves, rows) != 0) & differ).any(axis=1)
                 pending.append((name, by_row, excusable))
             else:
                 severity[name], excusable, most = self._numbers(seen, theirs, ours, rows, strict, moves)
@@ -287,6 +307,7 @@ class Tally:
             labels |= decided
             self._outputs[name].beyond += int((decided & (strict | ~excusable)).sum())
             if ties := int((by_row & tied).sum()):
+                self.ties += ties
                 self._note(
                     f"On {_rows(ties)} two classes tie within the tolerance and the label goes the other way; "
                     "this was not counted."
@@ -339,6 +360,9 @@ class Tally:
         apart = distance(ours, theirs)
         size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
         allowed = tolerance.absolute + tolerance.relative * size
+        if theirs.dtype.kind != "f":
+            # Whole numbers are labels or counts, also where ONNX writes them with a point.
+            allowed = np.minimum(allowed, 0.4)
         excess = _by_row(apart / np.maximum(allowed, 1e-300), rows).max(axis=1, initial=0)
         beyond = excess > 1
         excusable = ~beyond
@@ -422,8 +446,8 @@ def is_probability(array: np.ndarray) -> bool:
 
 
 def plain(array: np.ndarray) -> np.ndarray:
-    """Numbers out of an object array (a sequence's arrays stacked, or joined where their sizes differ); any other array
-    as it is."""
+    """Numbers out of an object array (a sequence's arrays stacked, or joined with their shapes where these differ); any
+    other array as it is."""
     import numpy as np
 
     if array.dtype.kind != "O" or not array.size or isinstance(array.flat[0], str | bytes):
@@ -432,7 +456,8 @@ def plain(array: np.ndarray) -> np.ndarray:
     if any(part.dtype.kind not in "biuf" for part in parts):
         return array
     if len({part.shape for part in parts}) > 1:
-        return np.concatenate([part.reshape(-1) for part in parts])
+        # Each with its shape before it, so that the same numbers cut otherwise are not the same.
+        return np.concatenate([np.append(part.shape, part) for part in parts])
     return np.stack(parts).reshape(*array.shape, *parts[0].shape)
 
 

@@ -15,15 +15,15 @@ LARGE_TENSOR = 1 << 16
 """Bytes of a tensor from which it counts as weights; smaller ones may be shapes, which a checker must know."""
 
 
-def without_weights(path: Path) -> bytes:
-    """The model of an ONNX file, its large initializers as external data in ``<the file's own name>``.
+def without_weights(path: Path, least: int = LARGE_TENSOR) -> bytes:
+    """The model of an ONNX file, its initializers of more than `least` bytes as external data in ``<its own name>``.
 
     Tensors in subgraphs and attributes stay as they are, and so does external data that the file has already.
     """
     with opened(path) as buffer:
         wire = Wire(buffer)
         return b"".join(
-            delimited(number, _light_graph(wire, span, path.name)) if (number, kind) == (_GRAPH, LEN)
+            delimited(number, _light_graph(wire, span, path.name, least)) if (number, kind) == (_GRAPH, LEN)
             else _copied(wire, number, kind, span)
             for number, kind, _, span in wire.fields(wire.span)
         )  # fmt: skip
@@ -34,26 +34,27 @@ def without_weights(path: Path) -> bytes:
 _GRAPH, _INITIALIZER, _RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION = 7, 5, 9, 13, 14
 
 
-def _light_graph(wire: Wire, graph: Span, location: str) -> bytes:
+def _light_graph(wire: Wire, graph: Span, location: str, least: int) -> bytes:
     return b"".join(
         delimited(number, _light_tensor(wire, span, location))
-        if (number, kind) == (_INITIALIZER, LEN) and span[1] - span[0] > LARGE_TENSOR
+        if (number, kind) == (_INITIALIZER, LEN) and span[1] - span[0] > least
         else _copied(wire, number, kind, span)
         for number, kind, _, span in wire.fields(graph)
     )
 
 
 def _light_tensor(wire: Wire, tensor: Span, location: str) -> bytes:
-    out = []
-    for number, kind, _, span in wire.fields(tensor):
-        if (number, kind) != (_RAW_DATA, LEN):
-            out.append(_copied(wire, number, kind, span))
-            continue
-        place = {"location": location, "offset": str(span[0]), "length": str(span[1] - span[0])}
-        for key, value in place.items():
-            out.append(delimited(_EXTERNAL_DATA, delimited(1, key.encode()) + delimited(2, value.encode())))
-        out.append(encode_varint(_DATA_LOCATION << 3) + encode_varint(1))
-    return b"".join(out)
+    fields = list(wire.fields(tensor))
+    place = next((span for number, kind, _, span in reversed(fields) if (number, kind) == (_RAW_DATA, LEN)), None)
+    if place is None:
+        return wire.data(tensor)
+    # Numbers in the file itself leave what is said about another one without meaning, and it stays so.
+    gone = (_RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION)
+    out = [_copied(wire, number, kind, span) for number, kind, _, span in fields if number not in gone]
+    where = {"location": location, "offset": str(place[0]), "length": str(place[1] - place[0])}
+    for key, value in where.items():
+        out.append(delimited(_EXTERNAL_DATA, delimited(1, key.encode()) + delimited(2, value.encode())))
+    return b"".join([*out, encode_varint(_DATA_LOCATION << 3), encode_varint(1)])
 
 
 def _copied(wire: Wire, number: int, kind: int, span: Span) -> bytes:

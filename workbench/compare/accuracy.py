@@ -59,8 +59,14 @@ def accuracy(outputs: Arrays, targets: Any, classes: Classes | None = None) -> f
     found = named(outputs, len(right), classes)
     if found is None:
         return None
-    texts = [_text(value) for value in found]
-    return float(np.mean([ours == _text(theirs) for ours, theirs in zip(texts, right, strict=True)]))
+    said, wanted = [_text(value) for value in found], [_text(value) for value in right]
+    labels = [_text(value) for value in next(iter((classes or {}).values()), ())]
+    if labels and right.dtype.kind in "biuf" and not {*wanted} & {*labels}:
+        # Columns by their numbers, where the labels are no such numbers.
+        wanted = [labels[int(value)] if 0 <= value < len(labels) else "" for value in right]
+    elif right.dtype.kind not in "biuf" and found.dtype.kind in "biuf" and not {*wanted} & {*said}:
+        return None
+    return float(np.mean([ours == theirs for ours, theirs in zip(said, wanted, strict=True)]))
 
 
 def _text(value: Any) -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..agreement import Agreement, finite
-from ..card import escape
+from ..card import counted, escape
 from ..kind import ENGINE_NAMES
 from .timing import CallTime, Ended, Estimate, Race
 
 if TYPE_CHECKING:
     from .layers import Divergence
+
+
+ENOUGH_FOR_INTERVALS = 6
+"""Rounds, below which an interval is all that was seen (`workbench.compare.timing.Estimate`)."""
 
 
 @dataclass(frozen=True)
@@ -95,33 +100,51 @@ class Comparison:
     @property
     def says(self) -> str:
         """Agreement and speed, in two sentences."""
-        return f"{self._verdict} {self._speed}"
+        return f"{self.verdict} {self.speed}"
 
     @property
-    def _verdict(self) -> str:
+    def verdict(self) -> str:
+        """Do both sides give the same answers?"""
         found = self.agreement
         if found.within_tolerance:
             return f"Both sides agree: {found.says}"
         return " ".join(["Both sides differ:", *(found.sentences or (found.says,))])
 
     @property
-    def _speed(self) -> str:
+    def speed(self) -> str:
+        """Which side is faster, how much, and how sure that is."""
         ratio = self.speedup
         sure = ratio.low > 1 or ratio.high < 1
         faster, times = ("ONNX", ratio.median) if ratio.median >= 1 else ("Native", 1 / ratio.median)
         low, high = sorted((ratio.low, ratio.high) if ratio.median >= 1 else (1 / ratio.low, 1 / ratio.high))
-        amount = f"{times:.3g} times as fast ({low:.3g} to {high:.3g})"
+        slower = "native" if faster == "ONNX" else "ONNX"
+        amount = f"{times:.3g} times as fast as {slower} ({low:.3g} to {high:.3g})"
         if not sure:
             return f"Neither side is surely faster: {faster} was {amount}."
         return f"{faster} is {amount}."
 
+    @property
+    def _how(self) -> str:
+        """How the times came about."""
+        threads = self.environment.get("threads")
+        ended = " Its time was up before the ratio was known within 5 %." if self.ended == "budget" else ""
+        few = self.rounds < ENOUGH_FOR_INTERVALS
+        between = "the least and the most of so few rounds" if few else "what it lies between with 95 % confidence"
+        return (
+            f"Times are for {counted(self.rows, 'row')} in one call: the median of {counted(self.rounds, 'round')} in "
+            f"which both sides took turns.{ended} In brackets: {between}. Native is "
+            f"the model as it was made, and its fastest call counts. "
+            f"{counted(threads, 'thread') if threads else 'Not the same threads'} on both sides; "
+            f"{self.environment.get('cpu')}."
+        )
+
     def __str__(self) -> str:
-        lines = [self.says]
+        lines = [self.verdict, self.speed]
         for title, side in (("native", self.native), ("ONNX", self.onnx)):
             lines.append(f"{title}: {ENGINE_NAMES.get(side.engine, side.engine)} {side.version}, {_where(side)}")
             lines += [
                 f"  {call.call:<28} {duration(call.seconds.median):>9}  ({duration(call.seconds.low)} to "
-                f"{duration(call.seconds.high)}){' fastest' if call.call == side.call else ''}"
+                f"{duration(call.seconds.high)}){' fastest' if call.call == side.call and side.calls[1:] else ''}"
                 for call in side.calls
             ]
         if self.one_row is not None:
@@ -131,7 +154,7 @@ class Comparison:
             )
         if self.divergence is not None:
             lines.append(self.divergence.says)
-        lines += [f"note: {sentence}" for sentence in self.warnings]
+        lines += [self._how, *(f"note: {sentence}" for sentence in self.warnings)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -150,15 +173,11 @@ class Comparison:
             _html_rows(title, side, longest) for title, side in (("native", self.native), ("ONNX", self.onnx))
         )
         head = "<th>side</th><th>call</th><th>time</th><th>95 % interval</th><th></th>"
-        rows = f"{self.rows:,} row{'' if self.rows == 1 else 's'}"
-        threads = self.environment.get("threads")
         return (
             f"{_STYLE}<div class='wb-compare'><h4>Native and ONNX side by side</h4>"
-            f"<p><b>{escape(self._verdict)}</b></p><p><b>{escape(self._speed)}</b></p>"
+            f"<p><b>{escape(self.verdict, 2000)}</b></p><p><b>{escape(self.speed)}</b></p>"
             f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            f"<p class='wb-fine'>Seconds for {rows} in one call, median of {self.rounds:,} rounds in turns; "
-            f"{escape(threads)} thread{'' if threads == 1 else 's'} on both sides; {escape(self.environment['cpu'])}. "
-            f"The ratio is against the fastest native call.</p>"
+            f"<p class='wb-fine'>{escape(self._how, 2000)}</p>"
             f"{f'<ul>{listed}</ul>' if listed else ''}</div>"
         )
 
@@ -172,11 +191,11 @@ def duration(seconds: float) -> str:
 
 
 def _where(side: SideResult) -> str:
-    parts = [side.model]
+    parts = [os.path.basename(side.model)]
     if side.accuracy is not None:
         parts.append(f"{side.accuracy:.2%} right")
     if side.peak_mib is not None:
-        parts.append(f"{side.peak_mib:,.0f} MiB at its highest")
+        parts.append(f"{side.peak_mib:,.0f} MiB of memory")
     return ", ".join(parts)
 
 
@@ -200,7 +219,7 @@ def _html_rows(title: str, side: SideResult, longest: float) -> str:
 
 
 _STYLE = """<style>
-.wb-compare{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit}
+.wb-compare{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit;overflow-x:auto}
 .wb-compare h4{margin:.8rem 0 .2rem;font-size:1rem}
 .wb-compare p{margin:.2rem 0 .4rem}
 .wb-compare .wb-fine{opacity:.75;font-size:13px}

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Collection, Mapping, Sequence
 from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..engines.onnxruntime import _load_error
 from ..errors import BadInput
-from ..wire import LEN, Span, Wire, encode_varint, opened
+from ..light import without_weights
 
 if TYPE_CHECKING:
     import numpy as np
-    import onnx
 
     Arrays = Mapping[str, np.ndarray]
 
@@ -36,8 +36,10 @@ class Inside:
     """
 
     def __init__(self, path: str) -> None:
+        import onnx
+
         self.path = os.path.realpath(path)
-        self.model = _without_weights(self.path)
+        self.model = onnx.ModelProto.FromString(without_weights(Path(self.path), STAYS))
         graph = self.model.graph
         self.outputs = [value.name for value in graph.output]
         self.node_of = {name: (at, node) for at, node in enumerate(graph.node) for name in node.output if name}
@@ -112,49 +114,3 @@ class Inside:
                     nodes[at] = node
                     todo += node.input
         return [nodes[at] for at in sorted(nodes)], list(weights)
-
-
-def _without_weights(path: str) -> onnx.ModelProto:
-    """The model with its weights left in the file: as external data of the file itself.
-
-    Raises:
-        UnreadableFile: missing, truncated or no protobuf.
-    """
-    import onnx
-
-    rest, graph, weights = [], [], []
-    with opened(path) as buffer:
-        wire = Wire(buffer)
-
-        def copied(number: int, kind: int, value: int, span: Span) -> bytes:
-            size = encode_varint(span[1] - span[0]) if kind == LEN else b""
-            return encode_varint(number << 3 | kind) + size + wire.data(span)
-
-        def weight(span: Span) -> onnx.TensorProto:
-            head, place = [], None
-            for field in wire.fields(span):
-                if field[0] == 9:  # TensorProto.raw_data
-                    place = field[3]
-                else:
-                    head.append(copied(*field))
-            tensor = onnx.TensorProto.FromString(b"".join(head))
-            if place is not None:
-                tensor.data_location = onnx.TensorProto.EXTERNAL
-                length = place[1] - place[0]
-                for key, value in {"location": os.path.basename(path), "offset": place[0], "length": length}.items():
-                    tensor.external_data.add(key=key, value=str(value))
-            return tensor
-
-        for field in wire.fields(wire.span):
-            if field[0] != 7:  # ModelProto.graph
-                rest.append(copied(*field))
-                continue
-            for inner in wire.fields(field[3]):
-                if inner[0] == 5 and inner[3][1] - inner[3][0] > STAYS:  # GraphProto.initializer
-                    weights.append(weight(inner[3]))
-                else:
-                    graph.append(copied(*inner))
-    model = onnx.ModelProto.FromString(b"".join(rest))
-    model.graph.MergeFromString(b"".join(graph))
-    model.graph.initializer.extend(weights)
-    return model

@@ -70,7 +70,6 @@ def match_outputs(
     pairs, notes = [], []
     for name in theirs:
         if name not in partner:
-            notes.append(f"Output {name!r} of the native side has no partner in ONNX, so it was not compared.")
             continue
         other = partner[name]
         if name != other:
@@ -102,15 +101,22 @@ def _layouts(native: np.ndarray, onnx: np.ndarray) -> list[tuple[np.ndarray, str
             moved = np.moveaxis(native, source, target)
             if moved.shape == onnx.shape:
                 found.append((moved, f"has its {words} in ONNX"))
-    if native.dtype.kind == onnx.dtype.kind == "f" and len(native) == len(onnx):
+    if native.dtype.kind == onnx.dtype.kind == "f" and native.ndim and native.shape[:1] == onnx.shape[:1]:
         if native.size == len(native) and onnx.shape == (len(onnx), 2):
             # The score of a binary classifier: ONNX writes one for each class.
             one = native.reshape(-1)
             other = 1 - one if is_probability(onnx) else -one
             found.append((np.stack([other, one], axis=1), "is one column natively and one for each class in ONNX"))
-        elif native.shape == (len(native), 2) and onnx.size == len(onnx):
+        elif native.shape == (len(native), 2) and onnx.size == len(onnx) and _one_says_both(native):
             found.append((native[:, 1].reshape(onnx.shape), "is one for each class natively and one column in ONNX"))
     return found
+
+
+def _one_says_both(scores: np.ndarray) -> bool:
+    """Whether two columns are the scores of a binary classifier, of which the second says all."""
+    import numpy as np
+
+    return is_probability(scores) or np.array_equal(scores[:, 0], -scores[:, 1])
 
 
 def _laid_out_as(native: np.ndarray, onnx: np.ndarray, name: str, notes: list[str]) -> np.ndarray:

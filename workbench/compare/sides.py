@@ -14,12 +14,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engines import load_engine
 from ..errors import WorkbenchError
-from ..sandbox import Worker, peak_mib
+from ..sandbox import Cancelled, Worker, peak_mib
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,11 +70,13 @@ class Side(Protocol):
     why: str
     inputs: tuple[ValueInfo, ...]
     outputs: tuple[ValueInfo, ...]
-    classes: dict[str, tuple[Any, ...]]
     tolerance: Tolerance | None
     threads: int | None
     calls: dict[str, float]
     refused: dict[str, str]
+
+    @property
+    def classes(self) -> dict[str, tuple[Any, ...]]: ...
 
     def answer(self, inputs: Any) -> Arrays:
         """What `Engine.run` gives; of a spiking network what its probes come to (`SpikingEngine.settled`)."""
@@ -196,7 +199,8 @@ class LocalSide:
             else:
                 self._bound[name], self.calls[name] = call, seconds
         if not self._bound:
-            raise first or WorkbenchError(f"{self.name} has no call to time.")
+            why = next(iter(self.refused.values()), "it has no call to time")
+            raise WorkbenchError(f"{self.name} answers, but cannot be timed: {why.rstrip('.')}.") from first
         gc.collect()
         return list(self._bound)
 
@@ -337,7 +341,10 @@ class WorkerSide:
         self._run(_rest)
 
     def peak_mib(self) -> float | None:
-        return self._run(peak_mib) if self._worker.alive else None
+        # Nobody waits for it after giving up.
+        with suppress(Cancelled):
+            return self._run(peak_mib) if self._worker.alive else None
+        return None
 
     def close(self) -> None:
         self._worker.close()

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..agreement import Agreement, Tally, Tolerance, distance
-from ..engines.onnxruntime import OnnxRuntimeEngine
+from ..engines.onnxruntime import LARGE, OnnxRuntimeEngine
 from ..errors import UnsupportedModel, WorkbenchError
 from .draft import Draft
 from .samples import SEED, Group, in_parts, plan, row_size
@@ -170,7 +170,7 @@ def hold_against(asked: Asked, path: Path, tolerance: Tolerance) -> tuple[Agreem
     gc.collect()
     tally = Tally(tolerance)
     tally.notes += asked.notes
-    with OnnxRuntimeEngine(path) as engine:
+    with OnnxRuntimeEngine(path, lean=path.stat().st_size >= LARGE) as engine:
         for group in asked.groups:
             try:
                 results = in_parts(engine.run, group.onnx, engine.inputs)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _FATAL_ONLY = 4
 """ONNX Runtime's log level. Its errors reach us as exceptions; printed as well they would be said twice."""
 
+LARGE = 256 << 20
+"""Bytes of a file from which whoever holds another model beside it leaves the weights in it (``lean=True``)."""
 
 OPTIMIZATION = {
     "all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC", "off": "ORT_DISABLE_ALL",
