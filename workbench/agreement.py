@@ -406,7 +406,8 @@ class Tally:
         def excerpt(name: str, row: int) -> WorstSample:
             theirs, ours = answers[name]
             asked = {key: _shown(_part(value, row, rows)) for key, value in inputs.items()}
-            return _worst(start + row, group, name, asked, _part(theirs, row, rows), _part(ours, row, rows))
+            parts = _part(theirs, row, rows), _part(ours, row, rows)
+            return _worst(start + row, group, name, asked, *parts, self.tolerance)
 
         for row in np.argsort(-np.where(bad, overall, 0), kind="stable")[:MOST_WORST]:
             if bad[row]:
@@ -497,8 +498,15 @@ def _flips(theirs: np.ndarray, ours: np.ndarray, tolerance: Tolerance) -> tuple[
 
 
 def _worst(
-    index: int, group: str, name: str, asked: dict[str, str], theirs: np.ndarray, ours: np.ndarray
+    index: int,
+    group: str,
+    name: str,
+    asked: dict[str, str],
+    theirs: np.ndarray,
+    ours: np.ndarray,
+    tolerance: Tolerance,
 ) -> WorstSample:
+    """With the place that is furthest beyond what is allowed there; `difference` is the row's largest."""
     import numpy as np
 
     numeric = ours.dtype.kind == "f" and theirs.dtype.kind in "biuf"
@@ -506,6 +514,9 @@ def _worst(
     difference = float(apart.max()) if numeric else None
     if apart.size == 1:
         return WorstSample(index, group, name, asked, _shown(theirs), _shown(ours), difference)
+    if numeric:
+        size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
+        apart = apart / (tolerance.absolute + tolerance.relative * size + 1e-300)
     at = tuple(map(int, np.unravel_index(int(apart.argmax()), apart.shape)))
     there = _shown(theirs[at]), _shown(ours[at])
     return WorstSample(index, group, name, asked, _shown(theirs), _shown(ours), difference, at, there)

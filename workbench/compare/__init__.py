@@ -84,7 +84,8 @@ def compare(
         seconds: for the race at most.
         threads: on both sides; one per core if None.
         engines: names for `load_engine` (native, onnx); None chooses by the model's kind.
-        params, trust, custom_objects: as for `load_engine`; of the native side.
+        params, trust, custom_objects: as for `load_engine`; of the native side. One file in two engines gets `params`
+            on both sides.
         tolerance: for numbers; what suits the native side if None.
         memory_mib: MiB for each worker, by the model's size if None.
         cancel: set it from another thread to give up.
@@ -108,7 +109,8 @@ def compare(
         say(f"Loading {_title(onnx)}")
         # A spiking network is dispatched to Nengo, and this is the side of ONNX Runtime.
         default = "onnxruntime" if isinstance(onnx, str | os.PathLike) else None
-        ours = _side(open_sides, onnx, engines[1] or default, **shared)
+        same = {"params": params} if params is not None and _title(native) == _title(onnx) else {}
+        ours = _side(open_sides, onnx, engines[1] or default, **same, **shared)
         if theirs.threads != ours.threads:
             counts = [f"{side.name} with {side.threads or 'an unknown number'}" for side in (theirs, ours)]
             warnings.append(
