@@ -585,7 +585,7 @@ def test_hostile_names_reach_neither_the_page_nor_a_line_of_their_own(tmp_path: 
 
 def test_a_spiking_network_that_rounding_moves_at_will_is_not_excused_by_it() -> None:
     """Rows count neither way that differ no more than the native side does under rounding, unless that is all."""
-    from workbench.compare import _displaced, _held_together
+    from workbench.compare.verdict import _displaced, _held_together
 
     native, other = np.zeros((10, 3), np.float32), np.full((10, 3), 0.5, np.float32)
     x, exact = {"x": np.zeros((10, 1), np.float32)}, Tolerance(0, 1e-5, "asked")

@@ -59,8 +59,8 @@ def accuracy(outputs: Arrays, targets: Any, classes: Classes | None = None) -> f
     found = named(outputs, len(right), classes)
     if found is None:
         return None
-    said, wanted = [_text(value) for value in found], [_text(value) for value in right]
-    labels = [_text(value) for value in next(iter((classes or {}).values()), ())]
+    said, wanted = [label_text(value) for value in found], [label_text(value) for value in right]
+    labels = [label_text(value) for value in next(iter((classes or {}).values()), ())]
     if labels and right.dtype.kind in "biuf" and not {*wanted} & {*labels}:
         # Columns by their numbers, where the labels are no such numbers.
         wanted = [labels[int(value)] if 0 <= value < len(labels) else "" for value in right]
@@ -69,7 +69,7 @@ def accuracy(outputs: Arrays, targets: Any, classes: Classes | None = None) -> f
     return float(np.mean([ours == theirs for ours, theirs in zip(said, wanted, strict=True)]))
 
 
-def _text(value: Any) -> str:
+def label_text(value: Any) -> str:
     """A label of any type as text: 1, 1.0 and np.int32(1) name the same class."""
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, bytes):

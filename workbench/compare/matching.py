@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..agreement import is_probability, plain, same_shape
 from ..engines.inputs import cast, check_shape, match
 from ..errors import BadInput
+from .accuracy import label_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,7 +147,7 @@ def _in_class_order(
     """The columns of `onnx` in the order of the native side's classes."""
     if native_classes is None or onnx_classes is None:
         return onnx
-    theirs, ours = ([_label(value) for value in classes] for classes in (native_classes, onnx_classes))
+    theirs, ours = ([label_text(value) for value in classes] for classes in (native_classes, onnx_classes))
     if theirs == ours or onnx.ndim != 2 or onnx.shape[1] != len(ours):
         return onnx
     if sorted(theirs) != sorted(ours):
@@ -158,16 +159,6 @@ def _in_class_order(
         return onnx
     notes.append(f"Output {name!r}: ONNX lists the classes in another order; columns were compared by their labels.")
     return onnx[:, [ours.index(label) for label in theirs]]
-
-
-def _label(value: Any) -> str:
-    """A class label of any type as text: ``np.str_``, bytes, ``np.int32``, ``1.0`` for 1."""
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if isinstance(value, bool | float) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
 
 
 # --- inputs --------------------------------------------------------------------------------------------------------

@@ -1,0 +1,147 @@
+"""Do both sides answer the same? Outputs matched, every row counted, ties and displaced spikes weighed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..agreement import FLOAT32, Agreement, OutputAgreement, Tally, Tolerance, bounded, plain
+from ..errors import BadInput
+from .asking import answers_of, is_spiking
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .sides import Side
+
+    Arrays = dict[str, np.ndarray]
+
+
+def judge(
+    theirs: Side,
+    ours: Side,
+    answers: tuple[Arrays, Arrays],
+    native_inputs: Arrays,
+    onnx_inputs: Arrays,
+    tolerance: Tolerance | None,
+    warnings: list[str],
+) -> tuple[Agreement, Arrays, Tolerance]:
+    """The agreement of both sides' answers to the same rows; a native output that ONNX does not give is none.
+
+    Args:
+        tolerance: the person's; what suits the native side if None.
+
+    Returns:
+        (agreement, native answers under ONNX's names, the tolerance that was used).
+
+    Raises:
+        BadInput: no output of one side fits one of the other, or all are empty.
+    """
+    import numpy as np
+
+    matched, alone = _matched(theirs, ours, answers, warnings)
+    # What the model says of its own exactness counts no further than its answers reach.
+    allowed = tolerance or bounded(theirs.tolerance or FLOAT32, matched[0])
+    agreement = _held_together(matched, onnx_inputs, allowed, warnings)
+    if not agreement.within_tolerance and is_spiking(theirs):
+        moved = {name: np.nextafter(array, np.float32(np.inf)) for name, array in native_inputs.items()}
+        (again, _), _ = _matched(theirs, ours, (answers_of(theirs, moved), answers[1]), [])
+        agreement = _displaced(agreement, matched, again, onnx_inputs, allowed, warnings)
+    if alone:
+        agreement = replace(agreement, within_tolerance=False, outputs=(*agreement.outputs, *alone))
+    return agreement, matched[0], allowed
+
+
+def _matched(
+    theirs: Side, ours: Side, answers: tuple[Arrays, Arrays], warnings: list[str]
+) -> tuple[tuple[Arrays, Arrays], list[OutputAgreement]]:
+    """Both sides' answers under ONNX's names, and the native outputs that ONNX does not give."""
+    import numpy as np
+
+    from .matching import match_outputs
+
+    pairs, notes = match_outputs(*answers, theirs.classes, ours.classes)
+    warnings += notes
+    if not pairs:
+        raise BadInput(
+            f"No output of the native side ({', '.join(answers[0])}) fits one of ONNX ({', '.join(answers[1])}): are "
+            "these two the same model?"
+        )
+    found = {name: plain(array) for name, array in answers[0].items() if name not in [pair[0] for pair in pairs]}
+    alone = [
+        OutputAgreement(
+            name,
+            str(array.dtype),
+            0,
+            0,
+            0,
+            beyond=1,
+            shapes=f"Output {name!r} of the native side has no partner in ONNX.",
+        )
+        for name, array in found.items()
+    ]
+    for pair in pairs:
+        if not pair.native.size and not pair.onnx.size:
+            warnings.append(f"Output {pair.onnx_name!r} is empty on both sides, so nothing in it was compared.")
+        elif pair.native.dtype.kind == "f" and (gone := int(np.isnan(pair.native).sum())):
+            warnings.append(
+                f"Output {pair.onnx_name!r} is NaN in {gone:,} of {pair.native.size:,} places natively, which "
+                "agrees with NaN in ONNX."
+            )
+    if not any(pair.native.size or pair.onnx.size for pair in pairs):
+        raise BadInput("Both sides answer these rows with empty outputs, so there is nothing to compare; give others.")
+    return ({pair.onnx_name: pair.native for pair in pairs}, {pair.onnx_name: pair.onnx for pair in pairs}), alone
+
+
+def _held_together(matched: tuple[Arrays, Arrays], asked: Arrays, allowed: Tolerance, warnings: list[str]) -> Agreement:
+    """The agreement, no row left out. Labels that go the other way where two classes tie are no disagreement, but where
+    that is most rows there is none either."""
+    tally = Tally(allowed)
+    tally.add(*matched, asked)
+    found = tally.agreement()
+    if 2 * tally.ties > found.samples:
+        warnings.append(
+            f"On {tally.ties:,} of {found.samples:,} rows the label differs where two classes tie: too many."
+        )
+        return replace(found, within_tolerance=False, label_mismatches=max(found.label_mismatches, tally.ties))
+    warnings += [note for note in tally.notes if note not in found.sentences]
+    return found
+
+
+def _displaced(
+    strictly: Agreement,
+    matched: tuple[Arrays, Arrays],
+    again: Arrays,
+    asked: Arrays,
+    allowed: Tolerance,
+    warnings: list[str],
+) -> Agreement:
+    """The agreement of spiking networks, where a voltage within a rounding of the threshold fires now or a step later.
+
+    Rows count neither way whose answers differ by no more than the native side's own do, in any row, when its input
+    moves to the next float32 number. Where that is most rows, nothing is left to agree on, and all of them count.
+
+    Args:
+        strictly: the agreement with all rows counted.
+        again: the native side's answers to the moved input.
+    """
+    import numpy as np
+
+    spread = {
+        name: np.full(array.shape, np.abs(again[name] - array).max(initial=0)) for name, array in matched[0].items()
+    }
+    tally = Tally(allowed)
+    tally.add(*matched, asked, strict=False, spread=spread)
+    found = tally.agreement()
+    if 2 * found.undecided > found.samples:
+        warnings.append(
+            f"The native side's own answers move as much as the sides differ, on {found.undecided:,} of "
+            f"{found.samples:,} rows, when its input moves by one rounding: these rows cannot tell right from wrong."
+        )
+        return strictly
+    if found.undecided:
+        warnings.append(
+            f"On {found.undecided:,} of {found.samples:,} rows spikes fall a step earlier or later in ONNX: the sides "
+            "differ no more than the native one does when its input moves by one rounding. These count neither way."
+        )
+    return found
