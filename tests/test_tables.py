@@ -156,12 +156,14 @@ def test_tables_1_and_5_follow_the_spiking_network_through_onnx_and_back(monkeyp
     found = tables(quick=True, only=("table1", "table5"), progress=said.append)
     assert found.table1 is not None
     assert len(found.table1.rows) == 10 and all(row.unchanged is not None for row in found.table1.rows)
+    assert "All 10 rows are as in the paper's table." in found.table1.notes
     assert [row.where for row in found.table5] == [
         "NengoDL, as trained", "ONNX Runtime", "back in NengoDL", "back in Nengo",
     ]  # fmt: skip
     trained, onnx, back, _ = (row.accuracy for row in found.table5)
     # The same network: a digit may be read differently where a voltage comes within a rounding of its threshold.
-    assert trained > 0.95 and abs(onnx - trained) <= 1 / 200 and abs(back - trained) <= 1 / 200
+    # Fewer digits are read on the way back.
+    assert trained > 0.95 and abs(onnx - trained) <= 1 / 200 and abs(back - trained) <= 0.03
     assert "back in Nengo: 50 of 50 digits" in "\n".join(said)
     assert set(found.frames()) == {"table1", "table5"}
     assert "MNIST" in str(found) and "MNIST" in found._repr_html_()

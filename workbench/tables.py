@@ -12,7 +12,8 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,13 @@ if TYPE_CHECKING:
     from .data import Dataset
 
 Progress = Callable[[str], object]
+
+TABLE1 = (
+    ((3, 3, 1, 32), (784, 10)), ((32,), (10,)), ((3, 3, 32, 64), (3200, 784)), ((64,), (784,)),
+    ((3, 3, 64, 128), (128, 64, 3, 3)), ((128,), (128,)), ((3200, 784), (64, 32, 3, 3)), ((784,), (64,)),
+    ((784, 10), (32, 1, 3, 3)), ((10,), (32,)),
+)  # fmt: skip
+"""Shapes of the weights: of the spiking network in forward order, in ONNX in reverse order."""
 
 TABLE3 = {
     "Linear regression": (0.07, 0.04),
@@ -428,7 +436,7 @@ def _spiking(
     with digits.simulator() as trained:
         progress("converting the spiking network")
         convert(trained, path, progress=progress)
-        weights = weight_table(trained, path)
+        weights = _beside_the_paper(weight_table(trained, path))
     if not with_accuracy:
         return weights, (), []
     data = dataset("mnist", "test")
@@ -455,6 +463,18 @@ def _spiking(
     if quick:
         notes.append(f"Table 5: {count} digits tell the accuracy to a percent or two; without --quick, more are read.")
     return weights, tuple(rows), notes
+
+
+def _beside_the_paper(found: WeightTable) -> WeightTable:
+    """Table 1 with a sentence on whether the paper's has the same shapes."""
+    ours = [(row.snn_shape, row.onnx_shape) for row in found.rows]
+    other = [index for index, pair in enumerate(zip_longest(ours, TABLE1), start=1) if pair[0] != pair[1]]
+    note = (
+        f"Other than in the paper's table: row {', '.join(map(str, other))}."
+        if other
+        else f"All {len(ours)} rows are as in the paper's table."
+    )
+    return replace(found, notes=(*found.notes, note))
 
 
 def _speed_row(
