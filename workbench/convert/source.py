@@ -84,7 +84,7 @@ def from_memory(source: Any, scratch: Path, custom_objects: Mapping[str, Any] | 
     if isinstance(source, type) or not (callable(getattr(source, "fit", None)) and hasattr(source, "get_params")):
         what = f"the class {source.__name__}" if isinstance(source, type) else f"an object of type {name}"
         raise BadInput(
-            f"convert takes a path, a fitted scikit-learn estimator, a Keras model, a nengo.Network or an open "
+            "Expected a path, a fitted scikit-learn estimator, a Keras model, a nengo.Network or an open "
             f"nengo_dl.Simulator, but was given {what}."
         )
     given.pickled, given.converter = parcel(source), "sklearn"
