@@ -51,7 +51,6 @@ class Group:
     strict: bool
     answers: Arrays = field(default_factory=dict)
     spread: Arrays | None = None
-    max_abs: float = 0.0
 
     @property
     def rows(self) -> int:

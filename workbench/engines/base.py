@@ -21,7 +21,27 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 
-class ModelEngine:
+class Closing:
+    """An engine's end, and the `with` statement. `path` names the model in sentences."""
+
+    path: str
+    _closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise WorkbenchError(f"The engine of {self.path} is closed; load it again.")
+
+
+class ModelEngine(Closing):
     """A model in some engine; see `workbench.engines.Engine`. The engines fill in `answer` and `_calls`.
 
     Args:
@@ -41,19 +61,9 @@ class ModelEngine:
         self.tolerance: Tolerance | None = None
         self._optional: tuple[ValueInfo, ...] = ()
         self._warned: set[tuple[str, str]] = set()
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"<{ENGINE_NAMES[self.name]} {self.version}: {self.path}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._closed = True
 
     def run(self, inputs: Any) -> Arrays:
         """Answer one batch; see `workbench.engines.Engine.run`.
@@ -90,8 +100,7 @@ class ModelEngine:
             raise BadInput(f"{ENGINE_NAMES[self.name]} could not run the model on this input: {said}.") from error
 
     def _feeds(self, inputs: Any) -> Arrays:
-        if self._closed:
-            raise WorkbenchError(f"The engine of {self.path} is closed; load it again.")
+        self._check_open()
         feeds = {}
         for info, value in match(inputs, self.inputs, self._optional):
             array, cast_from = cast(value, info)

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from ..agreement import Tolerance
-from ..errors import BadInput, WorkbenchError
+from ..errors import BadInput
 from ..header import ValueInfo
 from ..kind import ENGINE_NAMES
 from ..snn.load import load_network
 from ..snn.network import SpikingNetwork
 from ..snn.neurons import SYNAPSES
+from .base import Closing
 from .inputs import cast, match
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ STEPS = 30
 """Time steps an image is held for, unless said otherwise: 30 ms, as in NengoDL's examples and the paper."""
 
 
-class SpikingEngine:
+class SpikingEngine(Closing):
     """A spiking network in some engine. See `workbench.engines.Engine`.
 
     Args:
@@ -65,19 +66,9 @@ class SpikingEngine:
         self.outputs = tuple(ValueInfo(name, "float32", ("batch", "steps", n)) for name, n in self._outputs.items())
         self.layers = tuple(node.name for node in self.network.neurons())
         self.classes: dict[str, tuple[Any, ...]] = {}
-        self._closed = False
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.version}: {self.path}>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._closed = True
 
     def run(self, inputs: Any, *, steps: int | None = None, spikes: Sequence[str] = ()) -> dict[str, np.ndarray]:
         """Run every sample from the start state.
@@ -114,8 +105,7 @@ class SpikingEngine:
         return {name: answers[name][:, -1] if name in filtered else answers[name].mean(axis=1) for name in ordered}
 
     def _series(self, inputs: Any, steps: int | None) -> dict[str, np.ndarray]:
-        if self._closed:
-            raise WorkbenchError(f"The engine of {self.path} is closed; load it again.")
+        self._check_open()
         return series_of(self.network, inputs, steps)
 
     def _answer(self, series: dict[str, np.ndarray], spikes: tuple[str, ...]) -> dict[str, np.ndarray]:
