@@ -1,0 +1,87 @@
+"""Which two belong together: a model as its framework saved it, and the ONNX file made of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from glob import escape
+from pathlib import Path
+
+from . import certificate
+from .engines import NATIVE
+from .errors import WorkbenchError
+from .formats import identify
+from .kind import ENGINE_NAMES, Detection, detect
+from .snn.load import has_neurons
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Both sides of a comparison.
+
+    Attributes:
+        native, onnx: the files; the same one where two engines run it.
+        engines: for `workbench.load_engine`, native and ONNX; None lets the model's kind decide.
+        because: why these two, in one sentence. It may quote the file: escape it.
+        params: the NengoDL .npz with a spiking network's weights, where they are kept beside the model.
+    """
+
+    native: str
+    onnx: str
+    engines: tuple[str | None, str | None]
+    because: str
+    params: str | None = None
+
+
+def pair(path: str, found: Detection, partner: str | None = None, converted: str | None = None) -> Pairing | None:
+    """The pair that a file is one side of.
+
+    Args:
+        path: the file; found: what `workbench.detect` says of it.
+        partner: the other side, where the person names it.
+        converted: the ONNX file that this session made of it.
+
+    Returns:
+        None where nothing is known to be the other side.
+    """
+    name = os.path.basename(path)
+    if partner is not None:
+        sides = (path, partner) if found.format != "ONNX" or _is_onnx(partner) else (partner, path)
+        return Pairing(*sides, (None, None), "You named both.")
+    if found.format != "ONNX":
+        if found.format not in NATIVE and found.format != "NIR":
+            return None
+        if converted is not None and os.path.exists(converted):
+            return Pairing(path, converted, (None, None), f"{os.path.basename(converted)} was made of {name} here.")
+        beside = Path(path).with_suffix(".onnx")
+        if _is_onnx(str(beside)):
+            return Pairing(path, str(beside), (None, None), f"{beside.name} lies beside {name} and has its name.")
+        return None
+    if found.kind == "SNN" and found.header is not None and has_neurons(found.header):
+        because = f"One file, two engines: {ENGINE_NAMES['nengo_dl']} and {ENGINE_NAMES['onnxruntime']}."
+        beside = Path(path).with_name(f"{Path(path).stem}_params.npz")
+        params = str(beside) if beside.is_file() else None
+        return Pairing(path, path, ("nengo_dl", "onnxruntime"), because, params)
+    folder = Path(path).parent
+    proof = certificate.read((found.components or {}).get("metadata_props", {}))
+    source = os.path.basename(str(proof.get("source", ""))) if proof else ""
+    if source and source != name and (folder / source).exists():
+        return Pairing(str(folder / source), path, (None, None), f"{name} says that it was made of {source}.")
+    for other in sorted(folder.glob(f"{escape(Path(path).stem)}.*")):
+        if str(other) != path and _is_native(str(other)):
+            return Pairing(str(other), path, (None, None), f"{other.name} lies beside {name} and has its name.")
+    return None
+
+
+def _is_onnx(path: str) -> bool:
+    try:
+        return os.path.isfile(path) and identify(path).name == "ONNX"
+    except WorkbenchError:
+        return False
+
+
+def _is_native(path: str) -> bool:
+    try:
+        return (found := detect(path)).kind is not None and found.format in (*NATIVE, "NIR")
+    except WorkbenchError:
+        return False

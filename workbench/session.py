@@ -1,0 +1,455 @@
+"""What a person works on: a folder, the model picked in it, the choices made, and what came of them.
+
+Everything the interface shows or asks is a trait of `Session`, so a script can do what a hand does, and any number of
+views may show one session. Long work runs in a thread here and in worker processes below; every trait changes in the
+kernel's main thread only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import traitlets
+
+from .errors import BadInput, NeedsTrust, WorkbenchError
+from .graph import graph
+from .inference import first_inference
+from .kind import detect
+from .pairing import Pairing, pair
+from .paper import make_sample, samples
+from .sandbox import Cancelled
+
+if TYPE_CHECKING:
+    from .compare import Comparison
+    from .convert import Conversion
+
+STEPS = ("kind", "graph", "convert", "compare", "report")
+
+RESULTS = ("detection", "view", "inference", "conversion", "scan", "comparison", "report_path")
+"""Traits that belong to the picked file, and come back with it."""
+
+CHOICES = ("trust", "options", "partner", "params", "native_engine", "onnx_engine", "data", "target", "row")
+"""Choices that belong to the picked file. What is trusted is one file, never the next."""
+
+MOST_RECENT = 12
+
+
+class Session(traitlets.HasTraits):
+    """A folder, a model, choices and results.
+
+    Traits to set:
+        path: the model shown; empty at first. Setting it finds out kind, graph and first answers.
+        step: the step looked at, one of `STEPS`.
+        trust: this file may run code when it is opened.
+        options: of the conversion, as `workbench.convert` takes them (``opset``, and the converter's own).
+        output: the ONNX file to write; a free name beside the source if empty.
+        partner: the other side of a comparison, a file; found by itself if empty (`pairing`).
+        params: the file with a spiking network's weights, where they are kept apart; found by its name if empty.
+        native_engine, onnx_engine: for `load_engine`; chosen by the model's kind if empty.
+        data: what both sides are asked: ``paper``, ``random``, or a file of rows; what fits if empty.
+        target: the column of that file that holds the right answers; found by its name if empty.
+        rows: how many rows are asked; batch: rows in a timed call; repeats: rounds of the race; threads: on both
+            sides. 0 leaves each to `workbench.compare`.
+        seconds: for the race at most.
+        row: the row whose answers are shown.
+
+    Traits to read:
+        detection, view, inference, conversion, comparison, report_path: what is known of the file; None until it is.
+        scan: what a scan found where a file was refused (`workbench.safety.Scan`), else None.
+        problems: {step: why it gave no result, in one sentence}.
+        job: the step of the work under way, or ``sample``, or empty; about: that work in words; stage: where it is;
+            progress: 0 to 1, or -1 where unknown.
+        looking: what is being found out about the file just picked; empty when all is known.
+        said: what came of the last work, where no result says it (it was cancelled, say).
+        recent: files picked before, the last one first.
+    """
+
+    root = traitlets.Unicode()
+    path = traitlets.Unicode("")
+    step = traitlets.Enum(STEPS, "kind")
+
+    trust = traitlets.Bool(False)
+    options = traitlets.Dict(key_trait=traitlets.Unicode())
+    output = traitlets.Unicode("")
+    partner = traitlets.Unicode("")
+    params = traitlets.Unicode("")
+    native_engine = traitlets.Unicode("")
+    onnx_engine = traitlets.Unicode("")
+    data = traitlets.Unicode("")
+    target = traitlets.Unicode("")
+    rows = traitlets.Int(50, min=1)
+    batch = traitlets.Int(0, min=0)
+    repeats = traitlets.Int(0, min=0)
+    threads = traitlets.Int(0, min=0)
+    seconds = traitlets.Float(10.0, min=0.1)
+    row = traitlets.Int(0, min=0)
+
+    detection = traitlets.Any(None)
+    view = traitlets.Any(None)
+    inference = traitlets.Any(None)
+    conversion = traitlets.Any(None)
+    scan = traitlets.Any(None)
+    comparison = traitlets.Any(None)
+    report_path = traitlets.Any(None)
+    problems = traitlets.Dict(key_trait=traitlets.Unicode(), value_trait=traitlets.Unicode())
+
+    job = traitlets.Unicode("")
+    about = traitlets.Unicode("")
+    stage = traitlets.Unicode("")
+    progress = traitlets.Float(-1.0)
+    looking = traitlets.Unicode("")
+    said = traitlets.Unicode("")
+    recent = traitlets.List(traitlets.Unicode())
+
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, root: str | os.PathLike[str] | None = None):
+        super().__init__(root=str(Path(root or Path.cwd()).resolve()))
+        self._kept: dict[str, _Kept] = {}
+        self._job: _Job | None = None
+        self._look = threading.Event()
+        self._loop = _running_loop()
+        if path is not None:
+            self.pick(path)
+
+    # --- picking --------------------------------------------------------------------------------------------------
+
+    def pick(self, path: str | os.PathLike[str]) -> None:
+        """Show a file; the one shown is read again."""
+        chosen = os.path.abspath(os.fspath(path)) if os.fspath(path) else ""
+        if chosen == self.path:
+            self._show(chosen)
+        else:
+            self.path = chosen
+
+    @traitlets.validate("path")
+    def _absolute(self, proposal: Any) -> str:
+        return os.path.abspath(proposal.value) if proposal.value else ""
+
+    @traitlets.observe("path")
+    def _picked(self, change: Any) -> None:
+        if change.old in self._kept:
+            self._kept[change.old].choices = {name: getattr(self, name) for name in CHOICES}
+        self._show(change.new)
+
+    def _show(self, path: str) -> None:
+        """Fill the results: from memory where the file has not changed since, else from the file."""
+        self._look.set()  # what was being found out about another file is not wanted any more
+        self._look = threading.Event()
+        if self._job is None:
+            self.said = ""
+        kept = self._kept.get(path)
+        fresh = kept is None or kept.stamp != _stamp(path)
+        if fresh:
+            kept = self._kept[path] = _Kept(_stamp(path))
+            if path:
+                try:
+                    kept.results["detection"] = detect(path)
+                except WorkbenchError as error:
+                    kept.problems["kind"] = str(error)
+        assert kept is not None
+        for name in CHOICES:
+            setattr(self, name, kept.choices.get(name, self.trait_defaults(name)))
+        self.looking = ""
+        self.problems = dict(kept.problems)
+        for name in RESULTS:
+            setattr(self, name, kept.results.get(name))
+        if not path:
+            return
+        self.recent = [path, *(other for other in self.recent if other != path)][:MOST_RECENT]
+        if self.detection is not None and self.detection.kind is not None and "view" not in kept.results:
+            self.looking = "Drawing the graph"
+            self._in_background(lambda: self._find_out(path, self.detection.format == "ONNX", self._look))
+
+    def _find_out(self, path: str, runs: bool, given_up: threading.Event) -> None:
+        """Graph and first answers, in a thread."""
+
+        def post(change: Callable[[], None]) -> None:
+            self._post(lambda: None if given_up.is_set() else change())
+
+        try:
+            view, problem = graph(path), ""
+        except WorkbenchError as error:
+            view, problem = None, str(error)
+        post(lambda: self._keep(path, "graph", problem, view=view))
+        if runs and not given_up.is_set():
+            post(lambda: setattr(self, "looking", "Asking the model about real rows"))
+            try:
+                inference, problem = first_inference(path, cancel=given_up), ""
+            except Cancelled:
+                return
+            except WorkbenchError as error:
+                inference, problem = None, str(error)
+            post(lambda: self._keep(path, "inference", problem, inference=inference))
+        post(lambda: setattr(self, "looking", ""))
+
+    def _keep(self, path: str, step: str, problem: str = "", **results: Any) -> None:
+        """Write down what came of a step, and show it if the file is still the one shown."""
+        kept = self._kept.setdefault(path, _Kept(_stamp(path)))
+        kept.results.update(results)
+        kept.problems = {name: said for name, said in kept.problems.items() if name != step}
+        if problem:
+            kept.problems[step] = problem
+        if path == self.path:
+            self.problems = dict(kept.problems)
+            for name, value in results.items():
+                setattr(self, name, value)
+
+    # --- verbs ----------------------------------------------------------------------------------------------------
+
+    def convert(self) -> Conversion:
+        """Convert the picked file with the chosen options; waits, and raises what `workbench.convert` raises."""
+        return self._do(self._convert())
+
+    def compare(self) -> Comparison:
+        """Compare the picked file with its partner; waits, and raises what `workbench.compare` raises."""
+        return self._do(self._compare())
+
+    def report(self, output: str | os.PathLike[str] | None = None) -> Path:
+        """Write the report of the picked file, a free name beside it if None; waits."""
+        return self._do(self._report(output))
+
+    def make(self, sample: str) -> Path:
+        """Make a model of the paper (`workbench.paper.samples`) in ``models`` and pick it; waits."""
+        return self._do(self._make(sample))
+
+    def start(self, step: str, *args: Any) -> None:
+        """The same without waiting: ``convert``, ``compare``, ``report`` or ``sample`` (with its id).
+
+        Problems become sentences in `problems` and `said`. One work at a time: another is refused while one runs.
+        """
+        jobs: dict[str, Callable[..., _Job]] = {
+            "convert": self._convert,
+            "compare": self._compare,
+            "report": self._report,
+            "sample": self._make,
+        }
+        if self._job is not None:
+            self.said = f"{self.about} is under way; wait for it, or cancel it first."
+            return
+        try:
+            job = jobs[step](*args)
+        except WorkbenchError as error:
+            self._keep(self.path, step, str(error))
+            return
+        self._begin(job)
+
+        def work() -> None:
+            try:
+                result = job.work(job)
+            except Exception as error:
+                caught = error
+                self._post(lambda: self._end(job, None, caught))
+            else:
+                self._post(lambda: self._end(job, result, None))
+
+        self._in_background(work)
+
+    def cancel(self) -> None:
+        """Give up the work under way; what it was to write is not written."""
+        if self._job is not None:
+            self.stage = "Cancelling"
+            self._job.cancel.set()
+
+    @property
+    def pairing(self) -> Pairing | None:
+        """Both sides of a comparison of the picked file; None where the other side is not known."""
+        if self.detection is None:
+            return None
+        made = self.conversion.output if self.conversion is not None else None
+        found = pair(self.path, self.detection, self.partner or None, made)
+        if found is None:
+            return None
+        engines = (self.native_engine or found.engines[0], self.onnx_engine or found.engines[1])
+        return replace(found, engines=engines, params=self.params or found.params)
+
+    # --- the works ------------------------------------------------------------------------------------------------
+
+    def _convert(self) -> _Job:
+        path, options, trust = self._needed(), dict(self.options), self.trust
+        output = self.output or str(_free(_writable(Path(path), self.root).with_suffix(".onnx")))
+
+        def work(job: _Job) -> Conversion:
+            from .convert import convert
+
+            return convert(path, output, trust=trust, progress=job.tell, cancel=job.cancel, **options)
+
+        return _Job("convert", path, f"Converting {Path(path).name}", work, "conversion")
+
+    def _compare(self) -> _Job:
+        path, pairing = self._needed(), self.pairing
+        if pairing is None:
+            raise BadInput("A comparison needs a native model and its ONNX file: convert this one, or name the other.")
+        settings: dict[str, Any] = {
+            "engines": pairing.engines, "params": pairing.params, "trust": self.trust, "rows": self.rows,
+            "batch": self.batch or None, "repeat": self.repeats or None, "threads": self.threads or None, "seconds": self.seconds,
+        }  # fmt: skip
+        inputs, target = self.data or None, self.target or None
+
+        def work(job: _Job) -> Comparison:
+            from .compare import compare
+
+            return compare(
+                pairing.native, pairing.onnx, inputs, target=target, progress=job.tell, cancel=job.cancel, **settings
+            )
+
+        return _Job("compare", path, f"Comparing {Path(path).name}", work, "comparison")
+
+    def _report(self, output: str | os.PathLike[str] | None = None) -> _Job:
+        path = self._needed()
+        folder = _writable(Path(path), self.root)
+        target = Path(output) if output else _free(folder.with_name(f"{Path(path).name}.report.html"))
+        known = {name: getattr(self, name) for name in RESULTS if name not in ("scan", "report_path")}
+
+        def work(job: _Job) -> Path:
+            from .report import write
+
+            return write(path, target, progress=job.tell, cancel=job.cancel, **known)
+
+        return _Job("report", path, f"Writing the report of {Path(path).name}", work, "report_path")
+
+    def _make(self, id: str) -> _Job:
+        title = next((sample.title for sample in samples() if sample.id == id), id)
+
+        def work(job: _Job) -> Path:
+            return make_sample(id, Path(self.root) / "models", progress=job.tell, cancel=job.cancel)
+
+        return _Job("sample", "", title, work, "")
+
+    def _needed(self) -> str:
+        if not self.path:
+            raise BadInput("Pick a model file first.")
+        return self.path
+
+    # --- running them ---------------------------------------------------------------------------------------------
+
+    def _do(self, job: _Job) -> Any:
+        """Run it here and now."""
+        if self._job is not None:
+            raise WorkbenchError(f"{self.about} is under way; wait for it, or cancel() it first.")
+        self._begin(job, here=True)
+        try:
+            result = job.work(job)
+        except BaseException as error:
+            self._end(job, None, error)
+            raise
+        self._end(job, result, None)
+        return result
+
+    def _begin(self, job: _Job, here: bool = False) -> None:
+        def tell(message: object) -> None:
+            def change() -> None:
+                if self._job is job and not job.cancel.is_set():
+                    self.stage = str(message)
+
+            change() if here else self._post(change)
+
+        job.tell = tell
+        self._job, self.said = job, ""
+        self.about, self.stage, self.progress, self.job = job.about, "Starting", -1.0, job.step
+        if job.path:
+            self._keep(job.path, job.step)
+
+    def _end(self, job: _Job, result: Any, error: BaseException | None) -> None:
+        self._job = None
+        self.job = self.stage = ""
+        if error is None and job.result:
+            self._keep(job.path, job.step, scan=None, **{job.result: result})
+            if job.path != self.path:
+                self.said = f"{job.about}: done; pick {Path(job.path).name} again to see what came of it."
+        elif error is None:
+            self.pick(result)
+        elif isinstance(error, Cancelled | KeyboardInterrupt):
+            self.said = f"{job.about}: cancelled, nothing was written."
+        else:
+            sentence = str(error)
+            if not isinstance(error, WorkbenchError):  # a fault of ours: one line to the person, the rest to the log
+                traceback.print_exception(error)
+                sentence = f"Something went wrong inside the workbench ({type(error).__name__}); please report it."
+            if job.path:
+                found: dict[str, Any] = {"scan": getattr(error, "scan", None)} if isinstance(error, NeedsTrust) else {}
+                if (disagreeing := getattr(error, "conversion", None)) is not None:
+                    found["conversion"] = disagreeing
+                self._keep(job.path, job.step, sentence, **found)
+            if not job.path or job.path != self.path:
+                self.said = f"{job.about}: {sentence}"
+
+    def _post(self, change: Callable[[], None]) -> None:
+        """Make a change in the kernel's main thread; from several threads changes would reach a page in any order."""
+        if self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(change)
+        else:
+            change()
+
+    def _in_background(self, work: Callable[[], None]) -> None:
+        threading.Thread(target=work, daemon=True).start()
+
+
+@dataclass
+class _Kept:
+    """What is known of a file, as it was."""
+
+    stamp: object
+    results: dict[str, Any] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    choices: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class _Job:
+    """Work under way: `result` names the trait its result goes to, `path` the file it is about."""
+
+    step: str
+    path: str
+    about: str
+    work: Callable[[_Job], Any]
+    result: str
+    cancel: threading.Event = field(default_factory=threading.Event)
+    tell: Callable[[object], None] = lambda message: None
+
+
+_SESSIONS: dict[str, Session] = {}
+
+
+def session_of(root: str | os.PathLike[str] | None = None) -> Session:
+    """The session of a folder (the current one): the same on every call, so a cell run again shows what it showed."""
+    place = str(Path(root or Path.cwd()).resolve())
+    if place not in _SESSIONS:
+        _SESSIONS[place] = Session(root=place)
+    return _SESSIONS[place]
+
+
+def _stamp(path: str) -> object:
+    """What changes when the file does."""
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _writable(path: Path, root: str) -> Path:
+    """The path, or its name in the session's own folder where nothing can be written beside it."""
+    return path if os.access(path.parent, os.W_OK) else Path(root) / path.name
+
+
+def _free(path: Path) -> Path:
+    """The path, or the first of its numbered names that is not taken."""
+    stem, suffix = path.name.removesuffix("".join(path.suffixes[-1:])), "".join(path.suffixes[-1:])
+    number = 2
+    while path.exists():
+        path = path.with_name(f"{stem}-{number}{suffix}")
+        number += 1
+    return path
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # a script, not a kernel
+        return None
