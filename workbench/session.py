@@ -287,7 +287,8 @@ class Session(traitlets.HasTraits):
             raise BadInput("A comparison needs a native model and its ONNX file: convert this one, or name the other.")
         settings: dict[str, Any] = {
             "engines": pairing.engines, "params": pairing.params, "trust": self.trust, "rows": self.rows,
-            "batch": self.batch or None, "repeat": self.repeats or None, "threads": self.threads or None, "seconds": self.seconds,
+            "batch": self.batch or None, "repeat": self.repeats or None, "threads": self.threads or None,
+            "seconds": self.seconds,
         }  # fmt: skip
         inputs, target = self.data or None, self.target or None
 
