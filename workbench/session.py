@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import traitlets
 
+from .card import counted
 from .errors import BadInput, NeedsTrust, WorkbenchError
 from .graph import graph
 from .inference import first_inference
@@ -35,18 +36,21 @@ STEPS = ("kind", "graph", "convert", "compare", "report")
 RESULTS = ("detection", "view", "inference", "conversion", "scan", "comparison", "report_path")
 """Traits that belong to the picked file, and come back with it."""
 
-CHOICES = ("trust", "options", "partner", "params", "native_engine", "onnx_engine", "data", "target", "row")
+OF_THE_FILE = (
+    "op_type", "trust", "options", "output", "partner", "params", "native_engine", "onnx_engine", "data", "target", "row",
+)  # fmt: skip
 """Choices that belong to the picked file. What is trusted is one file, never the next."""
 
 MOST_RECENT = 12
 
 
-class Session(traitlets.HasTraits):
-    """A folder, a model, choices and results.
+class Choices(traitlets.HasTraits):
+    """What a person may choose, by hand or from code.
 
-    Traits to set:
+    Traits:
         path: the model shown; empty at first. Setting it finds out kind, graph and first answers.
         step: the step looked at, one of `STEPS`.
+        op_type: the operator whose nodes are marked in the graph, as ``Detection.components["op_types"]`` names it.
         trust: this file may run code when it is opened.
         options: of the conversion, as `workbench.convert` takes them (``opset``, and the converter's own).
         output: the ONNX file to write; a free name beside the source if empty.
@@ -59,22 +63,11 @@ class Session(traitlets.HasTraits):
             sides. 0 leaves each to `workbench.compare`.
         seconds: for the race at most.
         row: the row whose answers are shown.
-
-    Traits to read:
-        detection, view, inference, conversion, comparison, report_path: what is known of the file; None until it is.
-        scan: what a scan found where a file was refused (`workbench.safety.Scan`), else None.
-        problems: {step: why it gave no result, in one sentence}.
-        job: the step of the work under way, or ``sample``, or empty; about: that work in words; stage: where it is;
-            progress: 0 to 1, or -1 where unknown.
-        looking: what is being found out about the file just picked; empty when all is known.
-        said: what came of the last work, where no result says it (it was cancelled, say).
-        recent: files picked before, the last one first.
     """
 
-    root = traitlets.Unicode()
     path = traitlets.Unicode("")
     step = traitlets.Enum(STEPS, "kind")
-
+    op_type = traitlets.Unicode("")
     trust = traitlets.Bool(False)
     options = traitlets.Dict(key_trait=traitlets.Unicode())
     output = traitlets.Unicode("")
@@ -91,6 +84,27 @@ class Session(traitlets.HasTraits):
     seconds = traitlets.Float(10.0, min=0.1)
     row = traitlets.Int(0, min=0)
 
+    @traitlets.validate("path")
+    def _absolute(self, proposal: Any) -> str:
+        return os.path.abspath(proposal.value) if proposal.value else ""
+
+
+class Session(Choices):
+    """A folder, a model, choices and results.
+
+    Traits to read, beside the `Choices`:
+        root: the folder worked in.
+        detection, view, inference, conversion, comparison, report_path: what is known of the file; None until it is.
+        scan: what a scan found where a file was refused (`workbench.safety.Scan`), else None.
+        problems: {step: why it gave no result, in one sentence}.
+        job: the step of the work under way, or ``sample``, or empty; about: that work in words; stage: where it is;
+            progress: 0 to 1, or -1 where unknown.
+        looking: what is being found out about the file just picked; empty when all is known.
+        said: what came of the last work, where no result says it (it was cancelled, say).
+        recent: files picked before, the last one first.
+    """
+
+    root = traitlets.Unicode()
     detection = traitlets.Any(None)
     view = traitlets.Any(None)
     inference = traitlets.Any(None)
@@ -99,7 +113,6 @@ class Session(traitlets.HasTraits):
     comparison = traitlets.Any(None)
     report_path = traitlets.Any(None)
     problems = traitlets.Dict(key_trait=traitlets.Unicode(), value_trait=traitlets.Unicode())
-
     job = traitlets.Unicode("")
     about = traitlets.Unicode("")
     stage = traitlets.Unicode("")
@@ -127,14 +140,10 @@ class Session(traitlets.HasTraits):
         else:
             self.path = chosen
 
-    @traitlets.validate("path")
-    def _absolute(self, proposal: Any) -> str:
-        return os.path.abspath(proposal.value) if proposal.value else ""
-
     @traitlets.observe("path")
     def _picked(self, change: Any) -> None:
         if change.old in self._kept:
-            self._kept[change.old].choices = {name: getattr(self, name) for name in CHOICES}
+            self._kept[change.old].choices = {name: getattr(self, name) for name in OF_THE_FILE}
         self._show(change.new)
 
     def _show(self, path: str) -> None:
@@ -153,7 +162,7 @@ class Session(traitlets.HasTraits):
                 except WorkbenchError as error:
                     kept.problems["kind"] = str(error)
         assert kept is not None
-        for name in CHOICES:
+        for name in OF_THE_FILE:
             setattr(self, name, kept.choices.get(name, self.trait_defaults(name)))
         self.looking = ""
         self.problems = dict(kept.problems)
@@ -267,6 +276,27 @@ class Session(traitlets.HasTraits):
             return None
         engines = (self.native_engine or found.engines[0], self.onnx_engine or found.engines[1])
         return replace(found, engines=engines, params=self.params or found.params)
+
+    @property
+    def marks(self) -> dict[str, str]:
+        """{step: one or two words about how it stands}."""
+        found, made, compared = self.detection, self.conversion, self.comparison
+        marks = dict.fromkeys(self.problems, "problem")
+        if found is not None:
+            marks["kind"] = found.kind or "no model"
+        if self.view is not None and self.view.nodes is not None:
+            marks["graph"] = counted(self.view.nodes, "node")
+        if made is not None and made.output is not None:
+            marks["convert"] = "done"
+        if compared is not None:
+            marks["compare"] = "both agree" if compared.agreement.within_tolerance else "both differ"
+        if self.report_path is not None:
+            marks["report"] = "written"
+        if self.scan is not None:
+            marks["convert"] = "asks for trust"
+        if self.job:
+            marks[self.job] = "running"
+        return marks
 
     # --- the works ------------------------------------------------------------------------------------------------
 
