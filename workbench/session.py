@@ -37,7 +37,8 @@ RESULTS = ("detection", "view", "inference", "conversion", "scan", "comparison",
 """Traits that belong to the picked file, and come back with it."""
 
 OF_THE_FILE = (
-    "op_type", "trust", "options", "output", "partner", "params", "native_engine", "onnx_engine", "data", "target", "row",
+    "op_type", "trust", "options", "output", "partner", "params", "native_engine", "onnx_engine", "data", "target",
+    "row",
 )  # fmt: skip
 """Choices that belong to the picked file. What is trusted is one file, never the next."""
 
@@ -213,36 +214,30 @@ class Session(Choices):
 
     def convert(self) -> Conversion:
         """Convert the picked file with the chosen options; waits, and raises what `workbench.convert` raises."""
-        return self._do(self._convert())
+        return self._do("convert")
 
     def compare(self) -> Comparison:
         """Compare the picked file with its partner; waits, and raises what `workbench.compare` raises."""
-        return self._do(self._compare())
+        return self._do("compare")
 
     def report(self, output: str | os.PathLike[str] | None = None) -> Path:
         """Write the report of the picked file, a free name beside it if None; waits."""
-        return self._do(self._report(output))
+        return self._do("report", output)
 
     def make(self, sample: str) -> Path:
         """Make a model of the paper (`workbench.paper.samples`) in ``models`` and pick it; waits."""
-        return self._do(self._make(sample))
+        return self._do("sample", sample)
 
     def start(self, step: str, *args: Any) -> None:
         """The same without waiting: ``convert``, ``compare``, ``report`` or ``sample`` (with its id).
 
         Problems become sentences in `problems` and `said`. One work at a time: another is refused while one runs.
         """
-        jobs: dict[str, Callable[..., _Job]] = {
-            "convert": self._convert,
-            "compare": self._compare,
-            "report": self._report,
-            "sample": self._make,
-        }
-        if self._job is not None:
-            self.said = f"{self.about} is under way; wait for it, or cancel it first."
-            return
         try:
-            job = jobs[step](*args)
+            job = self._prepared(step, *args)
+        except _Busy as busy:
+            self.said = str(busy)
+            return
         except WorkbenchError as error:
             self._keep(self.path, step, str(error))
             return
@@ -359,10 +354,15 @@ class Session(Choices):
 
     # --- running them ---------------------------------------------------------------------------------------------
 
-    def _do(self, job: _Job) -> Any:
-        """Run it here and now."""
+    def _prepared(self, step: str, *args: Any) -> _Job:
         if self._job is not None:
-            raise WorkbenchError(f"{self.about} is under way; wait for it, or cancel() it first.")
+            raise _Busy(f"{self.about} is under way; wait for it, or cancel it first.")
+        jobs = {"convert": self._convert, "compare": self._compare, "report": self._report, "sample": self._make}
+        return jobs[step](*args)
+
+    def _do(self, step: str, *args: Any) -> Any:
+        """Run it here and now."""
+        job = self._prepared(step, *args)
         self._begin(job, here=True)
         try:
             result = job.work(job)
@@ -417,8 +417,20 @@ class Session(Choices):
         else:
             change()
 
+    def soon(self, change: Callable[[], None], seconds: float) -> None:
+        """Make a change in the kernel's main thread a little later; at once where there is no kernel."""
+        if self._loop is not None and self._loop.is_running():
+            loop = self._loop
+            loop.call_soon_threadsafe(loop.call_later, seconds, change)
+        else:
+            change()
+
     def _in_background(self, work: Callable[[], None]) -> None:
         threading.Thread(target=work, daemon=True).start()
+
+
+class _Busy(WorkbenchError):
+    """Other work is under way."""
 
 
 @dataclass

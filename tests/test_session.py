@@ -1,0 +1,213 @@
+"""The session: what is picked, chosen and found out, whatever shows it. Real models, real engines, no interface."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skops.io
+import traitlets
+from sklearn.tree import DecisionTreeClassifier
+
+from workbench import BadInput, WorkbenchError
+from workbench.data import dataset
+from workbench.pairing import pair
+from workbench.session import STEPS, Session, session_of
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a native model and two ONNX files."""
+    flowers = dataset("iris")
+    skops.io.dump(DecisionTreeClassifier(random_state=0).fit(flowers.inputs, flowers.targets), tmp_path / "tree.skops")
+    for name in ("mlp.onnx", "snn_leaky.onnx"):
+        shutil.copy(DATA / name, tmp_path)
+    return tmp_path
+
+
+def wait(until: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end, "this took too long"
+        time.sleep(0.02)
+
+
+def test_a_picked_file_gets_kind_graph_and_answers(folder: Path) -> None:
+    session = Session(folder / "mlp.onnx", root=folder)
+    assert session.detection.kind == "DL"
+    wait(lambda: not session.looking)
+    assert session.view.nodes == session.detection.components["graph"]["nodes"]
+    assert session.inference is not None or "inference" in session.problems
+    assert session.marks["kind"] == "DL"
+    assert session.recent == [str(folder / "mlp.onnx")]
+
+
+def test_a_file_seen_before_comes_back_with_all_that_was_known_and_chosen(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    session.options = {"zipmap": True}
+    made = session.convert()
+    session.path = str(folder / "mlp.onnx")
+    assert (session.conversion, session.options) == (None, {})
+    session.path = str(folder / "tree.skops")
+    assert session.conversion is made
+    assert session.options == {"zipmap": True}
+
+
+def test_what_is_trusted_is_one_file(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    session.trust = True
+    session.path = str(folder / "mlp.onnx")
+    assert session.trust is False
+
+
+def test_a_file_that_changed_is_read_again(folder: Path) -> None:
+    session = Session(folder / "mlp.onnx", root=folder)
+    wait(lambda: not session.looking)
+    (folder / "mlp.onnx").write_bytes((folder / "snn_leaky.onnx").read_bytes())
+    session.pick(folder / "mlp.onnx")
+    assert session.detection.kind == "SNN"
+    (folder / "mlp.onnx").unlink()
+    session.pick(folder / "mlp.onnx")
+    assert session.detection is None
+    assert "mlp.onnx" in session.problems["kind"]
+
+
+def test_many_fast_picks_end_with_the_last(folder: Path) -> None:
+    session = Session(root=folder)
+    names = ["mlp.onnx", "snn_leaky.onnx", "tree.skops"] * 4 + ["mlp.onnx"]
+    for name in names:
+        session.path = str(folder / name)
+    wait(lambda: not session.looking and session.view is not None)
+    time.sleep(0.5)  # for what is late
+    assert session.view.name == "mlp.onnx"
+    assert session.detection.path == str(folder / "mlp.onnx")
+
+
+def test_conversion_and_comparison_are_scripted_by_traits(folder: Path) -> None:
+    session = Session(root=folder)
+    with pytest.raises(BadInput, match="Pick a model"):
+        session.convert()
+    session.path = str(folder / "tree.skops")
+    with pytest.raises(BadInput, match="native model and its ONNX file"):
+        session.compare()
+    made = session.convert()
+    assert made.output == str(folder / "tree.onnx")
+    assert session.marks["convert"] == "done"
+    session.seconds, session.rows = 0.2, 20
+    found = session.compare()
+    assert found is session.comparison
+    assert found.agreement.samples == 20
+    assert session.marks["compare"] == "both agree"
+    assert (session.job, session.problems) == ("", {})
+
+
+def test_a_second_conversion_never_overwrites_the_first(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    first = Path(session.convert().output).read_bytes()
+    session.convert()
+    assert sorted(path.name for path in folder.glob("tree*.onnx")) == ["tree-2.onnx", "tree.onnx"]
+    assert (folder / "tree.onnx").read_bytes() == first
+
+
+def test_work_goes_on_while_another_file_is_looked_at_and_is_kept_for_its_own(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    session.start("convert")
+    assert (session.job, session.marks["convert"]) == ("convert", "running")
+    session.path = str(folder / "mlp.onnx")
+    wait(lambda: not session.job)
+    assert session.conversion is None
+    assert "tree.skops" in session.said
+    session.path = str(folder / "tree.skops")
+    assert Path(session.conversion.output).is_file()
+
+
+def test_one_work_at_a_time_however_often_it_is_asked_for(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    for _ in range(10):
+        session.start("convert")
+    assert "under way" in session.said
+    with pytest.raises(WorkbenchError, match="under way"):
+        session.compare()
+    wait(lambda: not session.job)
+    assert [path.name for path in folder.glob("*.onnx") if "tree" in path.name] == ["tree.onnx"]
+
+
+def test_cancelled_work_leaves_nothing_and_the_next_one_starts(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    before = sorted(path.name for path in folder.iterdir())
+    session.start("convert")
+    session.cancel()
+    wait(lambda: not session.job)
+    assert "cancelled" in session.said
+    assert sorted(path.name for path in folder.iterdir()) == before
+    session.convert()
+    assert session.said == ""
+
+
+def test_a_file_deleted_meanwhile_is_one_sentence(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    (folder / "tree.skops").unlink()
+    session.start("convert")
+    wait(lambda: not session.job)
+    assert "tree.skops" in session.problems["convert"]
+    assert session.marks["convert"] == "problem"
+
+
+def test_a_folder_has_one_session(folder: Path) -> None:
+    first = session_of(folder)
+    first.path = str(folder / "mlp.onnx")
+    assert session_of(str(folder)) is first
+    assert session_of(folder.parent) is not first
+
+
+def test_choices_that_make_no_sense_are_refused(folder: Path) -> None:
+    session = Session(root=folder)
+    for name, value in [("rows", 0), ("batch", -1), ("step", "cook"), ("seconds", 0.0), ("row", -1)]:
+        with pytest.raises(traitlets.TraitError):
+            setattr(session, name, value)
+    assert session.step == STEPS[0]
+
+
+# --- pairs -------------------------------------------------------------------------------------------------------
+
+
+def test_an_onnx_file_finds_what_it_was_made_of(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    session.output = str(folder / "another name.onnx")
+    session.convert()
+    session.path = str(folder / "another name.onnx")
+    assert session.pairing.native == str(folder / "tree.skops")
+    assert "says that it was made of tree.skops" in session.pairing.because
+    (folder / "tree.skops").rename(folder / "elsewhere.skops")
+    assert session.pairing is None
+    session.partner = str(folder / "elsewhere.skops")
+    assert (session.pairing.native, session.pairing.onnx) == (session.partner, session.path)
+
+
+def test_files_of_one_name_are_a_pair(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    assert session.pairing is None
+    shutil.copy(DATA / "linear.onnx", folder / "tree.onnx")
+    assert session.pairing.onnx == str(folder / "tree.onnx")
+    session.path = str(folder / "tree.onnx")
+    assert session.pairing.native == str(folder / "tree.skops")
+
+
+def test_a_spiking_file_is_its_own_pair_in_two_engines(paper_models: Path) -> None:
+    session = Session(paper_models / "lenet-1_snn.onnx")
+    found = session.pairing
+    assert (found.native, found.onnx, found.engines) == (session.path, session.path, ("nengo_dl", "onnxruntime"))
+    assert found.params == str(paper_models / "lenet-1_snn_params.npz")
+    assert pair(session.path, session.detection, partner=str(paper_models / "rf_iris.onnx")) is not None
+
+
+def test_what_is_no_model_has_no_pair(folder: Path) -> None:
+    np.save(folder / "rows.npy", np.zeros((3, 4)))
+    session = Session(folder / "rows.npy", root=folder)
+    assert session.pairing is None

@@ -1,0 +1,47 @@
+"""The tabs of the workbench's steps, with the picked file's name above them. `steps.js` is their face."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import traitlets
+
+from ..session import STEPS, Session
+
+TITLES = {"kind": "Kind", "graph": "Graph", "convert": "Convert", "compare": "Compare", "report": "Report"}
+
+
+class Steps(anywidget.AnyWidget):
+    """Choose the step looked at.
+
+    Traits:
+        step: the one chosen, of `workbench.session.STEPS`.
+        steps: ``[{"step", "title"}]``; marks: {step: how it stands, in a word or two}.
+        file, folder: of the model picked.
+    """
+
+    _esm = Path(__file__).with_name("steps.js")
+    _css = Path(__file__).with_name("workbench.css")
+
+    step = traitlets.Enum(STEPS, "kind").tag(sync=True)
+    steps = traitlets.List([{"step": step, "title": TITLES[step]} for step in STEPS]).tag(sync=True)
+    marks = traitlets.Dict().tag(sync=True)
+    file = traitlets.Unicode("").tag(sync=True)
+    folder = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__(step=session.step)
+        self._session = session
+        traitlets.link((session, "step"), (self, "step"))
+        session.observe(self._mark, ["path", "detection", "view", "conversion", "comparison", "report_path", "scan"])
+        session.observe(self._mark, ["problems", "job"])
+        self._mark()
+
+    def _mark(self, change: Any = None) -> None:
+        path = self._session.path
+        with self.hold_sync():
+            self.marks = self._session.marks
+            self.file, self.folder = os.path.basename(path), os.path.dirname(path)
