@@ -357,7 +357,12 @@ class Session(Choices):
     def _prepared(self, step: str, *args: Any) -> _Job:
         if self._job is not None:
             raise _Busy(f"{self.about} is under way; wait for it, or cancel it first.")
-        jobs = {"convert": self._convert, "compare": self._compare, "report": self._report, "sample": self._make}
+        jobs: dict[str, Callable[..., _Job]] = {
+            "convert": self._convert,
+            "compare": self._compare,
+            "report": self._report,
+            "sample": self._make,
+        }
         return jobs[step](*args)
 
     def _do(self, step: str, *args: Any) -> Any:
