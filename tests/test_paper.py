@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from onnx import TensorProto
 
-from workbench.data import rows_for
+from workbench.data import dataset, rows_for
+from workbench.engines import load_engine
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput
+from workbench.kind import detect
 from workbench.paper import make_sample, samples
 from workbench.sandbox import Cancelled
 
@@ -25,27 +27,48 @@ BARS = {"iris-logistic-regression": 0.9, "iris-random-forest": 0.9, "lenet-1": 0
 
 def test_the_menu_names_each_model_once() -> None:
     menu = samples()
-    assert {sample.id: sample.kind for sample in menu} == {
-        "iris-logistic-regression": "ML",
-        "iris-random-forest": "ML",
-        "lenet-1": "DL",
-    }
-    assert len({sample.file_name for sample in menu}) == len(menu)
+    assert {sample.kind for sample in menu} == {"ML", "DL", "SNN"}
+    assert len({sample.id for sample in menu}) == len({sample.file_name for sample in menu}) == len(menu)
+    assert len({(sample.kind, sample.format, sample.title) for sample in menu}) == len(menu)
     assert all(sample.title and sample.description.endswith(".") for sample in menu)
 
 
+@pytest.mark.parametrize(
+    "id", ["knn", *(pytest.param(id, marks=pytest.mark.slow) for id in ("dnn-keras", "snn-digits"))]
+)
+def test_a_sample_is_of_the_kind_the_menu_says_opens_without_trust_and_answers(id: str, tmp_path: Path) -> None:
+    sample = next(sample for sample in samples() if sample.id == id)
+    path = make_sample(id, tmp_path)
+    found = detect(path)
+    assert (found.kind, found.format) == (sample.kind, sample.format)
+    data = dataset("iris" if id == "knn" else "mnist-5k", "test").take(slice(100))
+    rows = data.inputs.reshape(len(data.targets), -1).astype("float32")
+    with load_engine(path, "onnxruntime" if sample.kind == "SNN" else None) as engine:
+        answers = engine.run(rows.reshape(-1, 28, 28, 1) if sample.kind == "DL" else rows)
+    last = list(answers.values())[-1]
+    if sample.kind == "SNN":
+        last = answers["filtered"][:, -1]  # after the last step
+    assert (last.argmax(axis=1) == data.targets).mean() > 0.9
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that keeps what takes long to make, for the next test."""
+    return tmp_path_factory.mktemp("made")
+
+
 @pytest.mark.parametrize("id", [pytest.param(id, marks=[pytest.mark.slow] if id == "lenet-1" else []) for id in BARS])
-def test_a_sample_is_made_once_and_answers_rows_it_never_saw(id: str, tmp_path: Path) -> None:
+def test_a_sample_is_made_once_and_answers_rows_it_never_saw(id: str, made: Path) -> None:
     said: list[str] = []
     tensorflow_was_there = "tensorflow" in sys.modules
-    path = make_sample(id, tmp_path / "samples", progress=said.append)
-    assert [file.name for file in (tmp_path / "samples").iterdir()] == [path.name]
+    path = make_sample(id, made / id, progress=said.append)
+    assert [file.name for file in (made / id).iterdir()] == [path.name]
     assert said and said[-1] == "Converting to ONNX"
     assert ("tensorflow" in sys.modules) == tensorflow_was_there
 
     state, content = path.stat(), path.read_bytes()
     said.clear()
-    assert make_sample(id, tmp_path / "samples", progress=said.append) == path
+    assert make_sample(id, made / id, progress=said.append) == path
     # No worker started, nothing written.
     assert said == [] and path.stat().st_mtime_ns == state.st_mtime_ns and path.read_bytes() == content
 
@@ -62,10 +85,12 @@ def test_a_sample_is_made_once_and_answers_rows_it_never_saw(id: str, tmp_path: 
 
 
 @pytest.mark.slow
-def test_our_lenet_1_is_the_authors_network(paper_models: Path, tmp_path: Path) -> None:
+def test_our_lenet_1_is_the_authors_network(paper_models: Path, made: Path) -> None:
     import onnx
 
-    ours, theirs = (onnx.load(path) for path in (make_sample("lenet-1", tmp_path), paper_models / "lenet-1.onnx"))
+    ours, theirs = (
+        onnx.load(path) for path in (make_sample("lenet-1", made / "lenet-1"), paper_models / "lenet-1.onnx")
+    )
 
     def layers(model: onnx.ModelProto) -> list[str]:
         kept = ("Conv", "Tanh", "AveragePool", "MatMul", "Softmax")

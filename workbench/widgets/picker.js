@@ -1,7 +1,23 @@
 // The file picker's face. What a folder holds, what is opened and where uploads go is decided in picker.py;
 // names come from the disk, so they are only ever set as text.
 
-const CHUNK = 1 << 20; // a message must stay far below the server's websocket limit (10 MB)
+const CHUNK = 1 << 22; // a message must stay below the server's websocket limit (10 MB)
+
+// Two letters for a model's format, as for the elements; a drawing for the rest.
+const LETTERS = {
+  ONNX: "On", ORT: "Or", "Keras v3": "Ke", "Keras HDF5": "Ke", "Keras weights": "Ke", "Keras JSON": "Ke", NIR: "Ni",
+  SavedModel: "Tf", GraphDef: "Tf", TFLite: "Tl", skops: "Sk", pickle: "Pk", joblib: "Jl", PyTorch: "Pt",
+  safetensors: "St", GGUF: "Gg", "Core ML": "Cm", "MXNet params": "Mx", "MXNet symbol": "Mx", Caffe: "Ca",
+  Caffe2: "C2", XGBoost: "Xg", LightGBM: "Lg", PMML: "Pm", HDF5: "H5", "zip archive": "Zi",
+};
+const SHAPES = {
+  folder: "M1.5 13V3.5h4.7l1.6 2h6.7V13z",
+  up: "M8 13V3.5M4 7.5l4-4 4 4",
+  rows: "M2 3h12v10H2zM2 6.3h12M2 9.6h12M6.5 3v10",
+  picture: "M2 3h12v10H2zM2 11l3.7-4 3 3.2 2-1.9L14 11.5M10.5 5.6h.1",
+  page: "M4 2h5.5L12.5 5v9H4zM9.5 2v3h3",
+  refresh: "M13 8a5 5 0 1 1-1.6-3.7L13 5.7M13 2.5v3.2H9.8",
+};
 
 function element(tag, className, text) {
   const node = document.createElement(tag);
@@ -10,49 +26,113 @@ function element(tag, className, text) {
   return node;
 }
 
+function drawing(shape) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("viewBox", "0 0 16 16");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(document.createElementNS("http://www.w3.org/2000/svg", "path"));
+  svg.firstChild.setAttribute("d", SHAPES[shape]);
+  return svg;
+}
+
+function icon(entry, format) {
+  const node = element("span", "wb-icon");
+  let words = entry.name === ".." ? "folder above" : entry.folder ? "folder" : format;
+  if (LETTERS[format]) {
+    node.textContent = LETTERS[format];
+    node.classList.add("wb-letters");
+  } else if (entry.folder) node.append(drawing(entry.name === ".." ? "up" : "folder"));
+  else if (format === "image") node.append(drawing("picture"));
+  else if (format?.startsWith("NumPy") || /\.(csv|tsv|parquet)$/i.test(entry.name)) {
+    node.append(drawing("rows"));
+    words = format === "text" ? "rows of data" : format;
+  } else node.append(drawing("page"));
+  if (words) {
+    node.title = words;
+    node.setAttribute("role", "img");
+    node.setAttribute("aria-label", words);
+  }
+  return node;
+}
+
+function bytes(count) {
+  if (count === null) return "";
+  const units = ["bytes", "kB", "MB", "GB"];
+  let unit = 0;
+  for (; count >= 1000 && unit < 3; unit++) count /= 1000;
+  return `${unit ? count.toFixed(1) : count} ${units[unit]}`;
+}
+
+function button(className, text, title) {
+  const node = element("button", className, text);
+  node.type = "button";
+  if (title) node.title = title;
+  return node;
+}
+
 function render({ model, el }) {
   el.classList.add("wb-picker");
   const id = `wb-${Math.random().toString(36).slice(2)}`;
 
-  const bar = element("div", "wb-bar-row");
-  const crumbs = element("nav", "wb-crumbs");
-  crumbs.setAttribute("aria-label", "Folder");
-  const search = element("input", "wb-search");
-  search.type = "text";
-  search.placeholder = "Search this folder, or type a path and press Enter";
-  search.setAttribute("aria-label", "Search this folder, or type a path");
+  const menus = element("div", "wb-menus");
   const sample = element("select", "wb-sample");
-  sample.setAttribute("aria-label", "Sample models");
-  const upload = element("button", "wb-upload", "Upload…");
-  upload.title = "Upload a model file into this folder; dropping it on the list does the same";
+  sample.setAttribute("aria-label", "The paper's models");
+  sample.title = "Models of the paper, made here when they are chosen first";
+  const recent = element("select", "wb-recent");
+  recent.setAttribute("aria-label", "Recent files");
+  const upload = button("wb-upload", "Upload…", "Upload files into this folder; dropping them here does the same");
   const chooser = element("input");
   chooser.type = "file";
   chooser.multiple = true;
   chooser.hidden = true;
-  bar.append(crumbs, search, sample, upload, chooser);
+  menus.append(sample, recent, upload, chooser);
+
+  const way = element("div", "wb-way");
+  const crumbs = element("nav", "wb-crumbs");
+  crumbs.setAttribute("aria-label", "Folder");
+  const refresh = button("wb-refresh", undefined, "List this folder again");
+  refresh.setAttribute("aria-label", "List this folder again");
+  refresh.append(drawing("refresh"));
+  way.append(crumbs, refresh);
+
+  const search = element("input", "wb-search");
+  search.type = "text";
+  search.spellcheck = false;
+  search.autocomplete = "off";
+  search.placeholder = "Search, or type a path";
+  search.title = "Shows the names that hold what you type. With a path, press Enter to go there.";
+  search.setAttribute("aria-label", "Search this folder, or type a path");
 
   const list = element("div", "wb-list");
   list.tabIndex = 0;
   list.setAttribute("role", "listbox");
   list.setAttribute("aria-label", "Files");
 
-  const status = element("div", "wb-status");
-  status.setAttribute("role", "status");
-  const meter = element("progress", "wb-meter");
-  const message = element("span", "wb-message");
-  const cancel = element("button", "wb-cancel", "Cancel");
-  status.append(meter, message, cancel);
-  const upline = element("div", "wb-status wb-uploading");
-  upline.setAttribute("role", "status");
-  const upmeter = element("progress", "wb-meter");
-  const upmessage = element("span", "wb-message");
-  const upcancel = element("button", "wb-cancel", "Cancel upload");
-  upline.append(upmeter, upmessage, upcancel);
-  el.append(bar, status, upline, list);
+  const below = element("div", "wb-below");
+  const note = element("span", "wb-note");
+  note.setAttribute("role", "status");
+  const deeper = button("wb-deeper", "Search the folders below");
+  below.append(note, deeper);
 
-  let active = 0;
-  let left = null;
+  const status = element("div", "wb-status wb-error");
+  status.setAttribute("role", "status");
+  const message = element("span", "wb-message");
+  status.append(message);
+
+  const upline = element("div", "wb-status wb-uploading");
+  const upmessage = element("span", "wb-message");
+  upmessage.setAttribute("role", "status");
+  const upmeter = element("progress", "wb-meter");
+  upmeter.setAttribute("aria-label", "Upload");
+  const percent = element("span", "wb-percent");
+  const upcancel = button("wb-cancel", "Cancel upload");
+  upline.append(upmessage, upmeter, percent, upcancel);
+  el.append(menus, way, search, status, upline, list, below);
+
   let shown = [];
+  let active = 0;
+  let left = null; // the folder just left is where one goes on
+  let searching = false;
 
   // A kernel that was restarted does not know this widget any more, and nothing else would say so.
   let unanswered = null;
@@ -60,67 +140,145 @@ function render({ model, el }) {
     clearTimeout(unanswered);
     unanswered = setTimeout(() => {
       message.textContent =
-        "The notebook's kernel does not answer. If it was restarted, run the cell above again (Shift + Enter).";
-      status.classList.add("wb-error");
+        "The notebook's kernel does not answer. If it is busy with another cell, wait; if it was restarted, run the " +
+        "cell above again (Shift + Enter).";
       status.hidden = false;
     }, 5000);
     model.send(content, undefined, buffers); // last: it throws where the kernel is gone
   };
 
+  const isPath = (text) => /[/\\]|^[~.]/.test(text);
+  const wanted = () => search.value.trim();
+  const foundBelow = () => wanted() !== "" && model.get("found").text === wanted();
+
+  function drawMenu(select, first, groups) {
+    select.replaceChildren(element("option", "", first));
+    select.firstChild.value = "";
+    for (const { group, items } of groups) {
+      const parent = group ? element("optgroup") : select;
+      if (group) {
+        parent.label = group;
+        select.append(parent);
+      }
+      for (const item of items) {
+        const option = element("option", "", item.title);
+        option.value = item.id;
+        option.title = item.about;
+        parent.append(option);
+      }
+    }
+  }
+
+  function drawMenus() {
+    const files = model.get("recent");
+    const items = files.map((file) => ({ id: file.path, title: file.name, about: file.path, folder: file.folder }));
+    for (const item of items) if (item.folder !== ".") item.title += ` (${item.folder})`;
+    drawMenu(sample, "Paper's models…", model.get("samples"));
+    drawMenu(recent, "Recent…", [{ items }]);
+    recent.disabled = !items.length;
+  }
+
   function drawCrumbs() {
     crumbs.replaceChildren();
-    model.get("crumbs").forEach((crumb, index) => {
+    const way = model.get("crumbs");
+    way.forEach((crumb, index) => {
       if (index && !crumbs.textContent.endsWith("/")) crumbs.append(element("span", "wb-slash", "/"));
-      const button = element("button", "wb-crumb", crumb.name);
-      button.title = crumb.path;
-      button.onclick = () => {
+      const step = button("wb-crumb", crumb.name, crumb.path);
+      if (index === way.length - 1) step.setAttribute("aria-current", "true");
+      step.onclick = () => {
         left = null;
         search.value = "";
         send({ type: "folder", path: crumb.path });
       };
-      crumbs.append(button);
+      crumbs.append(step);
     });
   }
 
   function drawList() {
-    const wanted = search.value.trim().toLowerCase();
-    shown = model
-      .get("entries")
-      .filter((entry) => isPath(wanted) || !wanted || (entry.name !== ".." && entry.name.toLowerCase().includes(wanted)));
-    active = Math.max(0, Math.min(active, shown.length - 1));
-    const path = model.get("path");
+    const text = wanted().toLowerCase();
+    const here = shown[active]?.path;
+    if (foundBelow()) shown = model.get("found").entries;
+    else if (!text || isPath(text)) shown = model.get("entries");
+    else shown = model.get("entries").filter((entry) => entry.name !== ".." && entry.name.toLowerCase().includes(text));
+    active = Math.max(0, shown.findIndex((entry) => entry.path === here));
     list.replaceChildren(
       ...shown.map((entry, index) => {
         const row = element("div", "wb-row");
         row.id = `${id}-${index}`;
+        row.dataset.index = index;
         row.setAttribute("role", "option");
-        row.setAttribute("aria-selected", String(entry.path === path));
         row.title = entry.name;
-        if (!entry.folder && !entry.badge) row.classList.add("wb-dull");
-        const icon = element("span", "wb-icon", entry.folder ? "▸" : "·");
-        icon.setAttribute("aria-hidden", "true");
-        row.append(
-          icon,
-          element("span", "wb-name", entry.name),
-          element("span", "wb-badge", entry.badge || ""),
-          element("span", "wb-size", entry.size),
-        );
-        row.onclick = () => {
-          active = index;
-          open(entry);
-        };
+        const words = element("span", "wb-words");
+        const facts = element("span", "wb-facts");
+        facts.append(element("span", "wb-badge", ""), element("span", "wb-size", bytes(entry.size)));
+        words.append(element("span", "wb-name", entry.name), facts);
+        row.append(icon(entry), words);
         return row;
       }),
     );
-    if (!shown.length) {
-      list.append(element("div", "wb-empty", wanted ? "Nothing here has that in its name." : "This folder is empty."));
-    }
+    drawLooks();
+    drawChosen();
+    drawNote();
     mark();
+  }
+
+  function drawChosen() {
+    const path = model.get("path");
+    shown.forEach((entry, index) => list.children[index].setAttribute("aria-selected", String(entry.path === path)));
+  }
+
+  let drawn = null;
+  let due = false;
+  function drawFolder() {
+    due = false;
+    const other = drawn !== model.get("folder");
+    if (other) {
+      drawn = model.get("folder");
+      shown = [];
+      searching = false;
+      if (isPath(wanted())) search.value = ""; // it led here
+      list.scrollTop = 0;
+    }
+    drawList();
+    if (other) moveTo(left, model.get("path"));
+  }
+
+  function drawLooks() {
+    const looks = model.get("looks");
+    shown.forEach((entry, index) => {
+      const look = looks[entry.name];
+      const row = list.children[index];
+      if (!look || row.dataset.look === String(look)) return;
+      const [badge, format] = look;
+      row.dataset.look = String(look);
+      row.classList.toggle("wb-dull", !badge);
+      row.firstChild.replaceWith(icon(entry, format));
+      row.querySelector(".wb-badge").textContent = badge;
+    });
+  }
+
+  function drawNote() {
+    const text = wanted();
+    const found = model.get("found");
+    const more = model.get("left_out");
+    const number = (count) => count.toLocaleString("en");
+    const said = [];
+    if (searching) said.push("Looking in the folders below…");
+    else if (foundBelow()) {
+      said.push(`${number(shown.length)} found in this folder and those below.`);
+      if (!found.all) said.push("There may be more: open a folder further down, or type a longer part of the name.");
+    } else if (text && !isPath(text)) {
+      said.push(shown.length ? `${number(shown.length)} found here.` : "Nothing here has that in its name.");
+    } else if (!shown.some((entry) => entry.name !== "..")) said.push("This folder is empty.");
+    if (more && !foundBelow()) said.push(`${number(more)} more are not listed; search for a part of their name.`);
+    note.textContent = said.join(" ");
+    deeper.hidden = searching || !text || isPath(text) || foundBelow();
+    below.hidden = !said.length && deeper.hidden;
   }
 
   function mark() {
     [...list.children].forEach((row, index) => row.classList.toggle("wb-active", index === active));
-    const row = shown.length ? list.children[active] : null;
+    const row = list.children[active];
     if (row) {
       list.setAttribute("aria-activedescendant", row.id);
       // scrollIntoView would scroll the whole notebook.
@@ -132,52 +290,36 @@ function render({ model, el }) {
     }
   }
 
-  const isPath = (text) => /[/\\]|^[~.]/.test(text);
-
-  // What was picked is shown; a folder just left is where one goes on.
-  function follow() {
-    const at = shown.findIndex((entry) => entry.path === model.get("path") || entry.path === left);
-    if (at >= 0) {
-      active = at;
-      mark();
-    }
+  function moveTo(...paths) {
+    const at = shown.findIndex((entry) => paths.includes(entry.path));
+    if (at < 0) return;
+    active = at;
+    mark();
   }
 
   function open(entry) {
     if (entry.folder) {
       search.value = "";
       left = model.get("folder");
-      active = 0;
     }
     send({ type: entry.folder ? "folder" : "file", path: entry.path });
-    mark();
   }
 
-  function drawSamples() {
-    sample.replaceChildren(element("option", "", "Sample models…"));
-    sample.firstChild.value = "";
-    for (const item of model.get("samples")) {
-      const option = element("option", "", item.title);
-      option.value = item.id;
-      sample.append(option);
-    }
+  function find() {
+    searching = true;
+    drawNote();
+    send({ type: "find", text: wanted() });
   }
 
   function drawStatus() {
-    const text = model.get("message");
-    const busy = model.get("busy");
-    const part = model.get("progress");
-    message.textContent = text;
-    status.classList.toggle("wb-error", model.get("failed"));
-    meter.hidden = cancel.hidden = !busy;
-    if (part >= 0) meter.value = part;
-    else meter.removeAttribute("value");
-    status.hidden = !text && !busy;
+    message.textContent = model.get("message");
+    status.hidden = !message.textContent;
     const arrived = model.get("uploaded");
     upmessage.textContent = model.get("uploading");
-    upline.hidden = !model.get("uploading");
-    upmeter.hidden = upcancel.hidden = arrived < 0;
-    if (arrived >= 0) upmeter.value = arrived;
+    upline.hidden = !upmessage.textContent;
+    upmeter.hidden = percent.hidden = upcancel.hidden = arrived < 0;
+    upmeter.value = Math.max(0, arrived);
+    percent.textContent = `${Math.floor(100 * arrived)} %`;
   }
 
   // Uploads: chunk by chunk, the next one only when the kernel has written the last.
@@ -185,19 +327,33 @@ function render({ model, el }) {
   const waiting = [];
   function next() {
     sending = waiting.shift() || null;
-    if (sending) send({ type: "upload", name: sending.file.name, size: sending.file.size, left: waiting.length });
+    if (sending) send({ type: "upload", view: id, name: sending.name, size: sending.size, left: waiting.length });
   }
   async function chunk(offset) {
-    const part = await sending.file.slice(offset, offset + CHUNK).arrayBuffer();
-    if (sending) send({ type: "chunk", offset }, [part]);
+    const file = sending;
+    try {
+      const part = await file.slice(offset, offset + CHUNK).arrayBuffer();
+      if (sending === file) send({ type: "chunk", view: id, offset }, [part]);
+    } catch {
+      send({ type: "cancel-upload" }); // it was changed or taken away meanwhile
+    }
   }
   function take(files) {
-    for (const file of files) waiting.push({ file });
+    waiting.push(...files);
     if (!sending) next();
   }
+  function drop(items) {
+    const inside = [...items].filter((item) => item.kind === "file");
+    const isFolder = (item) => item.webkitGetAsEntry?.()?.isDirectory;
+    const names = inside.filter(isFolder).map((item) => item.webkitGetAsEntry().name);
+    if (names.length) send({ type: "folders", names });
+    take(inside.filter((item) => !isFolder(item)).map((item) => item.getAsFile()));
+  }
+
   model.on("msg:custom", (content) => {
     clearTimeout(unanswered);
     if (content.type === "ack") drawStatus();
+    if (content.view !== id) return;
     if (content.type === "want" && sending) chunk(content.offset);
     if (content.type === "done") next();
     if (content.type === "stop") {
@@ -207,13 +363,15 @@ function render({ model, el }) {
   });
 
   search.oninput = () => {
-    active = 0;
+    shown = [];
+    searching = false;
     drawList();
   };
   search.onkeydown = (event) => {
     if (event.key === "Enter") {
-      if (isPath(search.value.trim())) send({ type: "typed", path: search.value.trim() });
+      if (isPath(wanted())) send({ type: "typed", path: wanted() });
       else if (shown[active]) open(shown[active]);
+      else if (wanted()) find();
     } else if (event.key === "ArrowDown") {
       list.focus();
     } else if (event.key === "Escape") {
@@ -239,6 +397,28 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   };
+  // Coming to the list may change it (below), under the mouse button that is down: what was pressed is opened.
+  let pressed = null;
+  list.onpointerdown = (event) => {
+    const row = event.target.closest(".wb-row");
+    pressed = row && { row, entry: shown[row.dataset.index] };
+  };
+  list.onclick = (event) => {
+    const row = event.target.closest(".wb-row");
+    const moved = pressed && row !== pressed.row && pressed.row.isConnected; // a press that was dragged away
+    const entry = pressed ? pressed.entry : row && shown[row.dataset.index];
+    pressed = null;
+    if (!entry || moved) return;
+    moveTo(entry.path);
+    open(entry);
+  };
+  // Files come and go without the picker; whoever turns to the list sees what is there.
+  list.onfocus = () => send({ type: "refresh" });
+  refresh.onclick = () => send({ type: "refresh" });
+  deeper.onclick = () => {
+    list.focus();
+    find();
+  };
   // In the list, JupyterLab would take plain letters as commands (two d delete the cell), and it listens before
   // anything here can stop them: so the list opts out of its shortcuts, but for Ctrl+S, Shift+Enter and their like.
   const leaving = new AbortController();
@@ -256,37 +436,56 @@ function render({ model, el }) {
     if (sample.value) send({ type: "sample", id: sample.value });
     sample.value = "";
   };
+  recent.onchange = () => {
+    if (recent.value) send({ type: "file", path: recent.value });
+    recent.value = "";
+  };
   upload.onclick = () => chooser.click();
   chooser.onchange = () => {
-    take(chooser.files);
+    take([...chooser.files]);
     chooser.value = "";
   };
-  cancel.onclick = () => send({ type: "cancel" });
   upcancel.onclick = () => send({ type: "cancel-upload" });
-  list.ondragover = (event) => {
+  const holdsFiles = (event) => event.dataTransfer.types.includes("Files");
+  el.ondragover = (event) => {
+    if (!holdsFiles(event)) return;
     event.preventDefault();
     event.stopPropagation();
-    list.classList.add("wb-drop");
+    el.classList.add("wb-drop");
   };
-  list.ondragleave = () => list.classList.remove("wb-drop");
-  list.ondrop = (event) => {
+  el.ondragleave = (event) => {
+    if (!el.contains(event.relatedTarget)) el.classList.remove("wb-drop");
+  };
+  el.ondrop = (event) => {
+    if (!holdsFiles(event)) return;
     event.preventDefault();
     event.stopPropagation();
-    list.classList.remove("wb-drop");
-    take(event.dataTransfer.files);
+    el.classList.remove("wb-drop");
+    drop(event.dataTransfer.items);
   };
 
   model.on("change:crumbs", drawCrumbs);
-  model.on("change:entries change:path", () => {
-    drawList();
-    follow();
+  // Both come together.
+  model.on("change:folder change:entries", () => {
+    if (!due) queueMicrotask(drawFolder);
+    due = true;
   });
-  model.on("change:samples", drawSamples);
-  model.on("change:message change:busy change:progress change:failed change:uploading change:uploaded", drawStatus);
+  model.on("change:path", () => {
+    drawChosen();
+    moveTo(model.get("path"));
+  });
+  model.on("change:found", () => {
+    if (model.get("found").text === undefined) return;
+    searching = false;
+    drawList();
+  });
+  model.on("change:looks", drawLooks);
+  model.on("change:left_out", drawNote);
+  model.on("change:samples change:recent", drawMenus);
+  model.on("change:message change:uploading change:uploaded", drawStatus);
+  drawMenus();
   drawCrumbs();
-  drawList();
-  follow();
-  drawSamples();
+  drawFolder();
   drawStatus();
   return () => leaving.abort();
 }

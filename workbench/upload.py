@@ -1,0 +1,102 @@
+"""A file on its way here, in pieces: invisible until it is whole, and never over one that exists."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+import weakref
+from pathlib import Path
+
+from .card import size
+from .errors import WorkbenchError
+
+
+class Upload:
+    """Write with `write` what comes, then `finish`, or `discard`.
+
+    What is unfinished when the process ends is discarded, too.
+
+    Args:
+        folder: where the file goes.
+        name: as the sender calls it; only its last part counts.
+        total: bytes to come.
+
+    Raises:
+        WorkbenchError: it is empty, the folder cannot be written to, or the disk has no room for it.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], name: str, total: int) -> None:
+        self.folder, self.total, self.written = Path(folder), total, 0
+        self.name = Path(name.replace("\\", "/")).name.lstrip(".") or "upload"
+        if total == 0:
+            raise WorkbenchError(f"{self.name} is empty (0 bytes); was its download complete?")
+        try:
+            free = shutil.disk_usage(self.folder).free
+            if total > free:
+                raise WorkbenchError(
+                    f"{self.name} needs {size(total)}, but the disk has {size(free)} left; free some and try again."
+                )
+            handle, draft = tempfile.mkstemp(prefix=".upload-", dir=self.folder)
+        except OSError as error:
+            raise WorkbenchError(f"{self.name} cannot be written to {self.folder}: {error.strerror}.") from error
+        # Unbuffered: what the disk refuses is refused by the write that brought it.
+        self._file, self._draft = os.fdopen(handle, "wb", buffering=0), Path(draft)
+        self.discard = weakref.finalize(self, _discard, self._file, self._draft)
+
+    def write(self, data: bytes | memoryview) -> None:
+        """The next piece.
+
+        Raises:
+            WorkbenchError: the disk did not take it; the upload is discarded.
+        """
+        left = memoryview(data)
+        try:
+            while left:
+                taken = self._file.write(left)
+                left = left[taken:]
+                self.written += taken
+        except OSError as error:
+            raise self._refused(error) from error
+
+    def finish(self) -> Path:
+        """Give the whole file its name, or the first of its numbered names that is free.
+
+        Raises:
+            WorkbenchError: as `write`.
+        """
+        try:
+            self._file.close()
+            return self._named()
+        except OSError as error:
+            raise self._refused(error) from error
+        finally:
+            self.discard()
+
+    def _refused(self, error: OSError) -> WorkbenchError:
+        self.discard()
+        return WorkbenchError(
+            f"{self.name} could not be stored ({error.strerror}): free some disk space and try again."
+        )
+
+    def _named(self) -> Path:
+        self._draft.chmod(0o644)
+        stem, suffix = Path(self.name).stem, Path(self.name).suffix
+        for number in range(1, 1000):
+            path = self.folder / (self.name if number == 1 else f"{stem}-{number}{suffix}")
+            try:
+                os.link(self._draft, path)  # unlike rename, fails where the name is taken
+            except FileExistsError:
+                continue
+            except OSError:  # a file system without hard links
+                if path.exists():
+                    continue
+                os.replace(self._draft, path)
+            return path
+        raise OSError(errno.EEXIST, f"a thousand files are called {self.name}")
+
+
+def _discard(file: object, draft: Path) -> None:
+    file.close()  # type: ignore[attr-defined]
+    draft.unlink(missing_ok=True)
