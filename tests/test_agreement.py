@@ -39,6 +39,17 @@ def test_a_mismatch_says_which_output_how_many_rows_and_the_worst_one() -> None:
     assert held(native, native).sentences == ()
 
 
+def test_where_both_sides_agree_the_row_that_comes_closest_to_the_tolerance_is_kept() -> None:
+    native = np.array([[0.3, 0.7], [100.0, 0.0], [0.3, 0.7], [0.3, 0.7]])
+    onnx = native + np.array([[0, 0], [1e-4, 0], [0, 3e-5], [0, 0]])
+    found = held(native, onnx)
+    assert found.within_tolerance and found.worst == ()
+    furthest = found.outputs[0].furthest
+    # Not the largest difference: a hundred may be off by more than a half.
+    assert (furthest.index, furthest.at, furthest.there) == (2, (1,), ("0.7", "0.70003"))
+    assert held(native, native).outputs[0].furthest is None
+
+
 def test_each_output_that_differs_is_told() -> None:
     sides = {"a": np.zeros(4), "b": np.zeros(4), "c": np.array(["x"] * 4)}
     found = hold(sides, {"a": np.ones(4), "b": np.zeros(4), "c": np.array(["x", "x", "z", "x"], object)}, ROWS)

@@ -145,6 +145,17 @@ def test_any_number_of_rows_and_any_size_of_picture_go_through(tmp_path: Path) -
             np.testing.assert_allclose(engine.run(x)["dense"], draft.native({"x": x})["dense"], rtol=1e-4, atol=1e-5)
 
 
+def test_a_batch_asked_for_is_in_every_shape_and_both_sides_agree(tmp_path: Path) -> None:
+    k = library("Keras 3")
+    draft = make(networks.build("several_inputs_and_outputs", k), tmp_path, options={"batch": 3})
+    graph = header_of(draft).graph
+    assert {value.shape[0] for value in (*graph.inputs, *graph.outputs) if value.shape} == {3}
+    # The source model is asked as always; ONNX gets the rows three at a time.
+    assert agree(draft).samples % 3 != 0
+    with pytest.raises(BadInput, match=r"so the model cannot take 3 rows at a time: leave batch out"):
+        make(networks.build("fixed_batch", k), tmp_path, options={"batch": 3})
+
+
 def test_an_embedding_says_which_indices_it_takes(tmp_path: Path) -> None:
     for which in ("Keras 3", "Keras 2"):
         draft = make(networks.build("embedding", library(which)), tmp_path)
@@ -228,10 +239,12 @@ def test_an_operator_without_onnx_form_is_named_with_its_layer(tmp_path: Path) -
 
 def test_wrong_options_and_opsets_are_refused(tmp_path: Path) -> None:
     model = networks.build("dense", library("Keras 3"))
-    with pytest.raises(BadInput, match="opsets 13 to 18 here, but 21"):
+    with pytest.raises(BadInput, match="from 13 to 18, not 21"):
         make(model, tmp_path, opset=21)
     with pytest.raises(BadInput, match="no option 'zipmap'"):
         make(model, tmp_path, options={"zipmap": False})
+    with pytest.raises(BadInput, match="a whole number from 1 up, not 0"):
+        make(model, tmp_path, options={"batch": 0})
     for opset in (13, 15):
         draft = make(model, tmp_path, opset=opset)
         assert header_of(draft).opset_import[""] == opset

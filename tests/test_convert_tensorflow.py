@@ -183,6 +183,15 @@ def test_a_tflite_file_answers_as_in_its_interpreter(tf: Any, which: str, name: 
     assert all(value.shape is not None and value.shape[0] == "N" for value in draft.inputs)
 
 
+@pytest.mark.parametrize("which", ["SavedModel", "TFLite"])
+def test_a_batch_asked_for_is_in_every_shape_and_both_sides_agree(tf: Any, which: str, tmp_path: Path) -> None:
+    made = tflite(tf, "Keras 3", "dense", tmp_path) if which == "TFLite" else saved_model("Keras 3", "dense", tmp_path)
+    draft = convert(made, which, options={"batch": 3})
+    graph = read_header(draft.model).graph
+    assert {value.shape[0] for value in (*graph.inputs, *graph.outputs) if value.shape} == {3}
+    assert agree(draft).samples % 3 != 0
+
+
 def test_a_quantized_tflite_file_differs_by_its_rounding_only(tf: Any, tmp_path: Path) -> None:
     draft = convert(tflite(tf, "Keras 2", "residual", tmp_path, "int8"), "TFLite")
     assert [value.dtype for value in draft.inputs] == ["int8"] and draft.tolerance.steps > 0
@@ -213,5 +222,5 @@ def test_damaged_files_and_unknown_options_are_refused_in_a_sentence(tf: Any, tm
     (tmp_path / "empty").mkdir()
     with pytest.raises(UnreadableFile, match="TensorFlow cannot read empty"):
         convert(tmp_path / "empty", "SavedModel")
-    with pytest.raises(BadInput, match=r"A SavedModel|SavedModel knows no option 'inputs', but signature"):
+    with pytest.raises(BadInput, match="no option 'inputs' for SavedModel; choose from: opset, batch, signature"):
         convert(tmp_path / "empty", "SavedModel", options={"inputs": ["x"]})

@@ -108,6 +108,8 @@ class OutputAgreement:
         samples: samples compared.
         worst: the sample that differs most; None where all agree.
         shapes: the sentence that says so where both sides' shapes differ.
+        furthest: the sample of numbers that comes closest to the tolerance, or lies furthest beyond it, and counts;
+            None for labels, and where both sides gave the same numbers.
     """
 
     name: str
@@ -119,6 +121,7 @@ class OutputAgreement:
     samples: int = 0
     worst: WorstSample | None = None
     shapes: str = ""
+    furthest: WorstSample | None = None
 
     @property
     def says(self) -> str:
@@ -214,6 +217,7 @@ class _Output:
     mismatches: int = 0
     beyond: int = 0
     worst: tuple[float, WorstSample] | None = None
+    furthest: tuple[float, WorstSample] | None = None
     shapes: str = ""
 
 
@@ -223,12 +227,14 @@ class Tally:
     Attributes:
         notes: plain sentences about what was noticed.
         ties: rows whose label differs and was not counted, since two classes tie.
+        differing: rows that do not agree, by their numbers among all.
     """
 
     def __init__(self, tolerance: Tolerance) -> None:
         self.tolerance = tolerance
         self.ties = 0
         self.notes: list[str] = []
+        self.differing: list[int] = []
         self._outputs: dict[str, _Output] = {}
         self._worst: list[tuple[float, WorstSample]] = []
         self._groups: dict[str, dict[str, float]] = {}
@@ -267,6 +273,7 @@ class Tally:
         rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
         start = self._begin(group, rows)
         severity: dict[str, np.ndarray] = {}
+        excess: dict[str, np.ndarray] = {}
         answers: dict[str, tuple[np.ndarray, np.ndarray]] = {}
         labels, tied, excused = np.zeros(rows, bool), np.zeros(rows, bool), np.full(rows, not strict)
         pending: list[tuple[str, np.ndarray, np.ndarray]] = []
@@ -285,15 +292,16 @@ class Tally:
             answers[name] = theirs, ours
             moves = None if spread is None else spread[name].reshape(ours.shape)
             if ours.dtype.kind != "f" or theirs.dtype.kind not in "biuf":
-                differ = _by_row(~_equal(ours, theirs, self.tolerance.steps), rows)
+                differ = as_rows(~_equal(ours, theirs, self.tolerance.steps), rows)
                 by_row = np.asarray(differ.any(axis=1))
                 seen.mismatches += int(by_row.sum())
                 excusable = ~by_row
                 if moves is not None:
-                    excusable |= ((_by_row(moves, rows) != 0) & differ).any(axis=1)
+                    excusable |= ((as_rows(moves, rows) != 0) & differ).any(axis=1)
                 pending.append((name, by_row, excusable))
             else:
-                severity[name], excusable, most = self._numbers(seen, theirs, ours, rows, strict, moves)
+                excess[name], excusable, most = self._numbers(seen, theirs, ours, rows, strict, moves)
+                severity[name] = np.where(excess[name] > 1, excess[name], 0)
                 if is_probability(theirs) and len(theirs) == rows:
                     close, flipped = _flips(theirs, ours, self.tolerance)
                     tied |= close
@@ -312,7 +320,7 @@ class Tally:
                     f"On {_rows(ties)} two classes tie within the tolerance and the label goes the other way; "
                     "this was not counted."
                 )
-        self._blame(severity, answers, inputs, labels, excused, group, start)
+        self._blame(severity, excess, answers, inputs, labels, excused, group, start)
 
     def agreement(self) -> Agreement:
         """What was found so far."""
@@ -322,7 +330,7 @@ class Tally:
         outputs = tuple(
             OutputAgreement(
                 name, o.dtype, o.max_abs, o.max_rel, o.mismatches, o.beyond, self._samples,
-                o.worst[1] if o.worst else None, o.shapes,
+                o.worst[1] if o.worst else None, o.shapes, o.furthest[1] if o.furthest else None,
             )
             for name, o in self._outputs.items()
         )  # fmt: skip
@@ -352,8 +360,8 @@ class Tally:
     def _numbers(
         self, seen: _Output, theirs: np.ndarray, ours: np.ndarray, rows: int, strict: bool, moves: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray, float]:
-        """Per row how many times the tolerance it is off (0 where within), and whether its input's rounding explains
-        that; and the largest difference."""
+        """Per row how many times the tolerance it is off (1 at most where within), and whether its input's rounding
+        explains that; and the largest difference."""
         import numpy as np
 
         tolerance = self.tolerance
@@ -363,27 +371,28 @@ class Tally:
         if theirs.dtype.kind != "f":
             # Whole numbers are labels or counts, also where ONNX writes them with a point.
             allowed = np.minimum(allowed, 0.4)
-        excess = _by_row(apart / np.maximum(allowed, 1e-300), rows).max(axis=1, initial=0)
+        excess = as_rows(apart / np.maximum(allowed, 1e-300), rows).max(axis=1, initial=0)
         beyond = excess > 1
         excusable = ~beyond
         if moves is not None:
             # Beyond float32's reach, overflow to infinity is rounding too.
             overflow = np.isinf(ours) & (size > 1e37)
-            excusable |= _by_row((apart <= allowed + LEEWAY * moves) | overflow, rows).all(axis=1)
+            excusable |= as_rows((apart <= allowed + LEEWAY * moves) | overflow, rows).all(axis=1)
         counted = ~beyond | ~excusable | strict
-        furthest = _by_row(np.where(np.isfinite(apart), apart, 0), rows).max(axis=1, initial=0)
-        largest = np.maximum(_by_row(size, rows).max(axis=1, initial=0), max(tolerance.absolute, 1e-300))
+        furthest = as_rows(np.where(np.isfinite(apart), apart, 0), rows).max(axis=1, initial=0)
+        largest = np.maximum(as_rows(size, rows).max(axis=1, initial=0), max(tolerance.absolute, 1e-300))
         most = float(furthest[counted].max(initial=0))
         seen.max_rel = max(seen.max_rel, float((furthest / largest)[counted].max(initial=0)))
-        if (beyond & ~np.isfinite(_by_row(apart, rows)).all(axis=1) & ~excusable).any():
+        if (beyond & ~np.isfinite(as_rows(apart, rows)).all(axis=1) & ~excusable).any():
             seen.max_abs = float("inf")
         seen.max_abs = max(seen.max_abs, most)
         seen.beyond += int((beyond & ~excusable).sum())
-        return np.where(beyond, excess, 0), excusable, most
+        return excess, excusable, most
 
     def _blame(
         self,
         severity: Mapping[str, np.ndarray],
+        excess: Mapping[str, np.ndarray],
         answers: Mapping[str, tuple[np.ndarray, np.ndarray]],
         inputs: Arrays,
         labels: np.ndarray,
@@ -402,6 +411,7 @@ class Tally:
         self._undecided += int(((overall > 0) & excused).sum())
         self._mismatches += int((labels & bad).sum())
         self._within &= not bad.any()
+        self.differing += (start + np.flatnonzero(bad)).tolist()
 
         def excerpt(name: str, row: int) -> WorstSample:
             theirs, ours = answers[name]
@@ -418,6 +428,11 @@ class Tally:
             before = self._outputs[name].worst
             if bad[row] and by_row[row] > (before[0] if before else 0):
                 self._outputs[name].worst = float(by_row[row]), excerpt(name, row)
+        for name, by_row in excess.items():
+            counted = np.where((overall > 0) & excused, 0, by_row)
+            row, before = int(counted.argmax()), self._outputs[name].furthest
+            if counted[row] > (before[0] if before else 0):
+                self._outputs[name].furthest = float(counted[row]), excerpt(name, row)
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -462,7 +477,8 @@ def plain(array: np.ndarray) -> np.ndarray:
     return np.stack(parts).reshape(*array.shape, *parts[0].shape)
 
 
-def _by_row(array: np.ndarray, rows: int) -> np.ndarray:
+def as_rows(array: np.ndarray, rows: int) -> np.ndarray:
+    """(rows, numbers in a row); what has no row for each stands in every one."""
     import numpy as np
 
     if array.ndim and array.shape[0] == rows:

@@ -6,6 +6,11 @@ command line show the message alone, so it must stand without a traceback.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .safety import Scan
+
 
 class WorkbenchError(Exception):
     """Base of everything the workbench raises on purpose. The command line exits with `exit_code`."""
@@ -26,6 +31,16 @@ class BadInput(WorkbenchError, ValueError):
 
 
 class NeedsTrust(WorkbenchError):
-    """Opening the file would run code from it; the caller must pass ``trust=True`` (``--trust``) to allow that."""
+    """Opening the file would run code from it; the caller must pass ``trust=True`` (``--trust``) to allow that.
+
+    `scan` is what was found in the file, None where nothing was looked for.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, scan: Scan | None = None) -> None:
+        super().__init__(message)
+        self.scan = scan
+
+    def __reduce__(self) -> Any:
+        return type(self), (str(self), self.scan)

@@ -33,6 +33,9 @@ MAX_PAGE = 24 << 20
 SMALL = 1 << 20
 """Bytes up to which a file that is not ONNX is shown as it is."""
 
+TALL = 600
+"""Pixels of height that show a long graph."""
+
 SANDBOX = "allow-scripts allow-downloads allow-popups"
 
 
@@ -116,19 +119,7 @@ class GraphView:
         Raises:
             WorkbenchError: the file exists and `overwrite` is not set, or it cannot be written.
         """
-        target = Path(path)
-        if target.exists() and not overwrite:
-            raise WorkbenchError(f"{target} exists already; name another, or overwrite it: overwrite=True (--force).")
-        page = self.page().encode("utf-8", "replace")
-        part = target.with_name(f".{target.name}.{os.getpid()}.part")
-        try:
-            with part.open("xb") as file:
-                file.write(page)
-            part.replace(target)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise WorkbenchError(f"{target} cannot be written: {error.strerror or error}.") from error
-        return target
+        return write_page(self.page(), path, overwrite=overwrite)
 
     def svg(self) -> str:
         """A still drawing of the main graph; for formats other than ONNX, a card with the model's name."""
@@ -155,6 +146,10 @@ class GraphView:
         The iframe covers the drawing. Where outputs are sanitised (an untrusted notebook, GitHub) the iframe is
         taken away and the drawing shows, whatever is left of the styles.
         """
+        return self._html
+
+    @cached_property
+    def _html(self) -> str:
         page, reason = self._live
         if page is None:
             still = self._still(reason)
@@ -179,12 +174,12 @@ class GraphView:
         )
 
 
-def graph(path_or_model: str | os.PathLike[str] | onnx.ModelProto | bytes, height: int = 600) -> GraphView:
+def graph(path_or_model: str | os.PathLike[str] | onnx.ModelProto | bytes, height: int | None = None) -> GraphView:
     """A model's graph in Netron.
 
     Args:
         path_or_model: a file of any format Netron reads, a SavedModel folder, or an ONNX model in memory.
-        height: of the view in a notebook, in pixels.
+        height: of the view in a notebook, in pixels; what a graph of this length needs, up to 600, if None.
 
     Raises:
         UnreadableFile: missing, damaged or empty.
@@ -215,7 +210,9 @@ def graph(path_or_model: str | os.PathLike[str] | onnx.ModelProto | bytes, heigh
         return _other(buffer, file, path.name, what, height)
 
 
-def _onnx(buffer: Buffer, header: Header, name: str, height: int) -> GraphView:
+def _onnx(buffer: Buffer, header: Header, name: str, height: int | None) -> GraphView:
+    # A handful of nodes in a tall box looks lost.
+    height = height or max(380, min(TALL, 140 + 60 * len(header.graph.nodes)))
     widest = max(len(graph.nodes) for graph in header.graphs())
     data, reason = b"", None
     shortened: tuple[slim.Shortened, ...] = ()
@@ -230,7 +227,7 @@ def _onnx(buffer: Buffer, header: Header, name: str, height: int) -> GraphView:
     return GraphView(name, "ONNX", len(header.graph.nodes), height, shortened, "onnx", data, header, reason)
 
 
-def _other(buffer: Buffer, file: Path, name: str, what: Format, height: int) -> GraphView:
+def _other(buffer: Buffer, file: Path, name: str, what: Format, height: int | None) -> GraphView:
     kind = _KINDS.get("Caffe prototxt" if what.detail.startswith("prototxt") else what.name)
     data, reason = b"", None
     try:
@@ -244,7 +241,7 @@ def _other(buffer: Buffer, file: Path, name: str, what: Format, height: int) -> 
             data = bytes(buffer[:])
     except UnsupportedModel as error:
         reason = str(error)
-    return GraphView(name, what.name, None, height, (), kind.reader if kind else None, data, None, reason)
+    return GraphView(name, what.name, None, height or TALL, (), kind.reader if kind else None, data, None, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,3 +289,23 @@ def _inside(path: Path) -> Path:
         if (path / inner).is_file():
             return path / inner
     raise UnreadableFile(f"{path} is a folder without a saved_model.pb; name a model file inside it.")
+
+
+def write_page(page: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    """Write an HTML document to a file; it appears whole or not at all.
+
+    Raises:
+        WorkbenchError: the file exists and `overwrite` is not set, or it cannot be written.
+    """
+    target = Path(path)
+    if target.exists() and not overwrite:
+        raise WorkbenchError(f"{target} exists already; name another, or overwrite it: overwrite=True (--force).")
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        with part.open("xb") as file:
+            file.write(page.encode("utf-8", "replace"))
+        part.replace(target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise WorkbenchError(f"{target} cannot be written: {error.strerror or error}.") from error
+    return target

@@ -29,6 +29,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .card import escape
 from .errors import NeedsTrust, UnreadableFile, WorkbenchError
 from .formats import Format, identify
 from .wire import LEN, Span, Wire, opened
@@ -74,6 +75,20 @@ class Scan:
             return f"Nothing known to be dangerous was found, but it holds {_listed(self.unusual)}."
         return "Nothing suspicious was found in it, but its format can run code all the same."
 
+    def _repr_html_(self) -> str:
+        read = "to its end" if self.complete else "not to its end: it is damaged, or made to mislead"
+        rows = [
+            ("dangerous", _items(self.dangerous)),
+            ("unusual", _items(self.unusual)),
+            ("read", read),
+            ("looked through by", escape(self.scanner)),
+        ]
+        body = "".join(f"<tr><th scope='row'>{name}</th><td>{shown}</td></tr>" for name, shown in rows)
+        caption = (
+            f"What a scan found in {escape(os.path.basename(self.path))} ({escape(self.format)}), without opening it"
+        )
+        return f"{_STYLE}<table class='wb-scan'><caption>{caption}</caption><tbody>{body}</tbody></table>"
+
     @property
     def refusal(self) -> str:
         """Why it is not opened without trust."""
@@ -116,6 +131,28 @@ def scan(path: str | os.PathLike[str], name: str | None = None, known: tuple[str
         bad = _reaching_out(_graph_def_ops(path))
         return Scan(shown, found.name, bool(bad), bad)
     return Scan(shown, found.name, found.runs_code)
+
+
+_STYLE = """<style>
+.wb-scan{border-collapse:collapse;font:13px/1.5 system-ui,sans-serif;color:inherit;margin:.3rem 0 .6rem;
+  min-width:min(100%,30rem)}
+.wb-scan caption{text-align:left;caption-side:top;color:inherit;padding:0 0 .2rem}
+.wb-scan th,.wb-scan td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:top;white-space:normal;
+  border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
+.wb-scan th{font-weight:600;white-space:nowrap}
+.wb-scan tr{background:none!important}
+.wb-scan ul{margin:0;padding-left:1.1rem}
+</style>"""
+
+MOST_ITEMS = 50
+"""Names in a table; a hostile file may hold thousands."""
+
+
+def _items(names: tuple[str, ...]) -> str:
+    if not names:
+        return "nothing"
+    more = f"<li>and {len(names) - MOST_ITEMS:,} more</li>" if len(names) > MOST_ITEMS else ""
+    return f"<ul>{''.join(f'<li>{escape(name)}</li>' for name in names[:MOST_ITEMS])}{more}</ul>"
 
 
 def _listed(names: tuple[str, ...]) -> str:
@@ -165,7 +202,7 @@ def check_trust(
     """Scan a private copy of what a person calls `name`, in a worker.
 
     Raises:
-        NeedsTrust: opening it can run code; the message says what was found.
+        NeedsTrust: opening it can run code; the message says what was found, and `NeedsTrust.scan` holds all of it.
     """
     from . import sandbox
 
@@ -174,7 +211,7 @@ def check_trust(
     found = sandbox.run(scan, copy, name, known, timeout=seconds, memory_mib=SCAN_MIB, cancel=cancel, warm=True,
                         what=f"Scanning {name}")  # fmt: skip
     if found.runs_code:
-        raise NeedsTrust(found.refusal)
+        raise NeedsTrust(found.refusal, found)
 
 
 def private_copy(path: Path, scratch: Path, cancel: threading.Event | None) -> tuple[Path, str, int]:

@@ -38,7 +38,7 @@ RESULTS = ("detection", "view", "inference", "conversion", "scan", "comparison",
 
 OF_THE_FILE = (
     "op_type", "trust", "options", "output", "partner", "params", "native_engine", "onnx_engine", "data", "target",
-    "row",
+    "scale", "row",
 )  # fmt: skip
 """Choices that belong to the picked file. What is trusted is one file, never the next."""
 
@@ -60,6 +60,7 @@ class Choices(traitlets.HasTraits):
         native_engine, onnx_engine: for `load_engine`; chosen by the model's kind if empty.
         data: what both sides are asked: ``paper``, ``random``, or a file of rows; what fits if empty.
         target: the column of that file that holds the right answers; found by its name if empty.
+        scale: what to multiply the rows' numbers by, such as 1/255; 0 leaves them as they are.
         rows: how many rows are asked; batch: rows in a timed call; repeats: rounds of the race; threads: on both
             sides. 0 leaves each to `workbench.compare`.
         seconds: for the race at most.
@@ -78,6 +79,7 @@ class Choices(traitlets.HasTraits):
     onnx_engine = traitlets.Unicode("")
     data = traitlets.Unicode("")
     target = traitlets.Unicode("")
+    scale = traitlets.Float(0.0, min=0.0)
     rows = traitlets.Int(50, min=1)
     batch = traitlets.Int(0, min=0)
     repeats = traitlets.Int(0, min=0)
@@ -184,6 +186,7 @@ class Session(Choices):
 
         try:
             view, problem = graph(path), ""
+            view._repr_html_()  # here, since a long graph takes half a second; the view keeps it
         except WorkbenchError as error:
             view, problem = None, str(error)
         post(lambda: self._keep(path, "graph", problem, view=view))
@@ -261,6 +264,11 @@ class Session(Choices):
             self._job.cancel.set()
 
     @property
+    def onnx_output(self) -> str:
+        """Where a conversion of the picked file goes: the output chosen, or a free name beside the source."""
+        return self.output or str(_free(_writable(Path(self.path), self.root).with_suffix(".onnx")))
+
+    @property
     def pairing(self) -> Pairing | None:
         """Both sides of a comparison of the picked file; None where the other side is not known."""
         if self.detection is None:
@@ -296,8 +304,7 @@ class Session(Choices):
     # --- the works ------------------------------------------------------------------------------------------------
 
     def _convert(self) -> _Job:
-        path, options, trust = self._needed(), dict(self.options), self.trust
-        output = self.output or str(_free(_writable(Path(path), self.root).with_suffix(".onnx")))
+        path, options, trust, output = self._needed(), dict(self.options), self.trust, self.onnx_output
 
         def work(job: _Job) -> Conversion:
             from .convert import convert
@@ -312,8 +319,8 @@ class Session(Choices):
             raise BadInput("A comparison needs a native model and its ONNX file: convert this one, or name the other.")
         settings: dict[str, Any] = {
             "engines": pairing.engines, "params": pairing.params, "trust": self.trust, "rows": self.rows,
-            "batch": self.batch or None, "repeat": self.repeats or None, "threads": self.threads or None,
-            "seconds": self.seconds,
+            "scale": self.scale or None, "batch": self.batch or None, "repeat": self.repeats or None,
+            "threads": self.threads or None, "seconds": self.seconds,
         }  # fmt: skip
         inputs, target = self.data or None, self.target or None
 
@@ -331,6 +338,7 @@ class Session(Choices):
         folder = _writable(Path(path), self.root)
         target = Path(output) if output else _free(folder.with_name(f"{Path(path).name}.report.html"))
         known = {name: getattr(self, name) for name in RESULTS if name not in ("scan", "report_path")}
+        known["problems"] = dict(self.problems)
 
         def work(job: _Job) -> Path:
             from .report import write
@@ -393,7 +401,13 @@ class Session(Choices):
 
     def _end(self, job: _Job, result: Any, error: BaseException | None) -> None:
         self._job = None
-        self.job = self.stage = ""
+        try:
+            self._settle(job, result, error)
+        finally:
+            # Last, so that whoever waits for the end finds all that came of it.
+            self.job = self.stage = ""
+
+    def _settle(self, job: _Job, result: Any, error: BaseException | None) -> None:
         if error is None and job.result:
             self._keep(job.path, job.step, scan=None, **{job.result: result})
             if job.path != self.path:

@@ -93,7 +93,8 @@ def convert(
         cancel: set it from another thread to give up.
         timeout: seconds; memory_mib: MiB for the worker, by the source's size if None.
         custom_objects: name -> class or function, for Keras layers that are not Keras's own.
-        options: the converter's own; see ``convert/sklearn.py`` and its neighbours (``dt`` in ``nengo.py``).
+        options: the converter's own; `workbench.convert.options` lists them for every format (``dt`` of a
+            ``nengo.Network``).
 
     Raises:
         NeedsTrust: opening the source would run code from it; the message says what a scan found.
@@ -158,8 +159,9 @@ def convert(
                     error.args = (said, *error.args[1:])
                 raise
             conversion = Conversion(
-                source=given.name, output=str(target), kind=None, seconds=0, sha256=job.sha256, **result
-            )
+                source=given.name, output=str(target), kind=None, seconds=0, sha256=job.sha256,
+                source_bytes=None if digest is None else size, **result,
+            )  # fmt: skip
             if not conversion.agreement.within_tolerance:
                 _refuse(conversion, begun)
             say("Moving the ONNX file into place")
@@ -184,4 +186,7 @@ def _refuse(conversion: Conversion, begun: float) -> None:
 def _finished(conversion: Conversion, target: Path, begun: float) -> Conversion:
     from ..kind import detect
 
-    return replace(conversion, kind=detect(target).kind, seconds=time.monotonic() - begun)
+    found = detect(target)
+    data = {target.parent / name for name in (found.components or {}).get("external_data", ())}
+    output_bytes = sum(path.stat().st_size for path in (target, *data))
+    return replace(conversion, kind=found.kind, output_bytes=output_bytes, seconds=time.monotonic() - begun)

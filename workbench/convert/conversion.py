@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..agreement import Agreement as Agreement
-from ..card import escape
+from ..agreement import WorstSample
+from ..card import escape, size
 from ..errors import WorkbenchError
 from ..kind import KIND_NAMES
 
@@ -25,6 +26,8 @@ class Conversion:
         sha256: of the source file (of a folder: of its files' names and digests); None for an object in memory.
         agreement: how both sides compare.
         warnings: plain sentences for the person.
+        source_bytes, output_bytes: sizes of both files, a folder's or an external data file's bytes counted in; None
+            for an object in memory, and where nothing was written.
     """
 
     source: str
@@ -37,6 +40,8 @@ class Conversion:
     sha256: str | None
     agreement: Agreement
     warnings: tuple[str, ...] = ()
+    source_bytes: int | None = None
+    output_bytes: int | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``workbench convert --json``."""
@@ -44,27 +49,38 @@ class Conversion:
             "source": self.source, "output": self.output, "kind": self.kind, "converter": dict(self.converter),
             "opset": self.opset, "seconds": self.seconds, "peak_mib": self.peak_mib, "sha256": self.sha256,
             "agreement": self.agreement.to_dict(), "warnings": list(self.warnings),
+            "source_bytes": self.source_bytes, "output_bytes": self.output_bytes,
         }  # fmt: skip
 
     def _repr_html_(self) -> str:
         good = self.agreement.within_tolerance
-        verdict = "Both sides agree" if good else "Both sides disagree; nothing was written"
+        verdict = "✓ Both sides agree" if good else "✗ Both sides disagree; nothing was written"
         rows = [
             ("source", self.source),
             ("output", self.output or "none"),
+            ("size", self._sizes),
             ("kind", f"{self.kind} ({KIND_NAMES.get(self.kind, '')})" if self.kind in KIND_NAMES else self.kind or ""),
             ("converter", f"{self.converter.get('name')} {self.converter.get('version')}, opset {self.opset}"),
             ("agreement", self.agreement.says),
             ("tolerance", self.agreement.tolerance.get("reason", "")),
             ("took", f"{self.seconds:.1f} s, {self.peak_mib:,.0f} MiB of memory"),
         ]
-        facts = "".join(f"<tr><th>{name}</th><td>{escape(value)}</td></tr>" for name, value in rows)
-        notes = "".join(f"<li>{escape(warning)}</li>" for warning in self.warnings)
-        return (
-            f"{_STYLE}<div class='wb-convert'><h4>Conversion to ONNX</h4><p><b>{verdict}.</b></p>"
-            f"<table><tbody>{facts}</tbody></table>{f'<ul>{notes}</ul>' if notes else ''}"
-            f"{self._outputs_html()}{self._worst_html()}</div>"
+        facts = "".join(
+            f"<tr><th scope='row'>{name}</th><td>{escape(value)}</td></tr>" for name, value in rows if value
         )
+        notes = "".join(f"<li>{escape(warning)}</li>" for warning in self.warnings)
+        parts = _table("", facts), notes and f"<ul>{notes}</ul>", self._outputs_html(), self._samples_html()
+        head = f"<h4>Conversion to ONNX</h4><p><b>{verdict}.</b></p>"
+        return f"{_STYLE}<div class='wb-convert'>{head}{''.join(parts)}</div>"
+
+    @property
+    def _sizes(self) -> str:
+        if self.output_bytes is None:
+            return ""
+        if not self.source_bytes:
+            return size(self.output_bytes)
+        share = self.output_bytes / self.source_bytes
+        return f"{size(self.source_bytes)} became {size(self.output_bytes)} ({share:.2g} times as much)"
 
     def _outputs_html(self) -> str:
         rows = "".join(
@@ -72,20 +88,36 @@ class Conversion:
             f"<td>{o.max_rel:.2g}</td><td>{o.mismatches:,}</td></tr>"
             for o in self.agreement.outputs
         )
-        head = "<th>output</th><th>dtype</th><th>largest difference</th><th>relative</th><th>label mismatches</th>"
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>" if rows else ""
+        return _table("output|dtype|largest difference|relative|other labels", rows)
 
-    def _worst_html(self) -> str:
-        if self.agreement.within_tolerance or not self.agreement.worst:
-            return ""
-        rows = "".join(
-            f"<tr><td>{w.index} ({escape(w.group)})</td>"
-            f"<td>{escape('; '.join(f'{name}: {values}' for name, values in w.inputs.items()))}</td>"
-            f"<td>{escape(w.output, 80)}</td><td>{escape(w.native)}</td><td>{escape(w.onnx)}</td></tr>"
-            for w in self.agreement.worst
-        )
-        head = "<th>sample</th><th>input</th><th>output</th><th>source model</th><th>ONNX</th>"
-        return f"<h4>Worst samples</h4><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+    def _samples_html(self) -> str:
+        """The samples both sides differ on most, also where they agree."""
+        found = self.agreement
+        if found.within_tolerance:
+            title, samples = "Most different samples", [o.furthest for o in found.outputs if o.furthest is not None]
+            if not samples and not found.undecided and not any(o.mismatches for o in found.outputs):
+                return "<p>No sample differs: both sides gave the same numbers and labels.</p>"
+        else:
+            title, samples = "Worst samples", list(found.worst)
+        rows = "".join(map(_sample_html, samples))
+        return rows and f"<h4>{title}</h4>{_table('sample|output|source model|ONNX|difference', rows)}"
+
+
+def _sample_html(sample: WorstSample) -> str:
+    native, onnx = sample.there or (sample.native, sample.onnx)
+    place = f"{escape(sample.output, 80)}{escape(list(sample.at)) if sample.there else ''}"
+    apart = "" if sample.difference is None else f"{sample.difference:.2g}"
+    cells = f"{sample.index} ({escape(sample.group)})", place, escape(native), escape(onnx), apart
+    asked = "; ".join(f"{name}: {values}" for name, values in sample.inputs.items())
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" + (
+        f"<tr class='wb-asked'><td colspan='5'>asked: {escape(asked)}</td></tr>" if asked else ""
+    )
+
+
+def _table(head: str, rows: str) -> str:
+    """`head`: the columns' names, with bars between."""
+    names = "".join(f"<th scope='col'>{name}</th>" for name in head.split("|")) if head else ""
+    return rows and f"<table>{names and f'<thead><tr>{names}</tr></thead>'}<tbody>{rows}</tbody></table>"
 
 
 class ConversionDisagrees(WorkbenchError):
@@ -106,6 +138,9 @@ _STYLE = """<style>
 .wb-convert table{border-collapse:collapse;font-size:13px;margin:0 0 .6rem}
 .wb-convert th,.wb-convert td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:top;
   white-space:normal;border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
-.wb-convert th{font-weight:600;opacity:.75;overflow-wrap:normal}
+.wb-convert th{font-weight:600;opacity:.8;overflow-wrap:normal}
+.wb-convert tr:has(+.wb-asked) td{border-bottom:0}
+.wb-convert .wb-asked td{padding-left:1rem;opacity:.8}
+.wb-convert ul{margin:.2rem 0 .6rem;padding-left:1.2rem}
 .wb-convert tr{background:none!important}
 </style>"""

@@ -23,18 +23,19 @@ from .weights import Weight
 def draft(
     path: Path,
     sample: Any,
+    *,
+    inputs: Sequence[str] | None,
+    outputs: Sequence[str] | None,
     opset: int | None,
+    batch: int | None,
     progress: Progress,
     folder: Path,
-    *,
-    inputs: Sequence[str] = (),
-    outputs: Sequence[str] = (),
 ) -> Draft:
     """Convert what lies between `inputs` and `outputs`, nodes or tensors; where not named, these are the Placeholders
     and the nodes nobody reads. See `tensorflow.draft`."""
     tf = start()
     progress("Tracing the network")
-    frozen = FrozenGraph.load(path, inputs, outputs, sample)
+    frozen = FrozenGraph.load(path, inputs or (), outputs or (), sample)
     nodes = [name.partition(":")[0] for name in frozen.fetches]
     network = Network(
         graph_def=tf.compat.v1.graph_util.extract_sub_graph(frozen.graph_def, nodes),
@@ -48,7 +49,7 @@ def draft(
     take_marks_off(network.graph_def)
     lift(network, _large_constants(network.graph_def))
     try:
-        return draft_of(network, frozen.answer, opset=opset, progress=progress, folder=folder)
+        return draft_of(network, frozen.answer, opset=opset, batch=batch, progress=progress, folder=folder)
     except UnsupportedModel as error:
         if not lowered:
             raise

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..engines import keras
-from ..errors import BadInput
 from .draft import Draft
+from .options import chosen
 from .tf_network import freeze
 from .tf_start import start
 from .tf_to_onnx import Progress, draft_of
@@ -39,7 +39,7 @@ def draft(
         sample: an array, several in the inputs' order, or {input name: array}; needed by subclassed models that were
             never called.
         opset: 13 to 18; 18 where None.
-        options: none are known.
+        options: those of `convert.options`: ``batch``.
         progress: called with a stage.
         folder: where the ONNX file is written.
 
@@ -47,8 +47,7 @@ def draft(
         UnsupportedModel: an operator has no ONNX form; the input shapes are not known, or not those of dense tensors.
     """
     start()
-    if options:
-        raise BadInput(f"Converting a Keras model knows no option {next(iter(options))!r}: leave it out.")
+    choices = chosen("Keras v3", {"opset": opset, **(options or {})}, "Keras")
     progress("Tracing the network")
     engine = keras.KerasEngine(model, sample=sample)
     names = [info.name for info in engine.outputs]
@@ -58,4 +57,4 @@ def draft(
         list(zip(names, engine.traced.outputs, strict=True)),
         str(model.name),
     )
-    return draft_of(network, engine.answer, opset=opset, progress=progress, folder=folder)
+    return draft_of(network, engine.answer, **choices, progress=progress, folder=folder)

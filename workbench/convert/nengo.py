@@ -33,6 +33,7 @@ from ..errors import BadInput, UnsupportedModel
 from ..snn.network import SpikingNetwork
 from ..snn.operators import OPSET
 from .conversion import Conversion
+from .options import chosen
 from .output import fleeting_folder, no_half_files, publish, target_of
 from .source import private_copy
 
@@ -74,6 +75,7 @@ def convert_nengo(
     dt: float | None = None,
     file: Path | None = None,
     sha256: str | None = None,
+    source_bytes: int | None = None,
 ) -> Conversion:
     """See `workbench.convert.convert`.
 
@@ -81,7 +83,7 @@ def convert_nengo(
         source: a ``nengo.Network``, an open ``nengo_dl.Simulator`` with its trained parameters, or a `SpikingNetwork`.
         sample: for each input a time series ``(batch, steps, n)``, or images ``(batch, n)`` held for `STEPS` steps.
         dt: seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
-        file: what `source` was read from, and its SHA-256.
+        file: what `source` was read from; sha256, source_bytes: of that file.
     """
     begun = time.monotonic()
     say("Reading the network")
@@ -113,6 +115,7 @@ def convert_nengo(
                 seconds=0,
                 peak_mib=peak,
                 sha256=sha256,
+                source_bytes=source_bytes,
                 agreement=agreement,
                 warnings=tuple(dict.fromkeys(network.notes)),
             )
@@ -135,16 +138,17 @@ def convert_nir(
     """See `workbench.convert.convert`.
 
     Args:
-        options: of `workbench.snn.nir.read_nir`: dt, method, reset.
+        options: those of `convert.options`, as `workbench.snn.nir.read_nir` takes them.
     """
     from ..snn.nir import read_nir
 
-    if unknown := [key for key in options if key not in ("dt", "method", "reset")]:
-        raise BadInput(f"Converting a .nir file knows no option {unknown[0]!r}; it takes dt, method and reset.")
+    choices = chosen("NIR", options, "a .nir file")
     with fleeting_folder(Path(tempfile.gettempdir()), "workbench-convert-") as scratch:
-        copy, digest, _ = private_copy(path, scratch, cancel)
-        network = read_nir(copy, **options)
-    return convert_nengo(network, output, cancel=cancel, file=path, sha256=digest, **rest)
+        copy, digest, size = private_copy(path, scratch, cancel)
+        network = read_nir(copy, **choices)
+    return convert_nengo(
+        network, output, cancel=cancel, file=path, sha256=digest, source_bytes=size, **rest
+    )  # fmt: skip
 
 
 # --- the source's side ---------------------------------------------------------------------------------------------
@@ -349,11 +353,12 @@ def _compare(groups: dict[str, Arrays], native: Arrays, moved: Arrays, ours: Arr
         state = np.maximum(state, np.where(exact, 0, np.where(excused, 1, 2)))
         if theirs.shape[2] > 1:
             flipped |= ~exact & (answer_[:, -1].argmax(axis=1) != theirs[:, -1].argmax(axis=1))
-        counted = furthest[exact | ~excused]
+        counted = np.where(exact | ~excused, furthest, 0)
+        most, row = float(counted.max(initial=0)), int(counted.argmax())
         outputs.append(
             OutputAgreement(
-                name, "float32", float(counted.max(initial=0)), float(counted.max(initial=0) / span), 0,
-                int((~exact & ~excused).sum()),
+                name, "float32", most, most / span, 0, int((~exact & ~excused).sum()),
+                furthest=_worst(row, str(labels[row]), name, theirs[row], answer_[row], most) if most else None,
             )
         )  # fmt: skip
         largest, relative = np.maximum(largest, furthest), max(relative, outputs[-1].max_rel)

@@ -97,17 +97,27 @@ def _given(draft: Draft, sample: Any) -> Group:
 
 def in_parts(run: Callable[[Arrays], Arrays], arrays: Arrays, inputs: tuple[ValueInfo, ...]) -> Arrays:
     """``run(arrays)``, a few rows at a time where they are large: what a network holds between its layers grows with
-    the batch. A model with a fixed batch size gets all its rows."""
+    the batch. A model with a fixed batch size gets that many, the last row again and again where rows are missing."""
     import numpy as np
 
-    rows, free = count_rows(arrays), all(info.shape and not isinstance(info.shape[0], int) for info in inputs)
-    step = max(1, AT_ONCE // max(1, row_size(arrays)))
-    if not free or step >= rows or any(len(array) != rows for array in arrays.values()):
+    rows, heads = count_rows(arrays), {info.shape[0] if info.shape else 0 for info in inputs}
+    fixed = [head for head in heads if isinstance(head, int)]
+    # Sizes of their own beside free or other ones are no batch.
+    batch = fixed[0] if fixed and len(heads) == 1 else 0
+    step = batch if fixed else max(1, AT_ONCE // max(1, row_size(arrays)))
+    whole = not step or step == rows or (not fixed and step > rows)
+    if whole or any(len(array) != rows for array in arrays.values()):
         return {name: np.asarray(value) for name, value in run(arrays).items()}
-    parts = [
-        run({name: array[start : start + step] for name, array in arrays.items()}) for start in range(0, rows, step)
-    ]
-    return {name: np.concatenate([np.asarray(part[name]) for part in parts]) for name in parts[0]}
+
+    def part(start: int) -> Arrays:
+        asked = {name: array[start : start + step] for name, array in arrays.items()}
+        given = min(step, rows - start)
+        if fixed and given < step:
+            asked = {name: np.concatenate([a, np.repeat(a[-1:], step - given, axis=0)]) for name, a in asked.items()}
+        return {name: np.asarray(value)[: given if fixed else None] for name, value in run(asked).items()}
+
+    parts = [part(start) for start in range(0, rows, step)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _both(draft: Draft, arrays: Arrays) -> tuple[Arrays, Arrays]:

@@ -14,17 +14,24 @@ from .tf_to_onnx import Progress, draft_of
 
 
 def draft(
-    path: Path, sample: Any, opset: int | None, progress: Progress, folder: Path, *, signature: str | None = None
+    path: Path,
+    sample: Any,
+    *,
+    signature: str | None,
+    opset: int | None,
+    batch: int | None,
+    progress: Progress,
+    folder: Path,
 ) -> Draft:
     """Convert one signature: the one named, else ``serving_default``, else the first; see `tensorflow.draft`."""
     start()
     progress("Tracing the network")
-    found = Signature.load(path, signature)
+    found = Signature.load(path, signature or None)
     takes, names = arguments(found.function), list(found.specs)
     if len(names) != len(takes):
         names = [public_name(tensor.name) for tensor in takes]
     network = freeze(found.function, names, list(found.gives.items()), path.name)
-    made = draft_of(network, found.answer, opset=opset, progress=progress, folder=folder)
+    made = draft_of(network, found.answer, opset=opset, batch=batch, progress=progress, folder=folder)
     if len(found.names) > 1:
         made.notes.append(f"Of the signatures {', '.join(found.names)}, {found.name} is converted.")
     return made

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines.sklearn import check_fitted, load, tolerance, unwrapped
 from ..engines.sklearn_inputs import Signature, first_steps, signature_of, walk
-from ..errors import BadInput, UnsupportedModel
+from ..errors import UnsupportedModel
+from . import batch
 from .draft import Draft
+from .options import SKL2ONNX_OPSETS, chosen
 from .skl2onnx_mends import Mend, changed_attributes, in_float32, in_float64, mended
 from .sklearn_answers import Native, has_trees
 from .sklearn_inputs import declared, name_inputs
@@ -31,8 +33,7 @@ __all__ = ["draft", "load"]
 
 Progress = Callable[[str], object]
 
-HIGHEST = 22
-"""The highest opset of the default domain that skl2onnx writes."""
+HIGHEST = SKL2ONNX_OPSETS[1]
 
 OPSETS: tuple[int | dict[str, int], ...] = (
     {"": HIGHEST, "ai.onnx.ml": 3},
@@ -41,13 +42,6 @@ OPSETS: tuple[int | dict[str, int], ...] = (
 )
 """Tried in this order where the caller asks for none. With ai.onnx.ml above 3 IsolationForest fails, with a dictionary
 GaussianMixture in float64, and onnxmltools (XGBoost, LightGBM) above 15."""
-
-OPTIONS: dict[str, tuple[Any, ...]] = {
-    "zipmap": (False, True),
-    "cdist": (True, False),
-    "dtype": ("float32", "float64"),
-}
-"""The options of `draft` and what each may be, its default first."""
 
 
 def draft(
@@ -64,8 +58,8 @@ def draft(
         estimator: fitted.
         sample: rows as its ``predict`` or ``transform`` takes them; None: the estimator says what it takes.
         opset: of the default domain; None: the highest that works.
-        options: ``zipmap`` (bool, off: probabilities are one array), ``cdist`` (bool, on: distances of neighbours by
-            ONNX Runtime's operator CDist instead of a loop), ``dtype`` ("float32" or "float64" of the inputs).
+        options: those of `convert.options`: ``zipmap`` (off: probabilities are one array), ``cdist`` (on: distances of
+            neighbours by ONNX Runtime's operator CDist instead of a loop), ``dtype`` of the inputs, ``batch``.
         progress: told each stage.
 
     Returns:
@@ -79,25 +73,29 @@ def draft(
     import numpy as np
     import skl2onnx
 
-    options = dict(options or {})
-    choices = _choices(opset, options)
+    choices = chosen("joblib", {"opset": opset, **(options or {})}, "scikit-learn")
+    dtype = choices["dtype"] or "float32"
     inner = unwrapped(estimator)
     _check(inner)
     signature = signature_of(inner, sample)
-    inputs = signature.inputs(choices["dtype"])
+    inputs = signature.inputs(dtype)
     progress(f"Converting {type(inner).__name__} with skl2onnx {skl2onnx.__version__}")
-    model = _convert(inner, signature, opset, choices)
+    model = _convert(inner, signature, dtype, choices)
 
     def points(rng: np.random.Generator) -> Arrays:
         return rows_worth_asking(inner, inputs, signature.kinds, sample, rng)
 
     def mend() -> tuple[Draft, str]:
-        wide = draft(estimator, sample=sample, opset=opset, options={**options, "dtype": "float64"}, progress=progress)
+        wide = draft(
+            estimator, sample=sample, opset=opset, options={**(options or {}), "dtype": "float64"}, progress=progress
+        )
         return wide, f"Its inputs are float64 now: in float32, {_fault(inner)}."
 
     native = Native(inner, signature)
     some_rows = points(np.random.default_rng(0))
     _settle_outputs(model, native, some_rows)
+    if choices["batch"] is not None:
+        batch.fix(model.graph, choices["batch"])
     first, ranges = first_steps(inner)[0], {}
     if hasattr(first, "n_categories_"):
         # CategoricalNB knows the numbers from zero up that it was fitted on.
@@ -107,11 +105,11 @@ def draft(
         converter=("skl2onnx", skl2onnx.__version__),
         inputs=inputs,
         native=native,
-        tolerance=tolerance(inner, choices["dtype"]),
+        tolerance=tolerance(inner, dtype),
         points=points,
         accepts_nan=native.accepts_nan(some_rows),
         ranges=ranges,
-        mend=mend if "dtype" not in options and "float" in signature.kinds else None,
+        mend=mend if choices["dtype"] is None and "float" in signature.kinds else None,
         notes=_notes(estimator, inner),
     )
 
@@ -123,18 +121,6 @@ def _fault(estimator: Any) -> str:
     if any("Neighbor" in type(part).__name__ or "Outlier" in type(part).__name__ for part in walk(estimator)):
         return "distances between rows that lie close together were too coarse to tell which is nearer"
     return "rounding changed its answers by more than the tolerance"
-
-
-def _choices(opset: int | None, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Every option, as given or by default."""
-    for name, value in options.items():
-        if name not in OPTIONS:
-            raise BadInput(f"There is no option {name!r} for scikit-learn; choose from: {', '.join(OPTIONS)}.")
-        if value not in OPTIONS[name]:
-            raise BadInput(f"Option {name!r} is {' or '.join(map(repr, OPTIONS[name]))}, not {value!r}.")
-    if opset is not None and not 9 <= opset <= HIGHEST:
-        raise BadInput(f"skl2onnx writes opsets 9 to {HIGHEST}, not {opset}.")
-    return {name: allowed[0] for name, allowed in OPTIONS.items()} | dict(options)
 
 
 def _check(estimator: Any) -> None:
@@ -171,11 +157,12 @@ def _check_text(part: Any, name: str) -> None:
         )
 
 
-def _convert(estimator: Any, signature: Signature, opset: int | None, choices: dict[str, Any]) -> onnx.ModelProto:
+def _convert(estimator: Any, signature: Signature, dtype: str, choices: dict[str, Any]) -> onnx.ModelProto:
     from skl2onnx import convert_sklearn
 
     _register_boosters(estimator)
     failure: Exception | None = None
+    opset = choices["opset"]
     for opsets in OPSETS if opset is None else ({"": opset, "ai.onnx.ml": 3}, opset):
         try:
             with mended(), _convertible(estimator, signature), warnings.catch_warnings():
@@ -183,7 +170,7 @@ def _convert(estimator: Any, signature: Signature, opset: int | None, choices: d
                 model = convert_sklearn(
                     estimator,
                     type(estimator).__name__,
-                    declared(signature, choices["dtype"]),
+                    declared(signature, dtype),
                     target_opset=opsets,
                     options=_converter_options(estimator, choices),
                 )

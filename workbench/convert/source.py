@@ -23,7 +23,7 @@ CONVERTERS = {
 }  # fmt: skip
 """Format name -> module of this package that converts it."""
 
-_ADVICE = {
+ADVICE = {
     "ONNX": "it is an ONNX model already, so there is nothing to convert",
     "PyTorch": "export it from PyTorch itself with torch.onnx.export",
     "Keras weights": "it holds weights without an architecture; save the whole model with model.save",
@@ -31,6 +31,7 @@ _ADVICE = {
     "XGBoost": "load it with XGBoost's scikit-learn classes and convert the estimator",
     "LightGBM": "load it with LightGBM's scikit-learn classes and convert the estimator",
 }
+"""Format name -> what to do instead, where it cannot be converted here."""
 
 
 @dataclass
@@ -63,12 +64,20 @@ def from_path(source: Any) -> Given | None:
 
 
 def check_format(name: str, found: Format) -> None:
-    if found.name in CONVERTERS:
-        return
-    if found.name in ("unknown", "empty", "folder", *NO_MODEL):
-        raise UnsupportedModel(f"{name} holds {NO_MODEL.get(found.name, found.name)}; give a model file.")
-    advice = _ADVICE.get(found.name, "the workbench converts scikit-learn, Keras and TensorFlow models")
-    raise UnsupportedModel(f"{name} ({found.name}) cannot be converted here: {advice}.")
+    """
+    Raises:
+        UnsupportedModel: it cannot be converted; the sentence says what to do instead.
+    """
+    if found.name not in CONVERTERS:
+        raise UnsupportedModel(why_not(name, found.name))
+
+
+def why_not(name: str, format_name: str) -> str:
+    """Why a file of a format without a converter cannot be converted, and what to do instead, in one sentence."""
+    if format_name in ("unknown", "empty", "folder", *NO_MODEL):
+        return f"{name} holds {NO_MODEL.get(format_name, format_name)}; give a model file."
+    advice = ADVICE.get(format_name, "the workbench converts scikit-learn, Keras, TensorFlow and NIR models")
+    return f"{name} ({format_name}) cannot be converted here: {advice}."
 
 
 def from_memory(source: Any, scratch: Path, custom_objects: Mapping[str, Any] | None) -> Given:
@@ -80,7 +89,7 @@ def from_memory(source: Any, scratch: Path, custom_objects: Mapping[str, Any] | 
     if any(root in ("keras", "tf_keras") and base == "Model" for root, base in bases):
         return _saved_keras(source, given, scratch, custom_objects)
     if any(root == "torch" for root, _ in bases):
-        raise UnsupportedModel(f"PyTorch models cannot be converted here: {_ADVICE['PyTorch']}.")
+        raise UnsupportedModel(f"PyTorch models cannot be converted here: {ADVICE['PyTorch']}.")
     if isinstance(source, type) or not (callable(getattr(source, "fit", None)) and hasattr(source, "get_params")):
         what = f"the class {source.__name__}" if isinstance(source, type) else f"an object of type {name}"
         raise BadInput(

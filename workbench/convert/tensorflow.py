@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput
 from . import graph_def, saved_model, tflite
 from .draft import Draft
+from .options import chosen
 from .tf_start import start
 
 __all__ = ["draft", "start"]
 
-_KINDS: dict[str, tuple[Callable[..., Draft], tuple[str, ...]]] = {
-    "SavedModel": (saved_model.draft, ("signature",)),
-    "GraphDef": (graph_def.draft, ("inputs", "outputs")),
-    "TFLite": (tflite.draft, ("dequantize",)),
+_CONVERTERS: dict[str, Callable[..., Draft]] = {
+    "SavedModel": saved_model.draft,
+    "GraphDef": graph_def.draft,
+    "TFLite": tflite.draft,
 }
-"""Format name -> (its converter, the options it knows)."""
+"""Format name -> its converter."""
 
 
 def draft(
@@ -38,9 +38,9 @@ def draft(
         format_name: ``SavedModel``, ``GraphDef`` or ``TFLite``.
         sample: arrays for inputs whose rank a GraphDef does not say: one, several in order, or {name: array}.
         opset: 13 to 18; 18 where None.
-        options: of a SavedModel ``signature`` (its name); of a GraphDef ``inputs`` and ``outputs`` (names of its nodes
-            or tensors; found where they are not named); of TFLite ``dequantize`` (float operators instead of
-            QuantizeLinear and DequantizeLinear).
+        options: those of `convert.options`: ``batch``; of a SavedModel ``signature`` (its name); of a GraphDef
+            ``inputs`` and ``outputs`` (names of its nodes or tensors; found where they are not named); of TFLite
+            ``dequantize`` (float operators instead of QuantizeLinear and DequantizeLinear).
         progress: called with a stage.
         folder: where the ONNX file is written.
 
@@ -49,8 +49,5 @@ def draft(
         BadInput: an option, opset or signature that is not there.
         UnreadableFile: the file is damaged.
     """
-    convert, known = _KINDS[format_name]
-    for option in options or {}:
-        if option not in known:
-            raise BadInput(f"Converting a {format_name} knows no option {option!r}, but {' and '.join(known)}.")
-    return convert(path, sample, opset, progress, folder, **(options or {}))
+    choices = chosen(format_name, {"opset": opset, **(options or {})})
+    return _CONVERTERS[format_name](path, sample, progress=progress, folder=folder, **choices)

@@ -17,9 +17,11 @@ import onnx
 from ..engines.base import first_line
 from ..engines.tf_names import Shape
 from ..engines.tf_tolerance import tolerance_of
-from ..errors import BadInput, UnsupportedModel
+from ..errors import UnsupportedModel
 from ..header import read_header
+from .batch import fix, freed
 from .draft import Draft
+from .options import TF2ONNX_OPSETS
 from .subgraphs import all_nodes
 from .tf_limits import input_ranges
 from .tf_network import Network
@@ -33,32 +35,37 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str], object]
 
-OPSET = 18
-"""The highest tf2onnx 1.17 writes; the lowest it is tested with here is 13."""
-
 CONVERTER = "tf2onnx", version("tf2onnx")
 
 
 def draft_of(
-    network: Network, native: Callable[[Arrays], Arrays], *, opset: int | None, progress: Progress, folder: Path
+    network: Network,
+    native: Callable[[Arrays], Arrays],
+    *,
+    opset: int | None,
+    batch: int | None,
+    progress: Progress,
+    folder: Path,
 ) -> Draft:
     """Convert with tf2onnx.
 
     Args:
         native: runs the source model: {input name: array} -> {output name: array}.
         opset: 13 to 18; 18 where None.
+        batch: rows in every call of the ONNX model; any number where None.
         folder: where the ONNX file is written.
 
     Raises:
         UnsupportedModel: an operator has no ONNX form; named, with the layer it is in.
-        BadInput: an opset tf2onnx does not write.
+        BadInput: the network does not take `batch` rows.
     """
     ranges, tolerance = input_ranges(network), tolerance_of(network.graph_def)
-    path = _to_onnx(network, opset, progress, folder)
-    return Draft(path, CONVERTER, read_header(path).graph.inputs, native, tolerance, ranges=ranges)
+    path = _to_onnx(network, opset, batch, progress, folder)
+    inputs = freed(read_header(path).graph.inputs, network.shapes)
+    return Draft(path, CONVERTER, inputs, native, tolerance, ranges=ranges)
 
 
-def _to_onnx(network: Network, opset: int | None, progress: Progress, folder: Path) -> Path:
+def _to_onnx(network: Network, opset: int | None, batch: int | None, progress: Progress, folder: Path) -> Path:
     tf = start()
     from tf2onnx.tf_loader import fix_freezing_errors_part2, tf_optimize
 
@@ -84,7 +91,7 @@ def _to_onnx(network: Network, opset: int | None, progress: Progress, folder: Pa
                 initialized_tables=network.tables or None,
                 custom_op_handlers=handlers(network.tables),
             )
-    return finish(model, network, progress, folder)
+    return finish(model, network, batch, progress, folder)
 
 
 def _set_op(graph_def: Any, names: Mapping[str, object], op: str, **attributes: bytes) -> None:
@@ -103,12 +110,12 @@ def run_tf2onnx(graph: Any, opset: int | None, **options: Any) -> onnx.ModelProt
     import tf2onnx.optimizer
     import tf2onnx.tfonnx
 
-    if opset is not None and not 13 <= opset <= OPSET:
-        raise BadInput(f"tf2onnx writes opsets 13 to {OPSET} here, but {opset} was asked for: choose one of those.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            made = tf2onnx.tfonnx.process_tf_graph(graph, continue_on_error=True, opset=opset or OPSET, **options)
+            made = tf2onnx.tfonnx.process_tf_graph(
+                graph, continue_on_error=True, opset=opset or TF2ONNX_OPSETS[1], **options
+            )
         except Exception as error:
             said = f"{type(error).__name__}: {first_line(error)}"
             raise UnsupportedModel(f"tf2onnx cannot convert this graph: {said}") from error
@@ -116,11 +123,13 @@ def run_tf2onnx(graph: Any, opset: int | None, **options: Any) -> onnx.ModelProt
         return tf2onnx.optimizer.optimize_graph(made, catch_errors=False).make_model("")
 
 
-def finish(model: onnx.ModelProto, network: Network, progress: Progress, folder: Path) -> Path:
+def finish(model: onnx.ModelProto, network: Network, batch: int | None, progress: Progress, folder: Path) -> Path:
     """Check every operator, name what people see, and write the file, weights included."""
     check_operators(model)
     tidy(model.graph)
     _name_axes(model.graph, network.shapes)
+    if batch is not None:
+        fix(model.graph, batch, only=network.shapes)
     model.graph.name = network.name
     if not any(node.domain == "ai.onnx.ml" for node in all_nodes(model.graph)):
         # tf2onnx imports it into every file, and readers take that for a classical model.

@@ -11,6 +11,7 @@ from ..agreement import FLOAT32
 from ..engines.tf_tolerance import QUANTIZED
 from ..engines.tflite import TfliteEngine
 from ..header import read_header
+from .batch import freed
 from .draft import Draft
 from .tf_network import Network
 from .tf_operators import handlers
@@ -19,7 +20,14 @@ from .tf_to_onnx import CONVERTER, Progress, finish, run_tf2onnx
 
 
 def draft(
-    path: Path, sample: Any, opset: int | None, progress: Progress, folder: Path, *, dequantize: bool = False
+    path: Path,
+    sample: Any,
+    *,
+    dequantize: bool,
+    opset: int | None,
+    batch: int | None,
+    progress: Progress,
+    folder: Path,
 ) -> Draft:
     """Convert a file, with float operators for quantized ones if `dequantize`; see `tensorflow.draft`."""
     tf = start()
@@ -39,9 +47,10 @@ def draft(
             value.name = info.name
     shapes: dict[str, Any] = {info.name: info.shape for info in infos}
     network = Network(None, {}, {}, path.stem, shapes)
-    onnx_path = finish(model, network, progress, folder)
+    onnx_path = finish(model, network, batch, progress, folder)
     tolerance = QUANTIZED if engine.quantized else FLOAT32
-    made = Draft(onnx_path, CONVERTER, read_header(onnx_path).graph.inputs, engine.answer, tolerance)
+    inputs = freed(read_header(onnx_path).graph.inputs, shapes)
+    made = Draft(onnx_path, CONVERTER, inputs, engine.answer, tolerance)
     if engine.quantized and all(np.dtype(detail["dtype"]).kind == "f" for detail in details):
         made.notes.append(
             f"The TFLite model is quantized ({', '.join(engine.quantized)}); ONNX Runtime rounds elsewhere."

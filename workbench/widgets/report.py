@@ -1,0 +1,125 @@
+"""What the report will hold, a button that writes it, and one that downloads it, whose face is `report.js`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import anywidget
+import ipywidgets
+import traitlets
+
+from ..card import escape, size
+from ..report import Part, parts
+from ..session import RESULTS, Session
+from .job import JobBar
+
+CHUNK = 1 << 20
+"""Bytes of one message, far below the server's websocket limit (10 MB)."""
+
+
+class ReportPanel(ipywidgets.VBox):
+    """Write the report of the picked file, and download it.
+
+    Args:
+        source: whose file, or the path of one.
+        bar: show the work under way; the workbench has a bar of its own.
+    """
+
+    def __init__(self, source: Session | str | os.PathLike[str], *, bar: bool = True) -> None:
+        self.session = session = source if isinstance(source, Session) else Session(source)
+        self._parts = ipywidgets.HTML()
+        self._missing = {"convert": _button("Convert first"), "compare": _button("Compare first")}
+        for step, button in self._missing.items():
+            button.on_click(lambda _, step=step: session.set_trait("step", step))
+        self._write = _button("Write report", button_style="primary")
+        self._write.on_click(lambda _: session.start("report"))
+        self._said, self._download = ipywidgets.HTML(), Download()
+        super().__init__(
+            [
+                self._parts,
+                ipywidgets.HBox([self._write, *self._missing.values()]),
+                *([JobBar(session, ["report"])] if bar else []),
+                self._said,
+                self._download,
+            ]
+        )
+        self.add_class("wb-panel")
+        self.add_class("wb-report")
+        session.observe(self._show, ["path", "problems", "job", *RESULTS])
+        self._show()
+
+    def _show(self, change: Any = None) -> None:
+        session = self.session
+        found: tuple[Part, ...] = ()
+        if session.detection is not None:
+            results = {name: getattr(session, name) for name in ("view", "inference", "conversion", "comparison")}
+            found = parts(session.detection, **results, problems=session.problems)
+        missing = {part.step for part in found if not part.there}
+        for step, button in self._missing.items():
+            button.layout.display = None if step in missing else "none"
+        self._write.disabled = not found or bool(session.job)
+        rows = "".join(
+            f"<li><b>{part.title}</b>{'' if part.there else ' (left out)'}: {escape(part.says)}</li>" for part in found
+        )
+        intro = "One HTML file that any browser opens, without notebook or network. It will hold:"
+        self._parts.value = f"<p>{intro}</p><ul>{rows}</ul>" if found else f"<p>{_lacking(session)}</p>"
+        path, problem = str(session.report_path or ""), session.problems.get("report", "")
+        self._said.value = (f'<p role="status">Written: {escape(path)}</p>' if path else "") + (
+            f'<p class="wb-problem" role="alert">{escape(problem)}</p>' if problem else ""
+        )
+        self._download.path = path
+
+
+class Download(anywidget.AnyWidget):
+    """A button that brings a file of the kernel's machine to the browser's.
+
+    The bytes come as messages to the widget: a link would need the server's address, which differs between JupyterLab,
+    Binder, JupyterHub and Voila. The page is offered as a file only, and never opened in a tab from here: that tab
+    would belong to Jupyter's own site, and the report quotes files from anyone.
+
+    Traits:
+        path: the file; empty hides the button.
+        name, size: what the button says of it.
+    """
+
+    _esm = Path(__file__).with_name("report.js")
+    _css = Path(__file__).with_name("report.css")
+
+    path = traitlets.Unicode("")
+    name = traitlets.Unicode("").tag(sync=True)
+    size = traitlets.Unicode("").tag(sync=True)
+
+    def __init__(self, path: str = "") -> None:
+        super().__init__()
+        self.on_msg(self._receive)
+        self.path = path
+
+    @traitlets.observe("path")
+    def _named(self, change: Any) -> None:
+        path = Path(change.new)
+        with self.hold_sync():
+            self.name = path.name
+            self.size = size(path.stat().st_size) if path.is_file() else ""
+
+    def _receive(self, widget: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        """The browser asks for each piece in turn, so no more than one is under way."""
+        if content.get("type") != "want":
+            return
+        answer = {"id": content["id"]}
+        try:
+            with open(self.path, "rb") as file:
+                answer["total"] = os.fstat(file.fileno()).st_size
+                file.seek(content["offset"])
+                self.send(answer, [file.read(CHUNK)])
+        except OSError:
+            self.send(answer | {"problem": f"{self.name} is not there any more; write the report again."})
+
+
+def _button(words: str, **style: Any) -> ipywidgets.Button:
+    return ipywidgets.Button(description=words, layout={"width": "auto"}, **style)
+
+
+def _lacking(session: Session) -> str:
+    return escape(session.problems.get("kind", "")) or "Pick a model file first."
