@@ -594,11 +594,11 @@ def test_a_spiking_network_that_rounding_moves_at_will_is_not_excused_by_it() ->
     x, exact = {"x": np.zeros((10, 1), np.float32)}, Tolerance(0, 1e-5, "asked")
     strictly = _held_together(({"y": native}, {"y": other}), x, exact, [])
     told: list[str] = []
-    found = _displaced(strictly, ({"y": native}, {"y": other}), {"y": native + 1}, x, exact, told)
+    found, _ = _displaced(strictly, ({"y": native}, {"y": other}), {"y": native + 1}, x, exact, told)
     assert not found.within_tolerance and "10 of 10 rows" in told[0]
     # A step's worth, in two rows.
     few = np.where(np.arange(10)[:, None] < 2, other, native)
-    found = _displaced(strictly, ({"y": native}, {"y": few}), {"y": native + np.float32(0.5)}, x, exact, told)
+    found, _ = _displaced(strictly, ({"y": native}, {"y": few}), {"y": native + np.float32(0.5)}, x, exact, told)
     assert found.within_tolerance and found.undecided == 2
 
 

@@ -14,6 +14,7 @@ from .convert import Conversion, ConversionDisagrees, convert
 from .errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel, WorkbenchError
 from .graph import GraphView, graph
 from .kind import Detection, detect
+from .report import report
 
 if TYPE_CHECKING:
     from .engines import Engine, load_engine
@@ -29,7 +30,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BadInput", "Comparison", "Conversion", "ConversionDisagrees", "Detection", "Engine", "GraphView", "NeedsTrust",
     "UnreadableFile", "UnsupportedModel", "Workbench", "WorkbenchError", "compare", "convert", "detect", "graph",
-    "load_engine", "nengo_gui", "read_nir", "spiking", "to_nengo", "weight_table", "write_nir",
+    "load_engine", "nengo_gui", "read_nir", "report", "spiking", "to_nengo", "weight_table", "write_nir",
 ]  # fmt: skip
 
 _LAZY = {

@@ -1,4 +1,4 @@
-"""The command line: ``workbench detect|graph|convert|compare|tables|lab``, the same verbs as the Python functions.
+"""The command line: ``workbench detect|graph|convert|compare|report|tables|lab``, the same verbs as the functions.
 
 Exit codes: 0 done, 1 the job failed (one line on stderr), 2 wrong usage, 3 refused for safety.
 """
@@ -92,7 +92,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_option,
         metavar="KEY=VALUE",
-        help="an option of the converter; repeatable. scikit-learn: zipmap=true, cdist=false, dtype=float64; "
+        help="an option of the converter; repeatable. All but NIR: batch=8; scikit-learn: zipmap=true, cdist=false, "
+        "dtype=float64; TFLite: dequantize=true; "
         'SavedModel: signature=NAME; frozen .pb: inputs=["NAME"], outputs=["NAME"]; '
         'NIR: dt=0.001, method=exact, reset="subtract late"',
     )
@@ -113,12 +114,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("native", metavar="NATIVE", help="the model as it was made: a file or SavedModel folder")
     compare.add_argument("onnx", metavar="ONNX", help="the same model as an ONNX file")
-    compare.add_argument("rows", nargs="?", metavar="DATA", help="rows to ask, see --inputs")
+    compare.add_argument("data", nargs="?", metavar="DATA", help="rows to ask, see --inputs")
     compare.add_argument(
         "--inputs",
         metavar="DATA",
-        help="rows to ask: .csv, .parquet, .npy, .npz, .png, .jpg, a folder of pictures "
-        "(default: rows of the paper's data that fit, or random ones)",
+        help="rows to ask: .csv, .parquet, .npy, .npz, .png, .jpg, a folder of pictures; or the word paper for the "
+        "paper's data, random for random numbers (default: the paper's data where it fits, else random)",
     )
     compare.add_argument(
         "--targets",
@@ -126,6 +127,8 @@ def _parser() -> argparse.ArgumentParser:
         help="right answers: a file of their own (.npy, .csv), or the column or array of DATA that holds them",
     )
     compare.add_argument("--scale", type=_number, metavar="FACTOR", help="multiply all numbers, such as 1/255")
+    compare.add_argument("--rows", type=int, metavar="N", help="rows to ask at most (default: all of a file, else 50)")
+    compare.add_argument("--batch", type=int, metavar="N", help="rows in a timed call (default: as suits the model)")
     compare.add_argument("--layers", action="store_true", help="name the first layer that differs (Keras models)")
     compare.add_argument("--one-row", action="store_true", help="time single rows too")
     compare.add_argument(
@@ -146,6 +149,22 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--trust", action="store_true", help="open formats that can run code from the file")
     compare.add_argument("--json", action="store_true", help="print the result as one JSON object")
     compare.set_defaults(run=_compare)
+
+    report = commands.add_parser(
+        "report",
+        help="all about a model as one offline HTML page",
+        description="Write what can be found out about a model as one HTML page, which any browser opens without a "
+        "network: kind, graph, answers to real rows, files and versions; with --native, both sides compared.",
+    )
+    report.add_argument("onnx", metavar="FILE", help="a model file; an ONNX file where --native is given")
+    report.add_argument("-o", "--output", metavar="PAGE", help="where to write (default: FILE.report.html)")
+    report.add_argument("--native", metavar="NATIVE", help="the model as it was made, to compare with")
+    report.add_argument("--inputs", metavar="DATA", help="rows for the comparison, as for compare")
+    report.add_argument("--targets", metavar="FILE|COLUMN", help="right answers, as for compare")
+    report.add_argument("--trust", action="store_true", help="open formats that can run code from the file")
+    report.add_argument("--force", action="store_true", help="overwrite the page if it exists")
+    report.add_argument("--json", action="store_true", help="print what was written as one JSON object")
+    report.set_defaults(run=_report, data=None)
 
     tables = commands.add_parser(
         "tables",
@@ -265,13 +284,15 @@ def _compare(arguments: argparse.Namespace) -> int:
         raise BadInput(
             f"{arguments.onnx} is {found}, not ONNX: name the model as it was made first, and its ONNX form second."
         )
-    rows, targets = _asked(arguments)
+    asked = _asked(arguments)
     with _progress() as say:
         result = compare(
             arguments.native,
             arguments.onnx,
-            rows,
-            targets=targets,
+            **asked,
+            scale=arguments.scale,
+            rows=arguments.rows,
+            batch=arguments.batch,
             repeat=arguments.repeat,
             progress=say,
             layers=arguments.layers,
@@ -282,6 +303,27 @@ def _compare(arguments: argparse.Namespace) -> int:
             trust=arguments.trust,
         )
     print(json.dumps(result.to_dict()) if arguments.json else _plain(str(result), keep="\n"))
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from .report import report
+
+    asked = _asked(arguments)
+    with _progress() as say:
+        page = report(
+            arguments.onnx,
+            arguments.output,
+            native=arguments.native,
+            **asked,
+            trust=arguments.trust,
+            overwrite=arguments.force,
+            progress=say,
+        )
+    if arguments.json:
+        print(json.dumps({"path": arguments.onnx, "output": str(page), "size_bytes": page.stat().st_size}))
+    else:
+        print(page)
     return 0
 
 
@@ -326,30 +368,24 @@ def _progress() -> Iterator[Callable[[str], None]]:
         print(erase, end="", file=sys.stderr, flush=True)
 
 
-def _asked(arguments: argparse.Namespace) -> tuple[Any, Any]:
-    """(rows, right answers) of ``workbench compare``, as far as they were given."""
-    data = arguments.inputs or arguments.rows
-    if arguments.inputs and arguments.rows:
+def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Rows and right answers for `workbench.compare`, as far as they were given."""
+    data = arguments.inputs or arguments.data
+    if arguments.inputs and arguments.data:
         raise BadInput("Two files of rows were given, DATA and --inputs; give one.")
-    if data is None:
-        if arguments.targets:
-            raise BadInput("Right answers (--targets) need the rows they belong to: give --inputs.")
-        return None, None
-    from .data import read
-    from .header import read_header
-
-    apart = arguments.targets is not None and Path(arguments.targets).is_file()
-    takes = read_header(arguments.onnx).graph.inputs
-    rows = read(data, takes, target=None if apart else arguments.targets, scale=arguments.scale)
-    for note in rows.notes:
-        print(f"{_plain(data)}: {_plain(note)}", file=sys.stderr)
-    if not apart:
-        return rows.inputs, rows.targets
+    if arguments.targets is None:
+        return {"inputs": data} if data else {}
+    if not data:
+        raise BadInput("Right answers (--targets) need the rows they belong to: give --inputs.")
+    if not Path(arguments.targets).is_file():
+        return {"inputs": data, "target": arguments.targets}
     import numpy as np
+
+    from .data import read
 
     found = read(arguments.targets).inputs
     parts = found.values() if isinstance(found, dict) else [found]
-    return rows.inputs, np.concatenate([np.asarray(part).reshape(-1) for part in parts])
+    return {"inputs": data, "targets": np.concatenate([np.asarray(part).reshape(-1) for part in parts])}
 
 
 def _number(text: str) -> float:

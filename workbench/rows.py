@@ -32,6 +32,9 @@ MOST_COLUMNS = 100_000
 MISSING = {"na", "n/a", "nan", "null", "none", "?", "-"}
 """Words that stand for a missing number; an empty cell always does."""
 
+SUFFIXES = (".csv", ".tsv", ".parquet", ".npy", ".npz", ".png", ".jpg", ".jpeg")
+"""That rows usually have; what a file holds is told by its content alone."""
+
 TARGET_NAMES = {
     "target", "targets", "label", "labels", "class", "species", "y", "outcome", "answer", "digit", "medv", "price",
 }  # fmt: skip
@@ -146,6 +149,15 @@ def read(
         raise BadInput(f"{source.name}: {error}") from None
     values = arrays if isinstance(values, dict) else next(iter(arrays.values()))
     return Rows(values, found.targets, found.names, tuple(found.notes), str(source), found.files)
+
+
+def row_files(folder: str | os.PathLike[str]) -> list[str]:
+    """Paths of a folder's files that are called as rows are (`SUFFIXES`), by name; none of a folder that cannot be
+    read."""
+    try:
+        return sorted(entry.path for entry in os.scandir(folder) if entry.name.lower().endswith(SUFFIXES))
+    except OSError:
+        return []
 
 
 def row_shape(info: ValueInfo) -> tuple[int | str | None, ...]:

@@ -1,8 +1,8 @@
 """Native and ONNX side by side: the same inputs, the same answers, how fast: `compare`.
 
-Each side runs in a worker process of its own (`sides.py`) and is asked by `asking.py`. What belongs together is found
-by `matching.py`, and whether it agrees is judged by `verdict.py`; the first layer to differ is found by `layers.py`,
-and how long a call takes by `timing.py`.
+Each side runs in a worker process of its own (`sides.py`) and is asked by `asking.py` what `questions.py` finds. What
+belongs together is found by `matching.py`, and whether it agrees is judged by `verdict.py`; the first layer to differ
+is found by `layers.py`, and how long a call takes by `timing.py`. `answers.py` keeps rows, `showing.py` shows one.
 """
 
 from __future__ import annotations
@@ -12,13 +12,18 @@ import platform
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..agreement import Tolerance
+from ..card import counted
 from ..errors import BadInput, WorkbenchError
 from ..sandbox import Cancelled
-from .asking import answers_of, batch_of, check_repeatable, classes_of, first, fit, fixed_rows, rows_of
+from .accuracy import accuracy, answers_classes
+from .answers import Answers, keep, watch
+from .asking import answers_of, batch_of, check_repeatable, first, fixed_rows, rows_of
 from .comparison import Comparison, SideResult
+from .questions import check, questions
 from .verdict import judge
 
 if TYPE_CHECKING:
@@ -30,7 +35,7 @@ if TYPE_CHECKING:
 
     Arrays = dict[str, np.ndarray]
 
-__all__ = ["Comparison", "SideResult", "compare"]
+__all__ = ["Answers", "Comparison", "SideResult", "compare"]
 
 SECONDS = 10.0
 """For the race, unless said otherwise. Loading, warming up and answering come on top."""
@@ -49,6 +54,10 @@ def compare(
     inputs: Any = None,
     *,
     targets: Any = None,
+    target: str | int | None = None,
+    scale: float | None = None,
+    rows: int | None = None,
+    batch: int | None = None,
     repeat: int | None = None,
     progress: Progress | None = None,
     layers: bool = False,
@@ -69,9 +78,18 @@ def compare(
         native: a model file, a fitted estimator, a Keras model, or an open engine. An open engine runs in this process,
             anything else in a worker of its own.
         onnx: the same for the ONNX side.
-        inputs: rows, as for `Engine.run`; pictures in either layout. If None, rows of the paper's data that fit, or
-            else random ones, which a warning tells.
-        targets: (rows,) the right classes, or (rows, classes) one-hot, for the accuracy of both sides.
+        inputs: rows, as for `Engine.run`; pictures in either layout. Or a path to a file of rows, as
+            `workbench.data.read` takes them; ``"paper"``: rows of the paper's data; ``"random"``: numbers from 0 to 1
+            in the shape of the model's inputs. If None, the paper's data where it fits, else random numbers; a warning
+            says which.
+        targets: (rows,) the right classes, or (rows, classes) one-hot, for the accuracy of both sides. If None, those
+            of the file or of the paper's data.
+        target: the column of a file that holds the right answers, as for `workbench.data.read`.
+        scale: what to multiply the numbers of a file or of the paper's data by: 1/255 brings grey values to 0 to 1.
+        rows: how many are asked at most, from 1; if None all that are given, and 50 of the paper's data or at random. A
+            model with one batch size is asked a multiple of it, one batch at least.
+        batch: rows in a timed call, at most as many as are asked; if None the model's batch size, or as many as memory
+            is kind to.
         repeat: rounds of the race at most, from 1; None leaves it to the interval of the ratio, which ends the race
             when it is narrower than 5 %.
         progress: called in this thread with one short sentence at each stage.
@@ -87,13 +105,15 @@ def compare(
         cancel: set it from another thread to give up.
 
     Raises:
-        BadInput: the inputs do not fit a side, or have no rows.
+        BadInput: the inputs do not fit a side, or have no rows; `target` is no column; `batch` is more than there are.
+        UnreadableFile: the file of rows, too.
         NeedsTrust, UnsupportedModel, UnreadableFile: as for `load_engine`.
         WorkbenchError: a side crashed, hung or took too much memory.
     """
-    for name, number in (("threads", threads), ("repeat", repeat)):
+    for name, number in (("threads", threads), ("repeat", repeat), ("rows", rows), ("batch", batch)):
         if number is not None and (not isinstance(number, int) or number < 1):
             raise BadInput(f"{name} is a whole number from 1, or None, not {number!r}.")
+    check(inputs, target)
     say = progress or (lambda message: None)
     warnings: list[str] = []
     with ExitStack() as open_sides:
@@ -112,19 +132,25 @@ def compare(
             warnings.append(
                 f"Not the same threads on both sides: {' and '.join(counts)}; give paths, not open engines."
             )
-        native_inputs, onnx_inputs = fit(inputs, theirs, ours, warnings)
-        rows = rows_of(onnx_inputs)
-        targets, batch = classes_of(targets, rows), batch_of(theirs, ours, onnx_inputs)
-        say(f"Asking both sides {rows:,} row{'' if rows == 1 else 's'}")
+        asked = questions(inputs, theirs, ours, warnings, targets=targets, target=target, scale=scale, most=rows)
+        native_inputs, onnx_inputs, count = asked.native, asked.onnx, rows_of(asked.onnx)
+        timed = batch_of(theirs, ours, onnx_inputs, batch)
+        say(f"Asking both sides {counted(count, 'row')}")
         answers = answers_of(theirs, native_inputs), answers_of(ours, onnx_inputs)
-        agreement, named, allowed = judge(theirs, ours, answers, native_inputs, onnx_inputs, tolerance, warnings)
-        for side, asked, found in zip((theirs, ours), (native_inputs, onnx_inputs), answers, strict=True):
-            check_repeatable(side, asked, found, batch, allowed, warnings)
+        if asked.papers and not answers_classes(answers[0], count, len(asked.class_names), theirs.classes):
+            asked = replace(asked, targets=None)
+        found = judge(theirs, ours, answers, native_inputs, onnx_inputs, tolerance, warnings)
+        agreement = found.agreement
+        for side, given, said in zip((theirs, ours), (native_inputs, onnx_inputs), answers, strict=True):
+            check_repeatable(side, given, said, timed, found.allowed, warnings)
         divergence = None
         if layers:
             say("Looking for the first layer that differs")
             worst, told = [sample.index for sample in agreement.worst], len(warnings)
-            divergence = _divergence(theirs, ours, onnx, native_inputs, onnx_inputs, named, worst, allowed, warnings)
+            named = {pair.onnx_name: pair.native for pair in found.pairs}
+            divergence = _divergence(
+                theirs, ours, onnx, native_inputs, onnx_inputs, named, worst, found.allowed, warnings
+            )
             if divergence is None and len(warnings) == told:
                 warnings.append("No layer differs beyond the tolerance.")
                 if not agreement.within_tolerance:
@@ -133,15 +159,16 @@ def compare(
                         "off while layers are compared."
                     )
         say("Warming up")
-        race = _race(theirs, ours, first(native_inputs, batch), first(onnx_inputs, batch), seconds, repeat, say, cancel)
-        results = (
-            _result(theirs, native, race.native, race.native_fastest, _right(answers[0], targets, theirs.classes)),
-            _result(
-                ours, onnx, race.onnx, race.onnx_fastest, _right(answers[1], targets, ours.classes or theirs.classes)
-            ),
-        )
+        race = _race(theirs, ours, first(native_inputs, timed), first(onnx_inputs, timed), seconds, repeat, say, cancel)
+        results = [
+            _result(side, model, calls, best, _right(said, asked.targets, side.classes or theirs.classes))
+            for side, model, calls, best, said in (
+                (theirs, native, race.native, race.native_fastest, answers[0]),
+                (ours, onnx, race.onnx, race.onnx_fastest, answers[1]),
+            )
+        ]
         single = None
-        if one_row and batch > 1 and race.ended != "cancelled":
+        if one_row and timed > 1 and race.ended != "cancelled":
             say("Warming up for single rows")
             one = first(native_inputs, 1), first(onnx_inputs, 1)
             # Given up by now, or where a model takes no single row, the first race stands.
@@ -151,22 +178,32 @@ def compare(
                 pass
             except WorkbenchError as error:
                 warnings.append(f"Single rows were not timed: {error}")
+        kept = keep(asked, found, theirs, ours)
+        if theirs.neurons and race.ended != "cancelled":
+            say("Watching the spikes")
+            try:
+                kept = replace(kept, spikes=watch(theirs, ours, asked, kept.rows))
+            except Cancelled:
+                pass
+            except WorkbenchError as error:
+                warnings.append(f"Spikes are not shown: {error}")
         for side in (theirs, ours):
             warnings += [f"{side.name} has no {call} for this model: {why}." for call, why in side.refused.items()]
-        if batch < rows:
-            warnings.append(f"Answers are compared on all {rows:,} rows; a timed call holds {batch:,} of them.")
+        if timed < count:
+            warnings.append(f"Answers are compared on all {count:,} rows; a timed call holds {timed:,} of them.")
         return Comparison(
             native=results[0],
             onnx=results[1],
             speedup=race.ratio,
             agreement=agreement,
-            rows=batch,
+            rows=timed,
             rounds=race.rounds,
             ended=race.ended,
             one_row=single,
             divergence=divergence,
             environment=environment(ours.threads if ours.threads == theirs.threads else None),
             warnings=tuple(dict.fromkeys(warnings)),
+            answers=kept,
         )
 
 
@@ -255,8 +292,6 @@ def _divergence(
 
 
 def _right(answers: Arrays, targets: Any, classes: dict[str, tuple[Any, ...]]) -> float | None:
-    from .accuracy import accuracy
-
     return None if targets is None else accuracy(answers, targets, classes)
 
 

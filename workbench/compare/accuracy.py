@@ -69,6 +69,18 @@ def accuracy(outputs: Arrays, targets: Any, classes: Classes | None = None) -> f
     return float(np.mean([ours == theirs for ours, theirs in zip(said, wanted, strict=True)]))
 
 
+def answers_classes(outputs: Arrays, rows: int, count: int, classes: Classes | None = None) -> bool:
+    """Whether a model seems to tell so many classes apart: it names them, or it scores them and gives no other labels
+    (K-means does, whose clusters have no right numbers)."""
+    from ..agreement import is_probability
+
+    if classes and any(len(labels) == count for labels in classes.values()):
+        return True
+    scores = [array for array in outputs.values() if array.dtype.kind == "f" and array.size == rows * count]
+    labels = [array for array in outputs.values() if array.dtype.kind in "biuUSO" and array.size == rows]
+    return any(map(is_probability, scores)) or bool(scores and not labels)
+
+
 def label_text(value: Any) -> str:
     """A label of any type as text: 1, 1.0 and np.int32(1) name the same class."""
     value = value.item() if hasattr(value, "item") else value

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..agreement import Tolerance, hold
 from ..errors import BadInput
@@ -11,7 +10,6 @@ from ..errors import BadInput
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..header import ValueInfo
     from .sides import Side
 
     Arrays = dict[str, np.ndarray]
@@ -21,77 +19,8 @@ AT_ONCE = 1 << 18
 with the batch."""
 
 
-def fit(given: Any, theirs: Side, ours: Side, warnings: list[str]) -> tuple[Arrays, Arrays]:
-    """The rows, in the form each side takes them."""
-    from .matching import fit_inputs
-
-    if given is None:
-        given = _made_up(ours, warnings)
-    fitted = []
-    for side in (theirs, ours):
-        arrays, notes = _held(given, side) if is_spiking(side) else fit_inputs(given, _of_any_rows(side))
-        fitted.append(arrays)
-        warnings += notes
-    if not rows_of(fitted[1]):
-        raise BadInput("The inputs have no rows, so there is nothing to compare; give at least one.")
-    counts = rows_of(fitted[0]), rows_of(fitted[1])
-    if counts[0] != counts[1]:
-        raise BadInput(f"The native side takes these inputs as {counts[0]:,} rows and the ONNX side as {counts[1]:,}.")
-    for side in (theirs, ours):
-        if (size := fixed_rows(side)) and counts[0] % size:
-            raise BadInput(
-                f"{side.name} takes {size:,} rows at a time here, and {counts[0]:,} are not a multiple of that."
-            )
-    return fitted[0], fitted[1]
-
-
-def _of_any_rows(side: Side) -> tuple[ValueInfo, ...]:
-    """Its inputs; a side with one batch size is asked that many at a time (`answers_of`)."""
-    if not fixed_rows(side):
-        return side.inputs
-    return tuple(replace(info, shape=(None, *info.shape[1:])) if info.shape else info for info in side.inputs)
-
-
 def is_spiking(side: Side) -> bool:
     return any(info.shape is not None and info.shape[1:2] == ("steps",) for info in side.inputs)
-
-
-def _held(given: Any, side: Side) -> tuple[Arrays, list[str]]:
-    """What a spiking network is given: a series over time as it is, and anything else to be held, (batch, size)."""
-    from ..engines.inputs import cast, match
-
-    fitted = {}
-    for info, value in match(given, side.inputs):
-        array, _ = cast(value, info)
-        size = (info.shape or (0,))[-1]
-        series = array.ndim == 3 and array.shape[2] == size
-        fitted[info.name] = array if series or not array.ndim else array.reshape(len(array), -1)
-    return fitted, []
-
-
-def _made_up(side: Side, warnings: list[str]) -> Any:
-    """Rows for a model that came without any."""
-    import numpy as np
-
-    from ..data import rows_for
-
-    if (found := rows_for(side.inputs)) is not None:
-        warnings.append(f"No inputs were given; asked were: {found.source}")
-        return found.inputs
-    rng = np.random.default_rng(0)
-    made = {}
-    for info in side.inputs:
-        if info.dtype not in ("float16", "float32", "float64") or info.shape is None:
-            raise BadInput(f"Rows for input {info.name!r} ({info.dtype}) cannot be made up: give some as inputs.")
-        batch, *row = info.shape
-        free = [8 if index == 0 else 16 for index in range(len(row))]
-        shape = [size if isinstance(size, int) and size > 0 else free[index] for index, size in enumerate(row)]
-        count = (
-            batch if isinstance(batch, int) and batch > 0 else max(1, min(50, AT_ONCE // max(1, int(np.prod(shape)))))
-        )
-        made[info.name] = rng.random((count, *shape)).astype(info.dtype)
-    warnings.append("No inputs were given; both sides were asked random numbers from 0 to 1.")
-    return made
 
 
 def answers_of(side: Side, arrays: Arrays) -> Arrays:
@@ -125,27 +54,6 @@ def _at_once(arrays: Arrays) -> int:
     return min(rows, max(1, AT_ONCE // max(1, *(array.size // rows for array in arrays.values()))))
 
 
-def classes_of(targets: Any, rows: int) -> Any:
-    """One class for each row; of rows with a single one among zeros (one-hot), its column."""
-    import numpy as np
-
-    if targets is None:
-        return None
-    try:
-        given = np.asarray(targets)
-    except ValueError:
-        raise BadInput("The targets have different lengths; give one class for each row.") from None
-    if given.ndim == 2 and given.shape[1] > 1 and given.dtype.kind in "biuf" and _is_one_hot(given):
-        given = given.argmax(axis=1)
-    if given.size != rows:
-        raise BadInput(f"{given.size:,} targets were given for {rows:,} rows; give one for each row.")
-    return given.reshape(-1)
-
-
-def _is_one_hot(array: np.ndarray) -> bool:
-    return bool(((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all())
-
-
 def check_repeatable(
     side: Side, arrays: Arrays, before: Arrays, few: int, allowed: Tolerance, warnings: list[str]
 ) -> None:
@@ -166,9 +74,20 @@ def _alike(before: Arrays, again: Arrays, allowed: Tolerance) -> bool:
     return hold(before, again, before, allowed).within_tolerance
 
 
-def batch_of(theirs: Side, ours: Side, arrays: Arrays) -> int:
-    """Rows in a timed call."""
-    return max(fixed_rows(theirs) or 0, fixed_rows(ours) or 0) or _at_once(arrays)
+def batch_of(theirs: Side, ours: Side, arrays: Arrays, wanted: int | None = None) -> int:
+    """Rows in a timed call: as many as are `wanted`, else as the sides or memory allow.
+
+    Raises:
+        BadInput: more are wanted than there are rows, or another number than a side takes.
+    """
+    fixed = max(fixed_rows(theirs) or 0, fixed_rows(ours) or 0)
+    if wanted is None:
+        return fixed or _at_once(arrays)
+    if fixed and wanted != fixed:
+        raise BadInput(f"This model takes {fixed:,} rows at a time, so a timed call cannot hold {wanted:,}.")
+    if wanted > (rows := rows_of(arrays)):
+        raise BadInput(f"A timed call cannot hold {wanted:,} rows where {rows:,} are asked: lower the batch size.")
+    return wanted
 
 
 def fixed_rows(side: Side) -> int | None:

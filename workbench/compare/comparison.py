@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..agreement import Agreement, finite
@@ -12,6 +12,9 @@ from ..kind import ENGINE_NAMES
 from .timing import CallTime, Ended, Estimate, Race
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from .answers import Answers
     from .layers import Divergence
 
 
@@ -65,6 +68,7 @@ class Comparison:
         divergence: the first layer that differs; None where none does, or nobody asked.
         environment: {cpu, threads, versions}.
         warnings: plain sentences for the person.
+        answers: what both sides were asked and answered, of 200 rows at most (`workbench.compare.answers.Answers`).
     """
 
     native: SideResult
@@ -78,6 +82,43 @@ class Comparison:
     divergence: Divergence | None
     environment: dict[str, Any]
     warnings: tuple[str, ...] = ()
+    answers: Answers | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """The answers, a line for each row that was kept (see `answers`; a few hundred at most).
+
+        Columns: ``row``, its number; ``target``, the right answer; ``native label`` and ``onnx label``, the class each
+        side names, and its ``score``, each where there are any; ``largest difference`` of two numbers; ``agrees``; and
+        every number of the outputs that have at most 32, such as ``native probabilities[0]``::
+
+            found = compare("iris.skops", "iris.onnx", "flowers.csv", target="species")
+            found.frame[~found.frame["agrees"]]  # the rows on which both sides differ
+            found.frame.nlargest(5, "largest difference")
+        """
+        import pandas as pd
+
+        return pd.DataFrame() if self.answers is None else self.answers.frame
+
+    @property
+    def times(self) -> pd.DataFrame:
+        """The race, a line for each call: ``side``, ``engine``, ``call``, ``seconds`` (the median) with its interval
+        ``low`` to ``high``, ``rounds``, ``fastest`` of its side; and ``accuracy`` and ``peak_mib`` of the side::
+
+            found.times.pivot(index="call", columns="side", values="seconds")
+        """
+        import pandas as pd
+
+        return pd.DataFrame(
+            {
+                "side": side_name, "engine": f"{ENGINE_NAMES.get(side.engine, side.engine)} {side.version}".strip(),
+                "call": call.call, "seconds": call.seconds.median, "low": call.seconds.low, "high": call.seconds.high,
+                "rounds": call.rounds, "fastest": call.call == side.call, "accuracy": side.accuracy,
+                "peak_mib": side.peak_mib,
+            }
+            for side_name, side in (("native", self.native), ("onnx", self.onnx))
+            for call in side.calls
+        )  # fmt: skip
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``workbench compare --json``."""
@@ -157,7 +198,19 @@ class Comparison:
         lines += [self._how, *(f"note: {sentence}" for sentence in self.warnings)]
         return "\n".join(lines)
 
-    def _repr_html_(self) -> str:
+    @property
+    def headline(self) -> str:
+        """Agreement, speed and right answers as HTML, in large letters."""
+        known = [(side.accuracy, where) for side, where in ((self.native, "natively"), (self.onnx, "in ONNX"))]
+        right = " and ".join(f"{share:.2%} {where}" for share, where in known if share is not None)
+        said = [self.verdict, self.speed, *([f"Right answers: {right}."] if right else [])]
+        return (
+            f"{_STYLE}<div class='wb-compare'>{''.join(f'<p><b>{escape(line, 2000)}</b></p>' for line in said)}</div>"
+        )
+
+    @property
+    def details(self) -> str:
+        """Every call's time, how it was measured, and the notes, as HTML."""
         notes = [*([self.divergence.says] if self.divergence else []), *self.warnings]
         if self.one_row is not None:
             one = self.one_row
@@ -172,14 +225,15 @@ class Comparison:
         body = "".join(
             _html_rows(title, side, longest) for title, side in (("native", self.native), ("ONNX", self.onnx))
         )
-        head = "<th>side</th><th>call</th><th>time</th><th>95 % interval</th><th></th>"
+        head = "<th>side</th><th>call</th><th>time</th><th>95 % interval</th><th>slower</th>"
         return (
-            f"{_STYLE}<div class='wb-compare'><h4>Native and ONNX side by side</h4>"
-            f"<p><b>{escape(self.verdict, 2000)}</b></p><p><b>{escape(self.speed)}</b></p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            f"<p class='wb-fine'>{escape(self._how, 2000)}</p>"
-            f"{f'<ul>{listed}</ul>' if listed else ''}</div>"
+            f"{_STYLE}<div class='wb-compare'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+            f"<p class='wb-fine'>{escape(self._how, 2000)}</p>{f'<ul>{listed}</ul>' if listed else ''}</div>"
         )
+
+    def _repr_html_(self) -> str:
+        title = "<h4>Native and ONNX side by side</h4>"
+        return f"<div class='wb-compare'>{title}{self.headline}{self.details}</div>"
 
 
 def duration(seconds: float) -> str:
@@ -208,11 +262,11 @@ def _html_rows(title: str, side: SideResult, longest: float) -> str:
     out = []
     for call in side.calls:
         time, best = call.seconds, call.call == side.call
-        bar = f"<span class='wb-bar' style='width:{max(1, round(120 * time.median / longest))}px'></span>"
+        bar = f"<span class='wb-bar' style='width:{max(1, round(70 * time.median / longest))}px'></span>"
         words = f"<code>{escape(call.call)}</code>{' <b>fastest</b>' if best and len(side.calls) > 1 else ''}"
         out.append(
-            f"<tr>{head}<td>{words}</td><td class='wb-number'>{duration(time.median)}</td>"
-            f"<td class='wb-number'>{duration(time.low)} to {duration(time.high)}</td><td>{bar}</td></tr>"
+            f"<tr>{head}<td>{words}</td><td class='wb-amount'>{duration(time.median)}</td>"
+            f"<td>{duration(time.low)} to {duration(time.high)}</td><td>{bar}</td></tr>"
         )
         head = ""
     return "".join(out)
@@ -222,14 +276,16 @@ _STYLE = """<style>
 .wb-compare{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit;overflow-x:auto}
 .wb-compare h4{margin:.8rem 0 .2rem;font-size:1rem}
 .wb-compare p{margin:.2rem 0 .4rem}
+.wb-compare b{font-size:1.05rem;font-weight:600}
+.wb-compare td b{font-size:inherit}
 .wb-compare .wb-fine{opacity:.75;font-size:13px}
 .wb-compare table{border-collapse:collapse;font-size:13px;margin:.3rem 0 .6rem}
-.wb-compare th,.wb-compare td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:top;
+.wb-compare th,.wb-compare td{text-align:left!important;padding:.2rem .7rem .2rem 0;vertical-align:top;
   border-bottom:1px solid rgba(128,128,128,.25)}
 .wb-compare thead th{font-weight:600;opacity:.75}
-.wb-compare tbody th{font-weight:400;max-width:18rem;overflow-wrap:anywhere}
-.wb-compare .wb-number{white-space:nowrap;font-variant-numeric:tabular-nums}
+.wb-compare tbody th{font-weight:400;min-width:8rem;max-width:11rem;overflow-wrap:anywhere}
+.wb-compare .wb-amount{white-space:nowrap;font-variant-numeric:tabular-nums}
 .wb-compare tr{background:none!important}
-.wb-compare code{background:none;padding:0;color:inherit}
+.wb-compare code{white-space:nowrap;background:none;padding:0;color:inherit}
 .wb-bar{display:inline-block;height:.65rem;background:currentColor;opacity:.5;vertical-align:middle}
 </style>"""

@@ -45,7 +45,7 @@ LONGEST_REST = 0.3
 """Seconds. After a call OpenBLAS's threads were seen to spin for 105 ms, ONNX Runtime's for 40, OpenMP's for 8 and
 TensorFlow's and TFLite's not at all."""
 
-ABOUT = ("name", "version", "why", "inputs", "outputs", "classes", "tolerance")
+ABOUT = ("name", "version", "why", "inputs", "outputs", "classes", "tolerance", "neurons", "dt")
 """What an engine says about itself; see `workbench.engines.Engine`."""
 
 THREAD_VARIABLES = (
@@ -60,6 +60,8 @@ class Side(Protocol):
 
     Attributes:
         name, version, why, inputs, outputs, classes, tolerance: the engine's; see `workbench.engines.Engine`.
+        neurons: {layer: how many} of a spiking network's neurons that spike, in its order; dt: seconds a step. Empty
+            and None of other models.
         threads: how many it computes with; None where nobody said.
         calls: {call: seconds, roughly}, the ways to ask that `prepare` found working.
         refused: {call: why it failed} of the others.
@@ -71,6 +73,8 @@ class Side(Protocol):
     inputs: tuple[ValueInfo, ...]
     outputs: tuple[ValueInfo, ...]
     tolerance: Tolerance | None
+    neurons: dict[str, int]
+    dt: float | None
     threads: int | None
     calls: dict[str, float]
     refused: dict[str, str]
@@ -80,6 +84,10 @@ class Side(Protocol):
 
     def answer(self, inputs: Any) -> Arrays:
         """What `Engine.run` gives; of a spiking network what its probes come to (`SpikingEngine.settled`)."""
+        ...
+
+    def spikes(self, inputs: Any, layer: str) -> np.ndarray:
+        """Where one of `neurons` spikes: (batch, steps, neurons) bool."""
         ...
 
     def layers(self, inputs: Any) -> list[LayerOutput]:
@@ -141,6 +149,9 @@ class LocalSide:
         self.inputs: tuple[ValueInfo, ...] = engine.inputs
         self.outputs: tuple[ValueInfo, ...] = engine.outputs
         self.tolerance: Tolerance | None = getattr(engine, "tolerance", None)
+        network = getattr(engine, "network", None)
+        self.neurons: dict[str, int] = network.spiking() if network is not None else {}
+        self.dt: float | None = getattr(network, "dt", None)
         self.threads: int | None = threads if threads is not None else getattr(engine, "threads", None)
         self.calls: dict[str, float] = {}
         self.refused: dict[str, str] = {}
@@ -159,6 +170,9 @@ class LocalSide:
     def answer(self, inputs: Any) -> Arrays:
         found = self.engine.run(inputs)
         return self.engine.settled(found) if hasattr(self.engine, "settled") else found
+
+    def spikes(self, inputs: Any, layer: str) -> np.ndarray:
+        return self.engine.run(inputs, spikes=[layer])[layer] != 0
 
     def layers(self, inputs: Any) -> list[LayerOutput]:
         # A spiking engine's `layers` are names.
@@ -309,6 +323,8 @@ class WorkerSide:
         self.inputs: tuple[ValueInfo, ...] = about["inputs"]
         self.outputs: tuple[ValueInfo, ...] = about["outputs"]
         self.tolerance: Tolerance | None = about["tolerance"]
+        self.neurons: dict[str, int] = about["neurons"]
+        self.dt: float | None = about["dt"]
         self.classes: dict[str, tuple[Any, ...]] = about["classes"]
 
     def __enter__(self) -> WorkerSide:
@@ -321,6 +337,9 @@ class WorkerSide:
         # ONNX Runtime's engine learns the classes of a ZipMap from its first answer.
         answers, self.classes = self._run(_answer, inputs)
         return answers
+
+    def spikes(self, inputs: Any, layer: str) -> np.ndarray:
+        return self._run(_spikes, inputs, layer, doing="Watching the spikes of")
 
     def layers(self, inputs: Any) -> list[LayerOutput]:
         return self._run(_layers, inputs, doing="Asking the layers of")
@@ -394,6 +413,10 @@ def _load(load: Callable[..., Any], source: str | bytes, engine: str | None, opt
 
 def _answer(inputs: Any) -> tuple[Arrays, dict[str, tuple[Any, ...]]]:
     return _here.answer(inputs), _here.classes
+
+
+def _spikes(inputs: Any, layer: str) -> np.ndarray:
+    return _here.spikes(inputs, layer)
 
 
 def _layers(inputs: Any) -> list[LayerOutput]:

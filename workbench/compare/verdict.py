@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..agreement import FLOAT32, Agreement, OutputAgreement, Tally, Tolerance, bounded, plain
@@ -12,9 +12,28 @@ from .asking import answers_of, is_spiking
 if TYPE_CHECKING:
     import numpy as np
 
+    from .matching import Pair
     from .sides import Side
 
     Arrays = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What both sides' answers come to.
+
+    Attributes:
+        agreement: how they compare.
+        differing: the rows that do not agree, by their numbers; none where what differs is no row's, such as an output
+            that one side lacks.
+        pairs: the outputs that were held against each other.
+        allowed: the tolerance that was used.
+    """
+
+    agreement: Agreement
+    differing: tuple[int, ...]
+    pairs: tuple[Pair, ...]
+    allowed: Tolerance
 
 
 def judge(
@@ -25,37 +44,42 @@ def judge(
     onnx_inputs: Arrays,
     tolerance: Tolerance | None,
     warnings: list[str],
-) -> tuple[Agreement, Arrays, Tolerance]:
-    """The agreement of both sides' answers to the same rows; a native output that ONNX does not give is none.
+) -> Verdict:
+    """Both sides' answers to the same rows held against each other; a native output that ONNX does not give is no
+    agreement.
 
     Args:
         tolerance: the person's; what suits the native side if None.
-
-    Returns:
-        (agreement, native answers under ONNX's names, the tolerance that was used).
 
     Raises:
         BadInput: no output of one side fits one of the other, or all are empty.
     """
     import numpy as np
 
-    matched, alone = _matched(theirs, ours, answers, warnings)
+    pairs, alone = _matched(theirs, ours, answers, warnings)
+    matched = _named(pairs)
     # What the model says of its own exactness counts no further than its answers reach.
     allowed = tolerance or bounded(theirs.tolerance or FLOAT32, matched[0])
-    agreement = _held_together(matched, onnx_inputs, allowed, warnings)
-    if not agreement.within_tolerance and is_spiking(theirs):
+    found = _held_together(matched, onnx_inputs, allowed, warnings)
+    if not found[0].within_tolerance and is_spiking(theirs):
         moved = {name: np.nextafter(array, np.float32(np.inf)) for name, array in native_inputs.items()}
-        (again, _), _ = _matched(theirs, ours, (answers_of(theirs, moved), answers[1]), [])
-        agreement = _displaced(agreement, matched, again, onnx_inputs, allowed, warnings)
+        again, _ = _matched(theirs, ours, (answers_of(theirs, moved), answers[1]), [])
+        found = _displaced(found, matched, _named(again)[0], onnx_inputs, allowed, warnings)
+    agreement, differing = found
     if alone:
         agreement = replace(agreement, within_tolerance=False, outputs=(*agreement.outputs, *alone))
-    return agreement, matched[0], allowed
+    return Verdict(agreement, tuple(differing), tuple(pairs), allowed)
+
+
+def _named(pairs: list[Pair]) -> tuple[Arrays, Arrays]:
+    """Both sides' answers under ONNX's names."""
+    return {pair.onnx_name: pair.native for pair in pairs}, {pair.onnx_name: pair.onnx for pair in pairs}
 
 
 def _matched(
     theirs: Side, ours: Side, answers: tuple[Arrays, Arrays], warnings: list[str]
-) -> tuple[tuple[Arrays, Arrays], list[OutputAgreement]]:
-    """Both sides' answers under ONNX's names, and the native outputs that ONNX does not give."""
+) -> tuple[list[Pair], list[OutputAgreement]]:
+    """Both sides' answers output by output, and the native outputs that ONNX does not give."""
     import numpy as np
 
     from .matching import match_outputs
@@ -90,12 +114,14 @@ def _matched(
             )
     if not any(pair.native.size or pair.onnx.size for pair in pairs):
         raise BadInput("Both sides answer these rows with empty outputs, so there is nothing to compare; give others.")
-    return ({pair.onnx_name: pair.native for pair in pairs}, {pair.onnx_name: pair.onnx for pair in pairs}), alone
+    return pairs, alone
 
 
-def _held_together(matched: tuple[Arrays, Arrays], asked: Arrays, allowed: Tolerance, warnings: list[str]) -> Agreement:
-    """The agreement, no row left out. Labels that go the other way where two classes tie are no disagreement, but where
-    that is most rows there is none either."""
+def _held_together(
+    matched: tuple[Arrays, Arrays], asked: Arrays, allowed: Tolerance, warnings: list[str]
+) -> tuple[Agreement, list[int]]:
+    """The agreement, no row left out, and the rows that differ. Labels that go the other way where two classes tie are
+    no disagreement, but where that is most rows there is none either."""
     tally = Tally(allowed)
     tally.add(*matched, asked)
     found = tally.agreement()
@@ -103,26 +129,27 @@ def _held_together(matched: tuple[Arrays, Arrays], asked: Arrays, allowed: Toler
         warnings.append(
             f"On {tally.ties:,} of {found.samples:,} rows the label differs where two classes tie: too many."
         )
-        return replace(found, within_tolerance=False, label_mismatches=max(found.label_mismatches, tally.ties))
+        found = replace(found, within_tolerance=False, label_mismatches=max(found.label_mismatches, tally.ties))
+        return found, tally.differing
     warnings += [note for note in tally.notes if note not in found.sentences]
-    return found
+    return found, tally.differing
 
 
 def _displaced(
-    strictly: Agreement,
+    strictly: tuple[Agreement, list[int]],
     matched: tuple[Arrays, Arrays],
     again: Arrays,
     asked: Arrays,
     allowed: Tolerance,
     warnings: list[str],
-) -> Agreement:
+) -> tuple[Agreement, list[int]]:
     """The agreement of spiking networks, where a voltage within a rounding of the threshold fires now or a step later.
 
     Rows count neither way whose answers differ by no more than the native side's own do, in any row, when its input
     moves to the next float32 number. Where that is most rows, nothing is left to agree on, and all of them count.
 
     Args:
-        strictly: the agreement with all rows counted.
+        strictly: the agreement with all rows counted, and the rows that differ.
         again: the native side's answers to the moved input.
     """
     import numpy as np
@@ -144,4 +171,4 @@ def _displaced(
             f"On {found.undecided:,} of {found.samples:,} rows spikes fall a step earlier or later in ONNX: the sides "
             "differ no more than the native one does when its input moves by one rounding. These count neither way."
         )
-    return found
+    return found, tally.differing

@@ -123,6 +123,10 @@ class SpikingNetwork:
         """The neuron nodes."""
         return (node for node in self.nodes if node.op in NEURONS)
 
+    def spiking(self) -> dict[str, int]:
+        """{name: how many} of the neurons that give spikes rather than rates."""
+        return {node.name: node.size for node in self.neurons() if NEURONS[node.op].spiking}
+
     @property
     def recurrent(self) -> bool:
         """Whether a signal depends on itself through a synapse."""

@@ -1,0 +1,322 @@
+"""The step that asks a native model and its ONNX file the same: choose what and how; see who says what, how fast."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import ipywidgets
+import traitlets
+
+from ..card import escape
+from ..compare.showing import row_html
+from ..engines import SPIKING
+from ..kind import ENGINE_NAMES
+from ..pairing import Pairing, partners
+from ..rows import row_files
+from ..session import Session
+from .job import JobBar
+
+FIELD = {"style": {"description_width": "9rem"}, "layout": {"width": "25rem", "max_width": "100%"}}
+
+ELSEWHERE = "\0elsewhere"
+"""Stands for a file that is typed."""
+
+DATA = (
+    ("The paper's data if it fits, else random", ""),
+    ("The paper's data", "paper"),
+    ("Random numbers, 0 to 1", "random"),
+)
+SCALES = (
+    ("as they are", 0.0),
+    ("× 1/255: 0 to 255 become 0 to 1", 1 / 255),
+    ("× 255: 0 to 1 become 0 to 255", 255.0),
+)
+
+CHOICES = {
+    "batch": ("Batch size", "rows in one timed call", "auto", (1, 2, 4, 8, 16, 32, 64, 128)),
+    "repeats": ("Repeats", "rounds of the race at most", "auto: until the ratio is sure", (1, 3, 10, 30, 100, 300)),
+    "threads": ("Threads", "on both sides", "auto: one per core", (1, 2, 4, 8)),
+}
+"""Of a session: label, what it means, what 0 stands for, and what else is offered."""
+
+_PICK = "Pick a model file first."
+
+_STYLE = """<style>
+.wb-line{flex-flow:row wrap;align-items:center;gap:4px 12px;overflow:visible}
+.wb-line>.widget-html{flex:1 1 8rem;min-width:0}
+.wb-plan,.wb-help,.wb-note{margin:0 0 6px;line-height:1.5;white-space:normal;overflow-wrap:anywhere}
+.wb-help{font-size:13px;margin:0}
+.wb-note{border-left:4px solid #c77700;padding:4px 10px}
+.wb-comparison{overflow:visible}
+.wb-comparison :is(input,select):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
+</style>"""
+
+
+class ComparisonPanel(ipywidgets.VBox):
+    """Choose both sides, the rows and how they are timed; compare; and look at the answers row by row.
+
+    Args:
+        source: a session, or the path of a model file.
+        bar: show the work under way, too; the workbench has a bar of its own.
+
+    Attributes:
+        session: whose file is compared; everything chosen here is one of its traits.
+        fields: {trait of the session: the control that chooses it}.
+        elsewhere: the path of a file of rows that is in another folder.
+        button, convert, more: buttons: compare, go to the step before, show the rarer choices.
+        steps: {"previous", "next", "furthest", "first": button that chooses another row}.
+        said: {part of the panel: the widget that shows it}.
+    """
+
+    def __init__(self, source: Session | str | os.PathLike[str], *, bar: bool = True) -> None:
+        self.session = session = source if isinstance(source, Session) else Session(source)
+        self._showing = False
+        self._beside: list[str] = []
+        self._files: list[str] = []
+        self.said = {part: ipywidgets.HTML() for part in "plan reason scan problem headline row details".split()}
+        self.fields: dict[str, ipywidgets.ValueWidget] = {
+            "partner": _dropdown("Other side"),
+            "native_engine": _dropdown("Native runs in"),
+            "onnx_engine": _dropdown("ONNX runs in"),
+            "data": _dropdown("Rows to ask"),
+            "target": ipywidgets.Text(description="Right answers", placeholder="a column's name, if any", **FIELD),
+            "rows": ipywidgets.BoundedIntText(description="Rows at most", min=1, max=10**6, **FIELD),
+            "scale": _dropdown("Numbers", SCALES),
+            **{name: _dropdown(label) for name, (label, *_) in CHOICES.items()},
+            "seconds": ipywidgets.BoundedFloatText(description="Seconds to race", min=0.1, max=3600, **FIELD),
+            "trust": ipywidgets.Checkbox(
+                description="I know where this file comes from: trust it", indent=False, layout={"width": "auto"}
+            ),
+            "row": ipywidgets.BoundedIntText(description="Row", min=0, max=10**9, layout={"width": "10rem"}),
+        }
+        self.fields["row"].style.description_width = "auto"
+        self.elsewhere = ipywidgets.Text(description="Its path", continuous_update=False, **FIELD)
+        self.button = _button("Compare", lambda: session.start("compare"), button_style="primary")
+        self.convert = _button("Convert it first", lambda: session.set_trait("step", "convert"))
+        self.more = ipywidgets.ToggleButton(description="More choices", layout={"width": "auto"})
+        self.steps = {
+            "previous": _button("Previous", lambda: self._go(-1)),
+            "next": _button("Next", lambda: self._go(1)),
+            "furthest": _button("Furthest apart", lambda: self._to("furthest")),
+            "first": _button("First that differs", lambda: self._to("first_differing")),
+        }
+        fields = self.fields
+        self._engines = ipywidgets.VBox([fields["native_engine"], fields["onnx_engine"]])
+        self._file = ipywidgets.VBox([self.elsewhere, _line(fields["target"], _help("of a table; else left empty"))])
+        self._rare = ipywidgets.VBox(
+            [
+                fields["scale"],
+                *(_line(fields[name], _help(means)) for name, (_, means, *_) in CHOICES.items()),
+                _line(fields["seconds"], _help("for the race at most; loading and answering come on top")),
+            ]
+        )
+        self._refusal = ipywidgets.VBox([self.said["scan"], fields["trust"]])
+        self._form = ipywidgets.VBox(
+            [
+                self._engines,
+                _line(fields["data"], _help("Also lists files of this folder: upload yours with the file list.")),
+                self._file,
+                _line(fields["rows"], self.more),
+                self._rare,
+                self._refusal,
+                _line(self.button, self.said["reason"]),
+            ]
+        )  # fmt: skip
+        self._result = ipywidgets.VBox(
+            [self.said["headline"], _line(fields["row"], *self.steps.values()), self.said["row"], self.said["details"]]
+        )
+        super().__init__(
+            [
+                ipywidgets.HTML(_STYLE), self.said["plan"], self.convert, fields["partner"], self._form,
+                *([JobBar(session, ["compare"])] if bar else []), self.said["problem"], self._result,
+            ]
+        )  # fmt: skip
+        for name in ("target", "rows", "seconds", "trust", "row"):
+            traitlets.link((session, name), (fields[name], "value"))
+        for name in ("partner", "native_engine", "onnx_engine", "scale", *CHOICES):
+            fields[name].observe(self._chooser(name), "value")
+        fields["data"].observe(self._choose_data, "value")
+        self.elsewhere.observe(self._choose_data, "value")
+        self.more.observe(self._show, "value")
+        self.add_class("wb-panel")
+        self.add_class("wb-comparison")
+        session.observe(self._look, ["path", "detection", "conversion", "step"])
+        session.observe(self._show, ["problems", "scan", "job", *(name for name in fields if name != "row")])
+        session.observe(self._show_result, ["comparison", "row"])
+        self._look()
+        self._show_result()
+
+    # --- choices ----------------------------------------------------------------------------------------------------
+
+    def _chooser(self, name: str) -> Callable[[Any], None]:
+        def choose(change: Any) -> None:
+            if not self._showing:
+                self.session.set_trait(name, change.new)
+
+        return choose
+
+    def _choose_data(self, change: Any) -> None:
+        if not self._showing:
+            kind = self.fields["data"].value
+            self.session.data = self.elsewhere.value if kind == ELSEWHERE else kind
+            self._show()
+
+    def _look(self, change: Any = None) -> None:
+        """What lies beside the model now."""
+        session, found = self.session, self.session.detection
+        self._beside = partners(session.path, found) if found is not None and found.kind is not None else []
+        self._files = row_files(os.path.dirname(session.path)) if session.path else []
+        if change is not None and change.name == "path":
+            self._showing, self.elsewhere.value, self.fields["data"].value = True, "", ""
+        self._show()
+
+    def _show(self, change: Any = None) -> None:
+        # Changing what a list offers chooses one of its own accord, which nobody chose.
+        self._showing = True
+        try:
+            self._show_all()
+        finally:
+            self._showing = False
+
+    def _show_all(self) -> None:
+        session, fields, found, pairing = self.session, self.fields, self.session.detection, self.session.pairing
+        is_model, beside = found is not None and found.kind is not None, self._beside
+        self._show_plan(pairing)
+        usual = os.path.basename(next((side for side in _sides(pairing) if side != session.path), "the same file"))
+        by_itself = f"by itself ({usual})" if pairing is not None and not session.partner else "by itself"
+        _offer(
+            fields["partner"], [(by_itself, ""), *((os.path.basename(path), path) for path in beside)], session.partner
+        )
+        for side, name in enumerate(("native_engine", "onnx_engine")):
+            chosen = pairing.engines[side] if pairing is not None and not getattr(session, name) else None
+            auto = f"by itself ({ENGINE_NAMES[chosen]})" if chosen else "by itself"
+            engines = [(ENGINE_NAMES[engine], engine) for engine in SPIKING]
+            _offer(fields[name], [(auto, ""), *engines], getattr(session, name))
+        self._show_data()
+        for name, (_, _, none, numbers) in CHOICES.items():
+            _offer(fields[name], [(none, 0), *((str(number), number) for number in numbers)], getattr(session, name))
+        _offer(fields["scale"], list(SCALES), session.scale)
+        scan, problem = session.scan, session.problems.get("compare", "")
+        refused = scan is not None and problem == scan.refusal
+        self.said["scan"].value = _refusal(session.path, scan) if refused else ""
+        self.said["problem"].value = _note("" if refused else problem)
+        unnamed = fields["data"].value == ELSEWHERE and not self.elsewhere.value
+        reason = f"{session.about} is under way." if session.job else "Type the path of the rows." if unnamed else ""
+        if refused and not session.trust:
+            reason = reason or "To compare it all the same, tick the box above."
+        self.said["reason"].value = f"<p class='wb-help'>{escape(reason)}</p>"
+        self.button.disabled = bool(reason)
+        native_alone = found is not None and found.format != "ONNX" and pairing is None and is_model
+        for widget, shown in (
+            (self.convert, native_alone),
+            (fields["partner"], bool(beside)),
+            (self._form, pairing is not None),
+            (self._engines, is_model and found is not None and found.kind == "SNN"),
+            (self._file, fields["data"].value not in ("", "paper", "random")),
+            (self.elsewhere, fields["data"].value == ELSEWHERE),
+            (self._rare, self.more.value),
+            (self._refusal, refused),
+        ):
+            widget.layout.display = "" if shown else "none"
+
+    def _show_plan(self, pairing: Pairing | None) -> None:
+        session, found, beside = self.session, self.session.detection, self._beside
+        if found is None or found.kind is None:
+            name = os.path.basename(session.path)
+            plan = escape(f"{name}: {found.because}" if found else session.problems.get("kind") or _PICK)
+        elif pairing is not None:
+            native, onnx = (f"<b>{escape(os.path.basename(side))}</b>" for side in _sides(pairing))
+            plan = f"{native} natively, {onnx} in ONNX. {escape(pairing.because)}"
+        elif found.format != "ONNX":
+            plan = "There is no ONNX file of this model yet." + (" Or choose one beside it:" if beside else "")
+        elif beside:
+            plan = "Which file was this ONNX file made of? Choose the other side:"
+        else:
+            plan = (
+                "The model that this ONNX file was made of is not in its folder: upload it there, then choose it here."
+            )
+        self.said["plan"].value = f"<p class='wb-plan'>{plan}</p>"
+
+    def _show_data(self) -> None:
+        session, field = self.session, self.fields["data"]
+        known = [*DATA, *((f"File: {os.path.basename(path)}", path) for path in self._files)]
+        value = session.data
+        if value not in [path for _, path in known] or (field.value == ELSEWHERE and value == self.elsewhere.value):
+            self.elsewhere.value, value = value, ELSEWHERE
+        _offer(field, [*known, ("A file elsewhere…", ELSEWHERE)], value)
+
+    # --- results ----------------------------------------------------------------------------------------------------
+
+    def _show_result(self, change: Any = None) -> None:
+        found = self.session.comparison
+        answers = found.answers if found is not None else None
+        self._result.layout.display = "none" if found is None else ""
+        if change is None or change.name == "comparison":
+            self.said["headline"].value = "" if found is None else found.headline
+            self.said["details"].value = "" if found is None else found.details + _IN_CODE
+        self.said["row"].value = "" if answers is None else row_html(found, self.session.row)
+        if answers is not None:
+            place = answers.place(self.session.row)
+            self.steps["previous"].disabled, self.steps["next"].disabled = place == 0, place == len(answers.rows) - 1
+            self.steps["first"].layout.display = "none" if answers.first_differing is None else ""
+
+    def _go(self, by: int) -> None:
+        answers = self.session.comparison.answers
+        self.session.row = answers.rows[answers.place(self.session.row) + by]
+
+    def _to(self, which: str) -> None:
+        self.session.row = getattr(self.session.comparison.answers, which)
+
+
+_IN_CODE = (
+    "<p class='wb-help'>In code: <code>wb.comparison.frame</code> holds the answers as a pandas DataFrame, "
+    "<code>wb.comparison.times</code> the times.</p>"
+)
+
+
+def _sides(pairing: Pairing | None) -> tuple[str, ...]:
+    return () if pairing is None else (pairing.native, pairing.onnx)
+
+
+def _offer(field: ipywidgets.Dropdown, options: list[tuple[str, Any]], value: Any) -> None:
+    """Show these options with one chosen, which code may have named and the list lacks."""
+    if value not in [given for _, given in options]:
+        options = [*options, (str(value), value)]
+    if list(field.options) != options:
+        field.options = options
+    field.value = value
+
+
+def _dropdown(description: str, options: Iterable[tuple[str, Any]] = ()) -> ipywidgets.Dropdown:
+    return ipywidgets.Dropdown(description=description, options=list(options), **FIELD)
+
+
+def _button(description: str, action: Callable[[], None], **style: Any) -> ipywidgets.Button:
+    button = ipywidgets.Button(description=description, layout={"width": "auto"}, **style)
+    button.on_click(lambda _: action())
+    return button
+
+
+def _line(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
+    line = ipywidgets.HBox(list(widgets))
+    line.add_class("wb-line")
+    return line
+
+
+def _help(words: str) -> ipywidgets.HTML:
+    return ipywidgets.HTML(f"<p class='wb-help'>{escape(words)}</p>")
+
+
+def _refusal(path: str, scan: Any) -> str:
+    """For a person with a mouse: the scan's own sentence tells programmers what to write."""
+    said = (
+        f"{os.path.basename(path)} ({scan.format}) can run code when it is opened, so it was not opened. {scan.says} "
+        "If you know where it comes from, tick the box below and compare again."
+    )
+    return _note(said) + scan._repr_html_()
+
+
+def _note(sentence: str) -> str:
+    return f"<p class='wb-note' role='alert'>{escape(sentence, 2000)}</p>" if sentence else ""
