@@ -268,6 +268,10 @@ class Session(Choices):
         """Where a conversion of the picked file goes: the output chosen, or a free name beside the source."""
         return self.output or str(_free(_writable(Path(self.path), self.root).with_suffix(".onnx")))
 
+    def refused(self, step: str) -> bool:
+        """Whether the step waits for the person to trust the file (`scan` says what is in it)."""
+        return self.scan is not None and self.problems.get(step) == self.scan.refusal
+
     @property
     def pairing(self) -> Pairing | None:
         """Both sides of a comparison of the picked file; None where the other side is not known."""
@@ -295,8 +299,7 @@ class Session(Choices):
             marks["compare"] = "both agree" if compared.agreement.within_tolerance else "both differ"
         if self.report_path is not None:
             marks["report"] = "written"
-        if self.scan is not None:
-            marks["convert"] = "asks for trust"
+        marks |= {step: "asks for trust" for step in self.problems if self.refused(step)}
         if self.job:
             marks[self.job] = "running"
         return marks

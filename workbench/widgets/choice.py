@@ -7,11 +7,9 @@ from typing import Any
 
 import ipywidgets
 
-from ..card import escape
 from ..convert.options import Option
 from ..errors import BadInput
-
-FIELD = {"style": {"description_width": "7.5rem"}, "layout": {"width": "19rem", "max_width": "100%"}}
+from .form import FIELD, help_text
 
 
 class Choice(ipywidgets.HBox):
@@ -29,8 +27,8 @@ class Choice(ipywidgets.HBox):
         self.option, self.field = option, _field(option)
         open_number = isinstance(self.field, ipywidgets.BoundedIntText | ipywidgets.BoundedFloatText)
         unset = f" 0: {option.unset}." if open_number else ""
-        super().__init__([self.field, ipywidgets.HTML(f"<p class='wb-help'>{escape(option.help + unset)}</p>")])
-        self.add_class("wb-choice")
+        super().__init__([self.field, ipywidgets.HTML(help_text(option.help + unset))])
+        self.add_class("wb-line")
         self.field.observe(lambda change: chosen(self._value), "value")
 
     def show(self, value: Any) -> None:

@@ -16,9 +16,8 @@ from ..kind import ENGINE_NAMES
 from ..pairing import Pairing, partners
 from ..rows import row_files
 from ..session import Session
+from .form import FIELD, STYLE, button, help_text, hint, line, note, refusal, show_if, trust_box
 from .job import JobBar
-
-FIELD = {"style": {"description_width": "9rem"}, "layout": {"width": "25rem", "max_width": "100%"}}
 
 ELSEWHERE = "\0elsewhere"
 """Stands for a file that is typed."""
@@ -42,16 +41,6 @@ CHOICES = {
 """Of a session: label, what it means, what 0 stands for, and what else is offered."""
 
 _PICK = "Pick a model file first."
-
-_STYLE = """<style>
-.wb-line{flex-flow:row wrap;align-items:center;gap:4px 12px;overflow:visible}
-.wb-line>.widget-html{flex:1 1 8rem;min-width:0}
-.wb-plan,.wb-help,.wb-note{margin:0 0 6px;line-height:1.5;white-space:normal;overflow-wrap:anywhere}
-.wb-help{font-size:13px;margin:0}
-.wb-note{border-left:4px solid #c77700;padding:4px 10px}
-.wb-comparison{overflow:visible}
-.wb-comparison :is(input,select):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
-</style>"""
 
 
 class ComparisonPanel(ipywidgets.VBox):
@@ -86,54 +75,52 @@ class ComparisonPanel(ipywidgets.VBox):
             "scale": _dropdown("Numbers", SCALES),
             **{name: _dropdown(label) for name, (label, *_) in CHOICES.items()},
             "seconds": ipywidgets.BoundedFloatText(description="Seconds to race", min=0.1, max=3600, **FIELD),
-            "trust": ipywidgets.Checkbox(
-                description="I know where this file comes from: trust it", indent=False, layout={"width": "auto"}
-            ),
+            "trust": trust_box(session),
             "row": ipywidgets.BoundedIntText(description="Row", min=0, max=10**9, layout={"width": "10rem"}),
         }
         self.fields["row"].style.description_width = "auto"
         self.elsewhere = ipywidgets.Text(description="Its path", continuous_update=False, **FIELD)
-        self.button = _button("Compare", lambda: session.start("compare"), button_style="primary")
-        self.convert = _button("Convert it first", lambda: session.set_trait("step", "convert"))
+        self.button = button("Compare", lambda: session.start("compare"), button_style="primary")
+        self.convert = button("Convert it first", lambda: session.set_trait("step", "convert"))
         self.more = ipywidgets.ToggleButton(description="More choices", layout={"width": "auto"})
         self.steps = {
-            "previous": _button("Previous", lambda: self._go(-1)),
-            "next": _button("Next", lambda: self._go(1)),
-            "furthest": _button("Furthest apart", lambda: self._to("furthest")),
-            "first": _button("First that differs", lambda: self._to("first_differing")),
+            "previous": button("Previous", lambda: self._go(-1)),
+            "next": button("Next", lambda: self._go(1)),
+            "furthest": button("Furthest apart", lambda: self._to("furthest")),
+            "first": button("First that differs", lambda: self._to("first_differing")),
         }
         fields = self.fields
         self._engines = ipywidgets.VBox([fields["native_engine"], fields["onnx_engine"]])
-        self._file = ipywidgets.VBox([self.elsewhere, _line(fields["target"], _help("of a table; else left empty"))])
+        self._file = ipywidgets.VBox([self.elsewhere, line(fields["target"], hint("of a table; else left empty"))])
         self._rare = ipywidgets.VBox(
             [
                 fields["scale"],
-                *(_line(fields[name], _help(means)) for name, (_, means, *_) in CHOICES.items()),
-                _line(fields["seconds"], _help("for the race at most; loading and answering come on top")),
+                *(line(fields[name], hint(means)) for name, (_, means, *_) in CHOICES.items()),
+                line(fields["seconds"], hint("for the race at most; loading and answering come on top")),
             ]
         )
         self._refusal = ipywidgets.VBox([self.said["scan"], fields["trust"]])
         self._form = ipywidgets.VBox(
             [
                 self._engines,
-                _line(fields["data"], _help("Also lists files of this folder: upload yours with the file list.")),
+                line(fields["data"], hint("Also lists files of this folder: upload yours with the file list.")),
                 self._file,
-                _line(fields["rows"], self.more),
+                line(fields["rows"], self.more),
                 self._rare,
                 self._refusal,
-                _line(self.button, self.said["reason"]),
+                line(self.button, self.said["reason"]),
             ]
         )  # fmt: skip
         self._result = ipywidgets.VBox(
-            [self.said["headline"], _line(fields["row"], *self.steps.values()), self.said["row"], self.said["details"]]
+            [self.said["headline"], line(fields["row"], *self.steps.values()), self.said["row"], self.said["details"]]
         )
         super().__init__(
             [
-                ipywidgets.HTML(_STYLE), self.said["plan"], self.convert, fields["partner"], self._form,
+                ipywidgets.HTML(STYLE), self.said["plan"], self.convert, fields["partner"], self._form,
                 *([JobBar(session, ["compare"])] if bar else []), self.said["problem"], self._result,
             ]
         )  # fmt: skip
-        for name in ("target", "rows", "seconds", "trust", "row"):
+        for name in ("target", "rows", "seconds", "row"):
             traitlets.link((session, name), (fields[name], "value"))
         for name in ("partner", "native_engine", "onnx_engine", "scale", *CHOICES):
             fields[name].observe(self._chooser(name), "value")
@@ -198,15 +185,14 @@ class ComparisonPanel(ipywidgets.VBox):
         for name, (_, _, none, numbers) in CHOICES.items():
             _offer(fields[name], [(none, 0), *((str(number), number) for number in numbers)], getattr(session, name))
         _offer(fields["scale"], list(SCALES), session.scale)
-        scan, problem = session.scan, session.problems.get("compare", "")
-        refused = scan is not None and problem == scan.refusal
-        self.said["scan"].value = _refusal(session.path, scan) if refused else ""
-        self.said["problem"].value = _note("" if refused else problem)
+        refused, problem = session.refused("compare"), session.problems.get("compare", "")
+        self.said["scan"].value = refusal(session.path, session.scan, "compare") if refused else ""
+        self.said["problem"].value = note("" if refused else problem)
         unnamed = fields["data"].value == ELSEWHERE and not self.elsewhere.value
         reason = f"{session.about} is under way." if session.job else "Type the path of the rows." if unnamed else ""
         if refused and not session.trust:
             reason = reason or "To compare it all the same, tick the box above."
-        self.said["reason"].value = f"<p class='wb-help'>{escape(reason)}</p>"
+        self.said["reason"].value = help_text(reason)
         self.button.disabled = bool(reason)
         native_alone = found is not None and found.format != "ONNX" and pairing is None and is_model
         for widget, shown in (
@@ -219,7 +205,7 @@ class ComparisonPanel(ipywidgets.VBox):
             (self._rare, self.more.value),
             (self._refusal, refused),
         ):
-            widget.layout.display = "" if shown else "none"
+            show_if(shown, widget)
 
     def _show_plan(self, pairing: Pairing | None) -> None:
         session, found, beside = self.session, self.session.detection, self._beside
@@ -291,32 +277,3 @@ def _offer(field: ipywidgets.Dropdown, options: list[tuple[str, Any]], value: An
 
 def _dropdown(description: str, options: Iterable[tuple[str, Any]] = ()) -> ipywidgets.Dropdown:
     return ipywidgets.Dropdown(description=description, options=list(options), **FIELD)
-
-
-def _button(description: str, action: Callable[[], None], **style: Any) -> ipywidgets.Button:
-    button = ipywidgets.Button(description=description, layout={"width": "auto"}, **style)
-    button.on_click(lambda _: action())
-    return button
-
-
-def _line(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
-    line = ipywidgets.HBox(list(widgets))
-    line.add_class("wb-line")
-    return line
-
-
-def _help(words: str) -> ipywidgets.HTML:
-    return ipywidgets.HTML(f"<p class='wb-help'>{escape(words)}</p>")
-
-
-def _refusal(path: str, scan: Any) -> str:
-    """For a person with a mouse: the scan's own sentence tells programmers what to write."""
-    said = (
-        f"{os.path.basename(path)} ({scan.format}) can run code when it is opened, so it was not opened. {scan.says} "
-        "If you know where it comes from, tick the box below and compare again."
-    )
-    return _note(said) + scan._repr_html_()
-
-
-def _note(sentence: str) -> str:
-    return f"<p class='wb-note' role='alert'>{escape(sentence, 2000)}</p>" if sentence else ""

@@ -13,6 +13,7 @@ import traitlets
 from ..card import escape, size
 from ..report import Part, parts
 from ..session import RESULTS, Session
+from .form import STYLE, button, note, show_if
 from .job import JobBar
 
 CHUNK = 1 << 20
@@ -30,14 +31,15 @@ class ReportPanel(ipywidgets.VBox):
     def __init__(self, source: Session | str | os.PathLike[str], *, bar: bool = True) -> None:
         self.session = session = source if isinstance(source, Session) else Session(source)
         self._parts = ipywidgets.HTML()
-        self._missing = {"convert": _button("Convert first"), "compare": _button("Compare first")}
-        for step, button in self._missing.items():
-            button.on_click(lambda _, step=step: session.set_trait("step", step))
-        self._write = _button("Write report", button_style="primary")
-        self._write.on_click(lambda _: session.start("report"))
+        self._missing = {
+            "convert": button("Convert first", lambda: session.set_trait("step", "convert")),
+            "compare": button("Compare first", lambda: session.set_trait("step", "compare")),
+        }
+        self._write = button("Write report", lambda: session.start("report"), button_style="primary")
         self._said, self._download = ipywidgets.HTML(), Download()
         super().__init__(
             [
+                ipywidgets.HTML(STYLE),
                 self._parts,
                 ipywidgets.HBox([self._write, *self._missing.values()]),
                 *([JobBar(session, ["report"])] if bar else []),
@@ -57,8 +59,8 @@ class ReportPanel(ipywidgets.VBox):
             results = {name: getattr(session, name) for name in ("view", "inference", "conversion", "comparison")}
             found = parts(session.detection, **results, problems=session.problems)
         missing = {part.step for part in found if not part.there}
-        for step, button in self._missing.items():
-            button.layout.display = None if step in missing else "none"
+        for step, missing_button in self._missing.items():
+            show_if(step in missing, missing_button)
         self._write.disabled = not found or bool(session.job)
         rows = "".join(
             f"<li><b>{part.title}</b>{'' if part.there else ' (left out)'}: {escape(part.says)}</li>" for part in found
@@ -66,9 +68,7 @@ class ReportPanel(ipywidgets.VBox):
         intro = "One HTML file that any browser opens, without notebook or network. It will hold:"
         self._parts.value = f"<p>{intro}</p><ul>{rows}</ul>" if found else f"<p>{_lacking(session)}</p>"
         path, problem = str(session.report_path or ""), session.problems.get("report", "")
-        self._said.value = (f'<p role="status">Written: {escape(path)}</p>' if path else "") + (
-            f'<p class="wb-problem" role="alert">{escape(problem)}</p>' if problem else ""
-        )
+        self._said.value = (f'<p role="status">Written: {escape(path)}</p>' if path else "") + note(problem)
         self._download.path = path
 
 
@@ -115,10 +115,6 @@ class Download(anywidget.AnyWidget):
                 self.send(answer, [file.read(CHUNK)])
         except OSError:
             self.send(answer | {"problem": f"{self.name} is not there any more; write the report again."})
-
-
-def _button(words: str, **style: Any) -> ipywidgets.Button:
-    return ipywidgets.Button(description=words, layout={"width": "auto"}, **style)
 
 
 def _lacking(session: Session) -> str:
