@@ -257,14 +257,15 @@ def test_the_keyboard_stays_with_the_notebook_until_a_click(shown: Shown, tmp_pa
 
 @pytest.mark.browser
 def test_the_page_around_it_can_select_nodes_and_hears_the_state(shown: Shown, tmp_path: Path) -> None:
-    heard = "<script>window.heard = []; addEventListener('message', e => heard.push(e.data.state))</script>"
+    heard = "<script>heard = []; addEventListener('message', e => heard.push(e.data.state ?? e.data.count))</script>"
     page = shown.open(heard + graph(lif_model())._repr_html_(), tmp_path / "g.html")
     frame = page.frame_locator("iframe")
     state(frame)
     assert page.evaluate("heard") == ["ready"]
     expect(frame.locator(".node.select")).to_have_count(0)
-    page.evaluate("frames[0].postMessage({type: 'workbench:select', nodes: ['spikes', 'no such node']}, '*')")
+    page.evaluate("frames[0].postMessage({type: 'workbench:select', values: ['out', 'no such value']}, '*')")
     expect(frame.locator(".node.select")).to_contain_text("LIF")
+    assert page.evaluate("heard") == ["ready", 1]
 
 
 @pytest.mark.browser
@@ -741,7 +742,7 @@ def test_importing_the_module_is_light() -> None:
 
 def test_a_view_is_frozen_and_short_as_text() -> None:
     view = graph(lif_model())
-    assert repr(view) == "GraphView(name='snn', format='ONNX', nodes=2, height=600)"
+    assert repr(view) == "GraphView(name='snn', format='ONNX', nodes=2, height=380)"
     assert isinstance(view, GraphView)
     with pytest.raises(AttributeError):
         view.height = 3  # type: ignore[misc]

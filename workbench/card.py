@@ -11,6 +11,7 @@ import html
 from typing import Any
 
 from . import certificate
+from .explain import difference, in_words
 from .kind import ENGINE_NAMES, KIND_NAMES, Detection
 
 MAX_SHOWN = 400
@@ -32,7 +33,7 @@ _STYLE = """<style>
 .wb-card table{border-collapse:collapse;width:100%;margin:0;font-size:13px;table-layout:auto}
 .wb-card th,.wb-card td{text-align:left!important;padding:.2rem .6rem .2rem 0;vertical-align:top;white-space:normal;
   border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
-.wb-card thead th{font-weight:600;opacity:.75}
+.wb-card thead th{font-weight:600;opacity:.75;overflow-wrap:normal}
 .wb-card tbody tr{background:none!important}
 .wb-card td.wb-short{white-space:nowrap;width:1%}
 .wb-card tbody th{font-weight:400;opacity:.75;width:9rem;overflow-wrap:normal}
@@ -40,30 +41,37 @@ _STYLE = """<style>
 .wb-card tr.wb-decides td:first-child{border-left:4px solid currentColor;padding-left:.4rem}
 .wb-bar{display:inline-block;height:.65rem;background:currentColor;opacity:.35;vertical-align:middle;margin-right:.4rem}
 .wb-decides .wb-bar{opacity:.85}
+.wb-mark-decides{font-size:12px;font-weight:400;border:1px solid currentColor;border-radius:3px;padding:0 .3rem;
+  margin-left:.3rem;white-space:nowrap}
 .wb-nodes{opacity:.7;font-weight:400;font-size:12px}
 </style>"""
 
 
-def escape(value: object, limit: int = MAX_SHOWN) -> str:
-    """Text from a model made safe for HTML: markup escaped, control characters shown as dots, long text cut."""
+def visible(value: object, limit: int = MAX_SHOWN) -> str:
+    """Text from a model for where markup is not read: control characters shown as dots, long text cut."""
     text = str(value)
     text = text if len(text) <= limit else text[:limit] + "…"
-    visible = "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
-    return html.escape(visible, quote=True)
+    return "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
+
+
+def escape(value: object, limit: int = MAX_SHOWN) -> str:
+    """Text from a model made safe for HTML: `visible`, and markup escaped."""
+    return html.escape(visible(value, limit), quote=True)
 
 
 def card(found: Detection) -> str:
-    """The whole card: verdict, evidence beside the paper's rule, op_types, components."""
+    """The whole card: verdict in words, evidence beside op_types, the paper's rule beside ours, components."""
     parts = [_STYLE, '<div class="wb-card">', verdict(found)]
-    if found.kind is not None:
-        parts.append(f'<div class="wb-cols"><div>{evidence(found)}</div><div>{rules(found)}</div></div>')
-    if found.components is not None:
-        parts.append(f'<div class="wb-cols"><div>{components(found)}</div><div>{op_types(found)}</div></div>')
+    if found.components is None:
+        parts.append(evidence(found) + rules(found) if found.kind is not None else "")
+    else:
+        parts.append(f'<div class="wb-cols"><div>{evidence(found)}</div><div>{op_types(found)}</div></div>')
+        parts.append(f'<div class="wb-cols"><div>{rules(found)}</div><div>{components(found)}</div></div>')
     return "".join([*parts, "</div>"])
 
 
 def verdict(found: Detection) -> str:
-    """Kind, the sentence that says why, the file's facts, and warnings."""
+    """Kind, the sentence that says why, what the kind means, the file's facts, and warnings."""
     kind = found.kind or "no model"
     name = KIND_NAMES.get(found.kind or "", "")
     small = f"<small>{escape(name)}</small>" if name else ""
@@ -73,6 +81,7 @@ def verdict(found: Detection) -> str:
     return (
         f'<div class="wb-head"><span class="wb-kind">{escape(kind)}{small}</span>'
         f'<span class="wb-because">{escape(found.because)}</span></div>'
+        f"<p>{escape(in_words(found), 2000)}</p>"
         f'<p class="wb-facts"><b>{escape(found.path)}</b> · {" · ".join(filter(None, facts))}</p>'
         + _warnings([w for w in found.warnings if w != found.because])
     )
@@ -104,19 +113,19 @@ def evidence(found: Detection) -> str:
 
 
 def rules(found: Detection) -> str:
-    """The paper's rule beside ours, and a sentence where they differ."""
+    """The paper's rule beside ours, a sentence on whether they agree, and the paper's as a chart."""
+    from .flow import flow  # which escapes with what is defined here
+
+    if found.components is None:
+        return f"<p>The paper's rule (Fig. 7a) has no answer: {escape(found.paper_rule.because)}.</p>"
     theirs = found.paper_rule.kind or "no answer"
     rows = [
         f"<tr><th>our rule</th><td><b>{escape(found.kind)}</b>: {escape(found.because)}</td></tr>",
         f"<tr><th>the paper's rule</th><td><b>{escape(theirs)}</b>: {escape(found.paper_rule.because)}.</td></tr>",
     ]
-    differ = ""
-    if found.components is not None and found.paper_rule.kind != found.kind:
-        differ = (
-            "<p>They differ: the paper reads the domain field, which converters of its day filled in and "
-            "today's mostly leave empty or set otherwise.</p>"
-        )
-    return f"<h2>Two rules</h2><table><tbody>{''.join(rows)}</tbody></table>{differ}"
+    differ = escape(difference(found), 1000) or "Both rules agree."
+    table = f"<h2>Two rules</h2><table><tbody>{''.join(rows)}</tbody></table><p>{differ}</p>"
+    return f"{table}<h2>Fig. 7a: this file's way is thick</h2>{flow(found)}"
 
 
 def components(found: Detection) -> str:
@@ -126,6 +135,9 @@ def components(found: Detection) -> str:
     opsets = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in parts.get("opset_import", {}).items())
     props: dict[str, str] = parts.get("metadata_props", {})
     proof = certificate.read(props)
+    marks = {signal.signal: "decides" for signal in found.deciding if signal.signal == "producer_name"}
+    if found.paper_rule.kind in ("ML", "DL"):
+        marks["domain"] = "decides the paper's rule"
     rows = [
         ("ir_version", parts.get("ir_version")),
         ("producer_name", " ".join(filter(None, (parts.get("producer_name"), parts.get("producer_version"))))),
@@ -144,9 +156,18 @@ def components(found: Detection) -> str:
     optional = {"functions", "external data", "doc_string", "certificate"}
     shown = [(name, value) for name, value in rows if value or name not in optional]
     body = "".join(
-        f"<tr><th>{escape(name, 60)}</th><td>{escape(value) or '<i>empty</i>'}</td></tr>" for name, value in shown
+        f"<tr{_DECIDES if name in marks else ''}><th>{escape(name, 60)}</th><td>{escape(value) or '<i>empty</i>'}"
+        f"{_mark(marks.get(name, ''))}</td></tr>"
+        for name, value in shown
     )
     return f"<h2>Components</h2><table><tbody>{body}</tbody></table>"
+
+
+_DECIDES = ' class="wb-decides"'
+
+
+def _mark(words: str) -> str:
+    return f' <span class="wb-mark-decides">{words}</span>' if words else ""
 
 
 def _weights(parameters: int, initializers: int) -> str:
@@ -171,11 +192,17 @@ def op_types(found: Detection, most: int = 18) -> str:
         name = key.lstrip(":")
         mark = name in deciding
         rows.append(
-            f'<tr class="{"wb-decides" if mark else ""}"><td>{escape(name, 80)}{" (decides)" if mark else ""}</td>'
-            f'<td><span class="wb-bar" style="width:{max(2, round(120 * count / top))}px"></span>{count:,}</td></tr>'
+            f"<tr{_keyed(key)}{_DECIDES if mark else ''}>"
+            f'<td><span class="wb-op">{escape(name, 80)}</span>{_mark("decides" if mark else "")}</td>'
+            f'<td><span class="wb-bar" style="width:{max(2, round(100 * count / top))}px"></span>{count:,}</td></tr>'
         )
     more = f"<p>and {len(counts) - most} more op_types</p>" if len(counts) > most else ""
     return f"<h2>op_types</h2><table><tbody>{''.join(rows)}</tbody></table>{more}"
+
+
+def _keyed(key: str) -> str:
+    """The op_type for who makes the row a button; without it where it could not be written as it is."""
+    return f' data-op-type="{escape(key)}"' if visible(key) == key else ""
 
 
 def signature(value: dict[str, Any]) -> str:

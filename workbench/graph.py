@@ -125,7 +125,9 @@ class GraphView:
         """A still drawing of the main graph; for formats other than ONNX, a card with the model's name."""
         if self._header is not None:
             return svg.svg(self._header, notes=self.notes[:1])
-        return svg.card(self.name, [f"{self.format}: drawn by the live view only."])
+        return svg.card(
+            self.name, [f"{self.format}: {'drawn by the live view only' if self._reader else 'no drawing'}."]
+        )
 
     def to_dict(self) -> dict[str, object]:
         page, reason = self._live

@@ -66,6 +66,9 @@ READERS: dict[str, Reader] = {
 _CORE = ("browser.js", "view.js", "worker.js")
 _LARGE = frozenset({"python.js", "hdf5.js"})
 
+# Netron's own mark on a selected node, 2 px of red, is hard to see on a dark node or from afar.
+_SELECTED = ".select > .node.node-border { stroke-width: 5px }"
+
 _STATIC = re.compile(r"^import \* as (\w+) from '\./([\w-]+\.js)';?[ \t]*$", re.M)
 _LITERAL = re.compile(r"(?<![\w.$])import\('\./([\w-]+\.js)'\)")
 _REQUIRE = re.compile(r"\.require\('\./([\w-]+)'\)")
@@ -230,7 +233,10 @@ def _shell() -> str:
         shell,
     )
     shell = _once(
-        r"<script[^>]*src=\"index\.js\"[^>]*></script>", f"<style>{_text('grapher.css')}</style>", shell, "script"
+        r"<script[^>]*src=\"index\.js\"[^>]*></script>",
+        f"<style>{_text('grapher.css')}{_SELECTED}</style>",
+        shell,
+        "script",
     )
     if "<script" in shell:
         raise NetronLayoutError("The installed Netron's index.html has more scripts than index.js.")
@@ -412,12 +418,19 @@ _BOOT = r"""
       if (drawn() && document.body.classList.contains('default')) tell('ready');
       else if (document.body.classList.contains('alert') && text && text.innerText.trim()) fail(text.innerText.trim());
     }, 50);
-    window.addEventListener('message', event => {
+    // Nodes are asked for by the values they give: unlike names, every node has one, and no other node has the same.
+    window.addEventListener('message', async event => {
       if (event.source !== window.parent || !event.data || event.data.type !== 'workbench:select') return;
-      const names = new Set(Array.isArray(event.data.nodes) ? event.data.nodes : []);
-      const graph = app.activeTarget || app.activeGraph, target = app.target || app._target;
-      if (!graph || !target || typeof target.select !== 'function') return;
-      target.scrollTo(target.select(graph.nodes.filter(node => names.has(node.name)), 'workbench'));
+      const values = new Set(Array.isArray(event.data.values) ? event.data.values : []);
+      while (app._path.length > 1) await app.popTarget();   // out of a function's body
+      const graph = app.activeTarget, target = app.target;
+      if (!graph || !target) return;
+      const chosen = graph.nodes.filter(node => node.outputs.some(output =>
+        Array.isArray(output.value) && output.value.some(value => values.has(value.name))));
+      const elements = target.select(chosen, 'workbench');
+      const still = window.matchMedia('(prefers-reduced-motion: reduce)').matches;
+      target.scrollTo(elements.slice(0, 1), still ? 'instant' : 'smooth');
+      window.parent.postMessage({ type: 'workbench:selected', count: chosen.length }, '*');
     });
     await app.start();
     if (!root.dataset.netron) tell(drawn() ? 'ready' : 'empty');

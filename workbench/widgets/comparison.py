@@ -16,7 +16,7 @@ from ..kind import ENGINE_NAMES
 from ..pairing import Pairing, partners
 from ..rows import row_files
 from ..session import Session
-from .form import FIELD, STYLE, button, help_text, hint, line, note, refusal, show_if, trust_box
+from .form import FIELD, WIDE, button, help_text, hint, line, note, plan, refusal, show_if, trust_box
 from .job import JobBar
 
 ELSEWHERE = "\0elsewhere"
@@ -66,20 +66,20 @@ class ComparisonPanel(ipywidgets.VBox):
         self._files: list[str] = []
         self.said = {part: ipywidgets.HTML() for part in "plan reason scan problem headline row details".split()}
         self.fields: dict[str, ipywidgets.ValueWidget] = {
-            "partner": _dropdown("Other side"),
+            "partner": _dropdown("Other side", looks=WIDE),
             "native_engine": _dropdown("Native runs in"),
             "onnx_engine": _dropdown("ONNX runs in"),
-            "data": _dropdown("Rows to ask"),
+            "data": _dropdown("Rows to ask", looks=WIDE),
             "target": ipywidgets.Text(description="Right answers", placeholder="a column's name, if any", **FIELD),
             "rows": ipywidgets.BoundedIntText(description="Rows at most", min=1, max=10**6, **FIELD),
-            "scale": _dropdown("Numbers", SCALES),
+            "scale": _dropdown("Numbers", SCALES, WIDE),
             **{name: _dropdown(label) for name, (label, *_) in CHOICES.items()},
             "seconds": ipywidgets.BoundedFloatText(description="Seconds to race", min=0.1, max=3600, **FIELD),
             "trust": trust_box(session),
             "row": ipywidgets.BoundedIntText(description="Row", min=0, max=10**9, layout={"width": "10rem"}),
         }
         self.fields["row"].style.description_width = "auto"
-        self.elsewhere = ipywidgets.Text(description="Its path", continuous_update=False, **FIELD)
+        self.elsewhere = ipywidgets.Text(description="Its path", continuous_update=False, **WIDE)
         self.button = button("Compare", lambda: session.start("compare"), button_style="primary")
         self.convert = button("Convert it first", lambda: session.set_trait("step", "convert"))
         self.more = ipywidgets.ToggleButton(description="More choices", layout={"width": "auto"})
@@ -116,7 +116,7 @@ class ComparisonPanel(ipywidgets.VBox):
         )
         super().__init__(
             [
-                ipywidgets.HTML(STYLE), self.said["plan"], self.convert, fields["partner"], self._form,
+                self.said["plan"], self.convert, fields["partner"], self._form,
                 *([JobBar(session, ["compare"])] if bar else []), self.said["problem"], self._result,
             ]
         )  # fmt: skip
@@ -172,13 +172,13 @@ class ComparisonPanel(ipywidgets.VBox):
         is_model, beside = found is not None and found.kind is not None, self._beside
         self._show_plan(pairing)
         usual = os.path.basename(next((side for side in _sides(pairing) if side != session.path), "the same file"))
-        by_itself = f"by itself ({usual})" if pairing is not None and not session.partner else "by itself"
+        by_itself = f"automatic: {usual}" if pairing is not None and not session.partner else "automatic"
         _offer(
             fields["partner"], [(by_itself, ""), *((os.path.basename(path), path) for path in beside)], session.partner
         )
         for side, name in enumerate(("native_engine", "onnx_engine")):
             chosen = pairing.engines[side] if pairing is not None and not getattr(session, name) else None
-            auto = f"by itself ({ENGINE_NAMES[chosen]})" if chosen else "by itself"
+            auto = f"automatic: {ENGINE_NAMES[chosen]}" if chosen else "automatic"
             engines = [(ENGINE_NAMES[engine], engine) for engine in SPIKING]
             _offer(fields[name], [(auto, ""), *engines], getattr(session, name))
         self._show_data()
@@ -211,19 +211,19 @@ class ComparisonPanel(ipywidgets.VBox):
         session, found, beside = self.session, self.session.detection, self._beside
         if found is None or found.kind is None:
             name = os.path.basename(session.path)
-            plan = escape(f"{name}: {found.because}" if found else session.problems.get("kind") or _PICK)
+            said = escape(f"{name}: {found.because}" if found else session.problems.get("kind") or _PICK)
         elif pairing is not None:
             native, onnx = (f"<b>{escape(os.path.basename(side))}</b>" for side in _sides(pairing))
-            plan = f"{native} natively, {onnx} in ONNX. {escape(pairing.because)}"
+            said = f"{native} natively, {onnx} in ONNX. {escape(pairing.because)}"
         elif found.format != "ONNX":
-            plan = "There is no ONNX file of this model yet." + (" Or choose one beside it:" if beside else "")
+            said = "There is no ONNX file of this model yet." + (" Or choose one beside it:" if beside else "")
         elif beside:
-            plan = "Which file was this ONNX file made of? Choose the other side:"
+            said = "Which file was this ONNX file made of? Choose the other side:"
         else:
-            plan = (
+            said = (
                 "The model that this ONNX file was made of is not in its folder: upload it there, then choose it here."
             )
-        self.said["plan"].value = f"<p class='wb-plan'>{plan}</p>"
+        self.said["plan"].value = plan(said)
 
     def _show_data(self) -> None:
         session, field = self.session, self.fields["data"]
@@ -275,5 +275,7 @@ def _offer(field: ipywidgets.Dropdown, options: list[tuple[str, Any]], value: An
     field.value = value
 
 
-def _dropdown(description: str, options: Iterable[tuple[str, Any]] = ()) -> ipywidgets.Dropdown:
-    return ipywidgets.Dropdown(description=description, options=list(options), **FIELD)
+def _dropdown(
+    description: str, options: Iterable[tuple[str, Any]] = (), looks: dict[str, Any] = FIELD
+) -> ipywidgets.Dropdown:
+    return ipywidgets.Dropdown(description=description, options=list(options), **looks)

@@ -9,11 +9,12 @@ from typing import Any
 import ipywidgets
 import traitlets
 
+from ..card import escape
 from ..convert.options import Option, options_for
 from ..convert.source import why_not
 from ..session import Session
 from .choice import Choice
-from .form import FIELD, STYLE, button, help_text, line, note, plan, refusal, show_if, trust_box
+from .form import WIDE, button, help_text, line, note, plan, refusal, show_if, trust_box
 from .job import JobBar
 
 
@@ -36,9 +37,7 @@ class Converter(ipywidgets.VBox):
         self.choices: dict[str, Choice] = {}
         self._all_choices: dict[tuple[Option, ...], dict[str, Choice]] = {}
         self.said = {part: ipywidgets.HTML() for part in ("plan", "scan", "reason", "problem", "result")}
-        self.output = ipywidgets.Text(
-            description="ONNX file", continuous_update=False, **{**FIELD, "layout": {"width": "99%"}}
-        )
+        self.output = ipywidgets.Text(description="ONNX file", continuous_update=False, **WIDE)
         traitlets.link((session, "output"), (self.output, "value"))
         self.trust = trust_box(session)
         self.button = button("Convert", lambda: session.start("convert"), button_style="primary")
@@ -49,7 +48,7 @@ class Converter(ipywidgets.VBox):
         self._refusal = ipywidgets.VBox([self.said["scan"], self.trust])
         self._start = line(self.button, self.said["reason"])
         super().__init__([
-            ipywidgets.HTML(STYLE), self.said["plan"], self._form, self._refusal, self._start,
+            self.said["plan"], self._form, self._refusal, self._start,
             *([JobBar(session, ["convert"])] if bar else []), self.said["problem"], self.said["result"],
             ipywidgets.HBox([self.to_graph, self.to_compare]),
         ])  # fmt: skip
@@ -72,7 +71,7 @@ class Converter(ipywidgets.VBox):
             self.output.placeholder = session.onnx_output
             said = f"{name} ({found.format}) → {os.path.basename(session.onnx_output)}"
             self._show_options(options)
-        self.said["plan"].value = plan(said)
+        self.said["plan"].value = plan(escape(said))
         refused, problem = session.refused("convert"), session.problems.get("convert", "")
         self.said["scan"].value = refusal(name, session.scan, "convert") if refused else ""
         self.said["problem"].value = note("" if refused else problem)

@@ -13,16 +13,20 @@ from ..card import escape
 from ..safety import Scan
 from ..session import Session
 
-FIELD: dict[str, Any] = {"style": {"description_width": "7.5rem"}, "layout": {"width": "21rem", "max_width": "100%"}}
-"""Of a field with its label."""
+FIELD: dict[str, Any] = {"style": {"description_width": "7rem"}, "layout": {"width": "17rem", "max_width": "100%"}}
+"""Of a field with its label, which leaves room beside it for a hint."""
 
-STYLE = """<style>
+WIDE: dict[str, Any] = {**FIELD, "layout": {"width": "99%", "max_width": "36rem"}}
+"""Of a field for names of files and for sentences."""
+
+_STYLE = """<style>
 .wb-form{gap:6px;overflow:visible}
 .wb-line{flex-flow:row wrap;align-items:center;gap:4px 12px;overflow:visible}
-.wb-line>.widget-html{flex:1 1 11rem;min-width:0}
+.wb-line>.widget-html{flex:1 1 10rem;min-width:0}
 .wb-plan,.wb-help,.wb-note{margin:0 0 6px;line-height:1.5;white-space:normal;overflow-wrap:anywhere}
 .wb-help{margin:0;line-height:1.4;font-size:13px}
 .wb-note{border-left:4px solid #c77700;padding:4px 10px}
+.wb-panel .widget-dropdown>select{appearance:auto;background-image:none}
 .wb-panel :is(input,select):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
 </style>"""
 
@@ -65,9 +69,9 @@ def hint(words: str) -> ipywidgets.HTML:
     return ipywidgets.HTML(help_text(words))
 
 
-def plan(words: str) -> str:
-    """What a step will do, or why it cannot."""
-    return f"<p class='wb-plan'>{escape(words)}</p>"
+def plan(markup: str) -> str:
+    """What a step will do, or why it cannot, as HTML; with the style of all the form."""
+    return f"{_STYLE}<div class='wb-plan'>{markup}</div>"
 
 
 def note(sentence: str) -> str:

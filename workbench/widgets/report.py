@@ -13,7 +13,7 @@ import traitlets
 from ..card import escape, size
 from ..report import Part, parts
 from ..session import RESULTS, Session
-from .form import STYLE, button, note, show_if
+from .form import button, note, plan, show_if
 from .job import JobBar
 
 CHUNK = 1 << 20
@@ -39,7 +39,6 @@ class ReportPanel(ipywidgets.VBox):
         self._said, self._download = ipywidgets.HTML(), Download()
         super().__init__(
             [
-                ipywidgets.HTML(STYLE),
                 self._parts,
                 ipywidgets.HBox([self._write, *self._missing.values()]),
                 *([JobBar(session, ["report"])] if bar else []),
@@ -66,7 +65,7 @@ class ReportPanel(ipywidgets.VBox):
             f"<li><b>{part.title}</b>{'' if part.there else ' (left out)'}: {escape(part.says)}</li>" for part in found
         )
         intro = "One HTML file that any browser opens, without notebook or network. It will hold:"
-        self._parts.value = f"<p>{intro}</p><ul>{rows}</ul>" if found else f"<p>{_lacking(session)}</p>"
+        self._parts.value = plan(f"<p>{intro}</p><ul>{rows}</ul>" if found else _lacking(session))
         path, problem = str(session.report_path or ""), session.problems.get("report", "")
         self._said.value = (f'<p role="status">Written: {escape(path)}</p>' if path else "") + note(problem)
         self._download.path = path

@@ -83,7 +83,11 @@ function render({ model, el }) {
     folder.title = model.get("folder");
   }
 
-  model.on("change:step", drawStep);
+  model.on("change:step", () => {
+    drawStep();
+    // A long step may have been read to its end, where a short one has nothing.
+    list.scrollIntoView({ block: "nearest" });
+  });
   model.on("change:marks", drawMarks);
   model.on("change:file change:folder", drawTitle);
   drawStep();
