@@ -19,7 +19,10 @@ ROOT = Path(__file__).parent.parent
 def jupyter_lab(folder: Path) -> Iterator[str]:
     """Serve `folder`; yields the address with its token, ``{address}`` taking a path: ``…/{}?token=…``."""
     home = folder.parent / f"{folder.name}-home"
-    home.mkdir()
+    profile = home / "ipython" / "profile_default"
+    profile.mkdir(parents=True)
+    # What was typed in tests is nobody's history; and where a test fills the disk, the history's cry is not its.
+    (profile / "ipython_config.py").write_text("c.HistoryManager.enabled = False\n")
     # A home of its own: the tester's JupyterLab settings and workspaces stay out, and untouched.
     environment = {
         **os.environ,

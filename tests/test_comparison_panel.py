@@ -155,7 +155,6 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(folder: Path, tmp_path: Path
     for sides, given, options, match in (
         ((wide, wide), "paper", {}, r"fit input 'x' \(float32 \['n', 5\]\): choose random numbers, or a file"),
         (pair, folder / "none.csv", {}, "no such file"),
-        (pair, folder / "flowers.csv", {}, "'species' looks like the right answers"),
         (pair, "paper", {"target": "species"}, "target names a column of a file"),
         (pair, "random", {"rows": 5, "batch": 6}, "cannot hold 6 rows where 5 are asked"),
         (pair, "random", {"rows": 0}, "rows is a whole number from 1"),

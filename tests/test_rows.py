@@ -129,11 +129,23 @@ def test_columns_with_other_names_are_taken_in_their_order(table: pd.DataFrame, 
     assert "not named as the model's ('a', 'b', 'c', 'd')" in found.notes[0]
 
 
+@pytest.mark.parametrize("header", ["a,b,c,d,species", "Label,a,b,c,d"])
+def test_the_one_column_called_as_answers_are_is_taken_as_these_where_it_is_one_too_many(
+    header: str, tmp_path: Path
+) -> None:
+    line = {"a,b,c,d,species": "0.5,1.5,2.5,3.5,rose\n", "Label,a,b,c,d": "rose,0.5,1.5,2.5,3.5\n"}[header]
+    found = read(csv(tmp_path, header + "\n" + line * 3), FOUR)
+    assert found.targets is not None and found.targets.tolist() == ["rose"] * 3
+    np.testing.assert_array_equal(found.inputs, [[0.5, 1.5, 2.5, 3.5]] * 3)
+    assert any("was taken as the right answers" in note for note in found.notes)
+    # Where the model takes all columns, none is left out.
+    assert read(csv(tmp_path, "a,b,c,label\n" + "1,2,3,4\n" * 3), FOUR).targets is None
+
+
 @pytest.mark.parametrize(
     ("header", "last", "target"),
     [
-        ("a,b,c,d,species", "rose", "'species'"),  # by its name, and text
-        ("a,label,c,d,e", "0.5", "'label'"),  # by its name, wherever it is
+        ("a,label,c,d,target", "0.5", "'target'"),  # by its name, where two are called so
         ("a,b,kind,d,e", "0.5", "'kind'"),  # the only text
         ("a,b,c,d,e", "1", "'e'"),  # few different whole numbers
         ("a,b,c,d,e", "0.25", "'e'"),  # nothing else tells: the last

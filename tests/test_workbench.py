@@ -77,9 +77,11 @@ def run_all(page: Page) -> None:
     expect(row(page, "mlp.onnx")).to_be_visible(timeout=60_000)
 
 
-def closed(page: Page) -> None:
-    # The kernel ends with its page, and nothing of it is restored in the next.
+def closed(page: Page, lab: str) -> None:
+    """With its kernel, which JupyterLab would keep, and the workbench in it all that it showed."""
     page.evaluate("() => { window.onbeforeunload = null; }")
+    for session in page.request.get(lab.format("api/sessions")).json():
+        page.request.delete(lab.format(f"api/sessions/{session['id']}"))
     page.context.close()
 
 
@@ -87,7 +89,7 @@ def closed(page: Page) -> None:
 def page(browser: Browser, lab: str) -> Iterator[Page]:
     page = opened(browser, lab)
     yield page
-    closed(page)
+    closed(page, lab)
 
 
 expect.set_options(timeout=20_000)  # on two busy cores; the answers come in two seconds
@@ -123,17 +125,18 @@ def netron(page: Page) -> FrameLocator:
 
 def in_code(page: Page, folder: Path, code: str) -> str:
     """What a line of code in a new cell prints: the kernel is alive, and a script sees what the hand did."""
-    notebook = page.locator(".jp-Notebook")
-    cells = notebook.locator(".jp-CodeCell")
+    cells = page.locator(".jp-Notebook .jp-CodeCell")
     before = cells.count()
     page.get_by_title("Insert a cell below (B)").first.click()
     expect(cells).to_have_count(before + 1)
+    # Below the cell that was clicked last, wherever that is.
+    at = cells.evaluate_all("cells => cells.findIndex(cell => cell.classList.contains('jp-mod-active'))")
     page.keyboard.press("Enter")
     page.keyboard.insert_text(code)
     page.keyboard.press("Shift+Enter")
-    output = cells.nth(before).locator(".jp-OutputArea-output")
+    output = cells.nth(at).locator(".jp-OutputArea-output")
     expect(output).to_be_visible()
-    return output.inner_text()
+    return output.inner_text().strip()
 
 
 # --- from a file to a verdict ------------------------------------------------------------------------------------
@@ -260,7 +263,7 @@ def test_a_picked_file_shows_its_kind_its_graph_and_its_answers(page: Page, fold
 
 def test_a_workbench_is_on_screen_in_a_moment_and_starts_no_tensorflow(page: Page, folder: Path) -> None:
     pick(page, "mlp.onnx")
-    expect(page.locator(".wb-kind")).to_contain_text("DL")
+    expect(page.locator(".wb-right .wb-kind")).to_contain_text("DL")
     page.get_by_role("menuitem", name="Edit", exact=True).click()
     page.keyboard.press("Escape")
     begun = time.monotonic()
@@ -305,7 +308,9 @@ def test_the_keyboard_alone_goes_from_file_to_verdict(page: Page, folder: Path) 
     expect(mark(page, "Convert")).to_have_text("done", timeout=60_000)
     tab_to(page.get_by_role("button", name="Compare both sides"))
     press("Enter")
-    tab_to(page.get_by_role("tabpanel", name="Compare").get_by_role("button", name="Compare", exact=True))
+    start = page.get_by_role("tabpanel", name="Compare").get_by_role("button", name="Compare", exact=True)
+    tab_to(start)
+    expect(start).to_be_enabled()
     press("Space")
     expect(page.locator(".wb-job")).to_be_visible()
     expect(mark(page, "Compare")).to_have_text("both agree", timeout=90_000)
@@ -316,6 +321,16 @@ def test_a_drawn_graph_does_not_take_the_keyboard(page: Page) -> None:
     step(page, "Graph")
     expect(netron(page).locator("g.node").first).to_be_visible()
     expect(page.locator("iframe:focus")).to_have_count(0)
+
+
+TOO_WIDE = """() => {
+  const edge = document.querySelector('.wb-workbench').getBoundingClientRect().right + 2;
+  return [...document.querySelectorAll('.wb-right *')]
+    .filter((e) => e.checkVisibility({ visibilityProperty: true }) && e.getBoundingClientRect().right > edge)
+    .filter((e) => !e.closest('[style*=overflow]'))
+    .map((e) => e.outerHTML.slice(0, 80));
+}"""
+"""What stands out of the workbench on the right."""
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -343,12 +358,7 @@ def test_nothing_keeps_anyone_out(browser: Browser, lab: str, folder: Path, them
         for name in ("Kind", "Graph", "Convert", "Compare", "Report"):
             panel = step(page, name)
             expect(panel).to_be_visible()
-            wide = page.evaluate(
-                "() => { const w = document.querySelector('.wb-workbench');"
-                " return [...w.querySelectorAll('.wb-right *')].filter(e => e.checkVisibility({visibilityProperty: true})"
-                " && e.getBoundingClientRect().right > w.getBoundingClientRect().right + 2"
-                " && !e.closest('[style*=overflow], .wb-scrolls, iframe')).map(e => e.outerHTML.slice(0, 80)) }"
-            )
+            wide = page.evaluate(TOO_WIDE)
             assert not wide, f"{name} at {width}: {wide}"
             picture(page, f"{theme}-{width}-{name.lower()}")
             found = Axe().run(page, context=".wb-workbench").response["violations"]
@@ -359,7 +369,7 @@ def test_nothing_keeps_anyone_out(browser: Browser, lab: str, folder: Path, them
                 for node in one["nodes"]
             ]
             assert not serious, f"{name} at {width}: " + "\n".join(serious)
-    closed(page)
+    closed(page, lab)
 
 
 # --- what goes wrong -----------------------------------------------------------------------------------------------
@@ -385,8 +395,8 @@ def test_files_that_cannot_be_shown_give_one_sentence_and_the_next_pick_works(pa
 def test_many_fast_clicks_end_with_the_last_file(page: Page) -> None:
     for name in ["mlp.onnx", "forest.onnx", "snn_leaky.onnx"] * 3 + ["forest.onnx"]:
         row(page, name).click()
-    expect(page.locator(".wb-first")).to_contain_text("of 38 right")
-    expect(page.locator(".wb-facts")).to_contain_text("forest.onnx")
+    expect(page.locator(".wb-right .wb-first")).to_contain_text("of 38 right")
+    expect(page.locator(".wb-right .wb-facts")).to_contain_text("forest.onnx")
     expect(page.locator('.wb-workbench iframe[title="Netron: forest.onnx"]')).to_have_count(1)
     expect(page.locator(".wb-looking")).to_be_empty()
 
@@ -424,7 +434,7 @@ def test_whatever_fails_is_one_sentence_and_the_next_work_runs(page: Page, folde
     # The disk is full, as far as this kernel and its workers are concerned.
     limit = "import resource; _, hard = resource.getrlimit(resource.RLIMIT_FSIZE); wb.options = {}; "
     in_code(page, folder, limit + "resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard)); print(1)")
-    convert_and_read("disk")
+    convert_and_read("No room is left to write")
     in_code(page, folder, "resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard)); print(1)")
     assert sorted(folder.glob("again*")) == before
     # Cancelled under way.
@@ -465,7 +475,7 @@ def test_the_saved_notebook_exports_to_a_page_that_lives_offline(
     page: Page, browser: Browser, folder: Path, tmp_path: Path
 ) -> None:
     pick(page, "forest.onnx")
-    expect(page.locator(".wb-first").first).to_contain_text("of 38 right")
+    expect(page.locator(".wb-right .wb-first")).to_contain_text("of 38 right")
     expect(page.locator(".wb-still")).to_be_hidden()
     page.wait_for_timeout(800)  # the still copy follows the answers
     page.keyboard.press("Control+s")

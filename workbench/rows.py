@@ -109,7 +109,8 @@ def read(
 
     Args:
         target: the right answers, left out of the inputs: a column's name or number (from 0, -1 is the last), for
-            .npz an array's name.
+            .npz an array's name. Where the model takes one column less, the one called as answers are
+            (`TARGET_NAMES`) is taken.
         columns: names of the columns to take, in the model's order, for a model with one input for all of them.
         scale: what to multiply all numbers by; 1/255 brings grey values to 0 to 1.
         invert: make light what is dark in pictures: MNIST's digits are white on black.
@@ -350,6 +351,10 @@ def _from_table(
     elif infos:
         row = row_shape(infos[0])
         width = math.prod(dim if isinstance(dim, int) else 0 for dim in row)  # 0: any
+        named = [name for name in frame.columns if str(name).lower() in TARGET_NAMES]
+        if target is None and width and width == frame.shape[1] - 1 and len(named) == 1:
+            notes.append(f"Column {named[0]!r} was taken as the right answers: the model takes {width} columns.")
+            targets, frame = _answers(frame[named[0]]), frame.drop(columns=named)
         if infos[0].shape and width > 0 and width != frame.shape[1]:
             raise _wrong_width(frame, width)
     names = tuple(map(str, frame.columns)) if isinstance(frame.columns[0], str) else ()
