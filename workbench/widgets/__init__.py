@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from .comparison import ComparisonPanel
+from .converter import Converter
+from .graph_view import GraphPanel
+from .kind_card import KindCard
 from .picker import Picker
+from .report import ReportPanel
 from .workbench import Workbench
 
-__all__ = ["Picker", "Workbench"]
+__all__ = ["ComparisonPanel", "Converter", "GraphPanel", "KindCard", "Picker", "ReportPanel", "Workbench"]
