@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from workbench import convert, load_engine
-from workbench.agreement import FLOAT32, hold
+from workbench.agreement import FLOAT32, hold, readable, share
 from workbench.compare.matching import fit_inputs, match_outputs
 from workbench.errors import BadInput, UnsupportedModel
 from workbench.header import ValueInfo
@@ -267,3 +268,10 @@ def test_a_table_feeds_an_input_per_column_and_casts_are_told() -> None:
     assert fitted["u"].tolist() == [[1], [3]] and fitted["v"].tolist() == [[2], [4]]
     with pytest.raises(BadInput, match="takes float32 values, but text was given"):
         fit_inputs({"u": ["a"], "v": ["b"]}, columns)
+
+
+def test_numbers_read_as_people_write_them() -> None:
+    written = {0.0: "0", 1.6e-7: "1.6 × 10⁻⁷", 0.00096: "0.00096", 0.5: "0.5", 1284.0: "1,300", -2e9: "-2 × 10⁹"}
+    assert {value: readable(value) for value in written} == written
+    assert (readable(math.inf), readable(1284.4, 3)) == ("infinite", "1,280")
+    assert [share(value) for value in (0.0, 6.6e-7, 0.012, 2.0)] == ["0 %", "1 part in 1,500,000", "1.2 %", "200 %"]

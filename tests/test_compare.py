@@ -154,7 +154,7 @@ def test_an_estimator_and_its_file_agree_with_all_the_contract_names(iris: tuple
         set(data["environment"]) >= {"cpu", "threads", "versions"} and "onnxruntime" in data["environment"]["versions"]
     )
     text = str(found)
-    assert text.startswith("Both sides agree: 150 samples asked") and "estimator.predict(x)" in text
+    assert text.startswith("Both sides agree: 150 rows asked") and "estimator.predict(x)" in text
     assert "iris.onnx" in text and "97" in text
 
 

@@ -596,7 +596,7 @@ def test_a_planted_disagreement_is_a_failure_with_the_worst_sample(tmp_path: Pat
     assert found.agreement.label_mismatches >= int((liar.predict(ROWS) != honest.predict(ROWS)).sum()) > 100
     worst = found.agreement.worst[0]
     assert worst.group in ("given", "points") and worst.native != worst.onnx and worst.inputs
-    assert "Both sides disagree" in found._repr_html_() and "Worst samples" in found._repr_html_()
+    assert "Both sides disagree" in found._repr_html_() and "Rows that differ most" in found._repr_html_()
     again = pickle.loads(pickle.dumps(caught.value))
     assert again.conversion == found and str(again) == str(caught.value)
 

@@ -32,9 +32,9 @@ def folder(tmp_path: Path) -> Path:
 def test_a_large_folder_is_listed_at_once_and_what_is_left_out_is_counted(tmp_path: Path) -> None:
     for number in range(MOST_ENTRIES + 3):
         (tmp_path / f"{number}.onnx").touch()
-    begun = time.monotonic()
+    begun = time.thread_time()  # what a busy machine does besides is not counted
     entries, left_out = listing(tmp_path)
-    assert time.monotonic() - begun < 0.3
+    assert time.thread_time() - begun < 0.3
     assert (len(entries), left_out) == (MOST_ENTRIES, 3)
 
 
@@ -43,9 +43,10 @@ def test_folders_come_first_and_a_model_that_is_a_folder_is_a_file(folder: Path)
     saved.mkdir()
     (saved / "saved_model.pb").write_bytes(b"")
     (folder / "nowhere.onnx").symlink_to(folder / "gone")
+    (folder / "loop").symlink_to(folder / "loop")
     found = {entry.name: (entry.folder, entry.size) for entry in listing(folder)[0]}
     assert list(found)[:2] == ["a_saved_model", "deep"]
-    assert found["a_saved_model"] == (False, None) and found["nowhere.onnx"] == (False, None)
+    assert found["a_saved_model"] == found["nowhere.onnx"] == found["loop"] == (False, None)
     assert found["mlp.onnx"] == (False, (DATA / "mlp.onnx").stat().st_size)
     assert ".hidden" not in found
     with pytest.raises(UnreadableFile, match=r"nothing cannot be listed \(No such file or directory\); choose another"):

@@ -116,6 +116,24 @@ def test_files_that_came_or_went_meanwhile_are_noticed(page: Page, folder: Path)
     expect(page.get_by_label("Recent files").get_by_text("new.onnx")).to_have_count(0)
 
 
+def test_names_that_deceive_or_cannot_be_said_are_shown_harmless(page: Page, folder: Path) -> None:
+    turned = folder / "\N{RIGHT-TO-LEFT OVERRIDE}xnno.lkp <img src=x onerror=alert(1)>"
+    not_text = os.path.join(os.fsencode(folder), b"caf\xe9.onnx")
+    for path in (turned, not_text):
+        shutil.copy(DATA / "mlp.onnx", path)
+    page.get_by_role("button", name="List this folder again").click()
+    page.locator(".wb-name", has_text="·xnno.lkp <img src=x onerror=alert(1)>").click()
+    expect(chosen(page)).to_have_text("·xnno.lkp <img src=x onerror=alert(1)>")
+    page.locator(".wb-name", has_text="caf").click()
+    expect(page.locator(".wb-status.wb-error")).to_contain_text("is not in UTF-8; rename the file first")
+    page.get_by_label("Search this folder, or type a path").fill("/" + "long" * 100)
+    page.keyboard.press("Enter")
+    expect(page.locator(".wb-status.wb-error")).to_contain_text("type the path of a file or folder")
+    page.keyboard.press("Escape")
+    os.unlink(turned)
+    os.unlink(not_text)
+
+
 def test_a_file_that_is_dropped_is_stored_and_shown(page: Page, folder: Path) -> None:
     content = (DATA / "linear.onnx").read_bytes()
     dropped = page.evaluate_handle(

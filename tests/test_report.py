@@ -150,7 +150,7 @@ def test_results_at_hand_are_told_and_files_are_known_by_their_digest(tmp_path: 
 def test_a_native_model_is_compared_and_rows_are_shown(compared: tuple[Path, list[str]]) -> None:
     page, said = compared
     words = text_of(page)
-    assert "Both sides agree: 20 samples" in words and "times as fast" in words
+    assert "Both sides agree: 20 rows" in words and "times as fast" in words
     assert "100.00% right" in words and "Row 0" in words
     assert "The file says: converted from iris.skops" in words
     assert any("Asking both sides" in stage for stage in said) and said[-1] == "Writing the page"

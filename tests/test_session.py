@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+import pickle
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import skops.io
 import traitlets
@@ -16,7 +20,8 @@ from sklearn.tree import DecisionTreeClassifier
 from workbench import BadInput, WorkbenchError
 from workbench.data import dataset
 from workbench.pairing import pair
-from workbench.session import STEPS, Session, session_of
+from workbench.session import MOST_RECENT, STEPS, Session, session_of
+from workbench.widgets import Workbench
 
 DATA = Path(__file__).parent / "data"
 
@@ -59,11 +64,117 @@ def test_a_file_seen_before_comes_back_with_all_that_was_known_and_chosen(folder
     assert session.options == {"zipmap": True}
 
 
+def test_the_same_file_picked_again_stays_as_it_was_chosen(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    session.options = {"zipmap": True}
+    session.pick(folder / "tree.skops")
+    assert session.options == {"zipmap": True}
+
+
+def test_a_file_left_before_it_was_known_is_found_out_about_later(folder: Path) -> None:
+    session = Session(folder / "mlp.onnx", root=folder)
+    wait(lambda: session.view is not None)
+    assert session.looking == "Asking the model about real rows"
+    session.path = str(folder / "tree.skops")
+    session.path = str(folder / "mlp.onnx")
+    wait(lambda: not session.looking)
+    assert session.inference is not None or "inference" in session.problems
+
+
+def test_results_of_the_most_recent_files_are_kept_and_no_more(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    wait(lambda: session.view is not None)
+    others = [str(shutil.copy(folder / "tree.skops", folder / f"{number}.skops")) for number in range(MOST_RECENT)]
+    for path in others[:-1]:
+        session.path = path
+    session.path = str(folder / "tree.skops")
+    assert session.view is not None
+    for path in others:
+        session.path = path
+    session.path = str(folder / "tree.skops")
+    assert session.view is None
+    wait(lambda: session.view is not None)
+
+
+def test_a_fault_of_ours_is_one_sentence_and_nothing_goes_on_for_ever(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def faulty(path: str) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("workbench.session.graph", faulty)
+    session = Session(folder / "mlp.onnx", root=folder)
+    wait(lambda: not session.looking)
+    said = "Something went wrong inside the workbench ({}); please report it."
+    assert session.problems["graph"] == said.format("ZeroDivisionError")
+    assert "ZeroDivisionError" in capsys.readouterr().err
+    monkeypatch.setattr("workbench.session.make_sample", lambda *args, **rest: sys.exit())
+    session.start("sample", "iris-random-forest")
+    wait(lambda: not session.job)
+    assert session.said.endswith(said.format("SystemExit"))
+    monkeypatch.setattr("workbench.session.detect", faulty)
+    session.path = str(folder / "tree.skops")
+    assert session.detection is None and session.problems["kind"] == said.format("ZeroDivisionError")
+
+
+def test_a_name_too_long_for_what_is_written_beside_it_is_one_sentence(folder: Path) -> None:
+    path = folder / ("x" * 252 + ".h5")
+    shutil.copy(folder / "tree.skops", path)
+    session = Session(path, root=folder)
+    for step in ("convert", "report"):
+        session.start(step)
+        wait(lambda: not session.job)
+        assert session.problems[step].endswith("cannot be written: File name too long.")
+
+
+# --- trust -------------------------------------------------------------------------------------------------------
+
+
+class Harmful:
+    """Leaves a file where it is opened."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> object:
+        return Path.touch, (self.mark,)
+
+
 def test_what_is_trusted_is_one_file(folder: Path) -> None:
     session = Session(folder / "tree.skops", root=folder)
     session.trust = True
     session.path = str(folder / "mlp.onnx")
     assert session.trust is False
+
+
+def test_another_file_in_the_place_of_one_that_was_trusted_is_not_opened(folder: Path) -> None:
+    (folder / "tree.pkl").write_bytes(pickle.dumps(DecisionTreeClassifier()))
+    session = Session(folder / "tree.pkl", root=folder)
+    session.trust, session.options = True, {"zipmap": True}
+    (folder / "tree.pkl").write_bytes(pickle.dumps(Harmful(folder / "opened")))
+    session.start("convert")
+    wait(lambda: not session.job)
+    assert session.refused("convert") and not session.trust
+    assert "pathlib" in session.problems["convert"]
+    assert session.options == {"zipmap": True}
+    assert not (folder / "opened").exists()
+
+
+def test_trust_in_one_partner_is_not_trust_in_the_next(folder: Path) -> None:
+    session = Session(folder / "mlp.onnx", root=folder)
+    (folder / "a.pkl").write_bytes(pickle.dumps(DecisionTreeClassifier()))
+    session.partner, session.trust = str(folder / "a.pkl"), True
+    session.partner = str(folder / "tree.skops")
+    assert session.trust is False
+    # Nor in one that was found by itself, and is another one now.
+    session.partner = ""
+    (folder / "mlp.joblib").write_bytes((folder / "a.pkl").read_bytes())
+    assert session.pairing.native == str(folder / "mlp.joblib")
+    session.trust = True
+    (folder / "mlp.joblib").rename(folder / "mlp.pkl")
+    session.start("compare")
+    wait(lambda: not session.job)
+    assert session.refused("compare") and not session.trust
 
 
 def test_a_file_that_changed_is_read_again(folder: Path) -> None:
@@ -166,6 +277,15 @@ def test_a_folder_has_one_session(folder: Path) -> None:
     assert session_of(folder.parent) is not first
 
 
+def test_a_workbench_made_again_shows_the_same_parts_and_costs_no_more(folder: Path) -> None:
+    first = Workbench(root=folder)
+    second = Workbench(root=folder)
+    assert second.children == first.children
+    first.close()
+    second.path = str(folder / "mlp.onnx")
+    assert (first.path, second.session.path) == ("", str(folder / "mlp.onnx"))
+
+
 def test_choices_that_make_no_sense_are_refused(folder: Path) -> None:
     session = Session(root=folder)
     for name, value in [("rows", 0), ("batch", -1), ("step", "cook"), ("seconds", 0.0), ("row", -1)]:
@@ -188,6 +308,14 @@ def test_an_onnx_file_finds_what_it_was_made_of(folder: Path) -> None:
     assert session.pairing is None
     session.partner = str(folder / "elsewhere.skops")
     assert (session.pairing.native, session.pairing.onnx) == (session.partner, session.path)
+
+
+@pytest.mark.parametrize("source", ["../../etc/passwd", "/etc/passwd", "..", "x" * 300, "\0"])
+def test_an_onnx_file_cannot_name_a_file_elsewhere(folder: Path, source: str) -> None:
+    model = onnx.load(folder / "mlp.onnx")
+    onnx.helper.set_model_props(model, {"workbench.certificate": json.dumps({"source": source})})
+    onnx.save(model, folder / "mlp.onnx")
+    assert Session(folder / "mlp.onnx", root=folder).pairing is None
 
 
 def test_files_of_one_name_are_a_pair(folder: Path) -> None:

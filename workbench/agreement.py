@@ -48,8 +48,8 @@ class Tolerance:
 FLOAT32 = Tolerance(
     relative=1e-4,
     absolute=1e-5,
-    reason="float32 keeps 7 digits; sums taken in another order, layer after layer, cost one or two of them, and where "
-    "terms cancel the rest of the sum decides, which `absolute` allows for.",
+    reason="float32 keeps 7 digits; sums taken in another order, layer after layer, cost one or two of them. The fixed "
+    "part is for sums whose terms nearly cancel: little is left of them but what was rounded.",
 )
 """Of models in float32. A wrong layout, axis or epsilon shows as 1e-2 or more."""
 
@@ -171,16 +171,44 @@ class Agreement:
     @property
     def says(self) -> str:
         """The numbers in one sentence."""
-        labels = f"{self.label_mismatches:,} label mismatch{'' if self.label_mismatches == 1 else 'es'}"
-        return (
-            f"{self.samples:,} sample{'' if self.samples == 1 else 's'} asked: largest difference {self.max_abs:.2g} "
-            f"(relative {self.max_rel:.2g}), {labels}."
-        )
+        count = self.label_mismatches
+        labels = f"{count:,} labels differ" if count > 1 else "1 label differs" if count else "no label differs"
+        relative = f" (relative: {share(self.max_rel)})" if self.max_rel else ""
+        return f"{_rows(self.samples)} asked: largest difference {readable(self.max_abs)}{relative}, {labels}."
+
+    @property
+    def allowed(self) -> str:
+        """The tolerance, and why it is this much."""
+        if not self.tolerance:
+            return ""
+        relative, absolute, reason = (self.tolerance[name] for name in ("relative", "absolute", "reason"))
+        return f"{share(relative)} of each number, and {readable(absolute)} more: {reason}"
 
     @property
     def sentences(self) -> tuple[str, ...]:
         """One for each output that differs: how many rows, and the worst one."""
         return tuple(output.says for output in self.outputs if output.says)
+
+
+def readable(value: float, digits: int = 2) -> str:
+    """A number as people write it: 0.0016, 1,280, 1.6 × 10⁻⁷."""
+    if not math.isfinite(value) or not value:
+        return {math.inf: "infinite"}.get(value, f"{value:g}")
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    power = int(exponent)
+    if -5 <= power < 6:
+        text = f"{float(f'{value:.{digits}g}'):,.{max(digits - 1 - power, 0)}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa.rstrip('0').rstrip('.')} × 10{raised}"
+
+
+def share(value: float) -> str:
+    """A relative difference as people say it: 12 %, 1 part in 1,500,000."""
+    if not 0 < value < 1e-3:
+        return f"{readable(100 * value)} %"
+    parts = float(f"{1 / value:.2g}")
+    return f"1 part in {f'{parts:,.0f}' if parts < 1e9 else readable(parts)}"
 
 
 def finite(value: Any) -> Any:

@@ -24,7 +24,7 @@ _STYLE = """<style>
 .wb-kind{font-size:1.6rem;font-weight:700;padding:.1rem .8rem;border-radius:.5rem;border:2px solid currentColor}
 .wb-kind small{font-size:.8rem;font-weight:400;margin-left:.5rem}
 .wb-because{font-size:1.05rem;flex:1 1 20rem}
-.wb-facts{opacity:.75;margin:0 0 .6rem;overflow-wrap:anywhere}
+p.wb-facts{opacity:.75;margin:0 0 .6rem;overflow-wrap:anywhere}
 .wb-card ul.wb-warn{margin:.3rem 0 .7rem;padding:.4rem .8rem .4rem 1.8rem;border-left:4px solid #c77700;
   background:rgba(199,119,0,.1)}
 .wb-cols{display:flex;gap:1.5rem;flex-wrap:wrap;align-items:flex-start}
@@ -35,7 +35,7 @@ _STYLE = """<style>
   border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
 .wb-card thead th{font-weight:600;opacity:.75;overflow-wrap:normal}
 .wb-card tbody tr{background:none!important}
-.wb-card td.wb-short{white-space:nowrap;width:1%}
+.wb-card .wb-short{white-space:nowrap;width:1%}
 .wb-card tbody th{font-weight:400;opacity:.75;width:9rem;overflow-wrap:normal}
 .wb-card tr.wb-decides td{font-weight:600}
 .wb-card tr.wb-decides td:first-child{border-left:4px solid currentColor;padding-left:.4rem}
@@ -108,7 +108,7 @@ def evidence(found: Detection) -> str:
             f'<td>{escape(signal.value)}{times} <span class="wb-nodes">{escape(nodes)}</span></td>'
             f'<td class="wb-short">{escape(signal.supports)}</td></tr>'
         )
-    head = "<thead><tr><th>role</th><th>signal</th><th>found</th><th>speaks for</th></tr></thead>"
+    head = "<thead><tr><th>role</th><th>signal</th><th>found</th><th class='wb-short'>speaks for</th></tr></thead>"
     return f"<h2>Evidence</h2><table>{head}<tbody>{''.join(rows)}</tbody></table>"
 
 
@@ -125,7 +125,7 @@ def rules(found: Detection) -> str:
     ]
     differ = escape(difference(found), 1000) or "Both rules agree."
     table = f"<h2>Two rules</h2><table><tbody>{''.join(rows)}</tbody></table><p>{differ}</p>"
-    return f"{table}<h2>Fig. 7a: this file's way is thick</h2>{flow(found)}"
+    return f"{table}<h2>The paper's rule as a chart (Fig. 7a): this file's way is thick</h2>{flow(found)}"
 
 
 def components(found: Detection) -> str:

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from .agreement import readable
 from .wire import encode_varint
 
 KEY = "workbench.certificate"
@@ -59,8 +60,8 @@ def says(certificate: dict[str, Any]) -> str:
     parts = [
         f"the file says: converted from {certificate.get('source', 'an unnamed source')} by {tool.get('name', '?')} "
         f"{tool.get('version', '')}".rstrip(),
-        f"both sides held against each other on {agreement.get('samples', '?')} samples: largest difference "
-        f"{_number(agreement.get('max_abs'))}, {agreement.get('label_mismatches', '?')} label mismatches",
+        f"both sides held against each other on {agreement.get('samples', '?')} rows: largest difference "
+        f"{_number(agreement.get('max_abs'))}, labels that differ: {agreement.get('label_mismatches', '?')}",
     ]
     if digest := certificate.get("sha256"):
         parts.append(f"source SHA-256 {str(digest)[:16]}…")
@@ -69,7 +70,7 @@ def says(certificate: dict[str, Any]) -> str:
 
 def _number(value: Any) -> str:
     try:
-        return f"{value:.2g}" if isinstance(value, int | float) else "unknown"
+        return readable(value) if isinstance(value, int | float) else "unknown"
     except OverflowError:  # JSON has integers of any length
         return "unknown"
 

@@ -59,7 +59,7 @@ def listing(folder: str | os.PathLike[str]) -> tuple[list[Entry], int]:
     try:
         with os.scandir(folder) as found:
             entries = [entry for entry in found if _shown(entry.name)]
-            entries.sort(key=lambda entry: (not entry.is_dir(), entry.name.lower()))
+            entries.sort(key=lambda entry: (not _is_folder(entry), entry.name.lower()))
     except OSError as error:
         raise UnreadableFile(f"{folder} cannot be listed ({error.strerror}); choose another folder.") from error
     return [_entry(entry) for entry in entries[:MOST_ENTRIES]], max(0, len(entries) - MOST_ENTRIES)
@@ -127,12 +127,19 @@ def _below(folder: str) -> Iterator[Entry]:
 
 
 def _entry(entry: os.DirEntry[str]) -> Entry:
-    try:
-        if not entry.is_dir():
-            return Entry(entry.name, entry.path, False, entry.stat().st_size)
+    if _is_folder(entry):
         return Entry(entry.name, entry.path, not is_model(entry.path))
+    try:
+        return Entry(entry.name, entry.path, False, entry.stat().st_size)
     except OSError:  # a link that leads nowhere
         return Entry(entry.name, entry.path, False)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _shown(name: str) -> bool:

@@ -10,6 +10,7 @@ import base64
 import html
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -300,7 +301,7 @@ def write_page(page: str, path: str | os.PathLike[str], *, overwrite: bool = Fal
         WorkbenchError: the file exists and `overwrite` is not set, or it cannot be written.
     """
     target = Path(path)
-    if target.exists() and not overwrite:
+    if os.path.exists(target) and not overwrite:
         raise WorkbenchError(f"{target} exists already; name another, or overwrite it: overwrite=True (--force).")
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
@@ -308,6 +309,7 @@ def write_page(page: str, path: str | os.PathLike[str], *, overwrite: bool = Fal
             file.write(page.encode("utf-8", "replace"))
         part.replace(target)
     except OSError as error:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # there is none, if its name was too long
+            part.unlink()
         raise WorkbenchError(f"{target} cannot be written: {error.strerror or error}.") from error
     return target

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from . import certificate
 from .engines import NATIVE
-from .errors import WorkbenchError
-from .formats import identify
-from .kind import ENGINE_NAMES, Detection, detect
+from .folder import is_model, look
+from .kind import ENGINE_NAMES, Detection
 from .snn.load import has_neurons
 
 MOST_BESIDE = 200
-"""Entries of a folder that are looked at, which takes up to 0.4 ms for each."""
+"""Entries of a folder that are looked at, which takes up to 1 ms for each that the file list has not looked at."""
+
+MOST_OF_ONE_NAME = 20
 
 
 @dataclass(frozen=True)
@@ -69,9 +70,10 @@ def pair(path: str, found: Detection, partner: str | None = None, converted: str
     folder = Path(path).parent
     proof = certificate.read((found.components or {}).get("metadata_props", {}))
     source = os.path.basename(str(proof.get("source", ""))) if proof else ""
-    if source and source != name and (folder / source).exists():
-        return Pairing(str(folder / source), path, (None, None), f"{name} says that it was made of {source}.")
-    for other in sorted(folder.glob(f"{escape(Path(path).stem)}.*")):
+    made_of = str(folder / source)
+    if source and source != name and (os.path.isfile(made_of) or is_model(made_of)):
+        return Pairing(made_of, path, (None, None), f"{name} says that it was made of {source}.")
+    for other in islice(sorted(folder.glob(f"{escape(Path(path).stem)}.*")), MOST_OF_ONE_NAME):
         if str(other) != path and _is_native(str(other)):
             return Pairing(str(other), path, (None, None), f"{other.name} lies beside {name} and has its name.")
     return None
@@ -84,25 +86,16 @@ def partners(path: str, found: Detection) -> list[str]:
         beside = sorted(str(entry) for entry in islice(Path(path).parent.iterdir(), MOST_BESIDE) if str(entry) != path)
     except OSError:
         return []
-    formats = {other: _format(other) for other in beside if not os.path.basename(other).startswith(".")}
+    formats = {other: look(other).format for other in beside if not os.path.basename(other).startswith(".")}
     onnx = [other for other, name in formats.items() if name == "ONNX"]
     native = [other for other, name in formats.items() if name in (*NATIVE, "NIR")]
     return onnx if found.format != "ONNX" else [*native, *onnx]
 
 
-def _format(path: str) -> str | None:
-    try:
-        return identify(path).name
-    except WorkbenchError:
-        return None
-
-
 def _is_onnx(path: str) -> bool:
-    return os.path.isfile(path) and _format(path) == "ONNX"
+    return look(path).format == "ONNX"
 
 
 def _is_native(path: str) -> bool:
-    try:
-        return (found := detect(path)).kind is not None and found.format in (*NATIVE, "NIR")
-    except WorkbenchError:
-        return False
+    seen = look(path)
+    return bool(seen.badge) and seen.format in (*NATIVE, "NIR")

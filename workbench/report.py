@@ -234,11 +234,12 @@ def _target(path: str | os.PathLike[str], output: str | os.PathLike[str] | None,
     """The page to write, refused before any work is done."""
     target = Path(output if output is not None else f"{os.path.normpath(path)}.report.html")
     models = [Path(model) for model in (path, native) if isinstance(model, str | os.PathLike)]
-    if target.exists() and any(model.exists() and target.samefile(model) for model in models):
+    taken = os.path.exists(target)  # no, too, of a name that is too long: who writes says so
+    if taken and any(os.path.exists(model) and target.samefile(model) for model in models):
         raise BadInput(f"{target} is the model itself, which is never changed; give another output.")
-    if target.is_dir():
+    if os.path.isdir(target):
         raise BadInput(f"{target} is a folder; name the page to write, such as {target / 'report.html'}.")
-    if target.exists() and not overwrite:
+    if taken and not overwrite:
         raise WorkbenchError(f"{target} exists already; name another, or overwrite it: overwrite=True (--force).")
     return target
 

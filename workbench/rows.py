@@ -351,10 +351,10 @@ def _from_table(
     elif infos:
         row = row_shape(infos[0])
         width = math.prod(dim if isinstance(dim, int) else 0 for dim in row)  # 0: any
-        named = [name for name in frame.columns if str(name).lower() in TARGET_NAMES]
-        if target is None and width and width == frame.shape[1] - 1 and len(named) == 1:
-            notes.append(f"Column {named[0]!r} was taken as the right answers: the model takes {width} columns.")
-            targets, frame = _answers(frame[named[0]]), frame.drop(columns=named)
+        answers = [name for name in frame.columns if str(name).lower() in TARGET_NAMES]
+        if target is None and width and width == frame.shape[1] - 1 and len(answers) == 1:
+            notes.append(f"Column {answers[0]!r} was taken as the right answers: the model takes {width} columns.")
+            targets, frame = _answers(frame[answers[0]]), frame.drop(columns=answers)
         if infos[0].shape and width > 0 and width != frame.shape[1]:
             raise _wrong_width(frame, width)
     names = tuple(map(str, frame.columns)) if isinstance(frame.columns[0], str) else ()

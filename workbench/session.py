@@ -14,13 +14,14 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import traitlets
 
 from .card import counted
 from .errors import BadInput, NeedsTrust, WorkbenchError
-from .graph import graph
+from .folder import is_model
+from .graph import GraphView, graph
 from .inference import first_inference
 from .kind import detect
 from .pairing import Pairing, pair
@@ -31,18 +32,21 @@ if TYPE_CHECKING:
     from .compare import Comparison
     from .convert import Conversion
 
+Result = TypeVar("Result")
+
 STEPS = ("kind", "graph", "convert", "compare", "report")
 
 RESULTS = ("detection", "view", "inference", "conversion", "scan", "comparison", "report_path")
 """Traits that belong to the picked file, and come back with it."""
 
 OF_THE_FILE = (
-    "op_type", "trust", "options", "output", "partner", "params", "native_engine", "onnx_engine", "data", "target",
-    "scale", "row",
+    "op_type", "options", "output", "partner", "params", "native_engine", "onnx_engine", "data", "target", "scale",
+    "row",
 )  # fmt: skip
-"""Choices that belong to the picked file. What is trusted is one file, never the next."""
+"""Choices that belong to the picked file, and come back with it. Trust does not: it is asked for anew."""
 
 MOST_RECENT = 12
+"""Files whose results are kept: a large graph takes 10 MB of memory, and a comparison more."""
 
 
 class Choices(traitlets.HasTraits):
@@ -52,7 +56,7 @@ class Choices(traitlets.HasTraits):
         path: the model shown; empty at first. Setting it finds out kind, graph and first answers.
         step: the step looked at, one of `STEPS`.
         op_type: the operator whose nodes are marked in the graph, as ``Detection.components["op_types"]`` names it.
-        trust: this file may run code when it is opened.
+        trust: the native file may run code when it is opened: the one that was there when this was set, as it was.
         options: of the conversion, as `workbench.convert` takes them (``opset``, and the converter's own).
         output: the ONNX file to write; a free name beside the source if empty.
         partner: the other side of a comparison, a file; found by itself if empty (`pairing`).
@@ -104,7 +108,7 @@ class Session(Choices):
             progress: 0 to 1, or -1 where unknown.
         looking: what is being found out about the file just picked; empty when all is known.
         said: what came of the last work, where no result says it (it was cancelled, say).
-        recent: files picked before, the last one first.
+        recent: files picked before, the last one first; the results of these are kept.
     """
 
     root = traitlets.Unicode()
@@ -127,7 +131,9 @@ class Session(Choices):
     def __init__(self, path: str | os.PathLike[str] | None = None, *, root: str | os.PathLike[str] | None = None):
         super().__init__(root=str(Path(root or Path.cwd()).resolve()))
         self._kept: dict[str, _Kept] = {}
+        self._trusted: dict[str, object] = {}
         self._job: _Job | None = None
+        self._lock = threading.RLock()  # where there is no kernel, and changes come from threads
         self._look = threading.Event()
         self._loop = _running_loop()
         if path is not None:
@@ -139,79 +145,90 @@ class Session(Choices):
         """Show a file; the one shown is read again."""
         chosen = os.path.abspath(os.fspath(path)) if os.fspath(path) else ""
         if chosen == self.path:
+            self._leave(chosen)
             self._show(chosen)
         else:
             self.path = chosen
 
     @traitlets.observe("path")
     def _picked(self, change: Any) -> None:
-        if change.old in self._kept:
-            self._kept[change.old].choices = {name: getattr(self, name) for name in OF_THE_FILE}
+        self._leave(change.old)
         self._show(change.new)
+
+    def _leave(self, path: str) -> None:
+        if path in self._kept:
+            self._kept[path].choices = {name: getattr(self, name) for name in OF_THE_FILE}
 
     def _show(self, path: str) -> None:
         """Fill the results: from memory where the file has not changed since, else from the file."""
-        self._look.set()  # what was being found out about another file is not wanted any more
-        self._look = threading.Event()
-        if self._job is None:
-            self.said = ""
-        kept = self._kept.get(path)
-        fresh = kept is None or kept.stamp != _stamp(path)
-        if fresh:
-            kept = self._kept[path] = _Kept(_stamp(path))
-            if path:
-                try:
-                    kept.results["detection"] = detect(path)
-                except WorkbenchError as error:
-                    kept.problems["kind"] = str(error)
-        assert kept is not None
-        for name in OF_THE_FILE:
-            setattr(self, name, kept.choices.get(name, self.trait_defaults(name)))
-        self.looking = ""
-        self.problems = dict(kept.problems)
-        for name in RESULTS:
-            setattr(self, name, kept.results.get(name))
-        if not path:
-            return
-        self.recent = [path, *(other for other in self.recent if other != path)][:MOST_RECENT]
-        if self.detection is not None and self.detection.kind is not None and "view" not in kept.results:
-            self.looking = "Drawing the graph"
-            self._in_background(lambda: self._find_out(path, self.detection.format == "ONNX", self._look))
+        # One change for all who look on: half of it would be one file's results with another's choices.
+        with self._lock, self.hold_trait_notifications():
+            self._look.set()  # what was being found out about another file is not wanted any more
+            self._look = given_up = threading.Event()
+            if self._job is None:
+                self.said = ""
+            stamp, kept = _stamp(path), self._kept.get(path)
+            if kept is None or kept.stamp != stamp:
+                kept = self._kept[path] = _Kept(stamp, choices=kept.choices if kept is not None else {})
+                if path:
+                    kept.results["detection"], problem = _attempt(lambda: detect(path))
+                    kept.problems = {"kind": problem} if problem else {}
+            for name in OF_THE_FILE:
+                setattr(self, name, kept.choices.get(name, self.trait_defaults(name)))
+            self.trust, self.looking = False, ""
+            self.problems = dict(kept.problems)
+            for name in RESULTS:
+                setattr(self, name, kept.results.get(name))
+            if not path:
+                return
+            self.recent = [path, *(other for other in self.recent if other != path)][:MOST_RECENT]
+            wanted = {*self.recent, self._job.path if self._job is not None else path}
+            self._kept = {path: kept for path, kept in self._kept.items() if path in wanted}
+            found = self.detection
+            if found is None or found.kind is None:
+                return
+            missing = [name for name in ("view", "inference") if name not in kept.results]
+            if found.format != "ONNX":
+                missing = [name for name in missing if name != "inference"]
+            if missing:
+                self.looking = "Drawing the graph"
+                self._in_background(lambda: self._find_out(path, missing, given_up))
 
-    def _find_out(self, path: str, runs: bool, given_up: threading.Event) -> None:
+    def _find_out(self, path: str, missing: list[str], given_up: threading.Event) -> None:
         """Graph and first answers, in a thread."""
 
         def post(change: Callable[[], None]) -> None:
             self._post(lambda: None if given_up.is_set() else change())
 
-        try:
-            view, problem = graph(path), ""
+        def draw() -> GraphView:
+            view = graph(path)
             view._repr_html_()  # here, since a long graph takes half a second; the view keeps it
-        except WorkbenchError as error:
-            view, problem = None, str(error)
-        post(lambda: self._keep(path, "graph", problem, view=view))
-        if runs and not given_up.is_set():
+            return view
+
+        if "view" in missing:
+            view, problem = _attempt(draw)
+            post(lambda: self._keep(path, "graph", problem, view=view))
+        if "inference" in missing and not given_up.is_set():
             post(lambda: setattr(self, "looking", "Asking the model about real rows"))
             try:
-                inference, problem = first_inference(path, cancel=given_up), ""
+                inference, why_not = _attempt(lambda: first_inference(path, cancel=given_up))
             except Cancelled:
                 return
-            except WorkbenchError as error:
-                inference, problem = None, str(error)
-            post(lambda: self._keep(path, "inference", problem, inference=inference))
+            post(lambda: self._keep(path, "inference", why_not, inference=inference))
         post(lambda: setattr(self, "looking", ""))
 
     def _keep(self, path: str, step: str, problem: str = "", **results: Any) -> None:
         """Write down what came of a step, and show it if the file is still the one shown."""
-        kept = self._kept.setdefault(path, _Kept(_stamp(path)))
-        kept.results.update(results)
-        kept.problems = {name: said for name, said in kept.problems.items() if name != step}
-        if problem:
-            kept.problems[step] = problem
-        if path == self.path:
-            self.problems = dict(kept.problems)
-            for name, value in results.items():
-                setattr(self, name, value)
+        with self._lock:
+            kept = self._kept.setdefault(path, _Kept(_stamp(path)))
+            kept.results.update(results)
+            kept.problems = {name: said for name, said in kept.problems.items() if name != step}
+            if problem:
+                kept.problems[step] = problem
+            if path == self.path:
+                self.problems = dict(kept.problems)
+                for name, value in results.items():
+                    setattr(self, name, value)
 
     # --- verbs ----------------------------------------------------------------------------------------------------
 
@@ -244,18 +261,20 @@ class Session(Choices):
         except WorkbenchError as error:
             self._keep(self.path, step, str(error))
             return
-        self._begin(job)
 
         def work() -> None:
             try:
                 result = job.work(job)
-            except Exception as error:
+            except BaseException as error:  # a library's sys.exit, too, or the work would never end
                 caught = error
                 self._post(lambda: self._end(job, None, caught))
             else:
                 self._post(lambda: self._end(job, result, None))
 
-        self._in_background(work)
+        try:
+            self._begin(job)
+        finally:  # whatever those who look on make of it: only work that runs can end
+            self._in_background(work)
 
     def cancel(self) -> None:
         """Give up the work under way; what it was to write is not written."""
@@ -307,7 +326,8 @@ class Session(Choices):
     # --- the works ------------------------------------------------------------------------------------------------
 
     def _convert(self) -> _Job:
-        path, options, trust, output = self._needed(), dict(self.options), self.trust, self.onnx_output
+        path = self._needed()
+        options, trust, output = dict(self.options), self._trusts(path), self.onnx_output
 
         def work(job: _Job) -> Conversion:
             from .convert import convert
@@ -321,7 +341,8 @@ class Session(Choices):
         if pairing is None:
             raise BadInput("A comparison needs a native model and its ONNX file: convert this one, or name the other.")
         settings: dict[str, Any] = {
-            "engines": pairing.engines, "params": pairing.params, "trust": self.trust, "rows": self.rows,
+            "engines": pairing.engines, "params": pairing.params, "rows": self.rows,
+            "trust": self._trusts(pairing.native),
             "scale": self.scale or None, "batch": self.batch or None, "repeat": self.repeats or None,
             "threads": self.threads or None, "seconds": self.seconds,
         }  # fmt: skip
@@ -359,9 +380,27 @@ class Session(Choices):
         return _Job("sample", "", title, work, "")
 
     def _needed(self) -> str:
+        """The picked file, read again if it is another one now: what was found out and trusted was not this one."""
         if not self.path:
             raise BadInput("Pick a model file first.")
+        if self._kept[self.path].stamp != _stamp(self.path):
+            self.pick(self.path)
         return self.path
+
+    @traitlets.observe("trust")
+    def _trust(self, change: Any) -> None:
+        pairing = self.pairing if change.new else None
+        native = {self.path, pairing.native if pairing is not None else self.path}
+        self._trusted = {path: _stamp(path) for path in native} if change.new else {}
+
+    @traitlets.observe("partner")
+    def _partnered(self, change: Any) -> None:
+        self.trust = False
+
+    def _trusts(self, native: str) -> bool:
+        """Whether it is still the file that the person trusted; else they are asked again."""
+        self.trust = self.trust and self._trusted.get(native) == _stamp(native)
+        return self.trust
 
     # --- running them ---------------------------------------------------------------------------------------------
 
@@ -412,7 +451,7 @@ class Session(Choices):
 
     def _settle(self, job: _Job, result: Any, error: BaseException | None) -> None:
         if error is None and job.result:
-            self._keep(job.path, job.step, scan=None, **{job.result: result})
+            self._keep(job.path, job.step, **{job.result: result})
             if job.path != self.path:
                 self.said = f"{job.about}: done; pick {Path(job.path).name} again to see what came of it."
         elif error is None:
@@ -420,10 +459,7 @@ class Session(Choices):
         elif isinstance(error, Cancelled | KeyboardInterrupt):
             self.said = f"{job.about}: cancelled, nothing was written."
         else:
-            sentence = str(error)
-            if not isinstance(error, WorkbenchError):  # a fault of ours: one line to the person, the rest to the log
-                traceback.print_exception(error)
-                sentence = f"Something went wrong inside the workbench ({type(error).__name__}); please report it."
+            sentence = _sentence(error)
             if job.path:
                 found: dict[str, Any] = {"scan": getattr(error, "scan", None)} if isinstance(error, NeedsTrust) else {}
                 if (disagreeing := getattr(error, "conversion", None)) is not None:
@@ -437,7 +473,8 @@ class Session(Choices):
         if self._loop is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(change)
         else:
-            change()
+            with self._lock:
+                change()
 
     def soon(self, change: Callable[[], None], seconds: float) -> None:
         """Make a change in the kernel's main thread a little later; at once where there is no kernel."""
@@ -490,12 +527,35 @@ def session_of(root: str | os.PathLike[str] | None = None) -> Session:
 
 
 def _stamp(path: str) -> object:
-    """What changes when the file does."""
+    """What changes when the file does; of a folder that is a model, when something in it does."""
+    inside = [os.path.join(path, name) for name in os.listdir(path)] if is_model(path) else []
+    return [_written(file) for file in (path, *inside)]
+
+
+def _written(file: str) -> tuple[int, int] | None:
     try:
-        stat = os.stat(path)
-    except OSError:
+        stat = os.stat(file)
+    except (OSError, ValueError):
         return None
     return stat.st_mtime_ns, stat.st_size
+
+
+def _attempt(find: Callable[[], Result]) -> tuple[Result | None, str]:
+    """(what is found, empty) or (None, why it is not)."""
+    try:
+        return find(), ""
+    except Cancelled:
+        raise
+    except Exception as error:
+        return None, _sentence(error)
+
+
+def _sentence(error: BaseException) -> str:
+    """For the person; of a fault of ours one line, and the rest to the log."""
+    if isinstance(error, WorkbenchError):
+        return str(error)
+    traceback.print_exception(error)
+    return f"Something went wrong inside the workbench ({type(error).__name__}); please report it."
 
 
 def _writable(path: Path, root: str) -> Path:
@@ -507,7 +567,7 @@ def _free(path: Path) -> Path:
     """The path, or the first of its numbered names that is not taken."""
     stem, suffix = path.name.removesuffix("".join(path.suffixes[-1:])), "".join(path.suffixes[-1:])
     number = 2
-    while path.exists():
+    while os.path.lexists(path):  # no, too, of a name that is too long: who writes says so
         path = path.with_name(f"{stem}-{number}{suffix}")
         number += 1
     return path

@@ -76,9 +76,8 @@ class Upload:
 
     def _refused(self, error: OSError) -> WorkbenchError:
         self.discard()
-        return WorkbenchError(
-            f"{self.name} could not be stored ({error.strerror}): free some disk space and try again."
-        )
+        what = "rename it" if error.errno == errno.ENAMETOOLONG else "free some disk space"
+        return WorkbenchError(f"{self.name} could not be stored ({error.strerror}): {what} and try again.")
 
     def _named(self) -> Path:
         self._draft.chmod(0o644)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..agreement import Agreement, finite
+from ..agreement import Agreement, finite, readable
 from ..card import counted, escape
 from ..kind import ENGINE_NAMES
 from .timing import CallTime, Ended, Estimate, Race
@@ -159,21 +160,28 @@ class Comparison:
         faster, times = ("ONNX", ratio.median) if ratio.median >= 1 else ("Native", 1 / ratio.median)
         low, high = sorted((ratio.low, ratio.high) if ratio.median >= 1 else (1 / ratio.low, 1 / ratio.high))
         slower = "native" if faster == "ONNX" else "ONNX"
-        amount = f"{times:.3g} times as fast as {slower} ({low:.3g} to {high:.3g})"
+        how = "in its few rounds" if self._few else "with 95 % confidence"
+        amount = (
+            f"{readable(times, 3)} times as fast as {slower}; {how}, between {readable(low, 3)} and "
+            f"{readable(high, 3)} times"
+        )
         if not sure:
             return f"Neither side is surely faster: {faster} was {amount}."
         return f"{faster} is {amount}."
 
     @property
+    def _few(self) -> bool:
+        return self.rounds < ENOUGH_FOR_INTERVALS
+
+    @property
     def _how(self) -> str:
         """How the times came about."""
         threads = self.environment.get("threads")
-        ended = " Its time was up before the ratio was known within 5 %." if self.ended == "budget" else ""
-        few = self.rounds < ENOUGH_FOR_INTERVALS
-        between = "the least and the most of so few rounds" if few else "what it lies between with 95 % confidence"
+        ended = " Time was up before the ratio was known within 5 %." if self.ended == "budget" else ""
+        between = "the least and the most of so few rounds" if self._few else "where it lies with 95 % confidence"
         return (
             f"Times are for {counted(self.rows, 'row')} in one call: the median of {counted(self.rounds, 'round')} in "
-            f"which both sides took turns.{ended} In brackets: {between}. Native is "
+            f"which both sides took turns.{ended} The range beside a time is {between}. Native is "
             f"the model as it was made, and its fastest call counts. "
             f"{counted(threads, 'thread') if threads else 'Not the same threads'} on both sides; "
             f"{self.environment.get('cpu')}."
@@ -200,13 +208,16 @@ class Comparison:
 
     @property
     def headline(self) -> str:
-        """Agreement, speed and right answers as HTML, in large letters."""
+        """Agreement, speed and right answers as HTML, what matters most in bold."""
         known = [(side.accuracy, where) for side, where in ((self.native, "natively"), (self.onnx, "in ONNX"))]
+        if known[0][0] == known[1][0]:
+            known = [(self.native.accuracy, "on both sides")]
         right = " and ".join(f"{share:.2%} {where}" for share, where in known if share is not None)
-        said = [self.verdict, self.speed, *([f"Right answers: {right}."] if right else [])]
-        return (
-            f"{_STYLE}<div class='wb-compare'>{''.join(f'<p><b>{escape(line, 2000)}</b></p>' for line in said)}</div>"
-        )
+        mark = "✓" if self.agreement.within_tolerance else "✗"
+        said = [f"{mark} {self.verdict}", self.speed, *([f"Right answers: {right}."] if right else [])]
+        lines = (re.split(r"(?<=[:;])", line, maxsplit=1) for line in said)
+        shown = "".join(f"<p><b>{escape(first)}</b>{escape(rest, 2000)}</p>" for first, rest in lines)
+        return f"{_STYLE}<div class='wb-compare wb-headline'>{shown}</div>"
 
     @property
     def details(self) -> str:
@@ -225,7 +236,7 @@ class Comparison:
         body = "".join(
             _html_rows(title, side, longest) for title, side in (("native", self.native), ("ONNX", self.onnx))
         )
-        head = "<th>side</th><th>call</th><th>time</th><th>95 % interval</th><th>slower</th>"
+        head = "".join(f"<th scope='col'>{name}</th>" for name in ("side", "call", "time, and its range"))
         return (
             f"{_STYLE}<div class='wb-compare'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
             f"<p class='wb-fine'>{escape(self._how, 2000)}</p>{f'<ul>{listed}</ul>' if listed else ''}</div>"
@@ -262,11 +273,11 @@ def _html_rows(title: str, side: SideResult, longest: float) -> str:
     out = []
     for call in side.calls:
         time, best = call.seconds, call.call == side.call
-        bar = f"<span class='wb-bar' style='width:{max(1, round(70 * time.median / longest))}px'></span>"
+        bar = f"<span class='wb-bar' style='width:{max(1, round(100 * time.median / longest))}%'></span>"
         words = f"<code>{escape(call.call)}</code>{' <b>fastest</b>' if best and len(side.calls) > 1 else ''}"
         out.append(
-            f"<tr>{head}<td>{words}</td><td class='wb-amount'>{duration(time.median)}</td>"
-            f"<td>{duration(time.low)} to {duration(time.high)}</td><td>{bar}</td></tr>"
+            f"<tr>{head}<td>{words}</td><td class='wb-amount'><b>{duration(time.median)}</b> "
+            f"<small>{duration(time.low)} to {duration(time.high)}</small>{bar}</td></tr>"
         )
         head = ""
     return "".join(out)
@@ -276,16 +287,16 @@ _STYLE = """<style>
 .wb-compare{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit;overflow-x:auto}
 .wb-compare h4{margin:.8rem 0 .2rem;font-size:1rem}
 .wb-compare p{margin:.2rem 0 .4rem}
-.wb-compare b{font-size:1.05rem;font-weight:600}
-.wb-compare td b{font-size:inherit}
+.wb-compare b{font-weight:600}
+.wb-headline{font-size:15px}
 .wb-compare .wb-fine{opacity:.75;font-size:13px}
-.wb-compare table{border-collapse:collapse;font-size:13px;margin:.3rem 0 .6rem}
+.wb-compare table{border-collapse:collapse;font-size:13px;margin:.3rem 0 .6rem;width:100%;max-width:48rem}
 .wb-compare th,.wb-compare td{text-align:left!important;padding:.2rem .7rem .2rem 0;vertical-align:top;
   border-bottom:1px solid rgba(128,128,128,.25)}
 .wb-compare thead th{font-weight:600;opacity:.75}
 .wb-compare tbody th{font-weight:400;min-width:8rem;max-width:11rem;overflow-wrap:anywhere}
-.wb-compare .wb-amount{white-space:nowrap;font-variant-numeric:tabular-nums}
+.wb-compare .wb-amount{width:40%;font-variant-numeric:tabular-nums}
 .wb-compare tr{background:none!important}
 .wb-compare code{white-space:nowrap;background:none;padding:0;color:inherit}
-.wb-bar{display:inline-block;height:.65rem;background:currentColor;opacity:.5;vertical-align:middle}
+.wb-compare .wb-bar{display:block;height:.5rem;background:currentColor;opacity:.5;margin:.15rem 0}
 </style>"""

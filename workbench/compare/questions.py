@@ -134,7 +134,7 @@ def _of_the_paper(side: Side, scale: float | None, wanted: int, warnings: list[s
     found = rows_for(of_any_rows(side), wanted)
     if found is None:
         return None
-    warnings.append(f"{'No inputs were given; asked' if told else 'Asked'} were: {found.source}")
+    warnings.append(f"{'No inputs were given, so both' if told else 'Both'} sides were asked: {found.source}")
     inputs = found.inputs
     if scale is not None and inputs.dtype.kind == "f":
         inputs = (inputs * scale).astype(inputs.dtype)
@@ -162,7 +162,8 @@ def _random(side: Side, wanted: int, size: int, warnings: list[str], *, told: bo
         ]
         count = max(size, min(wanted, AT_ONCE // max(1, math.prod(row))) // size * size)
         made[info.name] = rng.random((count, *row)).astype(info.dtype)
-    warnings.append(f"{'No inputs were given; both' if told else 'Both'} sides were asked random numbers from 0 to 1.")
+    both = "No inputs were given, so both" if told else "Both"
+    warnings.append(f"{both} sides were asked random numbers from 0 to 1.")
     return Questions(made)
 
 

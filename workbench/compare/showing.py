@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..agreement import distance
+from ..agreement import distance, readable
 from ..card import escape
 from ..errors import BadInput
 from .accuracy import label_text
@@ -86,7 +86,7 @@ def _says(answers: Answers, place: int) -> str:
     else:
         words += "both sides answered"
     if not math.isnan(apart):
-        words += f". Their numbers are {f'at most {apart:.2g} apart' if apart else 'the same'}"
+        words += f". Their numbers are {f'at most {readable(apart)} apart' if apart else 'the same'}"
     agrees = "agree" if answers.agrees[place] else "<b>differ</b>"
     return f"<p>{words}; the sides {agrees}.</p>"
 
@@ -191,7 +191,7 @@ _WHERE = {"native": "natively", "onnx": "in ONNX"}
 def _bar(side: str, score: float, longest: float) -> str:
     share = score / longest if math.isfinite(score) else 0
     bar = f"<span class='wb-score wb-{side}' style='width:{100 * share:.1f}%'></span>" if share > 0 else ""
-    return f"<span class='wb-track'>{bar}</span><span class='wb-amount'>{_text(score)}</span>"
+    return f"{_text(score)}{bar}"
 
 
 def _numbers(answers: Answers, pair: Pair, place: int) -> str:
@@ -209,7 +209,7 @@ def _numbers(answers: Answers, pair: Pair, place: int) -> str:
     body = []
     for at in islice(_places(onnx.shape), MOST_VALUES):
         theirs, ours = native[at], onnx[at]
-        apart = f"{float(distance(np.asarray(ours), np.asarray(theirs))):.2g}" if numeric else ""
+        apart = readable(float(distance(np.asarray(ours), np.asarray(theirs)))) if numeric else ""
         apart = apart or ("same" if label_text(theirs) == label_text(ours) else "<b>differs</b>")
         body.append(
             f"<tr><th scope='row'>{escape(list(at) or '', 40)}</th><td>{_text(theirs)}</td><td>{_text(ours)}</td>"
@@ -231,7 +231,7 @@ def _places(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, float) or getattr(getattr(value, "dtype", None), "kind", "") == "f":
-        return f"{float(value):.4g}"
+        return readable(float(value), 4)
     return escape(label_text(value), 80)
 
 
@@ -305,18 +305,15 @@ _STYLE = """<style>
 .wb-asked img{display:block;max-width:100%;width:11rem;margin:0;border:1px solid rgba(128,128,128,.5)}
 .wb-asked img.wb-small{image-rendering:pixelated}
 .wb-row-shown table{border-collapse:collapse;font-size:13px;margin:0 0 .6rem;table-layout:auto}
-.wb-row-shown table.wb-scores{width:100%}
+.wb-row-shown table.wb-scores{width:100%;table-layout:fixed}
 .wb-row-shown caption{caption-side:top;text-align:left;font-weight:600;padding:0 0 .2rem;color:inherit}
 .wb-row-shown th,.wb-row-shown td{text-align:left!important;padding:.15rem .8rem .15rem 0;vertical-align:top;
   border-bottom:1px solid rgba(128,128,128,.25);font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .wb-row-shown th{font-weight:400}
 .wb-row-shown thead th{font-weight:600}
 .wb-row-shown tr{background:none!important}
-.wb-scores td{width:36%}
-.wb-track{display:inline-block;width:calc(100% - 5rem);vertical-align:middle}
-.wb-score{display:block;height:.75rem;border:2px solid currentColor;box-sizing:border-box}
+.wb-score{display:block;height:.6rem;margin:.1rem 0;border:2px solid currentColor;box-sizing:border-box}
 .wb-score.wb-native{background:currentColor;opacity:.75}
-.wb-scores .wb-amount{display:inline-block;width:4.4rem;padding-left:.5rem;white-space:nowrap}
 .wb-row-shown figure{margin:.6rem 0 0;max-width:44rem}
 .wb-row-shown svg{display:block;width:100%;height:auto;margin-top:.3rem}
 .wb-row-shown svg text{font:11px system-ui,sans-serif;fill:currentColor}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from ..agreement import Agreement as Agreement
-from ..agreement import WorstSample
+from ..agreement import WorstSample, readable, share
 from ..card import escape, size
 from ..errors import WorkbenchError
 from ..kind import KIND_NAMES
@@ -53,8 +54,21 @@ class Conversion:
         }  # fmt: skip
 
     def _repr_html_(self) -> str:
-        good = self.agreement.within_tolerance
-        verdict = "✓ Both sides agree" if good else "✗ Both sides disagree; nothing was written"
+        return f"<div class='wb-convert'><h4>Conversion to ONNX</h4>{self.headline}{self.details}</div>"
+
+    @property
+    def headline(self) -> str:
+        """The verdict as HTML."""
+        if self.agreement.within_tolerance:
+            made = f": {os.path.basename(self.output)} gives the same answers." if self.output else "."
+            said = f"<b>✓ Both sides agree</b>{escape(made)}"
+        else:
+            said = "<b>✗ Both sides disagree; nothing was written.</b>"
+        return f"{_STYLE}<div class='wb-convert'><p>{said}</p></div>"
+
+    @property
+    def details(self) -> str:
+        """What was made of what, and how far both sides are apart, as HTML."""
         rows = [
             ("source", self.source),
             ("output", self.output or "none"),
@@ -62,7 +76,7 @@ class Conversion:
             ("kind", f"{self.kind} ({KIND_NAMES.get(self.kind, '')})" if self.kind in KIND_NAMES else self.kind or ""),
             ("converter", f"{self.converter.get('name')} {self.converter.get('version')}, opset {self.opset}"),
             ("agreement", self.agreement.says),
-            ("tolerance", self.agreement.tolerance.get("reason", "")),
+            ("allowed", self.agreement.allowed),
             ("took", f"{self.seconds:.1f} s, {self.peak_mib:,.0f} MiB of memory"),
         ]
         facts = "".join(
@@ -70,8 +84,7 @@ class Conversion:
         )
         notes = "".join(f"<li>{escape(warning)}</li>" for warning in self.warnings)
         parts = _table("", facts), notes and f"<ul>{notes}</ul>", self._outputs_html(), self._samples_html()
-        head = f"<h4>Conversion to ONNX</h4><p><b>{verdict}.</b></p>"
-        return f"{_STYLE}<div class='wb-convert'>{head}{''.join(parts)}</div>"
+        return f"{_STYLE}<div class='wb-convert'>{''.join(parts)}</div>"
 
     @property
     def _sizes(self) -> str:
@@ -79,34 +92,33 @@ class Conversion:
             return ""
         if not self.source_bytes:
             return size(self.output_bytes)
-        share = self.output_bytes / self.source_bytes
-        return f"{size(self.source_bytes)} became {size(self.output_bytes)} ({share:.2g} times as much)"
+        part = readable(100 * self.output_bytes / self.source_bytes)
+        return f"{size(self.source_bytes)} became {size(self.output_bytes)} ({part} %)"
 
     def _outputs_html(self) -> str:
         rows = "".join(
-            f"<tr><td>{escape(o.name, 80)}</td><td>{escape(o.dtype)}</td><td>{o.max_abs:.2g}</td>"
-            f"<td>{o.max_rel:.2g}</td><td>{o.mismatches:,}</td></tr>"
+            f"<tr><td>{escape(o.name, 80)}</td><td>{escape(o.dtype)}</td><td>{readable(o.max_abs)}</td>"
+            f"<td>{share(o.max_rel) if o.max_rel else '0'}</td><td>{o.mismatches:,}</td></tr>"
             for o in self.agreement.outputs
         )
-        return _table("output|dtype|largest difference|relative|other labels", rows)
+        return _table("output|dtype|largest difference|relative|labels that differ", rows)
 
     def _samples_html(self) -> str:
-        """The samples both sides differ on most, also where they agree."""
+        """The rows both sides differ on most, also where they agree."""
         found = self.agreement
+        samples = list(found.worst)
         if found.within_tolerance:
-            title, samples = "Most different samples", [o.furthest for o in found.outputs if o.furthest is not None]
+            samples = [o.furthest for o in found.outputs if o.furthest is not None]
             if not samples and not found.undecided and not any(o.mismatches for o in found.outputs):
-                return "<p>No sample differs: both sides gave the same numbers and labels.</p>"
-        else:
-            title, samples = "Worst samples", list(found.worst)
+                return "<p>No row differs: both sides gave the same numbers and labels.</p>"
         rows = "".join(map(_sample_html, samples))
-        return rows and f"<h4>{title}</h4>{_table('sample|output|source model|ONNX|difference', rows)}"
+        return rows and f"<h4>Rows that differ most</h4>{_table('row|output|native|ONNX|difference', rows)}"
 
 
 def _sample_html(sample: WorstSample) -> str:
     native, onnx = sample.there or (sample.native, sample.onnx)
     place = f"{escape(sample.output, 80)}{escape(list(sample.at)) if sample.there else ''}"
-    apart = "" if sample.difference is None else f"{sample.difference:.2g}"
+    apart = "" if sample.difference is None else readable(sample.difference)
     cells = f"{sample.index} ({escape(sample.group)})", place, escape(native), escape(onnx), apart
     asked = "; ".join(f"{name}: {values}" for name, values in sample.inputs.items())
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" + (
@@ -135,7 +147,8 @@ _STYLE = """<style>
 .wb-convert{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit}
 .wb-convert h4{margin:.8rem 0 .2rem;font-size:1rem}
 .wb-convert p{margin:.2rem 0 .5rem}
-.wb-convert table{border-collapse:collapse;font-size:13px;margin:0 0 .6rem}
+.wb-convert b{font-weight:600}
+.wb-convert table{border-collapse:collapse;font-size:13px;margin:.4rem 0 .6rem}
 .wb-convert th,.wb-convert td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:top;
   white-space:normal;border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
 .wb-convert th{font-weight:600;opacity:.8;overflow-wrap:normal}

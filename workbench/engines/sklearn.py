@@ -316,7 +316,7 @@ def tolerance(estimator: Any, dtype: str) -> Tolerance:
         return Tolerance(
             1e-4, 1e-4 * scale, "float32 distances are differences of squares, which lose half of its 24 bits"
         )
-    return Tolerance(1e-4, 1e-5 * scale, "float32 rounds to 6e-8 of a number, some hundred times in a row")
+    return Tolerance(1e-4, 1e-5 * scale, "float32 keeps 7 digits, and an answer takes some hundred roundings.")
 
 
 _DISTANCES = ("Neighbor", "SVR", "SVC", "SVM", "Kernel", "Gaussian", "LocalOutlier", "KNN")

@@ -9,14 +9,15 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from ..card import escape
+from ..card import escape, visible
 from ..compare.showing import row_html
-from ..engines import SPIKING
+from ..convert.source import why_not
+from ..engines import NATIVE, SPIKING
 from ..kind import ENGINE_NAMES
 from ..pairing import Pairing, partners
 from ..rows import row_files
 from ..session import Session
-from .form import FIELD, WIDE, button, help_text, hint, line, note, plan, refusal, show_if, trust_box
+from .form import FIELD, WIDE, button, help_text, hint, line, note, outcome, plan, refusal, show_if, trust_box
 from .job import JobBar
 
 ELSEWHERE = "\0elsewhere"
@@ -34,11 +35,11 @@ SCALES = (
 )
 
 CHOICES = {
-    "batch": ("Batch size", "rows in one timed call", "auto", (1, 2, 4, 8, 16, 32, 64, 128)),
-    "repeats": ("Repeats", "rounds of the race at most", "auto: until the ratio is sure", (1, 3, 10, 30, 100, 300)),
-    "threads": ("Threads", "on both sides", "auto: one per core", (1, 2, 4, 8)),
+    "batch": ("Batch size", "rows in one timed call", (1, 2, 4, 8, 16, 32, 64, 128)),
+    "repeats": ("Repeats", "rounds of timing at most; automatic: until the ratio is sure", (1, 3, 10, 30, 100, 300)),
+    "threads": ("Threads", "on both sides; automatic: one per core", (1, 2, 4, 8)),
 }
-"""Of a session: label, what it means, what 0 stands for, and what else is offered."""
+"""Of a session: label, what it means, and what is offered besides 0, which is automatic."""
 
 _PICK = "Pick a model file first."
 
@@ -61,15 +62,15 @@ class ComparisonPanel(ipywidgets.VBox):
 
     def __init__(self, source: Session | str | os.PathLike[str], *, bar: bool = True) -> None:
         self.session = session = source if isinstance(source, Session) else Session(source)
-        self._showing = False
+        self._showing, self._alone = False, bar
         self._beside: list[str] = []
         self._files: list[str] = []
         self.said = {part: ipywidgets.HTML() for part in "plan reason scan problem headline row details".split()}
         self.fields: dict[str, ipywidgets.ValueWidget] = {
             "partner": _dropdown("Other side", looks=WIDE),
-            "native_engine": _dropdown("Native runs in"),
-            "onnx_engine": _dropdown("ONNX runs in"),
-            "data": _dropdown("Rows to ask", looks=WIDE),
+            "native_engine": _dropdown("Native runs in", looks=WIDE),
+            "onnx_engine": _dropdown("ONNX runs in", looks=WIDE),
+            "data": _dropdown("Rows to ask", DATA, WIDE),
             "target": ipywidgets.Text(description="Right answers", placeholder="a column's name, if any", **FIELD),
             "rows": ipywidgets.BoundedIntText(description="Rows at most", min=1, max=10**6, **FIELD),
             "scale": _dropdown("Numbers", SCALES, WIDE),
@@ -95,15 +96,16 @@ class ComparisonPanel(ipywidgets.VBox):
         self._rare = ipywidgets.VBox(
             [
                 fields["scale"],
-                *(line(fields[name], hint(means)) for name, (_, means, *_) in CHOICES.items()),
-                line(fields["seconds"], hint("for the race at most; loading and answering come on top")),
+                *(line(fields[name], hint(means)) for name, (_, means, _) in CHOICES.items()),
+                line(fields["seconds"], hint("of timing at most; loading and answering come on top")),
             ]
         )
-        self._refusal = ipywidgets.VBox([self.said["scan"], fields["trust"]])
+        self._refusal = outcome(self.said["scan"], fields["trust"])
         self._form = ipywidgets.VBox(
             [
                 self._engines,
-                line(fields["data"], hint("Also lists files of this folder: upload yours with the file list.")),
+                fields["data"],
+                hint("The list holds this folder's files, too: upload yours on the left."),
                 self._file,
                 line(fields["rows"], self.more),
                 self._rare,
@@ -112,12 +114,13 @@ class ComparisonPanel(ipywidgets.VBox):
             ]
         )  # fmt: skip
         self._result = ipywidgets.VBox(
-            [self.said["headline"], line(fields["row"], *self.steps.values()), self.said["row"], self.said["details"]]
+            [line(fields["row"], *self.steps.values()), self.said["row"], self.said["details"]]
         )
         super().__init__(
             [
-                self.said["plan"], self.convert, fields["partner"], self._form,
-                *([JobBar(session, ["compare"])] if bar else []), self.said["problem"], self._result,
+                self.said["plan"], line(self.convert), fields["partner"], self._form,
+                *([JobBar(session, ["compare"])] if bar else []),
+                outcome(self.said["problem"], self.said["headline"]), self._result,
             ]
         )  # fmt: skip
         for name in ("target", "rows", "seconds", "row"):
@@ -153,13 +156,22 @@ class ComparisonPanel(ipywidgets.VBox):
     def _look(self, change: Any = None) -> None:
         """What lies beside the model now."""
         session, found = self.session, self.session.detection
-        self._beside = partners(session.path, found) if found is not None and found.kind is not None else []
-        self._files = row_files(os.path.dirname(session.path)) if session.path else []
         if change is not None and change.name == "path":
             self._showing, self.elsewhere.value, self.fields["data"].value = True, "", ""
-        self._show()
+            self._showing = False
+        if self._in_sight:
+            self._beside = partners(session.path, found) if found is not None and found.kind is not None else []
+            self._files = row_files(os.path.dirname(session.path)) if session.path else []
+            self._show()
+
+    @property
+    def _in_sight(self) -> bool:
+        """Else nothing is looked for: in a full folder that would hold up every pick."""
+        return self._alone or self.session.step == "compare"
 
     def _show(self, change: Any = None) -> None:
+        if not self._in_sight:
+            return
         # Changing what a list offers chooses one of its own accord, which nobody chose.
         self._showing = True
         try:
@@ -172,9 +184,12 @@ class ComparisonPanel(ipywidgets.VBox):
         is_model, beside = found is not None and found.kind is not None, self._beside
         self._show_plan(pairing)
         usual = os.path.basename(next((side for side in _sides(pairing) if side != session.path), "the same file"))
-        by_itself = f"automatic: {usual}" if pairing is not None and not session.partner else "automatic"
+        found_alone = f"automatic: {usual}" if pairing is not None else "choose a file"
+        by_itself = "automatic" if session.partner else found_alone
         _offer(
-            fields["partner"], [(by_itself, ""), *((os.path.basename(path), path) for path in beside)], session.partner
+            fields["partner"],
+            [(by_itself, ""), *((visible(os.path.basename(path)), path) for path in beside)],
+            session.partner,
         )
         for side, name in enumerate(("native_engine", "onnx_engine")):
             chosen = pairing.engines[side] if pairing is not None and not getattr(session, name) else None
@@ -182,8 +197,9 @@ class ComparisonPanel(ipywidgets.VBox):
             engines = [(ENGINE_NAMES[engine], engine) for engine in SPIKING]
             _offer(fields[name], [(auto, ""), *engines], getattr(session, name))
         self._show_data()
-        for name, (_, _, none, numbers) in CHOICES.items():
-            _offer(fields[name], [(none, 0), *((str(number), number) for number in numbers)], getattr(session, name))
+        for name, (_, _, numbers) in CHOICES.items():
+            offered = [("automatic", 0), *((str(number), number) for number in numbers)]
+            _offer(fields[name], offered, getattr(session, name))
         _offer(fields["scale"], list(SCALES), session.scale)
         refused, problem = session.refused("compare"), session.problems.get("compare", "")
         self.said["scan"].value = refusal(session.path, session.scan, "compare") if refused else ""
@@ -194,10 +210,11 @@ class ComparisonPanel(ipywidgets.VBox):
             reason = reason or "To compare it all the same, tick the box above."
         self.said["reason"].value = help_text(reason)
         self.button.disabled = bool(reason)
-        native_alone = found is not None and found.format != "ONNX" and pairing is None and is_model
+        runs = found is not None and found.format in (*NATIVE, "NIR", "ONNX")
+        native_alone = found is not None and found.format != "ONNX" and runs and pairing is None and is_model
         for widget, shown in (
             (self.convert, native_alone),
-            (fields["partner"], bool(beside)),
+            (fields["partner"], bool(beside) and runs),
             (self._form, pairing is not None),
             (self._engines, is_model and found is not None and found.kind == "SNN"),
             (self._file, fields["data"].value not in ("", "paper", "random")),
@@ -214,7 +231,11 @@ class ComparisonPanel(ipywidgets.VBox):
             said = escape(f"{name}: {found.because}" if found else session.problems.get("kind") or _PICK)
         elif pairing is not None:
             native, onnx = (f"<b>{escape(os.path.basename(side))}</b>" for side in _sides(pairing))
-            said = f"{native} natively, {onnx} in ONNX. {escape(pairing.because)}"
+            both = f"{native}, the model as it was made (“native”), and {onnx} (“ONNX”)."
+            said = f"{both if pairing.native != pairing.onnx else native + '.'} {escape(pairing.because)}"
+        elif found.format not in (*NATIVE, "NIR", "ONNX"):
+            why = why_not(os.path.basename(session.path), found.format)
+            said = escape(f"{why} It cannot be run here either, so there is nothing to compare.")
         elif found.format != "ONNX":
             said = "There is no ONNX file of this model yet." + (" Or choose one beside it:" if beside else "")
         elif beside:
@@ -227,7 +248,7 @@ class ComparisonPanel(ipywidgets.VBox):
 
     def _show_data(self) -> None:
         session, field = self.session, self.fields["data"]
-        known = [*DATA, *((f"File: {os.path.basename(path)}", path) for path in self._files)]
+        known = [*DATA, *((f"File: {visible(os.path.basename(path))}", path) for path in self._files)]
         value = session.data
         if value not in [path for _, path in known] or (field.value == ELSEWHERE and value == self.elsewhere.value):
             self.elsewhere.value, value = value, ELSEWHERE

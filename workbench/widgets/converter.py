@@ -14,7 +14,7 @@ from ..convert.options import Option, options_for
 from ..convert.source import why_not
 from ..session import Session
 from .choice import Choice
-from .form import WIDE, button, help_text, line, note, plan, refusal, show_if, trust_box
+from .form import WIDE, button, help_text, line, note, outcome, plan, refusal, show_if, trust_box
 from .job import JobBar
 
 
@@ -28,7 +28,7 @@ class Converter(ipywidgets.VBox):
     Attributes:
         session: whose file is converted; everything chosen here is one of its traits.
         choices: {name of an option: how it is asked for}, of the format picked.
-        output, trust, button, to_graph, to_compare: the other controls.
+        output, trust, button, to_graph, to_compare: the other controls; more: shows the choices.
         said: {part of the panel: the widget that shows it}.
     """
 
@@ -36,24 +36,27 @@ class Converter(ipywidgets.VBox):
         self.session = session = source if isinstance(source, Session) else Session(source)
         self.choices: dict[str, Choice] = {}
         self._all_choices: dict[tuple[Option, ...], dict[str, Choice]] = {}
-        self.said = {part: ipywidgets.HTML() for part in ("plan", "scan", "reason", "problem", "result")}
+        self.said = {part: ipywidgets.HTML() for part in "plan scan reason problem headline result".split()}
         self.output = ipywidgets.Text(description="ONNX file", continuous_update=False, **WIDE)
         traitlets.link((session, "output"), (self.output, "value"))
         self.trust = trust_box(session)
         self.button = button("Convert", lambda: session.start("convert"), button_style="primary")
         self.to_graph = button("Open the ONNX file", self._open)
         self.to_compare = button("Compare both sides", lambda: setattr(session, "step", "compare"))
+        self.more = ipywidgets.ToggleButton(description="More choices", layout={"width": "auto"})
+        self.more.observe(self._show, "value")
         self._form = ipywidgets.VBox()
         self._form.add_class("wb-form")
-        self._refusal = ipywidgets.VBox([self.said["scan"], self.trust])
+        self._refusal = outcome(self.said["scan"], self.trust)
         self._start = line(self.button, self.said["reason"])
         super().__init__([
-            self.said["plan"], self._form, self._refusal, self._start,
-            *([JobBar(session, ["convert"])] if bar else []), self.said["problem"], self.said["result"],
-            ipywidgets.HBox([self.to_graph, self.to_compare]),
+            line(self.said["plan"], self.more), self._form, self._refusal, self._start,
+            *([JobBar(session, ["convert"])] if bar else []), outcome(self.said["problem"], self.said["headline"]),
+            line(self.to_compare, self.to_graph), self.said["result"],
         ])  # fmt: skip
         self.add_class("wb-panel")
-        session.observe(self._show, ["path", "detection", "options", "output", "problems", "scan", "trust", "job"])
+        shown = ["path", "detection", "options", "output", "problems", "scan", "trust", "job", "conversion"]
+        session.observe(self._show, shown)
         session.observe(self._show_result, ["detection", "conversion"])
         self._show()
         self._show_result()
@@ -69,8 +72,11 @@ class Converter(ipywidgets.VBox):
             said = why_not(name, found.format)
         else:
             self.output.placeholder = session.onnx_output
-            said = f"{name} ({found.format}) → {os.path.basename(session.onnx_output)}"
+            again = "Converted again, " if session.conversion is not None else ""
+            said = f"{again}{name} ({found.format}) becomes {os.path.basename(session.onnx_output)}."
             self._show_options(options)
+            chosen = len(session.options) + bool(session.output)
+            self.more.description = f"More choices ({chosen} made)" if chosen else "More choices"
         self.said["plan"].value = plan(escape(said))
         refused, problem = session.refused("convert"), session.problems.get("convert", "")
         self.said["scan"].value = refusal(name, session.scan, "convert") if refused else ""
@@ -80,7 +86,8 @@ class Converter(ipywidgets.VBox):
             reason = reason or "To convert it all the same, tick the box above."
         self.said["reason"].value = help_text(reason)
         self.button.disabled = bool(reason)
-        show_if(bool(options), self._form, self._start)
+        show_if(bool(options), self.more, self._start)
+        show_if(bool(options) and self.more.value, self._form)
         show_if(bool(options) and refused, self._refusal)
 
     def _show_options(self, options: tuple[Option, ...]) -> None:
@@ -101,7 +108,8 @@ class Converter(ipywidgets.VBox):
 
     def _show_result(self, change: Any = None) -> None:
         made, found = self.session.conversion, self.session.detection
-        self.said["result"].value = "" if made is None else made._repr_html_()
+        self.said["headline"].value = "" if made is None else made.headline
+        self.said["result"].value = "" if made is None else made.details
         written = made is not None and made.output is not None
         show_if(written, self.to_graph)
         show_if(written or (found is not None and found.format == "ONNX"), self.to_compare)

@@ -23,9 +23,10 @@ _STYLE = """<style>
 .wb-form{gap:6px;overflow:visible}
 .wb-line{flex-flow:row wrap;align-items:center;gap:4px 12px;overflow:visible}
 .wb-line>.widget-html{flex:1 1 10rem;min-width:0}
-.wb-plan,.wb-help,.wb-note{margin:0 0 6px;line-height:1.5;white-space:normal;overflow-wrap:anywhere}
+.wb-plan,.wb-help,p.wb-note{margin:0 0 6px;line-height:1.5;white-space:normal;overflow-wrap:anywhere}
 .wb-help{margin:0;line-height:1.4;font-size:13px}
-.wb-note{border-left:4px solid #c77700;padding:4px 10px}
+p.wb-note{border-left:4px solid #c77700;padding:4px 10px}
+.wb-outcome{overflow:visible;outline:0}
 .wb-panel .widget-dropdown>select{appearance:auto;background-image:none}
 .wb-panel :is(input,select):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
 </style>"""
@@ -42,6 +43,13 @@ def line(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:
     """Widgets beside each other, below where the page is narrow."""
     made = ipywidgets.HBox(widgets)
     made.add_class("wb-line")
+    return made
+
+
+def outcome(*widgets: ipywidgets.Widget) -> ipywidgets.VBox:
+    """What came of the work, which the page scrolls to when the work has ended (`job.js`)."""
+    made = ipywidgets.VBox(widgets)
+    made.add_class("wb-outcome")
     return made
 
 

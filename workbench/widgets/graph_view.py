@@ -16,11 +16,12 @@ import ipywidgets
 import traitlets
 
 from ..card import escape, visible
-from ..engines import NATIVE
+from ..convert.options import options_for
 from ..errors import WorkbenchError
 from ..places import places
 from ..session import Session
 from ..snn.load import has_neurons
+from .form import button, line, show_if
 
 if TYPE_CHECKING:
     import nengo
@@ -57,6 +58,7 @@ class GraphPanel(ipywidgets.VBox):
     Attributes:
         session: whose graph is shown; ``session.op_type`` is marked.
         choice, clear: choose what is marked.
+        convert: the button that leads to a graph where this file has none to show.
         frame: the graph.
         nengo: the button that opens Nengo GUI, and goes back.
         gui: Nengo GUI while it is open, else None.
@@ -68,17 +70,18 @@ class GraphPanel(ipywidgets.VBox):
         self._showing = False
         self.choice = ipywidgets.Dropdown(
             options=[("none", "")], description="Mark nodes of", style={"description_width": "auto"},
-            layout={"flex": "0 1 17rem", "min_width": "12rem"},
+            layout={"flex": "1 1 17rem", "max_width": "30rem"},
         )  # fmt: skip
         self.clear = ipywidgets.Button(description="Clear", layout={"width": "auto"})
         self.nengo = ipywidgets.Button(description="Open in Nengo GUI", layout={"width": "auto"})
+        self.convert = button("Convert it first", lambda: session.set_trait("step", "convert"))
         self._said, self.frame = ipywidgets.HTML(), Netron()
         self.frame.add_class("wb-graph-view")
         self._bar = ipywidgets.HBox([self.choice, self.clear, self.nengo])
         self._bar.add_class("wb-graph-bar")
         self._place = ipywidgets.VBox([self.frame])  # an anywidget does not follow a change of its classes
         self._place.layout.overflow = "visible"
-        self._parts: tuple[ipywidgets.Widget, ...] = (self._bar, self._said, self._place)
+        self._parts: tuple[ipywidgets.Widget, ...] = (self._bar, self._said, self._place, line(self.convert))
         super().__init__(self._parts)
         self.add_class("wb-panel")
         self.add_class("wb-graph")
@@ -108,6 +111,7 @@ class GraphPanel(ipywidgets.VBox):
         spiking = found is not None and found.kind == "SNN"
         runs = spiking and (found.format == "NIR" or (found.header is not None and has_neurons(found.header)))
         self.nengo.layout.display = None if runs else "none"
+        show_if(view is not None and not self.frame.markup and found is not None and self._converts, self.convert)
         self._mark()
 
     def _mark(self, change: Any = None) -> None:
@@ -130,15 +134,17 @@ class GraphPanel(ipywidgets.VBox):
             self.session.op_type = change.new
 
     @property
+    def _converts(self) -> bool:
+        return self.session.detection is not None and bool(options_for(self.session.detection.format))
+
+    @property
     def _missing(self) -> str:
         """Why no graph is shown; empty where one is."""
         session = self.session
         if session.view is not None:
             if self.frame.markup:
                 return ""
-            found = session.detection
-            convert = found is not None and (found.format in NATIVE or found.format == "NIR")
-            return f"{session.view.reason}{' Convert it: its ONNX file has a graph to show.' if convert else ''}"
+            return f"{session.view.reason}{' Its ONNX file has a graph to show.' if self._converts else ''}"
         problem = session.problems.get("graph") or session.problems.get("kind")
         if problem or not session.path:
             return problem or "Pick a model file to see its graph."

@@ -60,7 +60,23 @@ function render({ model, el }) {
     model.send({ type: "cancel" });
   };
 
-  model.on("change:running", start);
+  // What came of the work may be out of sight, and the button that began it, disabled meanwhile, has lost the focus.
+  function showOutcome() {
+    const place = el.closest(".wb-workbench") || el.closest(".wb-panel");
+    for (const outcome of place ? place.querySelectorAll(".wb-outcome") : []) {
+      const seen = outcome.offsetHeight && getComputedStyle(outcome).visibility !== "hidden";
+      if (!seen || !outcome.textContent.trim()) continue;
+      outcome.tabIndex = -1;
+      if (document.activeElement === document.body) outcome.focus({ preventScroll: true });
+      const low = outcome.getBoundingClientRect().top > window.innerHeight / 2;
+      outcome.scrollIntoView({ block: low ? "center" : "nearest" });
+    }
+  }
+
+  model.on("change:running", () => {
+    start();
+    if (!model.get("running")) setTimeout(showOutcome, 100); // when the panel shows it
+  });
   model.on("change:seconds", time);
   model.on("change:about change:stages change:progress", draw);
   const timer = setInterval(tick, 1000);

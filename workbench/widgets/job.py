@@ -74,4 +74,4 @@ class JobBar(anywidget.AnyWidget):
 
 
 def _uncounted(stage: str) -> str:
-    return re.sub(r"\d+", "", stage)
+    return re.sub(r"[\d.,]+", "", stage)

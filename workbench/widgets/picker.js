@@ -19,10 +19,13 @@ const SHAPES = {
   refresh: "M13 8a5 5 0 1 1-1.6-3.7L13 5.7M13 2.5v3.2H9.8",
 };
 
+// Control characters as dots: some turn a name round, so that what runs code looks like a picture.
+const visible = (text) => text.replace(/\p{C}/gu, "·");
+
 function element(tag, className, text) {
   const node = document.createElement(tag);
   if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
+  if (text !== undefined) node.textContent = visible(text);
   return node;
 }
 
@@ -207,7 +210,7 @@ function render({ model, el }) {
         row.id = `${id}-${index}`;
         row.dataset.index = index;
         row.setAttribute("role", "option");
-        row.title = entry.name;
+        row.title = visible(entry.name);
         const words = element("span", "wb-words");
         const facts = element("span", "wb-facts");
         facts.append(element("span", "wb-badge", ""), element("span", "wb-size", bytes(entry.size)));
@@ -419,15 +422,16 @@ function render({ model, el }) {
     list.focus();
     find();
   };
-  // In the list, JupyterLab would take plain letters as commands (two d delete the cell), and it listens before
-  // anything here can stop them: so the list opts out of its shortcuts, but for Ctrl+S, Shift+Enter and their like.
+  // Jupyter would take plain keys as commands (two d delete the cell, an arrow in a menu leaves it), and it listens
+  // before anything here can stop them: so what has the focus, here and in the panels around, opts out of its
+  // shortcuts, but for Ctrl+S, Shift+Enter and their like. What is around the focus is asked too late.
   const leaving = new AbortController();
   window.addEventListener(
     "keydown",
     (event) => {
+      if (!(el.closest(".wb-workbench") || el).contains(event.target)) return;
       const theirs = event.ctrlKey || event.metaKey || (event.shiftKey && event.key === "Enter");
-      if (theirs) delete el.dataset.lmSuppressShortcuts;
-      else el.dataset.lmSuppressShortcuts = "true";
+      event.target.toggleAttribute("data-lm-suppress-shortcuts", !theirs);
     },
     { capture: true, signal: leaving.signal },
   );
@@ -439,6 +443,12 @@ function render({ model, el }) {
   recent.onchange = () => {
     if (recent.value) send({ type: "file", path: recent.value });
     recent.value = "";
+  };
+  // Where a key alone would choose, what was never read would begin: it opens the menu instead.
+  sample.onkeydown = recent.onkeydown = (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || !/^(Arrow|Page|Home|End|\S$)/.test(event.key)) return;
+    event.preventDefault();
+    event.currentTarget.showPicker?.();
   };
   upload.onclick = () => chooser.click();
   chooser.onchange = () => {

@@ -197,6 +197,8 @@ class Picker(anywidget.AnyWidget):
         self.session.recent = [other for other in self.session.recent if other != path]
         self.refresh()
         self.message = f"{path} is not there any more; choose another file."
+        if "\ufffd" in path:  # what a page makes of bytes that are no text
+            self.message = f"{path} cannot be opened under this name, which is not in UTF-8; rename the file first."
 
     # --- what the page asks ---------------------------------------------------------------------------------------
 
@@ -218,7 +220,7 @@ class Picker(anywidget.AnyWidget):
 
     def _typed(self, text: str) -> None:
         path = Path(self.folder, os.path.expanduser(text))
-        if not path.exists():
+        if not os.path.exists(path):  # no, too, where it may not be looked at or the name is too long
             where = "type the path of a file or folder on the machine that runs the notebook"
             self.message = f"There is no {path}; {where}."
         elif path.is_dir() and not folders.is_model(path):

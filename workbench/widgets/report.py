@@ -11,6 +11,7 @@ import ipywidgets
 import traitlets
 
 from ..card import escape, size
+from ..convert.options import options_for
 from ..report import Part, parts
 from ..session import RESULTS, Session
 from .form import button, note, plan, show_if
@@ -37,6 +38,7 @@ class ReportPanel(ipywidgets.VBox):
         }
         self._write = button("Write report", lambda: session.start("report"), button_style="primary")
         self._said, self._download = ipywidgets.HTML(), Download()
+        self._said.add_class("wb-outcome")
         super().__init__(
             [
                 self._parts,
@@ -58,6 +60,8 @@ class ReportPanel(ipywidgets.VBox):
             results = {name: getattr(session, name) for name in ("view", "inference", "conversion", "comparison")}
             found = parts(session.detection, **results, problems=session.problems)
         missing = {part.step for part in found if not part.there}
+        if session.detection is not None and session.detection.format != "ONNX":
+            missing = missing if options_for(session.detection.format) else set()
         for step, missing_button in self._missing.items():
             show_if(step in missing, missing_button)
         self._write.disabled = not found or bool(session.job)

@@ -83,13 +83,20 @@ function render({ model, el }) {
     folder.title = model.get("folder");
   }
 
+  const low = () => list.getBoundingClientRect().top > window.innerHeight / 2;
+
   model.on("change:step", () => {
     drawStep();
-    // A long step may have been read to its end, where a short one has nothing.
-    list.scrollIntoView({ block: "nearest" });
+    // A long step may have been read to its end, where a short one has nothing; or the page may end below the tabs.
+    list.scrollIntoView({ block: low() ? "start" : "nearest" });
   });
   model.on("change:marks", drawMarks);
-  model.on("change:file change:folder", drawTitle);
+  model.on("change:file change:folder", () => {
+    drawTitle();
+    // Below the file list, where the page is narrow, the hand that picks would see nothing happen.
+    const picked = el.closest(".wb-workbench")?.querySelector(".wb-left")?.contains(document.activeElement);
+    if (picked && low()) list.scrollIntoView({ block: "center" });
+  });
   drawStep();
   drawMarks();
   drawTitle();

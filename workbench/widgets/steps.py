@@ -9,6 +9,7 @@ from typing import Any
 import anywidget
 import traitlets
 
+from ..card import visible
 from ..session import STEPS, Session
 
 TITLES = {"kind": "Kind", "graph": "Graph", "convert": "Convert", "compare": "Compare", "report": "Report"}
@@ -44,4 +45,4 @@ class Steps(anywidget.AnyWidget):
         path = self._session.path
         with self.hold_sync():
             self.marks = self._session.marks
-            self.file, self.folder = os.path.basename(path), os.path.dirname(path)
+            self.file, self.folder = visible(os.path.basename(path)), visible(os.path.dirname(path))

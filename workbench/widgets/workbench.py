@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from ..card import card
+from ..card import card, escape
 from ..compare import Comparison
 from ..convert import Conversion
 from ..graph import GraphView
@@ -28,6 +27,10 @@ from .steps import Steps
 
 _SHOWN: dict[str, Workbench] = {}
 """The workbench each notebook cell shows."""
+
+_PARTS: dict[str, tuple[Picker, ipywidgets.VBox]] = {}
+"""Of each session's workbenches, by its folder: a page may show a widget in several places, and each new one would cost
+a page of HTML, go on being sent everything, and forget what stands open."""
 
 
 class Workbench(ipywidgets.Box, Choices):
@@ -58,29 +61,15 @@ class Workbench(ipywidgets.Box, Choices):
         self.session = session = session_of(root)
         self._mirror: Any = None
         self._due = False
-        panels: list[ipywidgets.DOMWidget] = [
-            KindCard(session),
-            GraphPanel(session),
-            Converter(session, bar=False),
-            ComparisonPanel(session, bar=False),
-            ReportPanel(session, bar=False),
-        ]
-        for step, panel in zip(STEPS, panels, strict=True):
-            panel.add_class("wb-step")
-            panel.add_class(f"wb-step-{step}")
-        self._line = ipywidgets.HTML()
-        status = ipywidgets.VBox([JobBar(session), self._line])
-        status.add_class("wb-status-line")
-        left, right = Picker(session), ipywidgets.VBox([Steps(session), status, *panels])
-        left.add_class("wb-left")
-        right.add_class("wb-right")
-        super().__init__([left, right])
+        parts = _PARTS.get(session.root)
+        if parts is None or parts[0].comm is None:  # Widget.close_all() takes these, too
+            parts = _PARTS[session.root] = _parts(session)
+        else:
+            parts[0].refresh()
+        super().__init__(parts)
         self.add_class("wb-workbench")
-        for name in Choices.class_own_traits():
-            traitlets.link((session, name), (self, name))
-        session.observe(self._tell, ["looking", "said"])
-        session.observe(self._still, ["detection", "view", "inference", "conversion", "comparison", "problems"])
-        self._tell()
+        self._links = [traitlets.link((session, name), (self, name)) for name in Choices.class_own_traits()]
+        session.observe(self._still, _STILL_SHOWN)
         if path is not None:
             session.pick(path)
 
@@ -116,17 +105,12 @@ class Workbench(ipywidgets.Box, Choices):
     def comparison(self) -> Comparison | None:
         return self.session.comparison
 
-    def _tell(self, change: Any = None) -> None:
-        said, looking = html.escape(self.session.said), html.escape(self.session.looking)
-        self._line.value = f'<p class="wb-said" role="status">{said}</p><p class="wb-looking">{looking}</p>'
-
     # --- the copy that exported pages show --------------------------------------------------------------------------
 
     def _ipython_display_(self, **kwargs: Any) -> None:
         from IPython.display import display
 
         if cell := _cell():
-            # A cell run again shows the new one only; the old would go on being sent everything.
             if (earlier := _SHOWN.get(cell)) not in (None, self):
                 earlier.close()
             _SHOWN[cell] = self
@@ -144,16 +128,48 @@ class Workbench(ipywidgets.Box, Choices):
 
     def _write_still(self) -> None:
         self._due = False
-        self._mirror.update(_Still(self.session))
+        if self.comm is not None:
+            self._mirror.update(_Still(self.session))
 
     def close(self) -> None:
         """Take it out of the page. The session stays, and with it what was found out."""
-        todo: list[ipywidgets.Widget] = list(self.children)
-        while todo:
-            widget = todo.pop()
-            todo += getattr(widget, "children", ())
-            widget.close()
+        if self.comm is not None:
+            self.session.unobserve(self._still, _STILL_SHOWN)
+            for link in self._links:
+                link.unlink()
         super().close()
+
+
+_STILL_SHOWN = ["detection", "view", "inference", "conversion", "comparison", "problems"]
+"""Traits of the session in the copy that exported pages show."""
+
+
+def _parts(session: Session) -> tuple[Picker, ipywidgets.VBox]:
+    """Files on the left; on the right the steps, how the work stands, and a panel for each step."""
+    panels: list[ipywidgets.DOMWidget] = [
+        KindCard(session),
+        GraphPanel(session),
+        Converter(session, bar=False),
+        ComparisonPanel(session, bar=False),
+        ReportPanel(session, bar=False),
+    ]
+    for step, panel in zip(STEPS, panels, strict=True):
+        panel.add_class("wb-step")
+        panel.add_class(f"wb-step-{step}")
+    line = ipywidgets.HTML()
+
+    def tell(change: Any = None) -> None:
+        said, looking = escape(session.said), escape(session.looking)
+        line.value = f'<p class="wb-said" role="status">{said}</p><p class="wb-looking">{looking}</p>'
+
+    session.observe(tell, ["looking", "said"])
+    tell()
+    status = ipywidgets.VBox([JobBar(session), line])
+    status.add_class("wb-status-line")
+    left, right = Picker(session), ipywidgets.VBox([Steps(session), status, *panels])
+    left.add_class("wb-left")
+    right.add_class("wb-right")
+    return left, right
 
 
 class _Still:
@@ -176,7 +192,7 @@ class _Still:
             # Loaded lazily: while the widget is alive the copy is not displayed, and its frame never starts.
             frame = session.view._repr_html_().replace("<iframe ", '<iframe loading="lazy" ', 1) if session.view else ""
             parts = [
-                card(session.detection) if session.detection else f"<p>{html.escape(session.problems['kind'])}</p>",
+                card(session.detection) if session.detection else f"<p>{escape(session.problems.get('kind', ''))}</p>",
                 '<div class="wb-card"><h2>Graph</h2></div>' if frame else "",
                 frame,
                 *(
