@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from collections.abc import Iterator
@@ -43,6 +44,19 @@ def browser() -> Iterator[Browser]:
         chromium = playwright.chromium.launch(executable_path=executable, args=CHROMIUM_FLAGS)
         yield chromium
         chromium.close()
+
+
+@pytest.fixture(autouse=True)
+def _no_loop_of_playwrights(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Once a browser runs, Playwright's loop counts as this thread's, though it turns only while Playwright is called:
+    a session in a test without a browser would take it for a kernel's, and wait for ever."""
+    if request.node.get_closest_marker("browser") is not None:
+        yield
+        return
+    loop = asyncio._get_running_loop()
+    asyncio._set_running_loop(None)
+    yield
+    asyncio._set_running_loop(loop)
 
 
 @pytest.fixture(scope="session")

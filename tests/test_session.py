@@ -299,7 +299,7 @@ def test_choices_that_make_no_sense_are_refused(folder: Path) -> None:
 
 def test_an_onnx_file_finds_what_it_was_made_of(folder: Path) -> None:
     session = Session(folder / "tree.skops", root=folder)
-    session.output = str(folder / "another name.onnx")
+    session.output = "another name.onnx"  # beside the source, wherever the notebook runs
     session.convert()
     session.path = str(folder / "another name.onnx")
     assert session.pairing.native == str(folder / "tree.skops")

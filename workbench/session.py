@@ -58,7 +58,7 @@ class Choices(traitlets.HasTraits):
         op_type: the operator whose nodes are marked in the graph, as ``Detection.components["op_types"]`` names it.
         trust: the native file may run code when it is opened: the one that was there when this was set, as it was.
         options: of the conversion, as `workbench.convert` takes them (``opset``, and the converter's own).
-        output: the ONNX file to write; a free name beside the source if empty.
+        output: the ONNX file to write, beside the source unless it names a folder; a free name there if empty.
         partner: the other side of a comparison, a file; found by itself if empty (`pairing`).
         params: the file with a spiking network's weights, where they are kept apart; found by its name if empty.
         native_engine, onnx_engine: for `load_engine`; chosen by the model's kind if empty.
@@ -285,7 +285,8 @@ class Session(Choices):
     @property
     def onnx_output(self) -> str:
         """Where a conversion of the picked file goes: the output chosen, or a free name beside the source."""
-        return self.output or str(_free(_writable(Path(self.path), self.root).with_suffix(".onnx")))
+        beside = _writable(Path(self.path), self.root)
+        return str(beside.parent / self.output if self.output else _free(beside.with_suffix(".onnx")))
 
     def refused(self, step: str) -> bool:
         """Whether the step waits for the person to trust the file (`scan` says what is in it)."""

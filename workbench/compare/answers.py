@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, np.ndarray]
 
 KEPT_ROWS = 200
-KEPT_BYTES = 64 << 20
+KEPT_BYTES = 16 << 20
 """Of inputs and outputs together, unless a single row is larger."""
 
 KEPT_SPIKES = 1 << 22
