@@ -200,7 +200,7 @@ def test_interrupting_a_comparison_ends_it_and_its_workers_at_once(pair: Path) -
         [*command, "--seconds", "60"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     assert done.stderr is not None
-    while "Warming up" not in (line := done.stderr.readline()):
+    while "Asking both sides" not in (line := done.stderr.readline()):  # both run, and the race is still to come
         assert line, "it ended before the race"
     workers = psutil.Process(done.pid).children(recursive=True)
     assert workers

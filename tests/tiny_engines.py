@@ -86,10 +86,12 @@ class TellingEngine(NullEngine):
 
 
 class HungryEngine(NullEngine):
-    """Holds 300 MiB for a moment."""
+    """Holds 300 MiB for a fifth of a second, which is several looks at its memory."""
 
     def run(self, inputs: Any) -> dict[str, np.ndarray]:
-        return {"y": np.ones(300 << 17).sum(keepdims=True)}
+        held = np.ones(300 << 17)
+        time.sleep(0.2)
+        return {"y": held.sum(keepdims=True)}
 
 
 class LitteringEngine(NullEngine):
