@@ -69,6 +69,8 @@ def wait(session: Session) -> None:
     while session.job and time.monotonic() < end:
         time.sleep(0.02)
     assert not session.job
+    with session._lock:  # until all who look on were told
+        pass
 
 
 # --- answers as tables ---------------------------------------------------------------------------------------------

@@ -65,9 +65,16 @@ def wait(until: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
+def ended(shown: Converter) -> None:
+    """Until the work is done, and all who look on were told."""
+    wait(lambda: not shown.session.job)
+    with shown.session._lock:
+        pass
+
+
 def converted(shown: Converter) -> Converter:
     shown.button.click()
-    wait(lambda: not shown.session.job)
+    ended(shown)
     return shown
 
 
@@ -289,7 +296,7 @@ def test_a_cancelled_conversion_leaves_nothing(folder: Path) -> None:
     wait(lambda: "Loading the model" in bar.stages)
     assert bar.running and shown.button.disabled and "is under way" in shown.said["reason"].value
     bar._handle_custom_msg({"type": "cancel"}, [])
-    wait(lambda: not shown.session.job)
+    ended(shown)
     assert not list(folder.glob("*.onnx")) and not bar.running
     assert "cancelled" in shown.session.said and not shown.button.disabled
 
@@ -300,7 +307,7 @@ def test_ten_clicks_are_one_conversion(folder: Path) -> None:
     shown.session.observe(lambda change: begun.append(change.new), "job")
     for _ in range(10):
         shown.button.click()
-    wait(lambda: not shown.session.job)
+    ended(shown)
     assert begun == ["convert", ""] and sorted(path.name for path in folder.glob("*.onnx")) == ["tree.onnx"]
 
 
