@@ -45,6 +45,8 @@ OF_THE_FILE = (
 )  # fmt: skip
 """Choices that belong to the picked file, and come back with it. Trust does not: it is asked for anew."""
 
+PICK_FIRST = "Pick a model file first."
+
 MOST_RECENT = 12
 """Files whose results are kept: a large graph takes 10 MB of memory, and a comparison more."""
 
@@ -288,6 +290,11 @@ class Session(Choices):
         beside = _writable(Path(self.path), self.root)
         return str(beside.parent / self.output if self.output else _free(beside.with_suffix(".onnx")))
 
+    @property
+    def lacking(self) -> str:
+        """Why nothing is known of a file: it could not be read, or none is picked."""
+        return self.problems.get("kind") or PICK_FIRST
+
     def refused(self, step: str) -> bool:
         """Whether the step waits for the person to trust the file (`scan` says what is in it)."""
         return self.scan is not None and self.problems.get(step) == self.scan.refusal
@@ -383,7 +390,7 @@ class Session(Choices):
     def _needed(self) -> str:
         """The picked file, read again if it is another one now: what was found out and trusted was not this one."""
         if not self.path:
-            raise BadInput("Pick a model file first.")
+            raise BadInput(PICK_FIRST)
         if self._kept[self.path].stamp != _stamp(self.path):
             self.pick(self.path)
         return self.path
@@ -566,8 +573,7 @@ def _writable(path: Path, root: str) -> Path:
 
 def _free(path: Path) -> Path:
     """The path, or the first of its numbered names that is not taken."""
-    stem, suffix = path.name.removesuffix("".join(path.suffixes[-1:])), "".join(path.suffixes[-1:])
-    number = 2
+    stem, suffix, number = path.stem, path.suffix, 2
     while os.path.lexists(path):  # no, too, of a name that is too long: who writes says so
         path = path.with_name(f"{stem}-{number}{suffix}")
         number += 1

@@ -41,8 +41,6 @@ CHOICES = {
 }
 """Of a session: label, what it means, and what is offered besides 0, which is automatic."""
 
-_PICK = "Pick a model file first."
-
 
 class ComparisonPanel(ipywidgets.VBox):
     """Choose both sides, the rows and how they are timed; compare; and look at the answers row by row.
@@ -228,7 +226,7 @@ class ComparisonPanel(ipywidgets.VBox):
         session, found, beside = self.session, self.session.detection, self._beside
         if found is None or found.kind is None:
             name = os.path.basename(session.path)
-            said = escape(f"{name}: {found.because}" if found else session.problems.get("kind") or _PICK)
+            said = escape(f"{name}: {found.because}" if found else session.lacking)
         elif pairing is not None:
             native, onnx = (f"<b>{escape(os.path.basename(side))}</b>" for side in _sides(pairing))
             both = f"{native}, the model as it was made (“native”), and {onnx} (“ONNX”)."
@@ -259,7 +257,7 @@ class ComparisonPanel(ipywidgets.VBox):
     def _show_result(self, change: Any = None) -> None:
         found = self.session.comparison
         answers = found.answers if found is not None else None
-        self._result.layout.display = "none" if found is None else ""
+        show_if(found is not None, self._result)
         if change is None or change.name == "comparison":
             self.said["headline"].value = "" if found is None else found.headline
             self.said["details"].value = "" if found is None else found.details + _IN_CODE
@@ -267,7 +265,7 @@ class ComparisonPanel(ipywidgets.VBox):
         if answers is not None:
             place = answers.place(self.session.row)
             self.steps["previous"].disabled, self.steps["next"].disabled = place == 0, place == len(answers.rows) - 1
-            self.steps["first"].layout.display = "none" if answers.first_differing is None else ""
+            show_if(answers.first_differing is not None, self.steps["first"])
 
     def _go(self, by: int) -> None:
         answers = self.session.comparison.answers

@@ -65,7 +65,7 @@ class Converter(ipywidgets.VBox):
         session, found, name = self.session, self.session.detection, os.path.basename(self.session.path)
         options = options_for(found.format) if found is not None else ()
         if found is None:
-            said = session.problems.get("kind") or "Pick a model file first."
+            said = session.lacking
         elif found.format == "ONNX":
             said = f"{name} is ONNX already; there is nothing to convert."
         elif not options:

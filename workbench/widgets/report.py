@@ -69,7 +69,7 @@ class ReportPanel(ipywidgets.VBox):
             f"<li><b>{part.title}</b>{'' if part.there else ' (left out)'}: {escape(part.says)}</li>" for part in found
         )
         intro = "One HTML file that any browser opens, without notebook or network. It will hold:"
-        self._parts.value = plan(f"<p>{intro}</p><ul>{rows}</ul>" if found else _lacking(session))
+        self._parts.value = plan(f"<p>{intro}</p><ul>{rows}</ul>" if found else escape(session.lacking))
         path, problem = str(session.report_path or ""), session.problems.get("report", "")
         self._said.value = (f'<p role="status">Written: {escape(path)}</p>' if path else "") + note(problem)
         self._download.path = path
@@ -118,7 +118,3 @@ class Download(anywidget.AnyWidget):
                 self.send(answer, [file.read(CHUNK)])
         except OSError:
             self.send(answer | {"problem": f"{self.name} is not there any more; write the report again."})
-
-
-def _lacking(session: Session) -> str:
-    return escape(session.problems.get("kind", "")) or "Pick a model file first."
