@@ -1,12 +1,13 @@
 # make lab    opens the workbench in JupyterLab        make test   runs every check
 # make setup  is what both call first                  make bench  prints times and memory      make clean
+# make reports  runs every notebook and writes each as an HTML page into reports/, with its time and memory
 
 IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
 STAMP := .venv/.setup-done
 # the pip section of environment.yml as pip constraints
 PINS := grep -oE '[A-Za-z0-9._-]+==[^ ]+' environment.yml
 
-.PHONY: lab test setup bench bench-snn pins clean
+.PHONY: lab test setup reports bench bench-snn pins clean
 
 lab: setup
 	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_workbench.ipynb $(LAB_ARGS)
@@ -19,6 +20,9 @@ test: setup
 
 setup: $(STAMP)
 	@:
+
+reports: setup
+	.venv/bin/workbench export --execute --force -o reports notebooks/*.ipynb
 
 bench: setup
 	.venv/bin/python tests/bench.py
@@ -43,4 +47,4 @@ pins:
 	@$(PINS)
 
 clean:
-	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv reports .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -76,3 +76,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("xdist_group") is None:
             group = "browser" if item.get_closest_marker("browser") else item.nodeid.partition("::")[0]
             item.add_marker(pytest.mark.xdist_group(group))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the time and memory of each notebook that ran."""
+    reports = terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+    lines = [
+        value for report in reports for name, value in getattr(report, "user_properties", ()) if name == "notebook"
+    ]
+    if lines:
+        terminalreporter.section("notebooks: time and peak memory")
+        for line in sorted(set(lines)):
+            terminalreporter.write_line(line)

@@ -159,7 +159,9 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("onnx", metavar="FILE", help="a model file; an ONNX file where --native is given")
     report.add_argument("-o", "--output", metavar="PAGE", help="where to write (default: FILE.report.html)")
     report.add_argument("--native", metavar="NATIVE", help="the model as it was made, to compare with")
-    report.add_argument("--inputs", metavar="DATA", help="rows for the comparison, as for compare")
+    report.add_argument(
+        "--data", "--inputs", dest="inputs", metavar="DATA", help="rows for the comparison, as for compare --inputs"
+    )
     report.add_argument("--targets", metavar="FILE|COLUMN", help="right answers, as for compare")
     report.add_argument("--trust", action="store_true", help="open formats that can run code from the file")
     report.add_argument("--force", action="store_true", help="overwrite the page if it exists")
@@ -187,6 +189,20 @@ def _parser() -> argparse.ArgumentParser:
     tables.add_argument("--force", action="store_true", help="overwrite earlier tables there")
     tables.add_argument("--json", action="store_true", help="print the result as one JSON object")
     tables.set_defaults(run=_tables)
+
+    export = commands.add_parser(
+        "export",
+        help="notebooks as offline HTML pages, their graphs alive",
+        description="Write each notebook as one HTML page that needs neither Jupyter nor network.",
+    )
+    export.add_argument("notebooks", nargs="+", metavar="NOTEBOOK")
+    export.add_argument("-o", "--output", metavar="FOLDER", help="where to write (default: beside each notebook)")
+    export.add_argument(
+        "--execute", action="store_true", help="run all cells first, in a clean kernel; a notebook runs code: trust it"
+    )
+    export.add_argument("--force", action="store_true", help="overwrite pages that exist")
+    export.add_argument("--json", action="store_true", help="one JSON object per notebook and line")
+    export.set_defaults(run=_export)
 
     lab = commands.add_parser(
         "lab",
@@ -338,6 +354,29 @@ def _tables(arguments: argparse.Namespace) -> int:
     written = found.save(arguments.output, overwrite=True)
     print(json.dumps(found.to_dict()) if arguments.json else f"{found}\n\n{_listed(written)}")
     return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from .export import export
+
+    failed = 0
+    for notebook in map(Path, arguments.notebooks):
+        target = notebook.with_suffix(".html")
+        if arguments.output is not None:
+            target = Path(arguments.output) / target.name
+            target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with _progress() as say:
+                found = export(notebook, target, execute=arguments.execute, overwrite=arguments.force, progress=say)
+        except WorkbenchError as error:
+            print(f"workbench: {error}", file=sys.stderr)
+            failed = 1
+            continue
+        if arguments.json:
+            print(json.dumps({"notebook": str(notebook), **found.to_dict()}), flush=True)
+        else:
+            print(found, flush=True)
+    return failed
 
 
 def _listed(files: Sequence[Path]) -> str:

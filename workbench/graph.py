@@ -160,7 +160,8 @@ class GraphView:
         still = self._still("A still drawing: trust this notebook to see Netron's live view.")
         document = page.replace("&", "&amp;").replace('"', "&quot;")
         return (
-            f'<div style="position:relative;height:{self.height}px;overflow:hidden;border:1px solid #ccc">'
+            f'<div class="wb-graph" style="position:relative;height:{self.height}px;overflow:hidden;'
+            'border:1px solid #ccc">'
             f'<div style="height:{self.height}px;overflow:auto" tabindex="0" role="group" aria-label="Still drawing">'
             f"{still}</div>"
             f'<iframe title="Netron: {html.escape(self.name)}" sandbox="{SANDBOX}" '

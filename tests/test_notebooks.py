@@ -1,0 +1,139 @@
+"""The notebooks: each runs from a clean kernel, judges answers, and becomes a page that lives offline."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
+from test_graph import Shown, state
+
+from workbench.export import Running, page, running
+
+ROOT = Path(__file__).parent.parent
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
+CHAPTERS = [
+    "00_workbench", "01_why_onnx", "02_onnx_format", "03_ml_dl_to_onnx", "04_snn_onnx", "05_model_kind",
+    "06_experiments", "07_what_we_learned",
+]  # fmt: skip
+
+MOST_MIB = 2000
+"""Binder's 2 GB are for JupyterLab, too, which takes 100 MiB: what Binder does not stop is 2,048."""
+MOST_SECONDS = 300
+"""Three minutes are what a notebook may take on two idle cores; here another worker of pytest has one of them."""
+
+# Their own worker, beside the one that drives JupyterLab: opening still pages does not suffer from a second Chromium.
+here = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("notebooks")]
+
+
+def test_every_chapter_of_the_paper_has_its_notebook() -> None:
+    assert [path.stem for path in NOTEBOOKS] == CHAPTERS
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_stored_without_outputs_and_opens_and_ends_as_all_do(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.id for cell in code if cell.outputs or cell.execution_count] == []
+    first = notebook.cells[0].source
+    assert first.startswith("# ")
+    assert "you can" in first and "minutes" in first
+    prose = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    assert re.search("[가-힣]", prose), "the paper's own terms are missing"
+    assert not re.search(r"\]\(https?:[^)]*\.(png|svg|jpg|gif)", prose), "pictures come with the notebook or not at all"
+    asked = [cell.id.removeprefix("answer-") for cell in code if cell.id.startswith("answer-")]
+    checked = [cell for cell in code if cell.id.startswith("check-")]
+    assert 3 <= len(asked) <= 5
+    assert [cell.id.removeprefix("check-") for cell in checked] == asked
+    assert [cell.source for cell in checked] == [f'check("{number.replace("-", ".")}", answer)' for number in asked]
+    assert list(solutions(notebook)) == list(wrong_answers(path)) == [number.replace("-", ".") for number in asked]
+    # Closed until someone opens it, and in one place only.
+    assert prose.count("<details>") == 1 and "<details open" not in prose
+
+
+def solutions(notebook: Any) -> dict[str, str]:
+    """{"3.1": source of the answer cell} from the one place where they are."""
+    (cell,) = (cell for cell in notebook.cells if cell.id == "solutions")
+    assert cell.source.startswith("<details><summary>Solutions</summary>") and cell.source.endswith("</details>")
+    return dict(re.findall(r"^\*\*(\d\.\d)\*\*.*?```python\n(.*?)\n```", cell.source, re.MULTILINE | re.DOTALL))
+
+
+def wrong_answers(path: Path) -> dict[str, list[str]]:
+    """{"3.1": sources of the answer cell that a reader may well write}."""
+    return json.loads((ROOT / "tests" / "notebooks" / f"chapter_{int(path.stem[:2])}.json").read_text())
+
+
+def said(run: Running, source: str) -> str:
+    """What a cell's result says, as plain text."""
+    (output,) = (output for output in run.cell(source).outputs if output.output_type == "execute_result")
+    return output.data["text/plain"]
+
+
+class TestOne:
+    """Each notebook, run once: what a reader sees, what the checks say, and the page of it."""
+
+    pytestmark = here
+
+    @pytest.fixture(scope="class", params=NOTEBOOKS, ids=lambda path: path.stem)
+    def run(self, request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+        folder = tmp_path_factory.mktemp("run") / "notebooks"
+        shutil.copytree(ROOT / "notebooks", folder, ignore=shutil.ignore_patterns("models", ".ipynb_checkpoints"))
+        with running(folder / request.param.name) as run:
+            run.all()
+            yield run
+        shutil.rmtree(folder)  # chapter 3's largest network is 550 MB
+
+    def test_runs_from_a_clean_kernel_within_binders_memory(self, run: Running, record_property: Any) -> None:
+        record_property("notebook", f"{run.name}: {run.seconds:.0f} s, {run.peak_mib:,.0f} MiB")
+        assert run.peak_mib < MOST_MIB
+        assert run.seconds < MOST_SECONDS
+        errors = [cell.id for cell in run.notebook.cells for o in cell.get("outputs", ()) if o.output_type == "error"]
+        assert errors == []
+
+    def test_its_page_lives_offline(self, run: Running, browser: Browser, tmp_path: Path) -> None:
+        document = page(run.notebook, run.name)
+        graphs = sum("wb-graph" in str(output) for cell in run.notebook.cells for output in cell.get("outputs", ()))
+        context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True, color_scheme="dark")
+        context.set_default_timeout(60_000)
+        try:
+            shown = Shown(context.new_page())
+            shown.open(document, tmp_path / "page.html")
+            frames = shown.page.locator("iframe")
+            assert frames.count() == graphs
+            for number in range(graphs):
+                frames.nth(number).scroll_into_view_if_needed()  # a browser draws no frame that nobody sees
+                state(shown.page.frame_locator("iframe").nth(number))
+            assert shown.outside == [] and shown.console == []
+            assert shown.page.evaluate("document.documentElement.scrollWidth") <= 1280
+            for scheme in ("light", "dark"):
+                shown.page.emulate_media(color_scheme=scheme)
+                found = Axe().run(shown.page, options={"iframes": False}).response["violations"]
+                assert [(one["id"], [node["target"] for node in one["nodes"]][:5]) for one in found
+                        if one["impact"] in ("serious", "critical")] == []  # fmt: skip
+        finally:
+            context.close()
+
+    def test_its_checks_know_right_from_wrong_and_nothing_from_both(self, run: Running) -> None:
+        notebook = run.notebook
+        right = solutions(notebook)
+        wrong = wrong_answers(Path(run.name))
+        for cell in [cell for cell in notebook.cells if cell.id.startswith("check-")]:
+            number = cell.id.removeprefix("check-").replace("-", ".")
+            (unanswered,) = (o.data["text/plain"] for o in cell.outputs if o.output_type == "execute_result")
+            assert unanswered.startswith("No answer yet.")
+            for source in wrong[number]:
+                run.cell(source)
+                assert re.match(r"Not yet\. \w.{20}", said(run, cell.source)), (number, source)
+            run.cell(right[number])
+            assert re.match(r"Right\. \w.{20}", said(run, cell.source)), (number, right[number])
+            # What is no answer at all gets a sentence, too.
+            for odd in ("None", "object()", "'?'", "[]"):
+                assert said(run, f'check("{number}", {odd})').startswith("Not yet."), (number, odd)
