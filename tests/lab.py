@@ -16,8 +16,11 @@ ROOT = Path(__file__).parent.parent
 
 
 @contextmanager
-def jupyter_lab(folder: Path) -> Iterator[str]:
-    """Serve `folder`; yields the address with its token, ``{address}`` taking a path: ``…/{}?token=…``."""
+def jupyter_lab(folder: Path, base_url: str = "/user/ada/") -> Iterator[str]:
+    """Serve `folder`; yields the address with its token, ``{address}`` taking a path: ``…/{}?token=…``.
+
+    Below a prefix, as on Binder and JupyterHub, unless said otherwise: whoever forgets it in an address is found out.
+    """
     home = folder.parent / f"{folder.name}-home"
     profile = home / "ipython" / "profile_default"
     profile.mkdir(parents=True)
@@ -39,7 +42,7 @@ def jupyter_lab(folder: Path) -> Iterator[str]:
         [
             sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--port=0", "--ip=127.0.0.1",
             f"--ServerApp.root_dir={folder}", "--LabApp.news_url=", "--LabApp.check_for_updates_class="
-            "jupyterlab.NeverCheckForUpdate",
+            "jupyterlab.NeverCheckForUpdate", f"--ServerApp.base_url={base_url}",
         ],
         env=environment, stdout=log, stderr=log,
     )  # fmt: skip

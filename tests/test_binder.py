@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -20,10 +23,14 @@ PROGRAMS = Path(sys.executable).parent  # the environment's own pip and repo2doc
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """What Binder gets: the files an installation reads, without this working tree's environment and caches."""
+    tmp_path = tmp_path / "clone"
+    tmp_path.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "environment.yml"):
         shutil.copy2(ROOT / name, tmp_path)
     for folder in ("workbench", "notebooks", "binder"):
-        shutil.copytree(ROOT / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "models")
+        )
     return tmp_path
 
 
@@ -63,19 +70,43 @@ def test_post_build_is_one_executable_script_that_keeps_no_cache():
 
 # postBuild itself, run with the real pip: it decides what to install, and stops there. The environment the tests run
 # in is the one `make setup` pinned, so whatever pip would add to it or change in it is a difference between the two.
-_DECIDE_ONLY = {"PIP_DRY_RUN": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1", "PIP_FIND_LINKS": ""}
+# Of tensorflow-cpu, which is not installed here, a wheel is at hand that holds nothing.
+_DECIDE_ONLY = {"PIP_DRY_RUN": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_NO_INDEX": "1"}
 
 
-def test_binder_gets_the_versions_that_are_tested(clone):
+def _post_build(clone: Path, report: Path) -> subprocess.CompletedProcess[str]:
+    wheels, image = clone.parent / "wheels", clone.parent / "image"
+    wheels.mkdir()
+    (image / "lib/python3.11/site-packages/tensorflow/include").mkdir(parents=True)
+    info = f"tensorflow_cpu-{version('tensorflow')}"
+    with zipfile.ZipFile(wheels / f"{info}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr(
+            f"{info}.dist-info/METADATA", f"Metadata-Version: 2.1\nName: tensorflow-cpu\nVersion: {info[15:]}\n"
+        )
+        wheel.writestr(f"{info}.dist-info/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}.dist-info/RECORD", "")
+    return _run(
+        "binder/postBuild", cwd=clone, PIP_REPORT=str(report), PIP_FIND_LINKS=str(wheels), NB_PYTHON_PREFIX=str(image),
+        **_DECIDE_ONLY,
+    )  # fmt: skip
+
+
+def test_binder_gets_the_versions_that_are_tested_with_tensorflow_for_cpus(clone):
     report = clone / "report.json"
-    run = _run("binder/postBuild", cwd=clone, PIP_REPORT=str(report), **_DECIDE_ONLY)
+    run = _post_build(clone, report)
     assert run.returncode == 0, run.stderr
-    assert [new["metadata"]["name"] for new in json.loads(report.read_text())["install"]] == ["onnx-workbench"]
+    new = {new["metadata"]["name"]: new["metadata"] for new in json.loads(report.read_text())["install"]}
+    if platform.machine() == "x86_64":
+        assert new.keys() == {"onnx-workbench", "tensorflow", "tensorflow-cpu"}
+        assert new["tensorflow"]["version"] == new["tensorflow-cpu"]["version"] == version("tensorflow")
+    else:
+        assert new.keys() == {"onnx-workbench"}
+    assert not list((clone.parent / "image").rglob("include"))  # TensorFlow's headers
 
 
 def test_binder_follows_a_changed_pin(clone):
     pins = clone / "environment.yml"
     pins.write_text(re.sub(r"- onnx==\S+", "- onnx==1.23.999", pins.read_text()))
-    run = _run("binder/postBuild", cwd=clone, **_DECIDE_ONLY)
+    run = _post_build(clone, clone / "report.json")
     assert run.returncode != 0
     assert "onnx==1.23.999" in run.stdout + run.stderr

@@ -18,7 +18,7 @@ from test_snn_onnx import picture
 from tests.lab import jupyter_lab
 from workbench.card import card
 from workbench.explain import difference, in_words
-from workbench.flow import flow
+from workbench.flow import engines, exchange, flow
 from workbench.header import parse_header
 from workbench.kind import Detection, detect
 from workbench.places import places
@@ -115,6 +115,22 @@ def test_the_chart_shows_the_path_taken_to_eyes_and_ears(domain: str, path: str,
 def test_the_chart_ends_at_once_for_a_spiking_op_type(tmp_path: Path) -> None:
     assert 'spiking neuron? Yes. Answer: SNN."' in flow(detected(write(picture()), tmp_path))
     assert flow(detect(DATA / "net.nir")) == ""
+
+
+def test_figure_7b_is_a_chart_with_the_engine_of_this_file(tmp_path: Path) -> None:
+    for model, kind, engine in ((conv(), "DL", "ONNX Runtime"), (write(picture()), "SNN", "Nengo")):
+        drawn = ElementTree.fromstring(engines(detected(model, tmp_path)))
+        assert drawn.get("aria-label") == f"Fig. 7b. The kind is {kind}: it goes to {engine}."
+        lit = [text.text for text in drawn.iter("text") if text.get("font-weight") == "700"]
+        assert lit == [f"✓ {kind}", engine]
+    assert engines(detect(DATA / "net.nir")) == ""
+
+
+def test_figure_1_has_all_makers_and_users_of_the_format() -> None:
+    drawn = ElementTree.fromstring(exchange({"scikit-learn": "through skl2onnx", "<b>": ""}, "ONNX", {"Nengo": ""}))
+    said = "Fig. 1. ONNX is made from: scikit-learn (through skl2onnx), <b>. It is run by: Nengo."
+    assert drawn.get("aria-label") == said
+    assert [text.text for text in drawn.iter("text")] == ["ONNX", "scikit-learn", "through skl2onnx", "<b>", "Nengo"]
 
 
 def test_an_op_type_is_found_in_functions_and_subgraphs_and_what_holds_it_is_marked() -> None:

@@ -438,9 +438,7 @@ shown""",
 def lab(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
     """JupyterLab below a prefix, as JupyterHub has it, with jupyter-server-proxy; and without both."""
     proxy = request.param == "proxy"
-    configuration: dict[str, object] = {"jpserver_extensions": {"jupyter_server_proxy": proxy}}
-    if proxy:
-        configuration["base_url"] = "/user/ada/"
+    configuration = {"jpserver_extensions": {"jupyter_server_proxy": proxy}}
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "jupyter_server_config.json").write_text(json.dumps({"ServerApp": configuration}))
     monkeypatch.setenv("JUPYTER_CONFIG_PATH", str(tmp_path / "config"))
@@ -449,7 +447,7 @@ def lab(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Monk
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
     nbformat.write(notebook, folder / "gui.ipynb")
-    with jupyter_lab(folder) as address:
+    with jupyter_lab(folder, "/user/ada/" if proxy else "/") as address:
         yield address, request.param
 
 

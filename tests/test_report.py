@@ -12,10 +12,13 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import onnx
+import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FrameLocator, expect
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LogisticRegression
@@ -34,14 +37,18 @@ DATA = Path(__file__).parent / "data"
 
 @pytest.fixture(scope="module")
 def iris(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A classifier as a file and as ONNX, and what its conversion was."""
+    """A classifier as a file and as ONNX, and what its conversion was. Its classes have names that attack."""
     import skops.io
 
     folder = tmp_path_factory.mktemp("iris")
     table = load_iris()
-    model = LogisticRegression(max_iter=500).fit(table.data, table.target)
+    names = np.array([ATTACK, "\u202egnp.exe ]]> -->", "W" * 3000])
+    model = LogisticRegression(max_iter=500).fit(table.data, names[table.target])
     skops.io.dump(model, folder / "iris.skops")
+    rows = pd.DataFrame(table.data[:20], columns=[ATTACK, "\u202ecolumn", "C" * 2000, "]]>"])
+    rows.assign(**{"species<img>": names[table.target[:20]]}).to_csv(folder / "rows<b>.csv", index=False)
     yield {
+        "rows": folder / "rows<b>.csv",
         "native": folder / "iris.skops",
         "conversion": convert(folder / "iris.skops", folder / "iris.onnx"),
         "onnx": folder / "iris.onnx",
@@ -50,12 +57,21 @@ def iris(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def compared(iris: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """The report of both, and what was said on the way."""
+    """The report of both, and what was said on the way. All that the ONNX file can say of itself attacks."""
     said: list[str] = []
-    table = load_iris()
+    folder = tmp_path_factory.mktemp("compared")
+    model = onnx.load(iris["onnx"])
+    for number, node in enumerate(model.graph.node):
+        node.name, node.doc_string = f"{ATTACK}{number}", ATTACK
+    model.graph.name, model.graph.doc_string = ATTACK, "W" * 5000
+    model.producer_name, model.domain = "V" * 3000, ATTACK
+    model.doc_string = f"<h2>Summary</h2><style>*{{display:none}}</style>{ATTACK}"
+    model.metadata_props.add(key=f"big{ATTACK}", value="M" * (1 << 20))
+    model.metadata_props.add(key="L" * 4000, value="\u202e\0")
+    onnx.save(model, folder / "ML.onnx")
     page = report(
-        iris["onnx"], tmp_path_factory.mktemp("compared") / "ML.html", native=iris["native"], seconds=0.2,
-        inputs=table.data[:20].astype("float32"), targets=table.target[:20], progress=said.append,
+        folder / "ML.onnx", folder / "ML.html", native=iris["native"], inputs=iris["rows"], target="species<img>",
+        seconds=0.2, progress=said.append,
     )  # fmt: skip
     return page, said
 
@@ -101,9 +117,32 @@ def test_reports_of_all_three_kinds_live_offline(
         expect(offline.page.locator("iframe")).to_be_hidden()
         expect(offline.page.get_by_role("img", name="Drawing of the graph")).to_be_visible()
         offline.page.emulate_media(media="screen")
-    # Only the reports themselves were asked for, and nobody complained.
+        assert page.stat().st_size < 500_000
+    # Only the reports themselves were asked for, nothing of the model's ran, and nobody complained.
+    assert offline.dialogs == []
     assert [url for url in offline.requests if url.startswith("file:")] == [page.as_uri() for page in pages.values()]
     assert offline.outside == [] and offline.console == []
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_a_report_keeps_nobody_out_and_no_word_is_too_long_for_it(
+    browser: Browser, compared: tuple[Path, list[str]], theme: Literal["light", "dark"]
+) -> None:
+    page = browser.new_context(viewport={"width": 1100, "height": 800}, offline=True, color_scheme=theme).new_page()
+    page.goto(compared[0].as_uri())
+    for width in (1100, 360):  # a phone's
+        page.set_viewport_size({"width": width, "height": 800})
+        assert [found["id"] for found in Axe().run(page).response["violations"]] == []
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+    expect(page.get_by_role("img", name="Times: native estimator.predict(x)")).to_be_visible()
+    # On paper: all of it as wide as the page, the certificate open, black on white.
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": 680, "height": 960})  # A4 within its margins
+    assert page.evaluate("document.documentElement.scrollWidth") == 680
+    expect(page.locator("details pre")).to_be_visible()
+    assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
+    page.context.close()
 
 
 @pytest.mark.browser
@@ -151,7 +190,10 @@ def test_a_native_model_is_compared_and_rows_are_shown(compared: tuple[Path, lis
     page, said = compared
     words = text_of(page)
     assert "Both sides agree: 20 rows" in words and "times as fast" in words
-    assert "100.00% right" in words and "Row 0" in words
+    summary = re.findall(r"<th scope='row'><a [^>]*>([^<]*)", page.read_text("utf-8"))
+    assert summary[:5] == ["Kind", "Agreement", "Speed", "Right answers", "Graph"]
+    assert "100.00% on both sides." in words and "Row 0" in words
+    assert "Time of one call with 20 rows" in words and "in each row, 20 rows" in words  # the drawings
     assert "The file says: converted from iris.skops" in words
     assert any("Asking both sides" in stage for stage in said) and said[-1] == "Writing the page"
 
@@ -236,7 +278,7 @@ def test_the_command_writes_once_and_says_where(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == {
         "path": str(DATA / "net.nir"), "output": str(page), "size_bytes": page.stat().st_size,
     }  # fmt: skip
-    again = subprocess.run([*command, "--inputs", "rows.csv"], capture_output=True, text=True, timeout=60)
+    again = subprocess.run([*command, "--data", "rows.csv"], capture_output=True, text=True, timeout=60)
     assert again.returncode == 1 and len(again.stderr.strip().splitlines()) == 1
 
 

@@ -324,6 +324,40 @@ def test_a_warm_worker_does_one_task_after_another(cold: None) -> None:
     assert run(os.getpid) != first and run(os.getpid, warm=True) == first
 
 
+def test_a_waiting_worker_that_holds_too_much_can_be_ended_before_others_start(cold: None) -> None:
+    first = run(os.getpid, warm=True)
+    sandbox.end_warm_worker(holding_mib=10_000)
+    assert run(os.getpid, warm=True) == first
+    sandbox.end_warm_worker(holding_mib=1)
+    assert gone(first)
+
+
+def test_a_worker_runs_on_after_it_gave_its_code_back(cold: None) -> None:
+    before, after, answer = run(_released)
+    assert answer == 3 * 499_500
+    assert before is None or after < before
+
+
+def _released() -> tuple[int | None, int, int]:
+    import numpy as np
+
+    before = _code_kib()
+    sandbox.release_memory()
+    after = _code_kib()
+    return before, after or 0, int((np.arange(1000) * 3).sum())
+
+
+def _code_kib() -> int | None:
+    """KiB of this process's memory that hold code; None where the system does not tell."""
+    try:
+        lines = Path("/proc/self/smaps").read_text().splitlines()
+    except OSError:
+        return None
+    heads = [line.split()[1] for line in lines if "-" in line.split()[0] and not line.split()[0].endswith(":")]
+    sizes = [int(line.split()[1]) for line in lines if line.startswith("Rss:")]
+    return sum(size for rights, size in zip(heads, sizes, strict=True) if rights == "r-xp")
+
+
 def test_a_warm_worker_outlives_the_thread_that_started_it(cold: None) -> None:
     pids: list[int] = []
     for _ in range(2):

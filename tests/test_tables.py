@@ -164,6 +164,6 @@ def test_tables_1_and_5_follow_the_spiking_network_through_onnx_and_back(monkeyp
     # The same network: a digit may be read differently where a voltage comes within a rounding of its threshold.
     # Fewer digits are read on the way back.
     assert trained > 0.95 and abs(onnx - trained) <= 1 / 200 and abs(back - trained) <= 0.03
-    assert "back in Nengo: 50 of 50 digits" in "\n".join(said)
+    assert "back in Nengo: 10 of 10 digits" in "\n".join(said)
     assert set(found.frames()) == {"table1", "table5"}
     assert "MNIST" in str(found) and "MNIST" in found._repr_html_()

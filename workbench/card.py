@@ -24,7 +24,8 @@ _STYLE = """<style>
 .wb-kind{font-size:1.6rem;font-weight:700;padding:.1rem .8rem;border-radius:.5rem;border:2px solid currentColor}
 .wb-kind small{font-size:.8rem;font-weight:400;margin-left:.5rem}
 .wb-because{font-size:1.05rem;flex:1 1 20rem}
-p.wb-facts{opacity:.75;margin:0 0 .6rem;overflow-wrap:anywhere}
+p.wb-facts{opacity:.75;margin:0 0 .6rem}
+.wb-card p,.wb-card li,.wb-because{overflow-wrap:anywhere;min-width:0}
 .wb-card ul.wb-warn{margin:.3rem 0 .7rem;padding:.4rem .8rem .4rem 1.8rem;border-left:4px solid #c77700;
   background:rgba(199,119,0,.1)}
 .wb-cols{display:flex;gap:1.5rem;flex-wrap:wrap;align-items:flex-start}
@@ -36,7 +37,7 @@ p.wb-facts{opacity:.75;margin:0 0 .6rem;overflow-wrap:anywhere}
 .wb-card thead th{font-weight:600;opacity:.75;overflow-wrap:normal}
 .wb-card tbody tr{background:none!important}
 .wb-card .wb-short{white-space:nowrap;width:1%}
-.wb-card tbody th{font-weight:400;opacity:.75;width:9rem;overflow-wrap:normal}
+.wb-card tbody th{font-weight:400;opacity:.75;width:9rem;min-width:7rem}
 .wb-card tr.wb-decides td{font-weight:600}
 .wb-card tr.wb-decides td:first-child{border-left:4px solid currentColor;padding-left:.4rem}
 .wb-bar{display:inline-block;height:.65rem;background:currentColor;opacity:.35;vertical-align:middle;margin-right:.4rem}

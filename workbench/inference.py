@@ -149,7 +149,7 @@ def first_inference(path: str | os.PathLike[str], *, cancel: threading.Event | N
     name = os.fspath(path)
     # Weights in memory, ONNX Runtime's optimised copy of them, and the libraries.
     memory = 700 + 4 * os.path.getsize(name) / 2**20 if os.path.isfile(name) else 700
-    return sandbox.run(_infer, name, timeout=TIMEOUT, memory_mib=memory, cancel=cancel)
+    return sandbox.run(_infer, name, timeout=TIMEOUT, memory_mib=memory, cancel=cancel, what="A first inference")
 
 
 def _infer(path: str) -> FirstInference:

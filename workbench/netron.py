@@ -408,6 +408,17 @@ _BOOT = r"""
       if (name !== 'open') return execute.call(this, name, ...rest);
       return this.message('This page holds one model. Open others from the workbench.', false, 'OK');
     };
+    // While a frame is out of sight, a browser may at first give the labels of edges no size, and without one Netron
+    // finds no place for them (NaN): they are measured again.
+    const graphs = load('grapher.js').Graph.prototype, measure = graphs.measure;
+    graphs.measure = function() {
+      for (const { label } of this.edges.values()) {
+        if (!label.labelElement || label.width) continue;
+        const box = label.labelElement.getBBox();
+        [label.width, label.height] = [Math.max(box.width, 1), Math.max(box.height, 1)];
+      }
+      return measure.call(this);
+    };
     const app = window.__view__ = new view.View(host);
 
     // start() does not return while Netron shows an alert, so its text is looked for from outside.

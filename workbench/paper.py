@@ -142,6 +142,8 @@ def make_sample(
             memory_mib=TRAINING_MEMORY_MIB,
             progress=progress or (lambda message: None),
             cancel=cancel,
+            # Starting TensorFlow takes longer than most of these. NengoDL needs it started in a way of its own.
+            warm=sample.kind != "SNN",
             what=f"Making {sample.title}",
         )
         draft.replace(path)
@@ -257,7 +259,7 @@ def _train_on_digits(model: Any, rate: float, progress: Progress, epochs: int = 
 
 def _make_digit_reader(name: str, rate: float, path: str, progress: Progress) -> None:
     progress("Starting TensorFlow")
-    model, _ = network(name)
+    model, _ = _first_network(name)
     _train_on_digits(model, rate, progress)
     model.save(path)
 
@@ -422,10 +424,21 @@ def save_network(name: str, path: str) -> str:
     """Write a `network` as a .keras file; returns the sentence about its weights. Runs in a worker."""
     from .engines.lean_loading import lean
 
-    model, note = network(name)
+    model, note = _first_network(name)
     with lean():
         model.save(path)
     return note
+
+
+def _first_network(name: str) -> tuple[Any, str]:
+    """`network`, its layers named as in a fresh process, whatever a warm worker made before: Keras counts them."""
+    from .engines.tf_start import start
+
+    start()
+    import keras
+
+    keras.utils.clear_session()
+    return network(name)
 
 
 # --- the estimators of the paper's Table 3 ------------------------------------------------------------------------

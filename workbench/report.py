@@ -18,6 +18,7 @@ from typing import Any
 from . import certificate
 from .card import MAX_SHOWN, counted, escape, size
 from .compare import Comparison, compare, environment
+from .compare.charts import charts
 from .compare.showing import row_html
 from .convert import Conversion
 from .errors import BadInput, WorkbenchError
@@ -31,6 +32,9 @@ HASHED = 1 << 30
 """Bytes of files up to which their SHA-256 is computed, in about a second."""
 
 SHOWN_ROWS = 3
+
+PAGE_HEIGHT = 1500
+"""Pixels of a drawing of the graph up to which it is made to fit one printed page."""
 
 _BLOCK = 1 << 22
 
@@ -212,9 +216,7 @@ def write(
     say("Computing the files' SHA-256")
     files = [(role, file, _fingerprint(file, cancel)) for role, file in _files(detection, conversion, comparison)]
     say("Writing the page")
-    summary = parts(
-        detection, view=view, inference=inference, conversion=conversion, comparison=comparison, problems=why
-    )
+    found = parts(detection, view=view, inference=inference, conversion=conversion, comparison=comparison, problems=why)
     bodies = {
         "Kind": detection._repr_html_(),
         "Graph": _drawing(view) if view is not None else "",
@@ -222,9 +224,9 @@ def write(
         "Conversion to ONNX": _conversion(detection, conversion),
         "Native and ONNX side by side": _comparison(comparison) if comparison is not None else "",
     }
-    sections = {part.title: bodies[part.title] for part in summary if part.there}
+    sections = {part.title: bodies[part.title] for part in found if part.there}
     sections["Files and environment"] = _environment(files, comparison)
-    page = _page(os.path.basename(os.path.normpath(path)), view, summary, sections)
+    page = _page(os.path.basename(os.path.normpath(path)), view, _summary(found, comparison), sections)
     if cancel is not None and cancel.is_set():
         raise Cancelled("The report was cancelled.")
     return write_page(page, target, overwrite=overwrite)
@@ -297,12 +299,20 @@ def _sha256(path: Path, cancel: threading.Event | None) -> str:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def _page(name: str, view: GraphView | None, summary: tuple[Part, ...], sections: Mapping[str, str]) -> str:
-    rows = "".join(
-        f"<tr><th scope='row'>{_link(part.title) if part.there else part.title}</th>"
-        f"<td>{escape(part.says, 2000)}</td></tr>"
-        for part in summary
-    )
+def _summary(found: tuple[Part, ...], comparison: Comparison | None) -> list[tuple[str, str]]:
+    """(heading as HTML, what it says) of each line: kind, agreement and speed before all else."""
+    lines = [(_link(part.title) if part.there else part.title, part.says) for part in found]
+    if comparison is None:
+        return lines
+    compared = {
+        "Agreement": comparison.verdict, "Speed": comparison.speed, "Right answers": comparison.right_answers
+    }  # fmt: skip
+    said = [(_link(found[-1].title, word), says) for word, says in compared.items() if says]
+    return [lines[0], *said, *lines[1:-1]]
+
+
+def _page(name: str, view: GraphView | None, summary: list[tuple[str, str]], sections: Mapping[str, str]) -> str:
+    rows = "".join(f"<tr><th scope='row'>{head}</th><td>{escape(says, 2000)}</td></tr>" for head, says in summary)
     contents = "".join(f"<li>{_link(title)}</li>" for title in ("Summary", *sections))
     body = "".join(_section(title, content) for title, content in sections.items())
     now = datetime.now().astimezone()
@@ -344,13 +354,17 @@ def _anchor(title: str) -> str:
     return title.lower().replace(" ", "-")
 
 
-def _link(title: str) -> str:
-    return f'<a href="#{_anchor(title)}">{title}</a>'
+def _link(title: str, words: str | None = None) -> str:
+    return f'<a href="#{_anchor(title)}">{words or title}</a>'
 
 
 def _drawing(view: GraphView) -> str:
     """Netron's live view; the still drawing for paper, and where no script may run."""
-    still = f'<img alt="Drawing of the graph" src="data:image/svg+xml,{_quoted(view.svg())}">'
+    drawing = view.svg()
+    height = re.search(r'^<svg[^>]* height="(\d+)', drawing)
+    # On paper a taller one is cut, since nobody could read it on one page.
+    fits = ' class="one-page"' if height is not None and int(height[1]) <= PAGE_HEIGHT else ""
+    still = f'<img alt="Drawing of the graph"{fits} src="data:image/svg+xml,{_quoted(drawing)}">'
     if view.reason is not None:
         return f"<p>{escape(view.reason)}</p>{still}"
     return (
@@ -384,13 +398,14 @@ def _conversion(detection: Detection, conversion: Conversion | None) -> str:
 
 
 def _comparison(comparison: Comparison) -> str:
-    """Times and agreement, then the rows that say most: the one furthest apart, the first that differs, the first."""
-    answers = comparison.answers
+    """Times and agreement as words, table and drawing; then the rows that say most: the one furthest apart, the first
+    that differs, the first."""
+    answers, shown = comparison.answers, comparison._repr_html_() + charts(comparison)
     if answers is None or not answers.rows:
-        return comparison._repr_html_()
+        return shown
     wanted = [row for row in (answers.furthest, answers.first_differing, *answers.rows) if row is not None]
     rows = "".join(row_html(comparison, row) for row in list(dict.fromkeys(wanted))[:SHOWN_ROWS])
-    return f"{comparison._repr_html_()}<h3>Both answers to some rows</h3>{rows}"
+    return f"{shown}<h3>Both answers to some rows</h3>{rows}"
 
 
 def _environment(files: list[tuple[str, Path, tuple[int, str]]], comparison: Comparison | None) -> str:
@@ -426,24 +441,30 @@ table{border-collapse:collapse;width:100%;margin:0 0 1rem;font-size:14px}
 th,td{text-align:left;vertical-align:top;padding:.3rem 1rem .3rem 0;border-bottom:1px solid rgba(128,128,128,.3)}
 th{font-weight:600}
 section>table th{width:min(15rem,33%)}
-td,code{overflow-wrap:anywhere}
+p,li,td,code,figcaption{overflow-wrap:anywhere}
 .wide td,.wide th{min-width:4.5rem}
 .wide td.long{min-width:11rem}
 .wide thead th,td.short{overflow-wrap:normal;white-space:nowrap}
 nav ul{list-style:none;margin:0 0 1.2rem;padding:0;display:flex;flex-wrap:wrap;gap:.1rem 1.5rem}
 .wide{overflow-x:auto}
-.wide>div{max-width:none;overflow:visible}
+.wide>div{max-width:none}
+.wide>div,.wide .wb-compare,.wide .wb-answered{overflow:visible}
 pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px}
 code{font-size:12px}
 .live{width:100%;height:min(40rem,80vh);border:1px solid rgba(128,128,128,.5);box-sizing:border-box;background:Canvas}
 .still,.wide>img{display:block}
 .still img,.wide>img{max-width:100%}
 @media screen and (scripting:enabled),screen and (scripting:initial-only){.still{display:none}}
+@page{margin:15mm}
 @media print{
-  body{font-size:11pt;padding:0;max-width:none}
+  :root{color-scheme:light}
+  body{font-size:10pt;padding:0;max-width:none}
   nav,.live{display:none}
-  h2,h3{break-after:avoid}
-  tr,img{break-inside:avoid}
+  h2,h3,caption,figcaption{break-after:avoid}
+  tr,img.one-page,svg,.wb-row-shown{break-inside:avoid}
+  img.one-page{max-height:225mm}
+  thead{display:table-header-group}
+  .wb-bar,.wb-score,.wb-warn{print-color-adjust:exact}
   details::details-content{display:block;content-visibility:visible}
 }
 @media (scripting:none){.live{display:none}}

@@ -14,6 +14,7 @@ import gzip
 import hashlib
 import io
 import json
+import logging
 import lzma
 import math
 import os
@@ -343,6 +344,7 @@ def _scan_pickles(streams: list[bytes], shown: str, format_name: str) -> Scan:
 
     from picklescan.scanner import SafetyLevel, scan_pickle_bytes
 
+    logging.getLogger("picklescan").setLevel(logging.CRITICAL)  # the `Scan` says what it found
     dangerous: dict[str, None] = {}
     unusual: dict[str, None] = {}
     complete = bool(streams)

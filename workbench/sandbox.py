@@ -47,6 +47,7 @@ IDLE_SECONDS = 600
 """How long a worker waits for another task before it ends."""
 
 _IDLE_EXIT = 75
+_MADV_DONTNEED = 4
 _PR_SET_PDEATHSIG = 1
 _START = """
 import json, sys
@@ -361,11 +362,11 @@ def _put_back(worker: _Process) -> bool:
 
 
 @atexit.register
-def end_warm_worker() -> None:
-    """End the worker that waits, if one does; the next task starts a fresh one."""
+def end_warm_worker(holding_mib: float = 0) -> None:
+    """End the worker that waits, if one does and holds so much memory; the next task starts a fresh one."""
     with _lock:
-        workers = _waiting[:]
-        _waiting.clear()
+        workers = [worker for worker in _waiting if not holding_mib or _resident_mib(worker.pid) >= holding_mib]
+        _waiting[:] = [worker for worker in _waiting if worker not in workers]
     for worker in workers:
         worker.end()
 
@@ -464,10 +465,18 @@ def _do(call: bytes, after: After, what: str | None, send: Callable[[str, Any], 
 
 
 def release_memory() -> None:
-    """Give freed memory back to the system, which the C library may keep for later."""
+    """Give memory back to the system: what was freed, which the C library may keep for later; and libraries' code, most
+    of which only their start needed (TensorFlow's 200 MiB), and which comes back from its file when it is run."""
     gc.collect()
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
+        library = ctypes.CDLL(None)
+        library.malloc_trim(0)
+        with open("/proc/self/maps") as maps:
+            for span, rights, *_, name in (line.split() for line in maps):
+                # Never written to; nor is it of a file that is gone, whose name ends in "(deleted)".
+                if rights == "r-xp" and name.startswith("/"):
+                    begin, end = (int(place, 16) for place in span.split("-"))
+                    library.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _MADV_DONTNEED)
 
 
 def _foreign_modules(before: set[str]) -> bool:

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .agreement import Agreement, finite
-from .card import escape
-from .compare.comparison import Comparison, duration
+from .card import counted, escape
+from .compare.comparison import ENOUGH_FOR_INTERVALS, Comparison, duration
 from .errors import BadInput
 from .snn.table import WeightTable
 
@@ -68,8 +68,11 @@ WORKER_MIB = 2000
 QUICK_SECONDS, FULL_SECONDS = (2.0, 7.0), (20.0, 40.0)
 """For the race of one row; of one with a large network, which is asked in four ways, so that a round takes a second."""
 
+Z = 1.96
+"""Standard deviations on either side of the middle that hold 95 % of a normal distribution."""
+
 QUICK_DIGITS = 200
-NENGO_DIGITS = 50, 500
+NENGO_DIGITS = 10, 500
 """Digits for ``nengo.Simulator``, which takes them one by one: quick, and at most."""
 
 
@@ -128,12 +131,35 @@ class SpeedRow:
 
 @dataclass(frozen=True)
 class AccuracyRow:
-    """A row of Table 5. `paper` is None where the paper has no such row; digits: how many were read."""
+    """A row of Table 5. `paper` is None where the paper has no such row; digits: how many were read.
+
+    Attributes:
+        low, high: the 95 % interval of the accuracy on digits like these, after Wilson: honest at 100 %, too.
+    """
 
     where: str
     accuracy: float
     digits: int
     paper: float | None
+
+    @property
+    def low(self) -> float:
+        return self._wilson[0]
+
+    @property
+    def high(self) -> float:
+        return self._wilson[1]
+
+    @property
+    def _wilson(self) -> tuple[float, float]:
+        share, z = 1 / (1 + Z**2 / self.digits), Z / self.digits
+        middle = share * (self.accuracy + Z * z / 2)
+        half = share * z * (self.digits * self.accuracy * (1 - self.accuracy) + Z**2 / 4) ** 0.5
+        # At 0 and 1 a rounding must not bring a bound to the wrong side.
+        return max(0.0, min(self.accuracy, middle - half)), min(1.0, max(self.accuracy, middle + half))
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "low": self.low, "high": self.high}
 
 
 @dataclass(frozen=True)
@@ -154,7 +180,7 @@ class Tables:
                 "table1": None if self.table1 is None else self.table1.to_dict(),
                 "table3": [row.to_dict() for row in self.table3],
                 "table4": [row.to_dict() for row in self.table4],
-                "table5": [asdict(row) for row in self.table5],
+                "table5": [row.to_dict() for row in self.table5],
                 "environment": self.environment,
                 "notes": list(self.notes),
             }
@@ -171,7 +197,7 @@ class Tables:
             if rows:
                 found[name] = pd.DataFrame([_flat(row) for row in rows]).set_index("model")
         if self.table5:
-            found["table5"] = pd.DataFrame([asdict(row) for row in self.table5]).set_index("where")
+            found["table5"] = pd.DataFrame([row.to_dict() for row in self.table5]).set_index("where")
         return found
 
     def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> list[Path]:
@@ -214,11 +240,12 @@ class Tables:
         if self.table5:
             lines = [
                 "Table 5: accuracy of the spiking network on MNIST",
-                f"{'':<24}{'accuracy':>9}{'digits':>9}{'paper':>9}",
+                f"{'':<24}{'accuracy (95 %)':<30}{'digits':>7}{'paper':>9}",
             ]
             for found in self.table5:
                 paper = "" if found.paper is None else f"{found.paper:.1%}"
-                lines.append(f"{found.where:<24}{found.accuracy:>9.2%}{found.digits:>9,}{paper:>9}")
+                interval = f"{found.accuracy:.2%} ({found.low:.2%} to {found.high:.2%})"
+                lines.append(f"{found.where:<24}{interval:<30}{found.digits:>7,}{paper:>9}")
             parts.append("\n".join(lines))
         return "\n\n".join([*parts, *self._legend(), *self.notes])
 
@@ -246,23 +273,26 @@ class Tables:
         if self.table1 is not None:
             parts.append(f"<h4>Table 1: weights of the spiking network</h4>{self.table1._repr_html_()}")
         head = (
-            "<tr><th rowspan='2'></th><th colspan='5'>today</th><th colspan='3'>paper (2021)</th></tr><tr>"
-            "<th>native</th><th>ONNX</th><th>ratio (95 %)</th><th>answers</th><th>memory</th>"
-            "<th>native</th><th>ONNX</th><th>ratio</th></tr>"
+            "<tr><td rowspan='2'></td><th colspan='5' scope='colgroup'>today</th>"
+            "<th colspan='3' scope='colgroup'>paper (2021)</th></tr><tr>"
         )
+        names = ("native", "ONNX", "ratio (95 %)", "answers", "memory", "native", "ONNX", "ratio")
+        head += "".join(f"<th scope='col'>{name}</th>" for name in names) + "</tr>"
         for title, rows in self._speed():
             body = "".join(_speed_html(row) for row in rows)
             notes = "".join(f"<li>{escape(row.model)}: {escape(note)}</li>" for row in rows for note in row.notes)
             parts.append(f"<h4>{title}</h4><table><thead>{head}</thead><tbody>{body}</tbody></table><ul>{notes}</ul>")
         if self.table5:
             body = "".join(
-                f"<tr><th>{escape(row.where)}</th><td>{row.accuracy:.2%}</td><td>{row.digits:,}</td>"
+                f"<tr><th scope='row'>{escape(row.where)}</th><td><b>{row.accuracy:.2%}</b> "
+                f"({row.low:.2%} to {row.high:.2%})</td><td>{row.digits:,}</td>"
                 f"<td>{'' if row.paper is None else f'{row.paper:.1%}'}</td></tr>"
                 for row in self.table5
             )
             parts.append(
-                "<h4>Table 5: accuracy of the spiking network on MNIST</h4><table><thead><tr><th></th><th>accuracy</th>"
-                f"<th>digits</th><th>paper (2021)</th></tr></thead><tbody>{body}</tbody></table>"
+                "<h4>Table 5: accuracy of the spiking network on MNIST</h4><table><thead><tr><td></td>"
+                "<th scope='col'>accuracy (95 %)</th><th scope='col'>digits</th><th scope='col'>paper (2021)</th></tr>"
+                f"</thead><tbody>{body}</tbody></table>"
             )
         parts += [f"<p>{escape(note, 2000)}</p>" for note in (*self._legend(), *self.notes)]
         return f"{_STYLE}<div class='wb-tables'>{''.join(parts)}</div>"
@@ -365,9 +395,6 @@ class _Run:
         with self._row(f"Table 4, {name}") as (folder, say):
             say("making the network")
             large = name not in ("DNN", "LeNet-1")
-            if large:
-                # What earlier networks left in the waiting worker would count: 270 MiB beside VGG16.
-                sandbox.end_warm_worker()
             source = folder / "model.keras"
             limits: dict[str, Any] = {"memory_mib": WORKER_MIB}
             note, peak = sandbox.run(
@@ -500,6 +527,8 @@ def _speed_row(
                 f"{slower.seconds.median / found.onnx.seconds.median:.3g}"
             )
         notes = [*notes, f"{said}."]
+    if found.rounds < ENOUGH_FOR_INTERVALS:
+        notes = [*notes, f"Time allowed for {counted(found.rounds, 'round')}: the interval is all that was seen."]
     if not found.agreement.within_tolerance:
         notes = [*notes, *(found.agreement.sentences or (found.agreement.says,))]
     return SpeedRow(
@@ -536,7 +565,8 @@ def _flat(row: SpeedRow) -> dict[str, Any]:
 def _speed_html(row: SpeedRow) -> str:
     answers = row.answers if row.agreement.within_tolerance else f"<b>{row.answers}</b>"
     return (
-        f"<tr><th>{escape(row.model)}</th><td>{row.native_seconds:.3g} s</td><td>{row.onnx_seconds:.3g} s</td>"
+        f"<tr><th scope='row'>{escape(row.model)}</th>"
+        f"<td>{row.native_seconds:.3g} s</td><td>{row.onnx_seconds:.3g} s</td>"
         f"<td><b>{row.speedup:.3g}</b> ({row.speedup_low:.3g} to {row.speedup_high:.3g})</td><td>{answers}</td>"
         f"<td>{row.peak_mib:,.0f} MiB</td><td>{row.paper_native:g} s</td><td>{row.paper_onnx:g} s</td>"
         f"<td>{row.paper_speedup:.3g}</td></tr>"

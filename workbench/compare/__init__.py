@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ..agreement import Tolerance
 from ..card import counted
 from ..errors import BadInput, WorkbenchError
-from ..sandbox import Cancelled
+from ..sandbox import Cancelled, end_warm_worker
 from .accuracy import accuracy, answers_classes
 from .answers import Answers, keep, watch
 from .asking import answers_of, batch_of, check_repeatable, first, fixed_rows, rows_of
@@ -42,6 +42,9 @@ SECONDS = 10.0
 
 LAYER_ROWS = 4
 """Rows on which layers are held against each other, the worst ones first."""
+
+WAITING_MIB = 400
+"""MiB, from which a converter's worker does not wait while two sides are compared. scikit-learn's holds half of it."""
 
 PACKAGES = ("onnxruntime", "onnx", "numpy", "scikit-learn", "tensorflow", "keras", "tf-keras", "nengo", "nengo-dl")
 
@@ -238,6 +241,8 @@ def _side(sides: ExitStack, model: Any, engine: str | None, **options: Any) -> S
 
     if callable(getattr(model, "run", None)) and hasattr(model, "inputs"):
         return LocalSide(model)
+    # TensorFlow waiting beside two sides, for a next conversion, is what a machine with 2 GB has no room for.
+    end_warm_worker(WAITING_MIB)
     if _is_large_onnx(model):
         options["lean"] = True
     return sides.enter_context(WorkerSide(model, engine, **options))

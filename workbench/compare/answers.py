@@ -48,6 +48,11 @@ class Spikes:
     native: np.ndarray
     onnx: np.ndarray
 
+    def _repr_html_(self) -> str:
+        from .showing import spikes_html
+
+        return spikes_html(self)
+
 
 @dataclass(frozen=True)
 class Answers:

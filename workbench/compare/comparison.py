@@ -207,14 +207,20 @@ class Comparison:
         return "\n".join(lines)
 
     @property
-    def headline(self) -> str:
-        """Agreement, speed and right answers as HTML, what matters most in bold."""
+    def right_answers(self) -> str:
+        """The accuracy of both sides; empty where it is not known."""
         known = [(side.accuracy, where) for side, where in ((self.native, "natively"), (self.onnx, "in ONNX"))]
         if known[0][0] == known[1][0]:
             known = [(self.native.accuracy, "on both sides")]
         right = " and ".join(f"{share:.2%} {where}" for share, where in known if share is not None)
+        return f"{right}." if right else ""
+
+    @property
+    def headline(self) -> str:
+        """Agreement, speed and right answers as HTML, what matters most in bold."""
+        right = self.right_answers
         mark = "✓" if self.agreement.within_tolerance else "✗"
-        said = [f"{mark} {self.verdict}", self.speed, *([f"Right answers: {right}."] if right else [])]
+        said = [f"{mark} {self.verdict}", self.speed, *([f"Right answers: {right}"] if right else [])]
         lines = (re.split(r"(?<=[:;])", line, maxsplit=1) for line in said)
         shown = "".join(f"<p><b>{escape(first)}</b>{escape(rest, 2000)}</p>" for first, rest in lines)
         return f"{_STYLE}<div class='wb-compare wb-headline'>{shown}</div>"

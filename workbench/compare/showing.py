@@ -238,6 +238,11 @@ def _text(value: Any) -> str:
 # --- spikes --------------------------------------------------------------------------------------------------------
 
 
+def spikes_html(spikes: Spikes, row: int = 0) -> str:
+    """Both sides' spikes for one row, on one axis of time."""
+    return f'{_STYLE}<div class="wb-row-shown">{_raster(spikes, row)}</div>'
+
+
 def _raster(spikes: Spikes, place: int) -> str:
     """Both sides' spikes on one axis of time: a stroke for each, and a ring around one that the other side lacks."""
     import numpy as np

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..engines import load_engine
 from ..errors import WorkbenchError
-from ..sandbox import Cancelled, Worker, peak_mib
+from ..sandbox import Cancelled, Worker, peak_mib, release_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -408,6 +408,8 @@ def _load(load: Callable[..., Any], source: str | bytes, engine: str | None, opt
     model = pickle.loads(source) if isinstance(source, bytes) else source
     settings = pickle.loads(options)
     _here = LocalSide(load(model, engine, **settings))
+    # The other side is loaded next.
+    release_memory()
     return {field: getattr(_here, field) for field in ABOUT}
 
 
@@ -428,6 +430,8 @@ def _diverges(*args: Any) -> tuple[Divergence | None, list[str]]:
 
 
 def _prepare(inputs: Any) -> tuple[dict[str, float], dict[str, str]]:
+    # Before warming up, which brings back what is needed.
+    release_memory()
     _here.prepare(inputs)
     return _here.calls, _here.refused
 

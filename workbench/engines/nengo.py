@@ -82,7 +82,10 @@ class NengoEngine(SpikingEngine):
                 node = network.inputs[entry.name]
                 node.output, node.size_out = partial(self._now, entry.name), entry.size
             probes = dict(network.outputs) | {name: nengo.Probe(network.layers[name]) for name in spikes}
-        simulator = nengo.Simulator(network, dt=self.network.dt, progress_bar=False)
+        # A model of its own has no cache of decoders on the disk: these networks have none to solve, and Nengo logs an
+        # error, with its traceback, where it finds no cache yet.
+        model = nengo.builder.Model(dt=self.network.dt)
+        simulator = nengo.Simulator(network, model=model, progress_bar=False)
         self._built = (spikes, simulator, probes)
         return simulator, probes
 

@@ -9,6 +9,7 @@ from functools import cache
 from typing import Any
 
 from ..errors import BadInput
+from ..snn.borrowed import start_up_noise_hidden
 
 
 @cache
@@ -17,7 +18,7 @@ def start() -> Any:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with warnings.catch_warnings():
+    with start_up_noise_hidden(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import tensorflow as tf
     tf.get_logger().setLevel(logging.ERROR)

@@ -12,6 +12,7 @@ import numpy as np
 from ..agreement import FLOAT32
 from ..errors import BadInput
 from ..header import ValueInfo
+from ..snn.borrowed import start_up_noise_hidden
 from .base import ModelEngine
 from .tf_names import public_name, unique, unreadable
 from .tf_start import start
@@ -107,7 +108,8 @@ class TfliteEngine(ModelEngine):
         interpreter = self._interpreter(xnnpack)
         for detail, shape in zip(self.takes, shapes, strict=True):
             interpreter.resize_tensor_input(detail["index"], shape)
-        interpreter.allocate_tensors()
+        with start_up_noise_hidden():
+            interpreter.allocate_tensors()
         return interpreter
 
     def _interpreter(self, xnnpack: bool) -> Any:

@@ -40,17 +40,22 @@ _LENT = {
 _TF_NAMES = ("keras", "losses", "metrics", "optimizers", "initializers")
 """Attributes of ``tensorflow`` that are Keras 2 or 3, settled one by one when first used."""
 
-_NOISE = re.compile(rb"[IWE]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::|To enable the following instr")
+_NOISE = re.compile(
+    rb"[IWE]\d{4} \d\d:\d\d:\d\d|WARNING: All log messages before absl::|To enable the following instr"
+    rb"|INFO: Created TensorFlow Lite"
+)
 """TensorFlow's start-up lines: which CPU features it uses, which GPU is missing."""
 
 _lock = threading.Lock()
+_one_at_a_time = threading.RLock()
+"""There is one standard error: who hides its lines last must be the first to give it back."""
 
 
 def import_nengo_dl() -> ModuleType:
     """The real ``nengo_dl`` package; a second call returns it at once. Safe from any thread.
 
     What stays changed in the process: ``tf.keras`` is Keras 2, and ``TF_USE_LEGACY_KERAS=1`` says so to every library
-    that asks. On failure nothing does.
+    that asks. NengoDL's warning that there is no GPU is off. On failure nothing does.
 
     Raises:
         WorkbenchError: ``tf.keras`` is in use as Keras 3 already, or NengoDL or tf_keras is not installed.
@@ -62,14 +67,17 @@ def import_nengo_dl() -> ModuleType:
         switch = os.environ.get("TF_USE_LEGACY_KERAS")
         log_level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
         try:
-            with _start_up_noise_hidden(), warnings.catch_warnings():
+            with start_up_noise_hidden(), warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "This version of NengoDL has not been tested with your Nengo")
                 _switch_tf_keras()
                 sys.meta_path.insert(0, lender)
                 try:
-                    return import_module("nengo_dl")
+                    found = import_module("nengo_dl")
                 finally:
                     sys.meta_path.remove(lender)
+            # Every simulator would say so again; the workbench installs TensorFlow for processors alone.
+            warnings.filterwarnings("ignore", "No GPU support detected")
+            return found
         except BaseException as error:
             _restore("TF_USE_LEGACY_KERAS", switch)
             # Half a package must not be found by the next import.
@@ -158,13 +166,13 @@ def _lending_import(name: str, *args: Any) -> Any:
 
 
 @contextmanager
-def _start_up_noise_hidden() -> Iterator[None]:
+def start_up_noise_hidden() -> Iterator[None]:
     """Hold back what C++ writes to standard error meanwhile; pass on everything but TensorFlow's start-up lines.
 
     Log levels do not reach these lines: they are written before TensorFlow's logging is set up.
     """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as held:
+    with _one_at_a_time, tempfile.TemporaryFile() as held:
         real = os.dup(2)
         os.dup2(held.fileno(), 2)
         try:

@@ -109,9 +109,8 @@ def train(
         Cancelled: `cancel` was set.
     """
     import numpy as np
-    import tf_keras
 
-    from . import nengo_dl
+    from . import nengo_dl  # before tf_keras: this starts TensorFlow without its noise
 
     images, labels = np.asarray(images), np.asarray(labels).reshape(-1)
     if images.shape != (len(labels), 28, 28) or len(labels) < BATCH:
@@ -119,6 +118,8 @@ def train(
             f"Training takes images (n, 28, 28) with n labels, n at least {BATCH}; given were images of shape "
             f"{images.shape} and {len(labels)} labels."
         )
+    import tf_keras
+
     tf_keras.utils.set_random_seed(seed)
     trained = nengo_dl.Simulator(build(seed), minibatch_size=BATCH, progress_bar=False)
     batches = len(labels) // BATCH
@@ -128,18 +129,17 @@ def train(
     trained.compile(tf_keras.optimizers.Adam(schedule), loss={_probe(trained, "logits"): loss})
     report = _Report(progress or (lambda message: None), cancel, epochs, batches)
     (image,) = (node for node in trained.model.toplevel.all_nodes if node.label == "image")
-    for epoch in range(epochs):
-        report.epoch = epoch
-        trained.fit(
-            {image: pixels},
-            {_probe(trained, "logits"): labels[: len(pixels)].reshape(-1, 1, 1)},
-            epochs=1,
-            verbose=0,
-            callbacks=[report.callback()],
-        )
-        if report.stopped:
-            trained.close()
-            raise Cancelled("Training was cancelled.")
+    # In one call: each would keep memory of its own.
+    trained.fit(
+        {image: pixels},
+        {_probe(trained, "logits"): labels[: len(pixels)].reshape(-1, 1, 1)},
+        epochs=epochs,
+        verbose=0,
+        callbacks=[report.callback()],
+    )
+    if report.stopped:
+        trained.close()
+        raise Cancelled("Training was cancelled.")
     return trained
 
 
@@ -182,23 +182,31 @@ def accuracy(engine: Any, images: np.ndarray, labels: np.ndarray, *, progress: P
 
 
 class Trained:
-    """The network as it was trained, before ONNX: in NengoDL, and asked like an engine (`accuracy`)."""
+    """The network as it was trained, before ONNX: in NengoDL, and asked like an engine (`accuracy`).
+
+    Args:
+        given: what `train` or `simulator` gave, which stays open; one of the shipped parameters if None.
+    """
+
+    def __init__(self, given: Any = None) -> None:
+        self.given = given
 
     def __enter__(self) -> Trained:
-        self.simulator = simulator(minibatch_size=100)
+        self.simulator = self.given or simulator(minibatch_size=100)
         network = self.simulator.model.toplevel
         self.node = next(node for node in network.all_nodes if node.label == "image")
         self.probe = _probe(self.simulator, "filtered")
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.simulator.close()
+        if self.given is None:
+            self.simulator.close()
 
     def run(self, rows: np.ndarray, steps: int) -> dict[str, np.ndarray]:
         import numpy as np
 
         # A simulator has one batch size.
-        full = np.concatenate([rows, np.repeat(rows[:1], 100 - len(rows), axis=0)])
+        full = np.concatenate([rows, np.repeat(rows[:1], -len(rows) % self.simulator.minibatch_size, axis=0)])
         series = np.repeat(full[:, None], steps, axis=1)
         answer = self.simulator.predict({self.node: series}, stateful=False, verbose=0)[self.probe]
         return {"filtered": answer[: len(rows)]}
@@ -230,6 +238,9 @@ class _Report:
         report, last = self, [0.0]
 
         class Callback(tf_keras.callbacks.Callback):
+            def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+                report.epoch = epoch
+
             def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
                 if report.cancel is not None and report.cancel.is_set():
                     report.stopped = self.model.stop_training = True

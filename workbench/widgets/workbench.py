@@ -73,6 +73,10 @@ class Workbench(ipywidgets.Box, Choices):
         if path is not None:
             session.pick(path)
 
+    def make(self, sample: str) -> Path:
+        """Make a model of the paper and pick it; see `Session.make`."""
+        return self.session.make(sample)
+
     def convert(self) -> Conversion:
         """Convert the picked file; see `Session.convert`."""
         return self.session.convert()

@@ -1,0 +1,121 @@
+"""Chapter 4: a neuron's rate, what a network remembers, neurons that tire, and few steps."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from . import Verdict, not_yet, right
+
+if TYPE_CHECKING:
+    import numpy as np
+
+WANTED_SPIKES = 50
+WANTED_ACCURACY = 0.90
+FEW_STEPS = 5
+TIRED = 0.9
+"""Spikes of the second half for each of the first: fewer are "clearly less"."""
+
+
+def _current(answer: Any) -> Verdict:
+    import nengo
+    import numpy as np
+
+    current = np.asarray(answer, dtype=float)
+    if current.size != 1:
+        return not_yet(f"One current is wanted, and these are {current.size} numbers.")
+    voltage, rest, out, spikes = np.zeros(1), np.zeros(1), np.zeros(1), 0
+    for _ in range(1000):
+        nengo.LIF().step(0.001, current.reshape(1), out, voltage, rest)
+        spikes += int(out[0] > 0)
+    if spikes == WANTED_SPIKES:
+        return right(f"With a current of {float(current.item()):g} the neuron fires {spikes} times in a second.")
+    if not spikes:
+        return not_yet("With this current the voltage never passes 1: the leak takes away what flows in.")
+    much = "more than wanted: make the current weaker" if spikes > WANTED_SPIKES else "fewer: make it stronger"
+    return not_yet(f"With this current the neuron fires {spikes} times in 1,000 steps, which is {much}.")
+
+
+def _remembered(answer: Any) -> Verdict:
+    from workbench.paper import make_sample
+    from workbench.snn.load import load_network
+
+    network = load_network(make_sample("snn-digits", "models"))
+    said = int(answer)
+    wanted = sum(node.size * len(node.states) for node in network.nodes)
+    neurons = sum(node.size for node in network.neurons())
+    in_neurons = sum(node.size * len(node.states) for node in network.neurons())
+    arrays = sum(len(node.states) for node in network.nodes)
+    parameters = sum(
+        array.size for node in network.nodes if node.op in ("Conv", "Gemm") for array in node.weights.values()
+    )
+    if said == wanted:
+        return right("Every neuron keeps its voltage and its time of rest, and the output's filter its levels.")
+    if said == neurons:
+        return not_yet("That is how many neurons there are, and a LIF neuron remembers more than one number.")
+    if said == in_neurons:
+        return not_yet("That is what the neurons remember; look for one more name in engine.state.")
+    if said == arrays:
+        return not_yet("That is how many arrays engine.state holds; count the numbers in them.")
+    if said == parameters:
+        return not_yet("Those are the weights and biases, which stay the same from step to step.")
+    if said % wanted == 0 and said:
+        return not_yet(f"That is the state of {said // wanted} pictures at once; run one.")
+    return not_yet("Add up the sizes of all arrays in engine.state, after a run of one picture.")
+
+
+def _tired(answer: Any) -> Verdict:
+    import numpy as np
+
+    from workbench import detect, load_engine
+
+    if not isinstance(answer, str | os.PathLike):
+        return not_yet("The path of an ONNX file is wanted, such as convert was given.")
+    if not os.path.exists(answer):
+        return not_yet("There is no such file: did convert write it?")
+    kind = detect(answer).kind
+    if kind != "SNN":
+        return not_yet(f"detect says {kind or 'no kind'} of this file: are there spiking neurons in it?")
+    with load_engine(answer, "onnxruntime") as engine:
+        size = engine.inputs[0].shape[-1]
+        fired = engine.run(np.ones((1, size), np.float32), steps=1000, spikes=engine.layers)
+        ops = {node.op for node in engine.network.neurons()}
+        trains = [np.asarray(fired[layer])[0] != 0 for layer in engine.layers]
+    first, second = (int(sum(train[part].sum() for train in trains)) for part in (slice(0, 500), slice(500, 1000)))
+    counted = f"{first:,} spikes in the first half second and {second:,} in the second"
+    names = " and ".join(sorted(ops))
+    if not first:
+        return not_yet("These neurons do not fire at all under a constant input of 1.")
+    if second < TIRED * first:
+        return right(f"{names}: {counted}, under a constant input of 1, in ONNX Runtime.")
+    if ops == {"LIF"}:
+        return not_yet(f"This layer is still made of LIF neurons: {counted}.")
+    way = "It has parameters, too." if second < 0.99 * first else "They hardly tire: look for another type."
+    return not_yet(f"{names}: {counted}. Clearly less would be under {TIRED:.0%} of the first half. {way}")
+
+
+def _few_steps(answer: Any) -> Verdict:
+    from workbench import load_engine
+    from workbench.data import dataset
+
+    test = dataset("digits", "test")
+    if isinstance(answer, int | float | str | tuple | list):
+        return not_yet("The network itself is wanted: what spiking gives.")
+    with load_engine(answer, "onnxruntime") as engine:
+        found = engine.run(test.inputs, steps=FEW_STEPS, spikes=engine.layers)
+        probes = {output.name: found[output.name] for output in engine.outputs}
+        scores: np.ndarray = next(iter(engine.settled(probes).values()))
+        said = (scores.argmax(axis=1) == test.targets).mean()
+        worth = {
+            node.name: node.attributes.get("amplitude", 1) / engine.network.dt for node in engine.network.neurons()
+        }
+    each = sum(found[layer].sum() / worth[layer] for layer in worth) / len(test.targets)
+    told = f"{said:.1%} of the test digits after {FEW_STEPS} steps, with {each:.0f} spikes for a digit"
+    if said >= WANTED_ACCURACY:
+        return right(f"It reads {told}.")
+    if each < 20:
+        return not_yet(f"It reads {told}: so few spikes tell little. Which parameter says how fast neurons fire?")
+    return not_yet(f"It reads {told}. What else than the rate takes time before a spike counts in the output?")
+
+
+EXERCISES = {"4.1": _current, "4.2": _remembered, "4.3": _tired, "4.4": _few_steps}
