@@ -7,7 +7,7 @@ STAMP := .venv/.setup-done
 # the pip section of environment.yml as pip constraints
 PINS := grep -oE '[A-Za-z0-9._-]+==[^ ]+' environment.yml
 
-.PHONY: lab test setup reports bench bench-snn pins clean
+.PHONY: lab test setup reports bench bench-snn badge pins clean
 
 lab: setup
 	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_workbench.ipynb $(LAB_ARGS)
@@ -42,6 +42,11 @@ $(STAMP): pyproject.toml environment.yml
 	@$(PINS) > .venv/pins.txt
 	.venv/bin/python -m pip install --constraint .venv/pins.txt --editable '.[test]'
 	@touch $@
+
+# Points the Binder badge in README to the repository that `origin` names.
+badge:
+	@url="$$(git remote get-url origin)"; name="$$(printf %s "$$url" | sed -E 's#\.git$$##; s#.*[:/]([^/]+/[^/]+)$$#\1#')"; \
+	    sed -i -E "s#(mybinder\.org/v2/gh/)[^/]+/[^/]+/#\1$$name/#" README.md; grep -m1 mybinder README.md
 
 pins:
 	@$(PINS)

@@ -131,9 +131,9 @@ class TestOne:
             assert unanswered.startswith("No answer yet.")
             for source in wrong[number]:
                 run.cell(source)
-                assert re.match(r"Not yet\. \w.{20}", said(run, cell.source)), (number, source)
+                assert re.match(r"Not yet\. \S.{20}", said(run, cell.source)), (number, source)
             run.cell(right[number])
-            assert re.match(r"Right\. \w.{20}", said(run, cell.source)), (number, right[number])
+            assert re.match(r"Right\. \S.{20}", said(run, cell.source)), (number, right[number])
             # What is no answer at all gets a sentence, too.
             for odd in ("None", "object()", "'?'", "[]"):
                 assert said(run, f'check("{number}", {odd})').startswith("Not yet."), (number, odd)

@@ -52,7 +52,7 @@ def _operator_of_the_trees(answer: object) -> Verdict:
             f"{schema.name} is a calculation with tensors, of the family for networks. Look for one of ONNX-ML."
         )
     if not schema.name.startswith("TreeEnsemble"):
-        first = next(line.strip() for line in schema.doc.splitlines() if line.strip()).removesuffix("<br>")
+        first = (schema.doc or "").strip().partition("\n")[0].strip().removesuffix("<br>")
         return not_yet(f"{schema.name} is of ONNX-ML, but it is for something else: {first}")
     if schema.name.endswith("Regressor"):
         return not_yet(f"{schema.name} is for trees that answer with numbers. Which one is in your file?")

@@ -76,6 +76,7 @@ def _tired(answer: Any) -> Verdict:
     kind = detect(answer).kind
     if kind != "SNN":
         return not_yet(f"detect says {kind or 'no kind'} of this file: are there spiking neurons in it?")
+    engine: Any  # for spiking networks engines take steps and spikes, too
     with load_engine(answer, "onnxruntime") as engine:
         size = engine.inputs[0].shape[-1]
         fired = engine.run(np.ones((1, size), np.float32), steps=1000, spikes=engine.layers)
@@ -101,6 +102,7 @@ def _few_steps(answer: Any) -> Verdict:
     test = dataset("digits", "test")
     if isinstance(answer, int | float | str | tuple | list):
         return not_yet("The network itself is wanted: what spiking gives.")
+    engine: Any
     with load_engine(answer, "onnxruntime") as engine:
         found = engine.run(test.inputs, steps=FEW_STEPS, spikes=engine.layers)
         probes = {output.name: found[output.name] for output in engine.outputs}

@@ -81,7 +81,7 @@ def _answered(answer: object) -> Verdict:
         return not_yet("The rule has no answer: the text that its second question asks for is still empty.")
     if theirs != "DL":
         return not_yet(f"Now the rule answers, but wrongly: it says {theirs} because of the domain {domain!r}.")
-    if not any(domain.startswith("com.microsoft") for domain, _ in (node.key for node in found.header.graph.nodes)):
+    if not any(op_type.startswith("com.microsoft") for op_type in (found.components or {}).get("op_types", {})):
         return not_yet("The rule answers right, but this is no copy of the optimised file: nothing in it is fused.")
     return right(
         "One text, and no operator, weight or answer changed: that is all the rule's second question looks at."

@@ -43,8 +43,8 @@ SECONDS = 10.0
 LAYER_ROWS = 4
 """Rows on which layers are held against each other, the worst ones first."""
 
-WAITING_MIB = 400
-"""MiB, from which a converter's worker does not wait while two sides are compared. scikit-learn's holds half of it."""
+WAITING_MIB = 600
+"""MiB, from which a converter's worker does not wait while two sides are compared. One with scikit-learn holds 200."""
 
 PACKAGES = ("onnxruntime", "onnx", "numpy", "scikit-learn", "tensorflow", "keras", "tf-keras", "nengo", "nengo-dl")
 
@@ -241,7 +241,7 @@ def _side(sides: ExitStack, model: Any, engine: str | None, **options: Any) -> S
 
     if callable(getattr(model, "run", None)) and hasattr(model, "inputs"):
         return LocalSide(model)
-    # TensorFlow waiting beside two sides, for a next conversion, is what a machine with 2 GB has no room for.
+    # A large network's leftovers, waiting beside two sides, are what a machine with 2 GB has no room for.
     end_warm_worker(WAITING_MIB)
     if _is_large_onnx(model):
         options["lean"] = True

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput
-from ..sandbox import Cancelled
+from ..sandbox import Cancelled, release_memory
 
 if TYPE_CHECKING:
     import nengo
@@ -140,6 +140,7 @@ def train(
     if report.stopped:
         trained.close()
         raise Cancelled("Training was cancelled.")
+    release_memory()  # training took 200 MiB that running the network does not need
     return trained
 
 
