@@ -203,8 +203,9 @@ def test_peak_memory_is_the_workers_own() -> None:
         modest.answer(np.ones(1))
         peaks = hungry.peak_mib(), modest.peak_mib()
     assert before is not None and peaks[0] is not None and peaks[1] is not None
-    # 300 MiB for a moment, and gone when we ask.
-    assert 295 < peaks[0] - before < 400 and peaks[1] < peaks[0] - 200
+    # 300 MiB for a moment, and gone when we ask. Beforehand the worker gave back the code that only its start needed,
+    # about 7 MiB that are in the earlier peak.
+    assert 285 < peaks[0] - before < 400 and peaks[1] < peaks[0] - 200
     assert hungry.peak_mib() is None and LocalSide(NullEngine()).peak_mib() is None
 
 
