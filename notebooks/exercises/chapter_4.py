@@ -37,10 +37,14 @@ def _current(answer: Any) -> Verdict:
 
 
 def _remembered(answer: Any) -> Verdict:
+    import numpy as np
+
     from workbench.paper import make_sample
     from workbench.snn.load import load_network
 
     network = load_network(make_sample("snn-digits", "models"))
+    if np.size(answer) != 1 or isinstance(answer, dict | str) or answer is None:
+        return not_yet("One number is wanted: how many numbers all arrays in engine.state hold.")
     said = int(answer)
     wanted = sum(node.size * len(node.states) for node in network.nodes)
     neurons = sum(node.size for node in network.neurons())
@@ -59,6 +63,10 @@ def _remembered(answer: Any) -> Verdict:
         return not_yet("That is how many arrays engine.state holds; count the numbers in them.")
     if said == parameters:
         return not_yet("Those are the weights and biases, which stay the same from step to step.")
+    if said == 4 * wanted:
+        return not_yet("That is how many bytes they take, or the state of 4 pictures; count the numbers of one.")
+    if said == 30 * wanted:
+        return not_yet("That is 30 times as many: what is kept from one step to the next counts once, not once a step.")
     if said % wanted == 0 and said:
         return not_yet(f"That is the state of {said // wanted} pictures at once; run one.")
     return not_yet("Add up the sizes of all arrays in engine.state, after a run of one picture.")
@@ -79,8 +87,11 @@ def _tired(answer: Any) -> Verdict:
     engine: Any  # for spiking networks engines take steps and spikes, too
     with load_engine(answer, "onnxruntime") as engine:
         size = engine.inputs[0].shape[-1]
-        fired = engine.run(np.ones((1, size), np.float32), steps=1000, spikes=engine.layers)
         ops = {node.op for node in engine.network.neurons()}
+        rates = sorted(op for op in ops if op.endswith(("Rate", "RectifiedLinear")) and "Spiking" not in op)
+        if rates:
+            return not_yet(f"{' and '.join(rates)} gives a rate at every step, no spikes: choose a type that spikes.")
+        fired = engine.run(np.ones((1, size), np.float32), steps=1000, spikes=engine.layers)
         trains = [np.asarray(fired[layer])[0] != 0 for layer in engine.layers]
     first, second = (int(sum(train[part].sum() for train in trains)) for part in (slice(0, 500), slice(500, 1000)))
     counted = f"{first:,} spikes in the first half second and {second:,} in the second"
@@ -96,14 +107,21 @@ def _tired(answer: Any) -> Verdict:
 
 
 def _few_steps(answer: Any) -> Verdict:
+    import nengo
+
     from workbench import load_engine
     from workbench.data import dataset
+    from workbench.snn.network import SpikingNetwork
 
     test = dataset("digits", "test")
-    if isinstance(answer, int | float | str | tuple | list):
+    if not isinstance(answer, SpikingNetwork | nengo.Network | os.PathLike):
         return not_yet("The network itself is wanted: what spiking gives.")
     engine: Any
     with load_engine(answer, "onnxruntime") as engine:
+        if not hasattr(engine, "layers"):
+            return not_yet("No neuron spikes in this network. Give relu_path to spiking; what that gives is wanted.")
+        if engine.inputs[0].shape[-1] != test.inputs.shape[-1]:
+            return not_yet("This network reads other pictures, not digits of 8 × 8 pixels: give relu_path to spiking.")
         found = engine.run(test.inputs, steps=FEW_STEPS, spikes=engine.layers)
         probes = {output.name: found[output.name] for output in engine.outputs}
         scores: np.ndarray = next(iter(engine.settled(probes).values()))
