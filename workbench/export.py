@@ -142,6 +142,7 @@ class Running:
                 say(f"{self.name}: cell {index + 1} of {len(cells)}")
                 self._run(cell, index)
         self.seconds = time.monotonic() - began
+        self._look()  # a quick notebook ends before the watcher's first look
 
     def cell(self, source: str) -> NotebookNode:
         """Run code in this kernel, in a cell added at the end; returns the cell with its outputs.
@@ -168,9 +169,12 @@ class Running:
             raise WorkbenchError(f"{where} ended its kernel, perhaps for want of memory.") from error
 
     def _watch(self, done: threading.Event) -> None:
-        manager: Any = self._client.km
         while not done.wait(_WATCH_SECONDS):
-            self.peak_mib = max(self.peak_mib, _held_mib(manager.provisioner.pid))
+            self._look()
+
+    def _look(self) -> None:
+        manager: Any = self._client.km
+        self.peak_mib = max(self.peak_mib, _held_mib(manager.provisioner.pid))
 
 
 @contextmanager
