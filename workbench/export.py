@@ -14,13 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .card import size
 from .errors import BadInput, UnreadableFile, WorkbenchError
-from .graph import write_page
+from .graph import policy, refuse_taken, write_page
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
@@ -84,8 +83,7 @@ def export(
     target = Path(output) if output is not None else source.with_suffix(".html")
     if target.exists() and target.samefile(source):
         raise BadInput(f"{target} is the notebook itself, which is never changed; give another output.")
-    if target.exists() and not overwrite:
-        raise WorkbenchError(f"{target} exists already; name another, or overwrite it: overwrite=True (--force).")
+    refuse_taken(target, overwrite)
     if not execute:
         return Export(write_page(page(read(source), source.stem), target, overwrite=overwrite))
     with running(source) as run:
@@ -235,8 +233,6 @@ _PRIORITY = [
     "text/html", "image/svg+xml", "image/png", "image/jpeg", "text/markdown", "text/latex", "text/plain",
 ]  # fmt: skip
 
-_NONCE = re.compile(r"script-src (?:'|&#x27;|&#39;)nonce-([0-9a-f]{32})(?:'|&#x27;|&#39;)")
-
 
 def page(notebook: NotebookNode, name: str) -> str:
     """The HTML document of a notebook with its outputs.
@@ -254,11 +250,12 @@ def page(notebook: NotebookNode, name: str) -> str:
         exclude_anchor_links=True,
     )
     now = datetime.now().astimezone()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
     body, _ = exporter.from_notebook_node(
         notebook,
         resources={
             "title": _title(notebook) or name,
-            "policy": _policy(notebook),
+            "policy": policy(*(output.get("data", {}).get("text/html", "") for output in outputs)),
             "made": now.isoformat(timespec="seconds"),
             "made_words": f"{now:%Y-%m-%d %H:%M %Z}",
         },
@@ -271,14 +268,3 @@ def _title(notebook: NotebookNode) -> str | None:
         if cell.cell_type == "markdown" and (found := re.search(r"^# +(.+)$", cell.source, re.MULTILINE)):
             return found[1].strip()
     return None
-
-
-def _policy(notebook: NotebookNode) -> str:
-    """Nothing is loaded, and no script runs but Netron's in its frames, to which this page's policy applies, too."""
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    found = [_NONCE.findall(output.get("data", {}).get("text/html", "")) for output in outputs]
-    scripts = " ".join(f"'nonce-{nonce}'" for nonce in dict.fromkeys(chain(*found))) or "'none'"
-    return (
-        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'"
-    )

@@ -48,7 +48,7 @@ def flow(found: Detection) -> str:
         way = [(238, y), (358, y)] if kind in ("SNN", "DL") else [(238, 136), (272, 136), (272, y), (358, y)]
         shapes += [_arrow(lit, *way), _word(282, y - 6, lit, edge)]
         shapes.append(_box(358, y - 17, 120, 34, lit, f"✓ {words}" if lit else words, round=17))
-    return _svg(f"Fig. 7a. {said}", 202, shapes)
+    return _svg(f"Fig. 7a. {said}", 480, 202, shapes)
 
 
 def engines(found: Detection) -> str:
@@ -68,7 +68,7 @@ def engines(found: Detection) -> str:
         lit = dispatch(found.kind) == engine
         shapes.append(_box(358, y - 17, 120, 34, lit, ENGINE_NAMES[engine], round=17))
     engine = ENGINE_NAMES[dispatch(found.kind) or ""]
-    return _svg(f"Fig. 7b. The kind is {found.kind}: it goes to {engine}.", 182, shapes)
+    return _svg(f"Fig. 7b. The kind is {found.kind}: it goes to {engine}.", 480, 182, shapes)
 
 
 _KINDS = {"ML": 20, "DL": 64, "unknown": 108, "SNN": 160}
@@ -95,13 +95,15 @@ def exchange(makers: Mapping[str, str], middle: str, users: Mapping[str, str]) -
     said = [
         ", ".join(f"{name} ({note})" if note else name for name, note in group.items()) for group in (makers, users)
     ]
-    return _svg(escape(f"Fig. 1. {middle} is made from: {said[0]}. It is run by: {said[1]}.", 1000), height, shapes)
+    return _svg(
+        escape(f"Fig. 1. {middle} is made from: {said[0]}. It is run by: {said[1]}.", 1000), 480, height, shapes
+    )
 
 
-def _svg(said: str, height: int, shapes: list[str]) -> str:
+def _svg(said: str, width: int, height: int, shapes: list[str]) -> str:
     return (
-        f'<svg class="wb-flow" role="img" aria-label="{said}" viewBox="0 0 480 {height}" '
-        'style="display:block;width:100%;max-width:480px;height:auto" '
+        f'<svg class="wb-flow" role="img" aria-label="{said}" viewBox="0 0 {width} {height}" '
+        f'style="display:block;width:100%;max-width:{width}px;height:auto" '
         f'font-family="system-ui,sans-serif" font-size="13" fill="currentColor">{"".join(shapes)}</svg>'
     )
 
@@ -124,11 +126,7 @@ def chain(title: str, boxes: Sequence[Sequence[str]], arrows: Sequence[str]) -> 
             shapes.append(_arrow(True, (left - gap, 2 + high // 2), (left, 2 + high // 2)))
             shapes.append(_word(left - gap // 2, high // 2 - 8, False, escape(arrows[number - 1], 20), True))
     across = 4 + len(boxes) * (wide + gap) - gap
-    return (
-        f'<svg role="img" aria-label="{escape(title)} {escape("; ".join(said))}." viewBox="0 0 {across} {high + 4}" '
-        f'style="display:block;width:100%;max-width:{across}px;height:auto" '
-        f'font-family="system-ui,sans-serif" font-size="13" fill="currentColor">{"".join(shapes)}</svg>'
-    )
+    return _svg(f"{escape(title)} {escape('; '.join(said))}.", across, high + 4, shapes)
 
 
 def _line(lit: bool) -> str:

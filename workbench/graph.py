@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import html
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -295,6 +296,30 @@ def _inside(path: Path) -> Path:
     raise UnreadableFile(f"{path} is a folder without a saved_model.pb; name a model file inside it.")
 
 
+_NONCE = re.compile(r"script-src (?:'|&#x27;|&#39;)nonce-([0-9a-f]{32})(?:'|&#x27;|&#39;)")
+
+
+def policy(*parts: str) -> str:
+    """The Content-Security-Policy of a page that holds these parts: nothing is loaded, and no script runs but Netron's
+    in its frames, to which the policy of the page around them applies, too."""
+    nonces = dict.fromkeys(nonce for part in parts for nonce in _NONCE.findall(part))
+    scripts = " ".join(f"'nonce-{nonce}'" for nonce in nonces) or "'none'"
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'"
+    )
+
+
+def refuse_taken(target: Path, overwrite: bool) -> None:
+    """Before any work for a page is done.
+
+    Raises:
+        WorkbenchError: the file exists and `overwrite` is not set.
+    """
+    if os.path.exists(target) and not overwrite:
+        raise WorkbenchError(f"{target} exists already; name another, or overwrite it: overwrite=True (--force).")
+
+
 def write_page(page: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
     """Write an HTML document to a file; it appears whole or not at all.
 
@@ -302,8 +327,7 @@ def write_page(page: str, path: str | os.PathLike[str], *, overwrite: bool = Fal
         WorkbenchError: the file exists and `overwrite` is not set, or it cannot be written.
     """
     target = Path(path)
-    if os.path.exists(target) and not overwrite:
-        raise WorkbenchError(f"{target} exists already; name another, or overwrite it: overwrite=True (--force).")
+    refuse_taken(target, overwrite)
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with part.open("xb") as file:

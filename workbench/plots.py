@@ -14,15 +14,16 @@ if TYPE_CHECKING:
 _NATIVE, _ONNX, _PAPER = "#1f77b4", "#d95f02", "#333333"
 """Blue and orange, which differ in lightness too."""
 
+_LOOK: list[Any] = ["default", {"svg.fonttype": "none", "svg.hashsalt": "workbench"}]
+"""Dark on white, whatever a notebook draws with. Texts stay texts, and the same plot gives the same file."""
+
 
 def of(found: Tables) -> dict[str, str]:
     """{"table3": SVG text, …} of the tables that were run."""
     from matplotlib import style
 
     plots = {}
-    # Dark on white, whatever a notebook draws with: these are for paper. Texts stay texts, and the same table gives the
-    # same file.
-    with style.context(["default", {"svg.fonttype": "none", "svg.hashsalt": "workbench"}]):
+    with style.context(_LOOK):
         if found.table3:
             plots["table3"] = _speed(found.table3, "seconds for the whole data set 1000 times", "scikit-learn")
         if found.table4:
@@ -135,5 +136,5 @@ def picture(figure: Any, says: str) -> Picture:
     """
     from matplotlib import style
 
-    with style.context(["default", {"svg.fonttype": "none", "svg.hashsalt": "workbench"}]):
+    with style.context(_LOOK):
         return Picture(_svg(figure, says), says)

@@ -22,7 +22,7 @@ from .compare.charts import charts
 from .compare.showing import row_html
 from .convert import Conversion
 from .errors import BadInput, WorkbenchError
-from .graph import SANDBOX, GraphView, graph, write_page
+from .graph import SANDBOX, GraphView, graph, policy, refuse_taken, write_page
 from .header import read_header
 from .inference import FirstInference, first_inference
 from .kind import ENGINE_NAMES, KIND_NAMES, Detection, detect
@@ -241,8 +241,7 @@ def _target(path: str | os.PathLike[str], output: str | os.PathLike[str] | None,
         raise BadInput(f"{target} is the model itself, which is never changed; give another output.")
     if os.path.isdir(target):
         raise BadInput(f"{target} is a folder; name the page to write, such as {target / 'report.html'}.")
-    if taken and not overwrite:
-        raise WorkbenchError(f"{target} exists already; name another, or overwrite it: overwrite=True (--force).")
+    refuse_taken(target, overwrite)
     return target
 
 
@@ -316,9 +315,10 @@ def _page(name: str, view: GraphView | None, summary: list[tuple[str, str]], sec
     contents = "".join(f"<li>{_link(title)}</li>" for title in ("Summary", *sections))
     body = "".join(_section(title, content) for title, content in sections.items())
     now = datetime.now().astimezone()
+    rules = policy(view.page()) if view is not None else policy()
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{_policy(view)}">'
+        f'<meta http-equiv="Content-Security-Policy" content="{rules}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{escape(name)}: report of a model</title>{_STYLE}</head><body>"
         f"<header><p>Report of a model, made with ONNX Workbench on "
@@ -326,16 +326,6 @@ def _page(name: str, view: GraphView | None, summary: list[tuple[str, str]], sec
         f'<h1>{escape(name)}</h1><nav aria-label="Contents"><ul>{contents}</ul></nav></header>'
         f'<main><section aria-labelledby="summary"><h2 id="summary">Summary</h2>'
         f"<table><tbody>{rows}</tbody></table></section>{body}</main></body></html>"
-    )
-
-
-def _policy(view: GraphView | None) -> str:
-    """Nothing is loaded and nothing runs but Netron in its frame, to which the policy of this page applies, too."""
-    netron = re.search(r"script-src ('nonce-[0-9a-f]+')", view.page()) if view is not None else None
-    scripts = netron[1] if netron else "'none'"
-    return (
-        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
-        "img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'"
     )
 
 

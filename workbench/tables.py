@@ -407,9 +407,6 @@ class _Run:
             # It was made here: nothing needs to be looked for in it.
             limits["trust"] = True
             made = convert(source, folder / "model.onnx", sample=rows, cancel=self.cancel, progress=say, **limits)
-            if large:
-                # The converter's worker, though small by now, would count beside both sides' weights.
-                sandbox.end_warm_worker()
             found = self._compare(source, folder / "model.onnx", rows[:1], say, large=large, **limits)
             return _speed_row(name, found, TABLE4[name], TIMES4, [note], peak, made.peak_mib)
 

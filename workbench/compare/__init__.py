@@ -241,9 +241,11 @@ def _side(sides: ExitStack, model: Any, engine: str | None, **options: Any) -> S
 
     if callable(getattr(model, "run", None)) and hasattr(model, "inputs"):
         return LocalSide(model)
-    # A large network's leftovers, waiting beside two sides, are what a machine with 2 GB has no room for.
-    end_warm_worker(WAITING_MIB)
-    if _is_large_onnx(model):
+    large = _is_large_onnx(model)
+    # A worker that waits beside two sides is what a machine with 2 GB has no room for: a large network's leftovers
+    # beside any sides, and any beside a large network's.
+    end_warm_worker(0 if large else WAITING_MIB)
+    if large:
         options["lean"] = True
     return sides.enter_context(WorkerSide(model, engine, **options))
 
