@@ -71,11 +71,15 @@ def paper_models() -> Path:
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Share the tests out to the workers: all browser tests to one (two Chromiums on two cores time out), the rest
-    file by file, so that what a file prepares is prepared once. A test's own xdist_group wins."""
+    file by file, so that what a file prepares is prepared once. A test's own xdist_group wins.
+
+    The notebooks, which take longest, come first: begun last, they would run while the other worker has nothing to do.
+    """
     for item in items:
         if item.get_closest_marker("xdist_group") is None:
             group = "browser" if item.get_closest_marker("browser") else item.nodeid.partition("::")[0]
             item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: item.path.name != "test_notebooks.py")
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

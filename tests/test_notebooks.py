@@ -26,8 +26,6 @@ CHAPTERS = [
 
 MOST_MIB = 2000
 """Binder's 2 GB are for JupyterLab, too, which takes 100 MiB: what Binder does not stop is 2,048."""
-MOST_MIB_OF_CHAPTER_6 = 2600
-"""VGG16 is held by both sides at once while they race: 1.8 to 2.4 GB were measured, more than Binder gives."""
 MOST_SECONDS = 300
 """Three minutes are what a notebook may take on two idle cores; here another worker of pytest has one of them."""
 
@@ -95,7 +93,7 @@ class TestOne:
 
     def test_runs_from_a_clean_kernel_within_binders_memory(self, run: Running, record_property: Any) -> None:
         record_property("notebook", f"{run.name}: {run.seconds:.0f} s, {run.peak_mib:,.0f} MiB")
-        assert run.peak_mib < (MOST_MIB_OF_CHAPTER_6 if run.name.startswith("06") else MOST_MIB)
+        assert run.peak_mib < MOST_MIB
         assert run.seconds < MOST_SECONDS
         errors = [cell.id for cell in run.notebook.cells for o in cell.get("outputs", ()) if o.output_type == "error"]
         assert errors == []

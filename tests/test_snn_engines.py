@@ -340,6 +340,30 @@ def test_held_images_and_their_copies_over_time_are_the_same(files: Path) -> Non
     assert (as_images["logits"] == held["logits"]).all()
 
 
+def test_a_layer_that_stays_as_it_is_can_be_watched_where_input_is_held(tmp_path: Path) -> None:
+    """A rate layer behind held input is the same in every step, and is asked for in every step."""
+    with nengo.Network(seed=0) as network:
+        image = nengo.Node([0.0] * 4, label="image")
+        rate = nengo.Ensemble(6, 1, neuron_type=nengo.LIFRate(), label="rate").neurons
+        spiking = nengo.Ensemble(5, 1, label="lif").neurons
+        nengo.Connection(image, rate, transform=np.ones((6, 4)), synapse=None)
+        nengo.Connection(rate, spiking, transform=np.full((5, 6), 0.01), synapse=None)
+        nengo.Probe(spiking, label="out")
+    convert(network, tmp_path / "rate.onnx")
+    images = np.random.default_rng(0).random((2, 4), np.float32)
+    with (
+        load_engine(tmp_path / "rate.onnx", "onnxruntime") as ort,
+        load_engine(tmp_path / "rate.onnx", "nengo") as native,
+    ):
+        found = ort.run(images, steps=5, spikes=["rate", "lif"])
+        wanted = native.run(images, steps=5, spikes=["rate", "lif"])
+    for name, size in (("rate", 6), ("lif", 5)):
+        assert found[name].shape == (2, 5, size)
+        # Nengo computes rates in float64, and ONNX Runtime in float32.
+        np.testing.assert_allclose(found[name], wanted[name], rtol=1e-5)
+    assert found["rate"].any()
+
+
 def test_the_callers_own_arithmetic_keeps_its_smallest_numbers(files: Path) -> None:
     """ONNX Runtime rounds them to zero for speed, and must not do so in the caller's thread."""
     with load_engine(files / "nef.onnx", "onnxruntime") as engine:

@@ -182,6 +182,8 @@ class Agreement:
         if not self.tolerance:
             return ""
         relative, absolute, reason = (self.tolerance[name] for name in ("relative", "absolute", "reason"))
+        if not absolute:
+            return f"{share(relative)} {reason}"
         return f"{share(relative)} of each number, and {readable(absolute)} more: {reason}"
 
     @property

@@ -190,6 +190,7 @@ def running(path: str | os.PathLike[str]) -> Iterator[Running]:
         timeout=CELL_SECONDS,
         resources={"metadata": {"path": str(source.parent)}},
         store_widget_state=False,  # the page holds still copies
+        coalesce_streams=True,  # what two prints write is one text
         extra_arguments=["--log-level=ERROR"],  # it warns of its port, which only this machine sees
     )
     for cell in client.nb.cells:

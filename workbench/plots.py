@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .agreement import readable
 from .card import escape
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def _speed(rows: tuple[SpeedRow, ...], label: str, native: str) -> str:
     )  # fmt: skip
     ratios.plot([row.paper_speedup for row in rows], places, **style)
     for y, row in zip(places, rows, strict=True):
-        text = f"{row.speedup:.3g}×"
+        text = f"{readable(row.speedup, 3)}×"
         ratios.annotate(text, (row.speedup, y), (0, 7), textcoords="offset points", ha="center", color=_PAPER)
     ratios.axvline(1, color=_PAPER, linewidth=1, linestyle="--", label="as fast as each other")
     ratios.set_xscale("log")
@@ -65,7 +66,7 @@ def _speed(rows: tuple[SpeedRow, ...], label: str, native: str) -> str:
     ratios.set_xlabel("times as fast in ONNX Runtime")
     # Below the plot: nowhere inside is sure to be free.
     figure.legend(loc="outside lower center", ncols=3, frameon=False)
-    said = "; ".join(f"{row.model} {row.speedup:.3g}" for row in rows)
+    said = "; ".join(f"{row.model} {readable(row.speedup, 3)}" for row in rows)
     return _svg(figure, f"Plot: {label}. Times as fast in ONNX Runtime: {said}.")
 
 

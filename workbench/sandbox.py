@@ -26,7 +26,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
@@ -465,18 +465,34 @@ def _do(call: bytes, after: After, what: str | None, send: Callable[[str, Any], 
 
 
 def release_memory() -> None:
-    """Give memory back to the system: what was freed, which the C library may keep for later; and libraries' code, most
-    of which only their start needed (TensorFlow's 200 MiB), and which comes back from its file when it is run."""
+    """Give memory back to the system: what was freed, which the C library may keep for later; and what libraries' files
+    hold, most of which only their start needed (TensorFlow's 400 MiB), and which comes back from there when it is used.
+
+    For a worker between tasks: no other thread may load a library meanwhile.
+    """
     gc.collect()
     with suppress(OSError, AttributeError):
         library = ctypes.CDLL(None)
         library.malloc_trim(0)
-        with open("/proc/self/maps") as maps:
-            for span, rights, *_, name in (line.split() for line in maps):
-                # Never written to; nor is it of a file that is gone, whose name ends in "(deleted)".
-                if rights == "r-xp" and name.startswith("/"):
-                    begin, end = (int(place, 16) for place in span.split("-"))
-                    library.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _MADV_DONTNEED)
+        for begin, end in _unwritten():
+            library.madvise(ctypes.c_void_p(begin), ctypes.c_size_t(end - begin), _MADV_DONTNEED)
+
+
+def _unwritten() -> Iterator[tuple[int, int]]:
+    """(begin, end) of memory that is as it stands in a file: code and constants. What a library's loader wrote into its
+    constants, addresses, would not come back; it may have been swapped out."""
+    area = ""
+    with open("/proc/self/smaps") as lines:
+        for line in lines:
+            first, *others = line.split()
+            if not first.endswith(":"):
+                readable, name = others[0] in ("r-xp", "r--p"), (others[4:] or [""])[0]
+                area = first if readable and name.startswith("/") else ""
+            elif first == "Anonymous:" and others[0] != "0":
+                area = ""
+            elif first == "Swap:" and others[0] == "0" and area:
+                begin, end = area.split("-")
+                yield int(begin, 16), int(end, 16)
 
 
 def _foreign_modules(before: set[str]) -> bool:

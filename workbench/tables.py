@@ -17,7 +17,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .agreement import Agreement, finite
+from .agreement import Agreement, finite, readable
 from .card import counted, escape
 from .compare.comparison import ENOUGH_FOR_INTERVALS, Comparison, duration
 from .errors import BadInput
@@ -229,7 +229,7 @@ class Tables:
             head = f"{'native':>9}{'ONNX':>10}  {'ratio (95 %)':<24}{'answers':<9}{'memory':>9}"
             lines = [title, f"{'':<20}{head}   | paper: native{'ONNX':>8}{'ratio':>8}"]
             for row in rows:
-                interval = f"{row.speedup:.3g} ({row.speedup_low:.3g} to {row.speedup_high:.3g})"
+                interval = str(row.comparison.speedup)
                 lines.append(
                     f"{row.model:<20}{row.native_seconds:>9.3g}{row.onnx_seconds:>10.3g}  {interval:<24}"
                     f"{row.answers:<9}{row.peak_mib:>5,.0f} MiB   |"
@@ -381,8 +381,7 @@ class _Run:
             if one is not None:
                 notes.append(
                     f"One row a call: {duration(one.native_fastest.seconds.median)} and "
-                    f"{duration(one.onnx_fastest.seconds.median)}, ratio {one.ratio.median:.3g} "
-                    f"({one.ratio.low:.3g} to {one.ratio.high:.3g})."
+                    f"{duration(one.onnx_fastest.seconds.median)}, ratio {one.ratio}."
                 )
             return _speed_row(name, found, TABLE3[name], TIMES3, notes, None, made.peak_mib)
 
@@ -419,7 +418,7 @@ class _Run:
             # All in one worker: what takes longest is to start TensorFlow and to build the network.
             return sandbox.run(
                 _spiking, str(folder / "digits.onnx"), with_accuracy, quick, cancel=self.cancel, progress=say,
-                what="Running the spiking network",
+                warm=True, what="Running the spiking network",
             )  # fmt: skip
 
     def _compare(
@@ -527,7 +526,7 @@ def _speed_row(
         if slower is not None and slower.call != found.native.call:
             said += (
                 f" with {found.native.call}. With {slower.call}, as the paper asked, the ratio is "
-                f"{slower.seconds.median / found.onnx.seconds.median:.3g}"
+                f"{readable(slower.seconds.median / found.onnx.seconds.median, 3)}"
             )
         notes = [*notes, f"{said}."]
     if found.rounds < ENOUGH_FOR_INTERVALS:
@@ -567,10 +566,11 @@ def _flat(row: SpeedRow) -> dict[str, Any]:
 
 def _speed_html(row: SpeedRow) -> str:
     answers = row.answers if row.agreement.within_tolerance else f"<b>{row.answers}</b>"
+    ratio, interval = str(row.comparison.speedup).split(" ", 1)
     return (
         f"<tr><th scope='row'>{escape(row.model)}</th>"
         f"<td>{row.native_seconds:.3g} s</td><td>{row.onnx_seconds:.3g} s</td>"
-        f"<td><b>{row.speedup:.3g}</b> ({row.speedup_low:.3g} to {row.speedup_high:.3g})</td><td>{answers}</td>"
+        f"<td><b>{ratio}</b> {interval}</td><td>{answers}</td>"
         f"<td>{row.peak_mib:,.0f} MiB</td><td>{row.paper_native:g} s</td><td>{row.paper_onnx:g} s</td>"
         f"<td>{row.paper_speedup:.3g}</td></tr>"
     )

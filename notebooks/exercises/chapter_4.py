@@ -24,6 +24,8 @@ def _current(answer: Any) -> Verdict:
     current = np.asarray(answer, dtype=float)
     if current.size != 1:
         return not_yet(f"One current is wanted, and these are {current.size} numbers.")
+    if not np.isfinite(current).all():
+        return not_yet(f"A current is a number, and this is {current.item()}.")
     voltage, rest, out, spikes = np.zeros(1), np.zeros(1), np.zeros(1), 0
     for _ in range(1000):
         nengo.LIF().step(0.001, current.reshape(1), out, voltage, rest)

@@ -241,28 +241,24 @@ def _side(sides: ExitStack, model: Any, engine: str | None, **options: Any) -> S
 
     if callable(getattr(model, "run", None)) and hasattr(model, "inputs"):
         return LocalSide(model)
-    large = _is_large_onnx(model)
+    from ..engines.onnxruntime import LARGE
+
+    large = isinstance(model, str | os.PathLike) and os.path.isfile(model) and os.path.getsize(model) >= LARGE
     # A worker that waits beside two sides is what a machine with 2 GB has no room for: a large network's leftovers
     # beside any sides, and any beside a large network's.
     end_warm_worker(0 if large else WAITING_MIB)
-    if large:
+    if large and _is_onnx(model):
+        # Its weights should not be in memory twice, beside another side that holds them too.
         options["lean"] = True
     return sides.enter_context(WorkerSide(model, engine, **options))
 
 
-def _is_large_onnx(model: Any) -> bool:
-    """A file for ONNX Runtime whose weights should not be in memory twice, beside another side that holds them too."""
-    from ..engines.onnxruntime import LARGE
+def _is_onnx(path: str | os.PathLike[str]) -> bool:
+    """A file for ONNX Runtime."""
     from ..formats import identify
     from ..kind import detect, dispatch
 
-    return (
-        isinstance(model, str | os.PathLike)
-        and os.path.isfile(model)
-        and os.path.getsize(model) >= LARGE
-        and identify(model).name == "ONNX"
-        and dispatch(detect(model).kind) == "onnxruntime"
-    )
+    return identify(path).name == "ONNX" and dispatch(detect(path).kind) == "onnxruntime"
 
 
 def _divergence(

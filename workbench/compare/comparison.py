@@ -197,10 +197,7 @@ class Comparison:
                 for call in side.calls
             ]
         if self.one_row is not None:
-            ratio = self.one_row.ratio
-            lines.append(
-                f"one row a call: ONNX is {ratio.median:.3g} times as fast ({ratio.low:.3g} to {ratio.high:.3g})"
-            )
+            lines.append(f"one row a call, times as fast in ONNX: {self.one_row.ratio}")
         if self.divergence is not None:
             lines.append(self.divergence.says)
         lines += [self._how, *(f"note: {sentence}" for sentence in self.warnings)]
@@ -234,8 +231,7 @@ class Comparison:
             notes.insert(
                 0,
                 f"One row a call: {duration(one.native_fastest.seconds.median)} natively, "
-                f"{duration(one.onnx_fastest.seconds.median)} in ONNX, {one.ratio.median:.3g} times as fast "
-                f"({one.ratio.low:.3g} to {one.ratio.high:.3g}).",
+                f"{duration(one.onnx_fastest.seconds.median)} in ONNX; times as fast: {one.ratio}.",
             )
         listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
         longest = max(call.seconds.median for side in (self.native, self.onnx) for call in side.calls)

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from ..agreement import readable
 from ..errors import WorkbenchError
 from ..sandbox import Cancelled
 
@@ -47,6 +48,9 @@ class Estimate:
     median: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{readable(self.median, 3)} ({readable(self.low, 3)} to {readable(self.high, 3)})"
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def race(
                 look = math.ceil(1.2 * done)
                 ratio = _ratio(_fastest(lanes, native), _fastest(lanes, onnx))
                 if progress is not None:
-                    progress(f"Round {done}: ratio {ratio.median:.3g} ({ratio.low:.3g} to {ratio.high:.3g})")
+                    progress(f"Round {done}: ratio {ratio}")
                 if done >= FEWEST_ROUNDS and ratio.high - ratio.low < width * ratio.median:
                     ended = "settled"
             now = time.perf_counter()

@@ -93,8 +93,9 @@ def convert(
         cancel: set it from another thread to give up.
         timeout: seconds; memory_mib: MiB for the worker, by the source's size if None.
         custom_objects: name -> class or function, for Keras layers that are not Keras's own.
-        options: the converter's own; `workbench.convert.options` lists them for every format (``dt`` of a
-            ``nengo.Network``).
+        options: the converter's own, all listed in `workbench.convert.options`: ``batch``; of scikit-learn ``dtype``,
+            ``zipmap`` and ``cdist``; of a SavedModel ``signature``; of a GraphDef ``inputs`` and ``outputs``; of TFLite
+            ``dequantize``; of NIR ``dt``, ``method`` and ``reset``; of a ``nengo.Network`` ``dt``.
 
     Raises:
         NeedsTrust: opening the source would run code from it; the message says what a scan found.

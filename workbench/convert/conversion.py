@@ -119,7 +119,7 @@ def _sample_html(sample: WorstSample) -> str:
     native, onnx = sample.there or (sample.native, sample.onnx)
     place = f"{escape(sample.output, 80)}{escape(list(sample.at)) if sample.there else ''}"
     apart = "" if sample.difference is None else readable(sample.difference)
-    cells = f"{sample.index} ({escape(sample.group)})", place, escape(native), escape(onnx), apart
+    cells = f"<span>{sample.index} ({escape(sample.group)})</span>", place, escape(native), escape(onnx), apart
     asked = "; ".join(f"{name}: {values}" for name, values in sample.inputs.items())
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" + (
         f"<tr class='wb-asked'><td colspan='5'>asked: {escape(asked)}</td></tr>" if asked else ""
@@ -152,6 +152,7 @@ _STYLE = """<style>
 .wb-convert th,.wb-convert td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:top;
   white-space:normal;border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
 .wb-convert th{font-weight:600;opacity:.8;overflow-wrap:normal}
+.wb-convert td>span{white-space:nowrap}
 .wb-convert tr:has(+.wb-asked) td{border-bottom:0}
 .wb-convert .wb-asked td{padding-left:1rem;opacity:.8}
 .wb-convert ul{margin:.2rem 0 .6rem;padding-left:1.2rem}

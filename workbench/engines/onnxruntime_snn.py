@@ -61,7 +61,6 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         nodes = self.network.nodes
         self._states = {f"{node.name}.{state}": node.shape for node in nodes for state in node.states}
         self._widest = max((node.size for node in nodes), default=1)
-        self._can_hold = can_hold(self.network)
         self._sessions: dict[tuple[tuple[str, ...], bool], onnxruntime.InferenceSession] = {}
         # Numbers too small for a normal float are slow, and a silent neuron's voltage decays to them: ONNX Runtime
         # rounds them to zero, in the thread that makes a session and in those that this thread starts. So that the
@@ -108,7 +107,8 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         results = {name: np.empty((batch, steps, size), np.float32) for name, size in self._sizes(spikes).items()}
         rows = max(1, min(-(-batch // self.threads), IN_CACHE // self._widest))
         parts = [slice(begin, begin + rows) for begin in range(0, batch, rows)]
-        held = self._can_hold and all(bool((array == array[:, :1]).all()) for array in series.values())
+        held = all(bool((array == array[:, :1]).all()) for array in series.values())
+        held = held and can_hold(_with_spikes(self.network, spikes))
         session = self._session(spikes, held)
         names = [output.name for output in session.get_outputs()]
         length = max(1, min(steps, AT_ONCE // (self._widest * rows)))

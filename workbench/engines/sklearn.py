@@ -304,7 +304,9 @@ def tolerance(estimator: Any, dtype: str) -> Tolerance:
     scale = 1.0 if hasattr(estimator, "predict_proba") else _answer_scale(estimator)
     if dtype == "float64":
         # Tree ensembles, and operators without a float64 form, still add up in float32.
-        return Tolerance(1e-5, 1e-6 * scale, "the graph computes in float64, but tree ensembles add up in float32")
+        return Tolerance(
+            1e-5, 1e-6 * scale, "the graph computes in float64, but operators that know only float32 add up in that"
+        )
     if centers := [part.cluster_centers_ for part in walk(estimator) if hasattr(part, "cluster_centers_")]:
         size = max(float((center.astype(float) ** 2).sum(axis=1).max() ** 0.5) for center in centers)
         return Tolerance(
