@@ -533,3 +533,20 @@ def test_short_tasks_of_a_worker_come_back_at_once() -> None:
     print(f"a round trip takes {sorted(times)[50] * 1e6:.0f} µs")
     # 200 µs; without waiting for a tick (50 ms) in any case.
     assert sorted(times)[50] < 0.01
+
+
+def test_a_worker_starts_tensorflow_without_what_only_keras_wrappers_and_plots_need() -> None:
+    loaded, later = run(_started)
+    assert loaded == []
+    # Whoever needs it afterwards gets it.
+    assert later == "DataFrame"
+
+
+def _started() -> tuple[list[str], str]:
+    from workbench.engines.tf_start import OPTIONAL, start_keras
+
+    start_keras()
+    loaded = [name for name in OPTIONAL if name in sys.modules]
+    import pandas
+
+    return loaded, pandas.DataFrame.__name__

@@ -353,6 +353,8 @@ def test_nothing_keeps_anyone_out(browser: Browser, lab: str, folder: Path, them
     step(page, "Convert").get_by_role("button", name="Convert", exact=True).click()
     expect(mark(page, "Convert")).to_have_text("done", timeout=60_000)
     compare = step(page, "Compare")
+    # The converted file arrives in this step a moment later, and moves what is below it.
+    expect(compare.get_by_role("button", name="Compare", exact=True)).to_be_enabled()
     compare.get_by_role("button", name="More choices").click()
     compare.get_by_label("Seconds to race").fill("0.5")
     compare.get_by_label("Seconds to race").press("Tab")

@@ -341,11 +341,9 @@ def network(name: str) -> tuple[Any, str]:
     """
     if name not in NETWORKS:
         raise BadInput(f"The paper has no network {name!r}; choose one of: {', '.join(NETWORKS)}.")
-    from .engines.tf_start import start
+    from .engines.tf_start import start_keras
 
-    start()
-    import keras
-
+    keras = start_keras()
     layers = keras.layers
     note = f"The weights of {name} are random (seed {SEED})"
     keras.utils.set_random_seed(SEED)
@@ -432,11 +430,9 @@ def save_network(name: str, path: str) -> str:
 
 def _first_network(name: str) -> tuple[Any, str]:
     """`network`, its layers named as in a fresh process, whatever a warm worker made before: Keras counts them."""
-    from .engines.tf_start import start
+    from .engines.tf_start import start_keras
 
-    start()
-    import keras
-
+    keras = start_keras()
     keras.utils.clear_session()
     return network(name)
 

@@ -41,7 +41,7 @@ _TICK = 0.05
 """Seconds between looks at the clock, the memory and the cancel event. A gigabyte fills in about a third of one."""
 
 WARM_MIB = 1000
-"""MiB of resident memory that a waiting worker may hold; TensorFlow alone takes about 600."""
+"""MiB of resident memory that a waiting worker may hold; with TensorFlow and both Keras it is about 230."""
 
 IDLE_SECONDS = 600
 """How long a worker waits for another task before it ends."""
@@ -405,8 +405,18 @@ def _first_line(error: BaseException) -> str:
 # --- the worker's side ------------------------------------------------------------------------------------------
 
 
+_is_worker = False
+
+
+def in_worker() -> bool:
+    """Whether this process is a worker: nothing runs in it but our tasks."""
+    return _is_worker
+
+
 def _work(descriptor: int, after: After) -> None:
     """Run a task, and another if told so."""
+    global _is_worker
+    _is_worker = True
     if sys.platform == "linux":
         # When the thread that started us ends, which is when its process dies: `run` waits for us. This works even
         # while we are stuck in C code that holds Python's lock; `_listen` does the rest elsewhere.

@@ -22,7 +22,7 @@ from . import LayerOutput
 from .base import ModelEngine, first_line
 from .lean_loading import lean
 from .tf_names import info_of, unique
-from .tf_start import start, use_threads
+from .tf_start import start, start_keras, use_threads
 from .tf_tolerance import tolerance_of
 
 if TYPE_CHECKING:
@@ -267,7 +267,7 @@ def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: 
         UnsupportedModel: weights without an architecture, or a class that `custom_objects` lacks.
         UnreadableFile: damaged, or not a Keras file.
     """
-    start()
+    start_keras()
     version = written_by(path)
     library: Any
     if version.startswith(("0.", "1.", "2.")):
