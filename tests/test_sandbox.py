@@ -543,7 +543,8 @@ def test_a_worker_starts_tensorflow_without_what_only_keras_wrappers_and_plots_n
 
 
 def _started() -> tuple[list[str], str]:
-    from workbench.engines.tf_start import OPTIONAL, start_keras
+    from workbench.engines.tf_start import start_keras
+    from workbench.snn.borrowed import OPTIONAL
 
     start_keras()
     loaded = [name for name in OPTIONAL if name in sys.modules]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from workbench import Conversion, Detection, UnsupportedModel, WorkbenchError, convert, detect
@@ -22,6 +23,17 @@ def _families(found: Detection) -> set[str]:
     return {op.partition(":")[0] for op in found.components["op_types"]}
 
 
+@cache
+def _found_without_family() -> frozenset[str]:
+    found = set()
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ESTIMATORS:
+            convert(estimator(name)[0], Path(folder, f"{name}.onnx"))
+            if "ai.onnx.ml" not in _families(detect(Path(folder, f"{name}.onnx"))):
+                found.add(name.casefold())
+    return frozenset(found)
+
+
 def _without_family(answer: object) -> Verdict:
     if isinstance(answer, str):
         answer = [answer]
@@ -33,12 +45,7 @@ def _without_family(answer: object) -> Verdict:
         return not_yet(f"{unknown[0]!r} is no name in the table of claim 2.")
     if network := sorted(named & {"dnn", "spiking network"}):
         return not_yet(f"{network[0]!r} has none of those operators, but look at its kind: the question has two parts.")
-    wanted = set()
-    with tempfile.TemporaryDirectory() as folder:
-        for name in ESTIMATORS:
-            convert(estimator(name)[0], Path(folder, f"{name}.onnx"))
-            if "ai.onnx.ml" not in _families(detect(Path(folder, f"{name}.onnx"))):
-                wanted.add(name.casefold())
+    wanted = _found_without_family()
     if too_many := sorted(named - wanted):
         return not_yet(f"{too_many[0]!r} does use the family: the number in its row is not 0.")
     if named != wanted:

@@ -4,20 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
 from ..errors import BadInput
-from ..sandbox import in_worker
-from ..snn.borrowed import start_up_noise_hidden
-
-OPTIONAL = ("matplotlib", "pandas", "sklearn")
-"""What both Keras import where it is installed, for wrappers and plots that no worker is asked for. It is a third of
-TensorFlow's start, 1.2 of 3.4 s, and 70 MiB."""
+from ..snn.borrowed import sparing, start_up_noise_hidden
 
 
 @cache
@@ -29,7 +21,7 @@ def start() -> Any:
     with start_up_noise_hidden(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # With Keras 2, which TensorFlow imports itself.
-        with _sparing():
+        with sparing():
             import tensorflow as tf
     tf.get_logger().setLevel(logging.ERROR)
     return tf
@@ -38,21 +30,9 @@ def start() -> Any:
 def start_keras() -> Any:
     """The ``keras`` module, which is Keras 3."""
     start()
-    with _sparing():
+    with sparing():
         import keras
     return keras
-
-
-@contextmanager
-def _sparing() -> Iterator[None]:
-    """In a worker, importing `OPTIONAL` fails meanwhile, as if it were not installed; unless it is imported already."""
-    hidden = [name for name in OPTIONAL if name not in sys.modules] if in_worker() else []
-    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: so Python's import system says it
-    try:
-        yield
-    finally:
-        for name in hidden:
-            del sys.modules[name]
 
 
 def use_threads(threads: int | None) -> None:

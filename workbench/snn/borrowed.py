@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from ..errors import WorkbenchError
+from ..sandbox import in_worker
 
 _LENT = {
     "keras.engine.functional": {
@@ -34,8 +35,16 @@ _LENT = {
         "BatchNormalizationV1": ("tf_keras.src.layers.normalization.batch_normalization_v1", "BatchNormalization"),
         "BatchNormalizationV2": ("tf_keras.src.layers.normalization.batch_normalization", "BatchNormalization"),
     },
+    "subprocess": {"call": (__name__, "_no_gpu")},
 }
-"""What ``nengo_dl.compat`` imports from Keras 2: {module: {name: where tf_keras keeps it}}."""
+"""What `_BORROWERS` import: {module: {name: where it is}}. Names of Keras 2 are in tf_keras; and NengoDL would start
+Python and TensorFlow a second time, 3.4 s, to ask whether there is a GPU."""
+
+_BORROWERS = ("nengo_dl.compat", "nengo_dl.utils")
+
+OPTIONAL = ("IPython", "matplotlib", "pandas", "sklearn")
+"""What Nengo and both Keras import where it is installed, for wrappers, plots and notebooks, which no worker is asked
+for. It is a third of TensorFlow's start, 1.2 of 3.4 s, and 70 MiB."""
 
 _TF_NAMES = ("keras", "losses", "metrics", "optimizers", "initializers")
 """Attributes of ``tensorflow`` that are Keras 2 or 3, settled one by one when first used."""
@@ -67,7 +76,7 @@ def import_nengo_dl() -> ModuleType:
         switch = os.environ.get("TF_USE_LEGACY_KERAS")
         log_level = os.environ.get("TF_CPP_MIN_LOG_LEVEL")
         try:
-            with start_up_noise_hidden(), warnings.catch_warnings():
+            with start_up_noise_hidden(), warnings.catch_warnings(), sparing():
                 warnings.filterwarnings("ignore", "This version of NengoDL has not been tested with your Nengo")
                 _switch_tf_keras()
                 sys.meta_path.insert(0, lender)
@@ -132,12 +141,12 @@ def _too_late() -> WorkbenchError:
 
 
 class _Lender(MetaPathFinder):
-    """Finds ``nengo_dl.compat`` where it is, and has it loaded with the borrowed names."""
+    """Finds `_BORROWERS` where they are, and has them loaded with the borrowed names."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(fullname, path, target) if fullname == "nengo_dl.compat" else None
+        spec = PathFinder.find_spec(fullname, path, target) if fullname in _BORROWERS else None
         if spec is not None and spec.origin is not None:
             spec.loader = _BorrowingLoader(fullname, spec.origin)
         return spec
@@ -163,6 +172,25 @@ def _lending_import(name: str, *args: Any) -> Any:
     for attribute, (home, original) in lent.items():
         setattr(module, attribute, getattr(import_module(home), original))
     return module
+
+
+def _no_gpu(command: Sequence[str]) -> bool:
+    """What NengoDL's question to another Python ends with. This one has looked already, in `_switch_tf_keras`."""
+    import tensorflow as tf
+
+    return not tf.config.list_physical_devices("GPU")
+
+
+@contextmanager
+def sparing() -> Iterator[None]:
+    """In a worker, importing `OPTIONAL` fails meanwhile, as if it were not installed; unless it is imported already."""
+    hidden = [name for name in OPTIONAL if name not in sys.modules] if in_worker() else []
+    sys.modules.update(dict.fromkeys(hidden))  # type: ignore[arg-type]  # None: so Python's import system says it
+    try:
+        yield
+    finally:
+        for name in hidden:
+            del sys.modules[name]
 
 
 @contextmanager
