@@ -478,7 +478,7 @@ def release_memory() -> None:
     """Give memory back to the system: what was freed, which the C library may keep for later; and what libraries' files
     hold, most of which only their start needed (TensorFlow's 400 MiB), and which comes back from there when it is used.
 
-    For a worker between tasks: no other thread may load a library meanwhile.
+    No other thread may load a library meanwhile: the system's loader writes to what it has just mapped.
     """
     gc.collect()
     with suppress(OSError, AttributeError):

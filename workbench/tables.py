@@ -394,9 +394,6 @@ class _Run:
         with self._row(f"Table 4, {name}") as (folder, say):
             say("making the network")
             large = name not in ("DNN", "LeNet-1")
-            if large:
-                # What earlier networks left in the waiting worker would count: 270 MiB beside VGG16.
-                sandbox.end_warm_worker()
             source = folder / "model.keras"
             limits: dict[str, Any] = {"memory_mib": WORKER_MIB}
             note, peak = sandbox.run(

@@ -237,12 +237,11 @@ def _title(model: Any) -> str:
 
 def _side(sides: ExitStack, model: Any, engine: str | None, **options: Any) -> Side:
     """A worker ends with `sides`; an engine that the caller opened stays open."""
+    from ..engines.onnxruntime import LARGE
     from .sides import LocalSide, WorkerSide
 
     if callable(getattr(model, "run", None)) and hasattr(model, "inputs"):
         return LocalSide(model)
-    from ..engines.onnxruntime import LARGE
-
     large = isinstance(model, str | os.PathLike) and os.path.isfile(model) and os.path.getsize(model) >= LARGE
     # A worker that waits beside two sides is what a machine with 2 GB has no room for: a large network's leftovers
     # beside any sides, and any beside a large network's.

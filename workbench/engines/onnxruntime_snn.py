@@ -107,8 +107,8 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         results = {name: np.empty((batch, steps, size), np.float32) for name, size in self._sizes(spikes).items()}
         rows = max(1, min(-(-batch // self.threads), IN_CACHE // self._widest))
         parts = [slice(begin, begin + rows) for begin in range(0, batch, rows)]
-        held = all(bool((array == array[:, :1]).all()) for array in series.values())
-        held = held and can_hold(_with_spikes(self.network, spikes))
+        stays = all(bool((array == array[:, :1]).all()) for array in series.values())
+        held = stays and can_hold(_with_spikes(self.network, spikes))
         session = self._session(spikes, held)
         names = [output.name for output in session.get_outputs()]
         length = max(1, min(steps, AT_ONCE // (self._widest * rows)))

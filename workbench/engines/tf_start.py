@@ -18,11 +18,10 @@ def start() -> Any:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-    with start_up_noise_hidden(), warnings.catch_warnings():
+    with start_up_noise_hidden(), warnings.catch_warnings(), sparing():
         warnings.simplefilter("ignore")
         # With Keras 2, which TensorFlow imports itself.
-        with sparing():
-            import tensorflow as tf
+        import tensorflow as tf
     tf.get_logger().setLevel(logging.ERROR)
     return tf
 
