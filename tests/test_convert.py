@@ -43,7 +43,7 @@ from workbench import (
 )  # fmt: skip
 from workbench.convert import output
 from workbench.formats import identify
-from workbench.safety import named_for_its_loader
+from workbench.safety.trust import named_for_its_loader
 from workbench.sandbox import Cancelled, WorkerFailed
 
 ROWS, SPECIES = load_iris(return_X_y=True)

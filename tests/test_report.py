@@ -27,7 +27,7 @@ from test_graph import ATTACK, Shown, hostile, state
 from workbench import convert, report
 from workbench.errors import BadInput, NeedsTrust, UnreadableFile, WorkbenchError
 from workbench.report import write
-from workbench.safety import private_copy
+from workbench.safety.trust import private_copy
 from workbench.sandbox import Cancelled
 from workbench.session import Session
 from workbench.widgets.report import CHUNK, Download, ReportPanel

@@ -7,15 +7,12 @@ string that may come from a model goes through `escape`.
 
 from __future__ import annotations
 
-import html
 from typing import Any
 
 from . import certificate
 from .explain import difference, in_words
 from .kind import ENGINE_NAMES, KIND_NAMES, Detection
-
-MAX_SHOWN = 400
-"""Characters of one string from a model shown in a card; the data keeps the rest."""
+from .words import counted, escape, size, visible
 
 _STYLE = """<style>
 .wb-card{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit}
@@ -46,18 +43,6 @@ p.wb-facts{opacity:.75;margin:0 0 .6rem}
   margin-left:.3rem;white-space:nowrap}
 .wb-nodes{opacity:.7;font-weight:400;font-size:12px}
 </style>"""
-
-
-def visible(value: object, limit: int = MAX_SHOWN) -> str:
-    """Text from a model for where markup is not read: control characters shown as dots, long text cut."""
-    text = str(value)
-    text = text if len(text) <= limit else text[:limit] + "…"
-    return "".join(c if c.isprintable() or c in "\n\t" else "·" for c in text)
-
-
-def escape(value: object, limit: int = MAX_SHOWN) -> str:
-    """Text from a model made safe for HTML: `visible`, and markup escaped."""
-    return html.escape(visible(value, limit), quote=True)
 
 
 def card(found: Detection) -> str:
@@ -177,11 +162,6 @@ def _weights(parameters: int, initializers: int) -> str:
     return f"{counted(parameters, 'number')} in {counted(initializers, 'initializer')}"
 
 
-def counted(count: int, noun: str) -> str:
-    """``1 node``, ``1,234 nodes``."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
-
-
 def op_types(found: Detection, most: int = 18) -> str:
     """Histogram of op_types over main graph, subgraphs and functions; deciding ones marked."""
     counts: dict[str, int] = (found.components or {}).get("op_types", {})
@@ -211,13 +191,3 @@ def signature(value: dict[str, Any]) -> str:
     shape = value.get("shape")
     dims = "" if shape is None else f" [{', '.join('?' if dim is None else str(dim) for dim in shape)}]"
     return f"{value['name']}: {value['dtype']}{dims}"
-
-
-def size(count: int) -> str:
-    """Bytes in words."""
-    amount = float(count)
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if amount < 1000 or unit == "GB":
-            return f"{count:,} bytes" if unit == "bytes" else f"{amount:,.1f} {unit}"
-        amount /= 1000
-    raise AssertionError("unreachable")

@@ -13,10 +13,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .card import escape
 from .errors import BadInput, UnreadableFile
 from .header import NotOnnx, ValueInfo, read_header
 from .rows import Rows, read, row_shape
+from .words import escape
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-"""The errors a person can act on.
+"""The errors a person can act on, and what is found in files that can harm.
 
 Every message is one sentence or two: what was expected, what was found, what to do. Widgets and the
 command line show the message alone, so it must stand without a traceback.
@@ -6,10 +6,144 @@ command line show the message alone, so it must stand without a traceback.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import os
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    from .safety import Scan
+from .words import escape, listed
+
+Level = Literal["note", "warning", "error"]
+
+LEVELS: tuple[Level, ...] = ("note", "warning", "error")
+"""From mild to harmful."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a file that a person should know before opening it. Text may quote the file: escape it.
+
+    Attributes:
+        id: what sort of finding, stable over versions: ``code-dangerous``, ``external-outside`` …
+        level: ``error`` where opening the file as usual can harm, ``warning`` where it may, ``note`` else.
+        where: the place in the file: an import, a layer, an operator, a tensor.
+        says: what was found, in one sentence.
+        advice: what to do, in one sentence.
+    """
+
+    id: str
+    level: Level
+    where: str
+    says: str
+    advice: str
+
+    def to_dict(self) -> dict[str, str]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found in a model file without opening it. Names come from the file: escape them.
+
+    Attributes:
+        path, format: which file, and what `workbench.formats` calls it.
+        runs_code: opening the file, or running the model in it, can run code that the file brings or names, or reach
+            other files.
+        dangerous: imports, operators or layers made for doing something other than holding a model.
+        unusual: the ones that are not known to do harm, and that a model of this sort seldom has.
+        complete: the file was read to its end; if not, it is damaged or made to mislead.
+        scanner: who judged, with its version.
+    """
+
+    path: str
+    format: str
+    runs_code: bool
+    dangerous: tuple[str, ...] = ()
+    unusual: tuple[str, ...] = ()
+    complete: bool = True
+    scanner: str = "workbench"
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "dangerous": list(self.dangerous), "unusual": list(self.unusual), "says": self.says}
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """One for each dangerous or unusual thing, and one where the file could not be read to its end."""
+        unopened = "Do not open it, unless you know for sure where it comes from."
+        asked = "Open it only if you know where it comes from."
+        return (
+            *(
+                Finding("code-dangerous", "error", name, f"It holds {name}, which can harm this machine.", unopened)
+                for name in self.dangerous
+            ),
+            *(
+                Finding("code-unknown", "warning", name, f"It holds {name}, which models seldom have.", asked)
+                for name in self.unusual
+            ),
+            *(() if self.complete else (Finding("code-unread", "warning", "", _UNREAD, asked),)),
+        )
+
+    @property
+    def says(self) -> str:
+        """What was found, in one sentence."""
+        if self.dangerous:
+            return f"It holds {listed(self.dangerous, MOST_SHOWN)}, which can harm this machine."
+        if not self.complete:
+            return _UNREAD
+        if self.unusual:
+            return f"Nothing known to be dangerous was found, but it holds {listed(self.unusual, MOST_SHOWN)}."
+        if not self.runs_code:
+            return "Opening it runs no code from the file."
+        return "Nothing suspicious was found in it, but its format can run code all the same."
+
+    def _repr_html_(self) -> str:
+        read = "to its end" if self.complete else "not to its end: it is damaged, or made to mislead"
+        rows = [
+            ("dangerous", _items(self.dangerous)),
+            ("unusual", _items(self.unusual)),
+            ("read", read),
+            ("looked through by", escape(self.scanner)),
+        ]
+        body = "".join(f"<tr><th scope='row'>{name}</th><td>{shown}</td></tr>" for name, shown in rows)
+        caption = (
+            f"What a scan found in {escape(os.path.basename(self.path))} ({escape(self.format)}), without opening it"
+        )
+        return f"{_STYLE}<table class='wb-scan'><caption>{caption}</caption><tbody>{body}</tbody></table>"
+
+    @property
+    def refusal(self) -> str:
+        """Why it is not opened without trust."""
+        return (
+            f"{self.path} ({self.format}) can run code when it is opened. {self.says} If you know where it comes "
+            "from, say so with trust=True (--trust)."
+        )
+
+
+MOST_SHOWN = 6
+"""Names in a sentence; `Scan` holds all."""
+
+MOST_ITEMS = 50
+"""Names in a table; a hostile file may hold thousands."""
+
+_UNREAD = "It could not be read to its end, as happens with damaged files and ones made to mislead."
+
+
+def _items(names: tuple[str, ...]) -> str:
+    if not names:
+        return "nothing"
+    more = f"<li>and {len(names) - MOST_ITEMS:,} more</li>" if len(names) > MOST_ITEMS else ""
+    return f"<ul>{''.join(f'<li>{escape(name)}</li>' for name in names[:MOST_ITEMS])}{more}</ul>"
+
+
+_STYLE = """<style>
+.wb-scan{border-collapse:collapse;font:13px/1.5 system-ui,sans-serif;color:inherit;margin:.3rem 0 .6rem;
+  min-width:min(100%,30rem)}
+.wb-scan caption{text-align:left;caption-side:top;color:inherit;padding:0 0 .2rem}
+.wb-scan th,.wb-scan td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:top;white-space:normal;
+  border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
+.wb-scan th{font-weight:600;white-space:nowrap}
+.wb-scan tr{background:none!important}
+.wb-scan ul{margin:0;padding-left:1.1rem}
+</style>"""
 
 
 class WorkbenchError(Exception):

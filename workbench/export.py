@@ -17,9 +17,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .card import size
 from .errors import BadInput, UnreadableFile, WorkbenchError
 from .graph import policy, refuse_taken, write_page
+from .words import size
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient

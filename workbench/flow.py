@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from .card import escape
 from .kind import ENGINE_NAMES, Detection, dispatch
+from .words import escape
 
 _LONGEST = 24
 """Characters of a file's own domain that fit in a box."""

@@ -9,10 +9,10 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .card import escape
 from .data import Dataset, rows_for
 from .errors import UnsupportedModel
 from .kind import ENGINE_NAMES
+from .words import escape
 
 if TYPE_CHECKING:
     import numpy as np

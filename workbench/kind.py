@@ -13,8 +13,11 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
+from . import safety
+from .errors import Finding
 from .formats import CORE_ML_TYPES, NO_MODEL, Format, against_name, identify, identify_bytes
 from .header import Header, read_header
 from .structure import Structure, examine, is_spiking
@@ -94,6 +97,7 @@ class Detection:
         engine: the engine Fig. 7b sends it to (`dispatch`), or None.
         because: the verdict in one sentence.
         components: the parts of Table 2 and more, as `components_of` gives them; None where the file is not ONNX.
+        findings: what a person should know before opening it; a file that can harm has one of level ``error``.
         header: what was read of an ONNX file, for whoever wants to ask more.
     """
 
@@ -108,6 +112,7 @@ class Detection:
     paper_rule: PaperRule
     components: dict[str, Any] | None
     warnings: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
     header: Header | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -122,6 +127,7 @@ class Detection:
             "size_bytes": self.size_bytes, "kind": self.kind, "engine": self.engine, "because": self.because,
             "evidence": [signal.to_dict() for signal in self.evidence], "paper_rule": self.paper_rule.to_dict(),
             "components": self.components, "warnings": list(self.warnings),
+            "findings": [finding.to_dict() for finding in self.findings],
         }  # fmt: skip
 
     def _repr_html_(self) -> str:
@@ -141,11 +147,16 @@ def detect(path: str | os.PathLike[str]) -> Detection:
     name = os.fsdecode(path)
     if not os.path.isfile(name) or os.path.getsize(name) == 0:
         what = identify(name)  # a folder, nothing, or an empty file
-        return _of_format(what, name, _folder_size(name))
+        found = _of_format(what, name, _folder_size(name))
+        if what.name == "SavedModel" and os.path.isfile(graph := os.path.join(name, "saved_model.pb")):
+            with opened(graph) as buffer:
+                return replace(found, findings=safety.glance(Path(name), buffer, what))
+        return found
     with opened(name) as buffer:
         what = against_name(identify_bytes(buffer), name)
         if what.name != "ONNX":
-            return _of_format(what, name, len(buffer))
+            findings = safety.glance(Path(name), buffer, what)
+            return replace(_of_format(what, name, len(buffer)), findings=findings)
         found = _of_header(read_header(name, buffer), name)
     return replace(found, warnings=(*what.warnings, *found.warnings))
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from .card import counted
 from .header import Function, Header, Node
+from .words import counted
 
 
 @dataclass(frozen=True)

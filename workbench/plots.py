@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .agreement import readable
-from .card import escape
+from .words import escape
 
 if TYPE_CHECKING:
     from .tables import SpeedRow, Tables

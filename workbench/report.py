@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from . import certificate
-from .card import MAX_SHOWN, counted, escape, size
 from .compare import Comparison, compare, environment
 from .compare.charts import charts
 from .compare.showing import row_html
@@ -27,6 +26,7 @@ from .header import read_header
 from .inference import FirstInference, first_inference
 from .kind import ENGINE_NAMES, KIND_NAMES, Detection, detect
 from .sandbox import Cancelled
+from .words import MAX_SHOWN, counted, escape, size
 
 HASHED = 1 << 30
 """Bytes of files up to which their SHA-256 is computed, in about a second."""

@@ -15,10 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from .card import escape
 from .engines.inputs import cast, check_shape
 from .errors import BadInput, UnreadableFile
 from .header import ValueInfo
+from .words import escape
 
 if TYPE_CHECKING:
     import numpy as np

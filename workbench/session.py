@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import traitlets
 
-from .card import counted
 from .errors import BadInput, NeedsTrust, WorkbenchError
 from .folder import is_model
 from .graph import GraphView, graph
@@ -27,6 +26,7 @@ from .kind import detect
 from .pairing import Pairing, pair
 from .paper import make_sample, samples
 from .sandbox import Cancelled
+from .words import counted
 
 if TYPE_CHECKING:
     from .compare import Comparison

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .agreement import Agreement, finite, readable
-from .card import counted, escape
 from .compare.comparison import ENOUGH_FOR_INTERVALS, Comparison, duration
 from .errors import BadInput
 from .snn.table import WeightTable
+from .words import counted, escape
 
 if TYPE_CHECKING:
     import numpy as np

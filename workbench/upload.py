@@ -9,8 +9,8 @@ import tempfile
 import weakref
 from pathlib import Path
 
-from .card import size
 from .errors import WorkbenchError
+from .words import size
 
 
 class Upload:

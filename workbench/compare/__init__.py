@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..agreement import Tolerance
-from ..card import counted
 from ..errors import BadInput, WorkbenchError
 from ..sandbox import Cancelled, end_warm_worker
+from ..words import counted
 from .accuracy import accuracy, answers_classes
 from .answers import Answers, keep, watch
 from .asking import answers_of, batch_of, check_repeatable, first, fixed_rows, rows_of

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..agreement import readable
-from ..card import counted, escape
+from ..words import counted, escape
 from .comparison import duration
 
 if TYPE_CHECKING:

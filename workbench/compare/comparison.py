@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ..agreement import Agreement, finite, readable
-from ..card import counted, escape
 from ..kind import ENGINE_NAMES
+from ..words import counted, escape
 from .timing import CallTime, Ended, Estimate, Race
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..agreement import distance, readable
-from ..card import escape
 from ..errors import BadInput
+from ..words import escape
 from .accuracy import label_text
 
 if TYPE_CHECKING:

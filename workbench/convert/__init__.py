@@ -16,9 +16,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, WorkbenchError
+from ..errors import BadInput, Scan, WorkbenchError
 from ..formats import identify
-from ..safety import Scan, check_trust, named_for_its_loader, scan
+from ..safety import scan
+from ..safety.trust import check_trust, named_for_its_loader
 from .conversion import Agreement, Conversion, ConversionDisagrees
 from .nengo import convert_nengo, convert_nir, is_nengo, refuse_options
 from .output import fleeting_folder, no_half_files, publish, target_of

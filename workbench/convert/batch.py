@@ -6,9 +6,9 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..card import counted
 from ..errors import BadInput
 from ..header import ValueInfo
+from ..words import counted
 
 if TYPE_CHECKING:
     import onnx

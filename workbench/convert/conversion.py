@@ -8,9 +8,9 @@ from typing import Any
 
 from ..agreement import Agreement as Agreement
 from ..agreement import WorstSample, readable, share
-from ..card import escape, size
 from ..errors import WorkbenchError
 from ..kind import KIND_NAMES
+from ..words import escape, size
 
 
 @dataclass(frozen=True)

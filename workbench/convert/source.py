@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .. import safety
 from ..errors import BadInput, UnreadableFile, UnsupportedModel
 from ..formats import NO_MODEL, Format, identify
+from ..safety import trust
 from .output import disk_full
 
 CONVERTERS = {
@@ -155,9 +155,9 @@ def _registered(model: Any) -> dict[str, Any]:
 
 
 def private_copy(path: Path, scratch: Path, cancel: threading.Event | None) -> tuple[Path, str, int]:
-    """`workbench.safety.private_copy`, with a sentence of its own where the disk is full."""
+    """`workbench.safety.trust.private_copy`, with a sentence of its own where the disk is full."""
     try:
-        return safety.private_copy(path, scratch, cancel)
+        return trust.private_copy(path, scratch, cancel)
     except UnreadableFile as error:
         if (refused := disk_full(error, scratch)) is not None:
             raise refused from error

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import UnreadableFile, UnsupportedModel
-from ..safety import cleared
+from ..safety.trust import cleared
 from . import LayerOutput
 from .base import ModelEngine, first_line
 from .lean_loading import lean

@@ -12,7 +12,8 @@ from ..agreement import Tolerance
 from ..errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel
 from ..formats import identify
 from ..header import ValueInfo
-from ..safety import SKOPS_PARTS, cleared
+from ..safety.skops import SKOPS_PARTS
+from ..safety.trust import cleared
 from .base import ModelEngine, first_line
 from .inputs import by_column, is_frame
 from .sklearn_inputs import Signature, examples, signature_of, walk

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import BadInput, UnsupportedModel
-from ..safety import cleared
+from ..safety.trust import cleared
 from .base import ModelEngine, first_line
 from .tf_names import info_of, public_name, unique, unreadable
 from .tf_start import start, use_threads

@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
-from ..card import escape
 from ..errors import UnsupportedModel
+from ..words import escape
 from .network import SpikingNetwork
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from ..card import escape
 from ..convert.options import Option, options_for
 from ..convert.source import why_not
 from ..session import Session
+from ..words import escape
 from .choice import Choice
 from .form import WIDE, button, help_text, line, note, outcome, plan, refusal, show_if, trust_box
 from .job import JobBar

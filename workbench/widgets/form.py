@@ -9,9 +9,9 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from ..card import escape
-from ..safety import Scan
+from ..errors import Scan
 from ..session import Session
+from ..words import escape
 
 FIELD: dict[str, Any] = {"style": {"description_width": "7rem"}, "layout": {"width": "17rem", "max_width": "100%"}}
 """Of a field with its label, which leaves room beside it for a hint."""

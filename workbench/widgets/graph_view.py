@@ -15,12 +15,12 @@ import anywidget
 import ipywidgets
 import traitlets
 
-from ..card import escape, visible
 from ..convert.options import options_for
 from ..errors import WorkbenchError
 from ..places import places
 from ..session import Session
 from ..snn.load import has_neurons
+from ..words import escape, visible
 from .form import button, line, show_if
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ..card import card, escape
+from ..card import card
 from ..session import Session
+from ..words import escape
 
 _HELLO = (
     "Pick a model file, or make one of the paper's models, to see what kind of model it is. "

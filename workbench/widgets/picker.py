@@ -14,11 +14,11 @@ import anywidget
 import traitlets
 
 from .. import folder as folders
-from ..card import size
 from ..errors import WorkbenchError
 from ..paper import samples
 from ..session import Session, session_of
 from ..upload import Upload
+from ..words import size
 
 MADE = {"ONNX": "ONNX", "skops": "scikit-learn (.skops)", "Keras v3": "Keras (.keras)"}
 """What a model of the paper is made as, in words."""

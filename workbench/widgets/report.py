@@ -10,10 +10,10 @@ import anywidget
 import ipywidgets
 import traitlets
 
-from ..card import escape, size
 from ..convert.options import options_for
 from ..report import Part, parts
 from ..session import RESULTS, Session
+from ..words import escape, size
 from .form import button, note, plan, show_if
 from .job import JobBar
 

@@ -9,8 +9,8 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ..card import visible
 from ..session import STEPS, Session
+from ..words import visible
 
 TITLES = {"kind": "Kind", "graph": "Graph", "convert": "Convert", "compare": "Compare", "report": "Report"}
 

@@ -1,0 +1,55 @@
+"""How names, counts and sizes are written, and text from a file made harmless: on a page, and in a terminal."""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from collections.abc import Iterable
+
+MAX_SHOWN = 400
+"""Characters of one string from a model that are shown; the data keeps the rest."""
+
+
+def visible(value: object, limit: int = MAX_SHOWN, keep: str = "\n\t") -> str:
+    r"""Text from a model for where markup is not read: a terminal, a log, an attribute.
+
+    Whatever would act instead of being seen is shown as Python writes it: escape sequences (``\x1b``), characters that
+    turn the direction of writing (``\u202e``) or have no width, undecodable bytes of a file's name.
+
+    Args:
+        limit: characters kept; a longer text ends in an ellipsis.
+        keep: control characters that stay.
+    """
+    text = str(value)
+    text = text if len(text) <= limit else text[:limit] + "…"
+    return "".join(char if char.isprintable() or char in keep else _seen(char) for char in text)
+
+
+def _seen(char: str) -> str:
+    return " " if unicodedata.category(char) == "Zs" else char.encode("unicode_escape").decode()
+
+
+def escape(value: object, limit: int = MAX_SHOWN) -> str:
+    """Text from a model made safe for HTML: `visible`, and markup escaped."""
+    return html.escape(visible(value, limit), quote=True)
+
+
+def listed(names: Iterable[str], most: int = 4) -> str:
+    """``a, b, c and 3 more``, each made visible and cut at 80 characters."""
+    shown = [visible(name, 80, "") for name in names]
+    return ", ".join(shown[:most]) + (f" and {len(shown) - most:,} more" if len(shown) > most else "")
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 node``, ``1,234 nodes``."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def size(count: int) -> str:
+    """Bytes in words."""
+    amount = float(count)
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if amount < 1000 or unit == "GB":
+            return f"{count:,} bytes" if unit == "bytes" else f"{amount:,.1f} {unit}"
+        amount /= 1000
+    raise AssertionError("unreachable")
