@@ -389,10 +389,10 @@ def test_weights_beside_the_model_are_read_and_missing_or_short_ones_named(tmp_p
     rows = np.ones((1, 4), np.float32)
     beside = OnnxRuntimeEngine(weighted(tmp_path / "m.onnx", "w.bin")).run(rows)["y"]
     np.testing.assert_array_equal(beside, [[1, 2, 3, 4]])
-    with pytest.raises(UnreadableFile, match=r"keeps its weights in lost\.bin, which is missing"):
+    with pytest.raises(UnreadableFile, match=r"lost\.bin, which is missing"):
         OnnxRuntimeEngine(weighted(tmp_path / "lost.onnx", "lost.bin"))
     np.arange(2, dtype=np.float32).tofile(tmp_path / "w.bin")
-    with pytest.raises(UnreadableFile, match="expects more weights than its data file holds"):
+    with pytest.raises(UnreadableFile, match=r"w\.bin: 16 bytes .* holds 8 bytes"):
         OnnxRuntimeEngine(tmp_path / "m.onnx")
 
 
@@ -412,7 +412,7 @@ def test_weights_outside_the_models_folder_are_refused(tmp_path: Path, attack: s
         model.graph.node.insert(0, helper.make_node("Constant", [], ["w"], value=model.graph.initializer[0]))
         del model.graph.initializer[:]
         path.write_bytes(model.SerializeToString())
-    with pytest.raises(UnsupportedModel, match="outside its own folder; that is refused"):
+    with pytest.raises(UnsupportedModel, match=r"not loaded.*any file that way"):
         OnnxRuntimeEngine(path)
 
 

@@ -347,7 +347,7 @@ def test_a_cycle_without_a_synapse_is_named() -> None:
 def test_damaged_files_get_a_sentence(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(write(population("LIF", False)).SerializeToString()[:700])
-    with pytest.raises(UnreadableFile, match=r"m\.onnx cannot be read as an ONNX model"):
+    with pytest.raises(UnreadableFile, match=r"m\.onnx is not a readable ONNX model"):
         load(path)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import certificate
+from .errors import Finding
 from .explain import difference, in_words
 from .kind import ENGINE_NAMES, KIND_NAMES, Detection
 from .words import counted, escape, size, visible
@@ -25,6 +26,12 @@ p.wb-facts{opacity:.75;margin:0 0 .6rem}
 .wb-card p,.wb-card li,.wb-because{overflow-wrap:anywhere;min-width:0}
 .wb-card ul.wb-warn{margin:.3rem 0 .7rem;padding:.4rem .8rem .4rem 1.8rem;border-left:4px solid #c77700;
   background:rgba(199,119,0,.1)}
+.wb-card ul.wb-findings{list-style:none;margin:.2rem 0 .8rem;padding:.4rem .8rem;border:1px solid #c77700;
+  border-left-width:6px;background:rgba(199,119,0,.1)}
+.wb-card ul.wb-harm{border-color:#d32f2f;background:rgba(211,47,47,.12)}
+.wb-findings b{display:inline-block;padding:0 .5rem;margin-right:.4rem;border-radius:.3rem;background:#8a5300;
+  color:#fff;font-size:13px}
+.wb-findings .wb-error b{background:#b71c1c}
 .wb-cols{display:flex;gap:1.5rem;flex-wrap:wrap;align-items:flex-start}
 .wb-cols>div{flex:1 1 26rem;min-width:0}
 .wb-card h2,.jp-RenderedHTMLCommon .wb-card h2{margin:.8rem 0 .3rem;font-size:1rem;font-weight:600;border:0;padding:0}
@@ -65,15 +72,33 @@ def verdict(found: Detection) -> str:
     if found.engine:
         facts.append(f"engine: {escape(ENGINE_NAMES.get(found.engine, found.engine))}")
     return (
-        f'<div class="wb-head"><span class="wb-kind">{escape(kind)}{small}</span>'
+        findings(found.findings) + f'<div class="wb-head"><span class="wb-kind">{escape(kind)}{small}</span>'
         f'<span class="wb-because">{escape(found.because)}</span></div>'
         f"<p>{escape(in_words(found), 2000)}</p>"
         f'<p class="wb-facts"><b>{escape(found.path)}</b> · {" · ".join(filter(None, facts))}</p>'
-        + _warnings([w for w in found.warnings if w != found.because])
+        + _warnings(found.remarks)
     )
 
 
-def _warnings(warnings: list[str]) -> str:
+LEVEL_WORDS = {"error": "can harm", "warning": "unusual", "note": "note"}
+"""A finding's level -> what a person reads."""
+
+
+def findings(found: tuple[Finding, ...], most: int = 6) -> str:
+    """What to know before the file is opened, worst first; nothing of a file without findings."""
+    if not found:
+        return ""
+    items = "".join(
+        f'<li class="wb-{finding.level}"><b>{LEVEL_WORDS[finding.level]}</b> {escape(finding.says, 1000)} '
+        f"{escape(finding.advice, 1000)}</li>"
+        for finding in found[:most]
+    )
+    more = f"<li>and {len(found) - most} more findings</li>" if len(found) > most else ""
+    worst = " wb-harm" if found[0].level == "error" else ""
+    return f'<ul class="wb-findings{worst}" role="alert" aria-label="Findings">{items}{more}</ul>'
+
+
+def _warnings(warnings: tuple[str, ...]) -> str:
     if not warnings:
         return ""
     items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)

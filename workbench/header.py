@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -32,9 +33,14 @@ DTYPES = dict(
     )
 )
 
-# AttributeProto payloads that hold no graph; the first one seen settles the attribute's type, and a tree
-# ensemble keeps millions of numbers behind it.
-_PLAIN_ATTRIBUTE = frozenset({2, 3, 4, 5, 7, 8, 9, 10, 14, 15, 22, 23})
+_LISTS = frozenset({7, 8, 9})
+"""AttributeProto's floats, ints and strings: a tree ensemble keeps millions of them, each a field of its own."""
+
+_LISTED = 16
+"""Elements of a list that are walked over before the rest is searched for what else it could hide."""
+
+SEARCHED = 64 << 20
+"""Bytes of such lists that are searched; whoever opens a model's external data searches all."""
 
 
 class NotOnnx(WireError):
@@ -70,6 +76,22 @@ class Initializer:
     @property
     def elements(self) -> int:
         return math.prod(self.shape) if all(dim >= 0 for dim in self.shape) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class External:
+    """A file that the model reads tensors from, wherever in the model they stand.
+
+    Attributes:
+        location: as written in the model: hostile until proven otherwise.
+        where: the first tensor that names it; tensors: how many do.
+        size: bytes the file must have for all of them, as far as the model says.
+    """
+
+    location: str
+    where: str
+    tensors: int
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +158,7 @@ class Header:
     graph: Graph
     functions: tuple[Function, ...]
     metadata_props: dict[str, str]
+    external: tuple[External, ...] = ()
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -170,42 +193,45 @@ class Header:
     @property
     def external_data(self) -> tuple[str, ...]:
         """Names of the files that hold tensors beside the model, in order of first mention."""
-        found = (t.location for graph in self.graphs() for t in graph.initializers.values())
-        return tuple(dict.fromkeys(location for location in found if location is not None))
+        return tuple(data.location for data in self.external)
 
 
-def read_header(path: str | os.PathLike[str], buffer: Buffer | None = None) -> Header:
+def read_header(path: str | os.PathLike[str], buffer: Buffer | None = None, *, searched: int = SEARCHED) -> Header:
     """Read an ONNX file's header; neither weights nor external data are touched.
 
     Args:
         path: the file.
         buffer: its bytes where the caller has opened them already; `path` is then only named in errors.
+        searched: bytes of long attributes that are searched for tensors in other files; a model that writes them
+            after a million numbers of the same attribute was made to hide them.
 
     Raises:
         UnreadableFile: the file is missing, empty or truncated (`WireError`), or not ONNX (`NotOnnx`).
     """
     if buffer is None:
         with opened(path) as view:
-            return read_header(path, view)
+            return read_header(path, view, searched=searched)
     try:
-        return parse_header(buffer)
+        return parse_header(buffer, searched)
     except WireError as error:
         raise type(error)(
             f"{os.fspath(path)} is not a readable ONNX model: {error}; copy or download it again."
         ) from None
 
 
-def parse_header(buffer: Buffer) -> Header:
+def parse_header(buffer: Buffer, searched: int = SEARCHED) -> Header:
     """`read_header` over bytes already at hand."""
-    return _Reader(Wire(buffer)).model()
+    return _Reader(Wire(buffer), searched).model()
 
 
 class _Reader:
     """One pass over a ModelProto."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: Wire, searched: int) -> None:
         self.wire = wire
         self.warnings: list[str] = []
+        self.external: dict[str, External] = {}
+        self._search_left = searched
 
     def model(self) -> Header:
         wire, text = self.wire, self.wire.text
@@ -234,10 +260,13 @@ class _Reader:
                     metadata[key] = entry
                 elif number == 25:
                     functions.append(self._function(span))
+                elif number == 20:
+                    self._training(span)
         if not graph_spans or (ir_version is None and not opsets):
             raise NotOnnx("it has no graph with an ir_version or opset_import, which every ONNX model has")
         if len(graph_spans) > 1:
             self.warnings.append(f"The file holds {len(graph_spans)} graphs; ONNX readers merge them into one.")
+        graph = self._graph(graph_spans, 0)
         return Header(
             size_bytes=len(wire),
             ir_version=ir_version,
@@ -247,9 +276,10 @@ class _Reader:
             model_version=model_version,
             doc_string=strings[6],
             opset_imports=tuple(opsets),
-            graph=self._graph(graph_spans, 0),
+            graph=graph,
             functions=tuple(functions),
             metadata_props=metadata,
+            external=tuple(self.external.values()),
             warnings=tuple(self.warnings),
         )
 
@@ -320,6 +350,8 @@ class _Reader:
                 outputs.append(ValueInfo(wire.text(inner), "undefined", None))
             elif number == 7:
                 nodes.append(self._node(inner, 1))
+            elif number == 11:  # a default, which may be a tensor
+                self._subgraphs(inner, 1)
             elif number == 10:
                 domain = wire.text(inner)
             elif number == 13:
@@ -350,23 +382,52 @@ class _Reader:
         return Node(op_type, domain, name, tuple(inputs), tuple(outputs), tuple(subgraphs))
 
     def _subgraphs(self, attribute: Span, depth: int) -> list[Graph]:
-        """Graphs of one AttributeProto: field 6 (one) or 11 (several)."""
+        """Graphs of one AttributeProto: field 6 (one) or 11 (several); its tensors are looked at on the way."""
         single: list[Span] = []
         several: list[Span] = []
+        listed = 0
         for number, kind, _, inner in self.wire.fields(attribute):
-            if number in _PLAIN_ATTRIBUTE:
-                break
-            if kind == LEN and number == 6:
+            if number in _LISTS:
+                listed += 1
+                if listed == _LISTED and not self._hides_data((inner[1], attribute[1])):
+                    break
+            elif kind != LEN:
+                continue
+            elif number == 6:
                 single.append(inner)
-            elif kind == LEN and number == 11:
+            elif number == 11:
                 several.append(inner)
+            elif number in (5, 10):
+                self._tensor(inner)
+            elif number in (22, 23):
+                self._sparse(inner)
         graphs = [self._graph(single, depth + 1)] if single else []
         return graphs + [self._graph([span], depth + 1) for span in several]
 
+    def _hides_data(self, span: Span) -> bool:
+        """Whether a tensor in another file could be in there: none is without the word ``location``."""
+        start, stop = span
+        while start < stop and self._search_left > 0:
+            part = self.wire.data((start, stop), _BLOCK)
+            if b"location" in part:
+                return True
+            self._search_left -= len(part)
+            if not part or start + len(part) >= stop:
+                break
+            start += len(part) - len(b"location")
+        return False
+
+    def _training(self, span: Span) -> None:
+        """TrainingInfoProto: two graphs that inference never runs, whose tensors some readers load all the same."""
+        for number, kind, _, inner in self.wire.fields(span):
+            if number in (1, 2) and kind == LEN:
+                self._graph([inner], 1)
+
     def _tensor(self, span: Span) -> Initializer:
         wire = self.wire
-        name, dtype, location = "", "undefined", None
+        name, dtype = "", "undefined"
         shape: list[int] = []
+        entries: dict[str, str] = {}
         for number, kind, value, inner in wire.fields(span):
             if number == 1 and kind in (VARINT, LEN):
                 shape += [signed(dim) for dim in wire.packed(kind, value, inner)]
@@ -376,17 +437,27 @@ class _Reader:
                 name = wire.text(inner)
             elif number == 13 and kind == LEN:
                 key, entry = self._entry(inner)
+                entries[key] = entry
                 if key == "location":
-                    location = entry
-        return Initializer(name, dtype, _checked(shape), location)
+                    self.external.setdefault(entry, External(entry, name, 0, 0))
+        tensor = Initializer(name, dtype, _checked(shape), entries.get("location"))
+        if tensor.location is not None:
+            data = self.external[tensor.location]
+            end = _end(entries, tensor)
+            self.external[data.location] = External(
+                data.location, data.where or name, data.tensors + 1, max(data.size, end)
+            )
+        return tensor
 
     def _sparse(self, span: Span) -> Initializer:
-        """SparseTensorProto: its name is its values' name, its shape the dense one."""
+        """SparseTensorProto: its name is its values' name, its shape the dense one; its indices are a tensor, too."""
         values = Initializer("", "undefined", ())
         shape: list[int] = []
         for number, kind, value, inner in self.wire.fields(span):
             if number == 1 and kind == LEN:
                 values = self._tensor(inner)
+            elif number == 2 and kind == LEN:
+                self._tensor(inner)
             elif number == 3 and kind in (VARINT, LEN):
                 shape += [signed(dim) for dim in self.wire.packed(kind, value, inner)]
         return Initializer(values.name, values.dtype, _checked(shape), values.location)
@@ -434,3 +505,19 @@ def _checked(shape: list[int]) -> tuple[int, ...]:
     if len(shape) > MAX_RANK:
         raise WireError(f"a tensor of {len(shape):,} dimensions, more than any library holds")
     return tuple(shape)
+
+
+_BLOCK = 1 << 20
+
+# Bits of one element, by the last digits of a dtype's name; strings are not stored outside.
+_BITS = {"bool": 8, "complex64": 64, "complex128": 128, "bfloat16": 16}
+
+
+def _end(entries: dict[str, str], tensor: Initializer) -> int:
+    """The byte at which a tensor's numbers end in its data file, as far as the model says."""
+    offset = entries.get("offset", "0")
+    length = entries.get("length", "")
+    if not length.isdecimal() or len(length) > 20:
+        bits = _BITS.get(tensor.dtype) or (re.findall(r"(?:int|float)(\d+)", tensor.dtype) or ["0"])[0]
+        length = str(-(-tensor.elements * int(bits) // 8))
+    return (int(offset) if offset.isdecimal() and len(offset) <= 20 else 0) + int(length)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from . import safety
-from .errors import Finding
+from .errors import LEVELS, Finding, Level
 from .formats import CORE_ML_TYPES, NO_MODEL, Format, against_name, identify, identify_bytes
 from .header import Header, read_header
 from .structure import Structure, examine, is_spiking
@@ -116,6 +116,17 @@ class Detection:
     header: Header | None = field(default=None, repr=False, compare=False)
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """The warnings that neither the verdict nor a finding says."""
+        said = {self.because, *(finding.says for finding in self.findings)}
+        return tuple(warning for warning in self.warnings if warning not in said)
+
+    @property
+    def danger(self) -> Level | None:
+        """The highest level among the findings."""
+        return max((finding.level for finding in self.findings), key=LEVELS.index, default=None)
+
+    @property
     def deciding(self) -> tuple[Evidence, ...]:
         """The signals that settled the kind."""
         return tuple(signal for signal in self.evidence if signal.decides)
@@ -145,20 +156,37 @@ def detect(path: str | os.PathLike[str]) -> Detection:
         UnreadableFile: no such file, no permission, or an ONNX file that is truncated or damaged.
     """
     name = os.fsdecode(path)
+    findings: tuple[Finding, ...] = ()
     if not os.path.isfile(name) or os.path.getsize(name) == 0:
         what = identify(name)  # a folder, nothing, or an empty file
-        found = _of_format(what, name, _folder_size(name))
-        if what.name == "SavedModel" and os.path.isfile(graph := os.path.join(name, "saved_model.pb")):
+        detection = _of_format(what, name, _folder_size(name))
+        if os.path.isfile(graph := os.path.join(name, "saved_model.pb")):
             with opened(graph) as buffer:
-                return replace(found, findings=safety.glance(Path(name), buffer, what))
-        return found
+                findings = safety.glance(Path(name), buffer, what)
+        return _with(detection, findings)
     with opened(name) as buffer:
         what = against_name(identify_bytes(buffer), name)
         if what.name != "ONNX":
-            findings = safety.glance(Path(name), buffer, what)
-            return replace(_of_format(what, name, len(buffer)), findings=findings)
-        found = _of_header(read_header(name, buffer), name)
-    return replace(found, warnings=(*what.warnings, *found.warnings))
+            return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what))
+        header = read_header(name, buffer)
+    detection = _of_header(header, name)
+    detection = replace(detection, warnings=(*what.warnings, *detection.warnings))
+    return _with(detection, safety.external.findings(Path(name), header))
+
+
+MOST_FINDINGS = 100
+"""Of one file; a hostile one may earn thousands."""
+
+
+def _with(detection: Detection, findings: tuple[Finding, ...]) -> Detection:
+    """The findings, worst first, and what they say among the warnings too."""
+    findings = tuple(sorted(findings, key=lambda finding: -LEVELS.index(finding.level)))
+    if (more := len(findings) - MOST_FINDINGS) > 0:
+        says = f"There are {more:,} more findings of these sorts."
+        rest = Finding("more", findings[MOST_FINDINGS].level, "", says, "Look at the first ones.")
+        findings = (*findings[:MOST_FINDINGS], rest)
+    warnings = (*detection.warnings, *(finding.says for finding in findings))
+    return replace(detection, findings=findings, warnings=tuple(dict.fromkeys(warnings)))
 
 
 def dispatch(kind: str | None) -> str | None:
@@ -378,9 +406,6 @@ def components_of(header: Header) -> dict[str, Any]:
 
 def _of_header(header: Header, path: str) -> Detection:
     kind, because, evidence, warnings = our_rule(header)
-    missing = [name for name in header.external_data if not os.path.exists(os.path.join(os.path.dirname(path), name))]
-    if missing:
-        warnings += (f"Its weights are kept beside it in {_list(missing)}, which is not there.",)
     return Detection(
         path=path, format="ONNX", format_detail=f"IR version {header.ir_version}", size_bytes=header.size_bytes,
         kind=kind, engine=dispatch(kind), because=because, evidence=evidence, paper_rule=paper_rule(header),

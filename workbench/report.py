@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from . import certificate
+from .card import findings
 from .compare import Comparison, compare, environment
 from .compare.charts import charts
 from .compare.showing import row_html
@@ -25,6 +26,7 @@ from .graph import SANDBOX, GraphView, graph, policy, refuse_taken, write_page
 from .header import read_header
 from .inference import FirstInference, first_inference
 from .kind import ENGINE_NAMES, KIND_NAMES, Detection, detect
+from .safety import external
 from .sandbox import Cancelled
 from .words import MAX_SHOWN, counted, escape, size
 
@@ -226,7 +228,8 @@ def write(
     }
     sections = {part.title: bodies[part.title] for part in found if part.there}
     sections["Files and environment"] = _environment(files, comparison)
-    page = _page(os.path.basename(os.path.normpath(path)), view, _summary(found, comparison), sections)
+    name = os.path.basename(os.path.normpath(path))
+    page = _page(name, view, findings(detection.findings), _summary(found, comparison), sections)
     if cancel is not None and cancel.is_set():
         raise Cancelled("The report was cancelled.")
     return write_page(page, target, overwrite=overwrite)
@@ -254,11 +257,9 @@ def _files(
     """(what it is, where it is) of every file that this report is about."""
     path = Path(detection.path)
     named = [("model", path)]
-    # A model may name any file of this machine; only those beside it are its own.
-    inside = path.resolve().parent
-    for name in (detection.components or {}).get("external_data", []):
-        if (file := (inside / name).resolve()).is_relative_to(inside):
-            named.append(("weights", file))
+    if detection.header is not None:
+        # A model may name any file of this machine: only sound ones are its own.
+        named += [("weights", file) for file in external.files(path, detection.header)]
     if conversion is not None and conversion.output is not None:
         named.append(("converted to", Path(conversion.output)))
     if comparison is not None:
@@ -310,7 +311,9 @@ def _summary(found: tuple[Part, ...], comparison: Comparison | None) -> list[tup
     return [lines[0], *said, *lines[1:-1]]
 
 
-def _page(name: str, view: GraphView | None, summary: list[tuple[str, str]], sections: Mapping[str, str]) -> str:
+def _page(
+    name: str, view: GraphView | None, danger: str, summary: list[tuple[str, str]], sections: Mapping[str, str]
+) -> str:
     rows = "".join(f"<tr><th scope='row'>{head}</th><td>{escape(says, 2000)}</td></tr>" for head, says in summary)
     contents = "".join(f"<li>{_link(title)}</li>" for title in ("Summary", *sections))
     body = "".join(_section(title, content) for title, content in sections.items())
@@ -323,7 +326,8 @@ def _page(name: str, view: GraphView | None, summary: list[tuple[str, str]], sec
         f"<title>{escape(name)}: report of a model</title>{_STYLE}</head><body>"
         f"<header><p>Report of a model, made with ONNX Workbench on "
         f'<time datetime="{now.isoformat(timespec="seconds")}">{now:%Y-%m-%d %H:%M %Z}</time></p>'
-        f'<h1>{escape(name)}</h1><nav aria-label="Contents"><ul>{contents}</ul></nav></header>'
+        f'<h1>{escape(name)}</h1><div class="wb-card">{danger}</div>'
+        f'<nav aria-label="Contents"><ul>{contents}</ul></nav></header>'
         f'<main><section aria-labelledby="summary"><h2 id="summary">Summary</h2>'
         f"<table><tbody>{rows}</tbody></table></section>{body}</main></body></html>"
     )

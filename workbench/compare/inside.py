@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..engines.onnxruntime import _load_error
 from ..errors import BadInput
 from ..light import without_weights
+from ..safety import external
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,6 +40,7 @@ class Inside:
         import onnx
 
         self.path = os.path.realpath(path)
+        external.check(Path(self.path))
         self.model = onnx.ModelProto.FromString(without_weights(Path(self.path), STAYS))
         graph = self.model.graph
         self.outputs = [value.name for value in graph.output]

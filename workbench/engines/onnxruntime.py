@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import posixpath
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
-from ..header import ValueInfo, read_header
+from ..errors import BadInput, UnsupportedModel, WorkbenchError
+from ..header import ValueInfo
 from ..light import without_weights
+from ..safety import external
 from .base import ModelEngine
 
 if TYPE_CHECKING:
@@ -70,10 +70,9 @@ class OnnxRuntimeEngine(ModelEngine):
 
         super().__init__(os.fspath(path), why)
         self.version: str = ort.__version__
-        header = read_header(self.path)
+        header = external.check(Path(self.path))
         self.inputs = header.graph.inputs
         self.outputs = header.graph.outputs
-        _check_external_data(self.path, header.external_data)
         options = ort.SessionOptions()
         options.log_severity_level = _FATAL_ONLY
         if threads is not None:
@@ -144,37 +143,8 @@ class OnnxRuntimeEngine(ModelEngine):
         return out
 
 
-def _check_external_data(path: str, locations: tuple[str, ...]) -> None:
-    """Refuse, before loading, data files outside the model's folder; ONNX Runtime refuses symbolic links that
-    lead out of it."""
-    folder = os.path.dirname(os.path.abspath(path))
-    for location in locations:
-        plain = posixpath.normpath(location.replace("\\", "/"))
-        if plain.startswith("/") or plain.split("/")[0] == ".." or re.match("[A-Za-z]:", plain):
-            raise _outside(path, location)
-        if not os.path.exists(os.path.join(folder, plain)):
-            raise UnreadableFile(
-                f"{path} keeps its weights in {location}, which is missing: put that file into {folder}."
-            )
-
-
-def _outside(path: str, location: str) -> UnsupportedModel:
-    return UnsupportedModel(
-        f"{path} asks for weights in {location}, outside its own folder; that is refused, since a model could read "
-        "any file that way."
-    )
-
-
 def _load_error(path: str, message: str) -> WorkbenchError:
     """One sentence for what `InferenceSession` said. Its wording is tested, so an update that changes it shows."""
-    if match := re.search(r'External data path escapes model directory\. External data path: "(.*?)"', message):
-        return _outside(path, match[1])
-    if "Absolute path not allowed for external data" in message:
-        return _outside(path, "an absolute path")
-    if match := re.search(r'External data path does not exist: "(.*?)"', message):
-        return UnreadableFile(f"{path} keeps weights in {match[1]}, which is missing: put that file there.")
-    if "External initializer" in message and "out of bounds" in message:
-        return UnreadableFile(f"{path} expects more weights than its data file holds: was the download complete?")
     if match := re.search(r"(\S*):(\w+)\(-?\d+\) is not a registered function/op", message):
         return _no_operator(path, match[2], match[1])
     if match := re.search(r"No Op registered for (\w+) with domain_version of (\d+)", message):

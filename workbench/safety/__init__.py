@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import Finding, Scan
 from ..formats import Format, identify
 from ..wire import Buffer, opened
+from . import external as external
 from . import keras, pickles, skops, tensorflow
 from .subject import Subject
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
+from ..safety import external
 from .check import check
 from .network import STATELESS, Input, Node, Output, SpikingNetwork
 from .neurons import NEURONS, SYNAPSES
@@ -67,9 +69,15 @@ def read(source: str | os.PathLike[str] | onnx.ModelProto) -> SpikingNetwork:
 
 
 def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
-    """`onnx.load`, with one sentence for what goes wrong."""
+    """`onnx.load`, with one sentence for what goes wrong.
+
+    Raises:
+        UnreadableFile: missing or damaged.
+        UnsupportedModel: its weights are in files that are not its own.
+    """
     import onnx
 
+    external.check(Path(path))
     try:
         return onnx.load(os.fspath(path))
     except Exception as error:  # of protobuf, the system, or a missing data file

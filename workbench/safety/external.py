@@ -1,0 +1,112 @@
+"""External data: the files beside an ONNX model that it reads its tensors from.
+
+A model can name any file, and show what it holds as an answer. Its data are regular files with one name, in the model's
+own folder or below, reached through no link; all else is told, and refused by whoever loads the model.
+Source: onnx/docs/ExternalData.md.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..errors import Finding, UnreadableFile, UnsupportedModel
+from ..header import External, Header, read_header
+from ..words import counted, size, visible
+
+_UNLOADED = "Do not load it, unless you know why it asks for that file."
+
+
+def findings(path: Path, header: Header) -> tuple[Finding, ...]:
+    """What is wrong with the data files that a model names."""
+    return tuple(found for data in header.external if (found := _finding(path, data)) is not None)
+
+
+def files(path: Path, header: Header) -> list[Path]:
+    """The data files that are a model's own, in order of first mention."""
+    verdicts = ((data, _finding(path, data)) for data in header.external)
+    own = [data for data, finding in verdicts if finding is None or finding.id == "external-short"]
+    return [Path(path.parent, _plain(data.location)) for data in own]
+
+
+def check(path: Path) -> Header:
+    """Refuse a model whose data are not its own, or not there; called before anything loads it.
+
+    Returns:
+        The model's header, read to its end.
+
+    Raises:
+        UnreadableFile: a data file is missing or too short, or the model itself is damaged.
+        UnsupportedModel: a data file lies outside the model's folder, or is something else than a file of its own.
+    """
+    header = read_header(path, searched=1 << 62)
+    for finding in findings(path, header):
+        raise (UnsupportedModel if finding.level == "error" else UnreadableFile)(
+            f"{path} is not loaded. {finding.says} {finding.advice}"
+        )
+    return header
+
+
+def _finding(path: Path, data: External) -> Finding | None:
+    place, folder = visible(data.location, 200, ""), os.path.dirname(os.path.abspath(path))
+    asks = f"The model asks for weights in {place}"
+    plain = _plain(data.location)
+    if not _inside(data.location, plain):
+        says = f"{asks}, outside its own folder: a model could read any file that way."
+        return Finding("external-outside", "error", data.where, says, _UNLOADED)
+    step = folder
+    try:
+        for step in _steps(folder, plain):
+            mode = os.lstat(step).st_mode
+            if stat.S_ISLNK(mode):
+                says = f"{asks}, which leads through a link: a model could read any file that way."
+                advice = "Put the data file itself in the place of the link, if you know that it belongs to the model."
+                return Finding("external-link", "error", data.where, says, advice)
+        found = os.lstat(step)
+    except (OSError, ValueError) as error:
+        reason = "which is missing" if isinstance(error, FileNotFoundError) else "which cannot be read"
+        advice = f"Put that file into {visible(folder)}; both are one model."
+        return Finding("external-missing", "warning", data.where, f"{asks}, {reason}.", advice)
+    if not stat.S_ISREG(found.st_mode):
+        says = f"{asks}, which is no regular file but {_sort(found.st_mode)}: reading it could wait for ever."
+        return Finding("external-no-file", "error", data.where, says, _UNLOADED)
+    if found.st_nlink > 1 and not os.path.samefile(step, path):
+        says = f"{asks}, a file that has another name elsewhere (a hard link): it may be anybody's file."
+        advice = "Copy the data file, and put the copy in its place, if you know that it belongs to the model."
+        return Finding("external-hard-link", "error", data.where, says, advice)
+    if found.st_size < data.size:
+        says = (
+            f"{asks}: {size(data.size)} for {counted(data.tensors, 'tensor')}, but that file holds "
+            f"{size(found.st_size)}."
+        )
+        return Finding("external-short", "warning", data.where, says, "Copy or download it again.")
+    return None
+
+
+def _plain(location: str) -> str:
+    return location.replace("\\", "/")
+
+
+def _inside(location: str, plain: str) -> bool:
+    """Whether a location is a way down from the model's folder; one that goes up and down again is not."""
+    parts = plain.split("/")
+    return not (
+        not location or "\0" in location or plain.startswith("/") or ".." in parts
+        or re.match("[A-Za-z]:", plain) or "_ORT_MEM_ADDR_" in location
+    )  # fmt: skip
+
+
+def _steps(folder: str, plain: str) -> Iterator[str]:
+    """Every folder on the way, and the file."""
+    for part in plain.split("/"):
+        if part not in ("", "."):
+            folder = os.path.join(folder, part)
+            yield folder
+
+
+def _sort(mode: int) -> str:
+    names = {stat.S_ISDIR: "a folder", stat.S_ISFIFO: "a pipe", stat.S_ISSOCK: "a socket"}
+    return next((name for test, name in names.items() if test(mode)), "a device")
