@@ -1,4 +1,5 @@
 # make lab    opens the workbench in JupyterLab        make test   runs every check
+# make test-long  long fuzzes and matrices
 # make setup  is what both call first                  make bench  prints times and memory      make clean
 # make reports  runs every notebook and writes each as an HTML page into reports/, with its time and memory
 
@@ -7,7 +8,7 @@ STAMP := .venv/.setup-done
 # the pip section of environment.yml as pip constraints
 PINS := grep -oE '[A-Za-z0-9._-]+==[^ ]+' environment.yml
 
-.PHONY: lab test setup reports bench bench-snn badge pins clean
+.PHONY: lab test test-long setup reports bench bench-snn badge pins clean
 
 lab: setup
 	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_workbench.ipynb $(LAB_ARGS)
@@ -17,6 +18,9 @@ test: setup
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/pytest -n 2 $(PYTEST_ARGS)
+
+test-long: setup
+	.venv/bin/pytest -n 2 -m long $(PYTEST_ARGS)
 
 setup: $(STAMP)
 	@:
