@@ -6,6 +6,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -261,6 +262,29 @@ def test_the_models_own_data_are_read_and_said_to_be_fine(folder: Path) -> None:
     assert detection.findings == () and detection.header is not None
     assert detection.header.external[0].size == 32
     assert load_engine(path, "onnxruntime").run({})["Y"].tolist() == list(range(32))
+
+
+def test_keys_of_external_data_are_words_and_nothing_more(folder: Path) -> None:
+    (folder / "w.bin").write_bytes(bytes(32))
+    tensor = outside("w.bin")
+    for key in ("__class__", "location\0", "basepath", "file_size"):
+        tensor.external_data.add(key=key, value="../secret.txt")
+    path = save(folder, model(helper.make_node("Identity", ["W"], ["Y"]), initializer=[tensor]))
+    assert read_header(path).external_data == ("w.bin",)
+    with suppress(UnsupportedModel):  # ONNX Runtime may not like the keys
+        assert load_engine(path, "onnxruntime").run({})["Y"].tolist() == [0] * 32
+
+
+def test_the_last_of_several_locations_does_not_hide_the_others(folder: Path) -> None:
+    """Readers differ in which one they take."""
+    (folder / "w.bin").write_bytes(bytes(32))
+    for first, last in (("../secret.txt", "w.bin"), ("w.bin", "../secret.txt")):
+        tensor = outside(first)
+        tensor.external_data.add(key="location", value=last)
+        path = save(folder, model(helper.make_node("Identity", ["W"], ["Y"]), initializer=[tensor]))
+        assert "external-outside" in [finding.id for finding in detect(path).findings]
+        with pytest.raises(UnsupportedModel, match="not loaded"):
+            load_engine(path, "onnxruntime")
 
 
 def test_missing_and_short_data_are_said_before_loading(folder: Path) -> None:
