@@ -151,7 +151,7 @@ def test_a_neuron_without_parameters_of_another_tool_is_refused_by_name(tmp_path
 
 def test_a_truncated_file_is_said_to_be_one(lif_file: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.onnx").write_bytes(lif_file.read_bytes()[:-20])
-    with pytest.raises(UnreadableFile, match="cannot be read as an ONNX model"):
+    with pytest.raises(UnreadableFile, match="is not a readable ONNX model"):
         read_foreign(tmp_path / "cut.onnx")
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from .. import sandbox
 from ..errors import UnreadableFile, UnsupportedModel, WorkbenchError
 from .check import MAX_NUMBERS, check
 from .network import Input, Node, Output, SpikingNetwork
@@ -492,13 +493,30 @@ def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     for entry in copy.graph.input:
         if entry.name not in held and entry.type.tensor_type.shape.dim:
             entry.type.tensor_type.shape.dim[0].dim_value = 1
-    with suppress(onnx.shape_inference.InferenceError):  # on operators nobody defined, which are refused by name later
-        copy = onnx.shape_inference.infer_shapes(copy, data_prop=True)
+    # In a worker: it is C++, and the model anybody's.
+    data = copy.SerializeToString()
+    if sandbox.in_worker():
+        data = _infer(data)
+    else:
+        data = sandbox.run(_infer, data, timeout=INFER_SECONDS, warm=True, what=f"Inferring the shapes of {graph.name}")
+    copy = onnx.ModelProto.FromString(data)
     found = {}
     for entry in [*copy.graph.input, *copy.graph.value_info, *copy.graph.output]:
         dims = entry.type.tensor_type.shape.dim
         found[entry.name] = tuple(dim.dim_value for dim in dims[1:])
     return found
+
+
+INFER_SECONDS = 120
+"""Of the longest graph; one of a hundred layers takes milliseconds."""
+
+
+def _infer(model: bytes) -> bytes:
+    import onnx
+
+    with suppress(onnx.shape_inference.InferenceError):  # on operators nobody defined, which are refused by name later
+        return onnx.shape_inference.infer_shapes(onnx.ModelProto.FromString(model), data_prop=True).SerializeToString()
+    return model
 
 
 def _constant(node: onnx.NodeProto) -> np.ndarray:
