@@ -80,7 +80,7 @@ def verdict(found: Detection) -> str:
     )
 
 
-LEVEL_WORDS = {"error": "can harm", "warning": "unusual", "note": "note"}
+LEVEL_WORDS = {"error": "can harm", "warning": "take care", "note": "note"}
 """A finding's level -> what a person reads."""
 
 
