@@ -252,6 +252,24 @@ def test_a_spiking_networks_input_gets_pictures_to_hold() -> None:
     assert data is not None and data.inputs.shape == (3, 784) and data.images is not None and len(data.images) == 3
 
 
+def test_digits_that_a_sample_was_trained_on_are_said_and_unseen_ones_asked_where_they_are_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.delenv("WORKBENCH_MNIST", raising=False)
+    takes = (ValueInfo("image", "float32", (None, 784)),)
+    seen = rows_for(takes, limit=3)
+    assert seen is not None and "spiking network was trained on them" in seen.source
+    rng = np.random.default_rng(0)
+    pictures, digits = rng.integers(0, 256, (9, 28, 28), np.uint8), np.arange(9)
+    (tmp_path / "datasets").mkdir()
+    at_hand = tmp_path / "datasets" / "mnist.npz"
+    np.savez(at_hand, x_train=pictures[:4], y_train=digits[:4], x_test=pictures[4:], y_test=digits[4:])
+    unseen = rows_for(takes, limit=3)
+    assert unseen is not None and "never saw them" in unseen.source
+    np.testing.assert_array_equal(unseen.inputs.reshape(-1, 28, 28), pictures[4:7])
+
+
 def test_a_fixed_batch_gets_exactly_its_rows(tmp_path: Path) -> None:
     one = rows_for(model_taking(tmp_path / "m.onnx", TensorProto.FLOAT, [1, 4]))
     assert one is not None and one.inputs.shape == (1, 4) and one.targets.shape == (1,)

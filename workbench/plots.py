@@ -89,10 +89,11 @@ def _accuracy(found: Tables) -> str:
     axes.margins(y=0.2)
     axes.grid(axis="x", color="#dddddd")
     axes.set_xlim(min(90, *(100 * row.low - 2 for row in rows)), 100)
-    axes.set_xlabel("digits of MNIST read rightly, %")
+    what = "digits of MNIST read rightly" if all(row.unseen for row in rows) else "digits of its training read rightly"
+    axes.set_xlabel(f"{what}, %")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     said = "; ".join(f"{row.where} {row.accuracy:.2%} of {row.digits:,}" for row in rows)
-    return _svg(figure, f"Plot: digits of MNIST read rightly. {said}.")
+    return _svg(figure, f"Plot: {what}. {said}.")
 
 
 def _axes(rows: int, panels: int = 1) -> tuple[Any, Any]:
