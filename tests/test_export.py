@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import json
+import re
+import socketserver
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
 import pytest
+from hostile_notebook import ATTACKS, AWAY, NONCE, RUN, SCRIPT, evil
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+from test_graph import Shown, hostile, shown, state  # noqa: F401  shown is a fixture
 
 from workbench.__main__ import main
 from workbench.errors import BadInput, UnreadableFile, WorkbenchError
 from workbench.export import export, page
+from workbench.graph import graph
 
 DATA = Path(__file__).parent / "data"
 
@@ -112,3 +121,112 @@ def test_the_command_writes_all_it_can_and_says_which_failed(
     made = json.loads(out)
     assert made["path"] == str(tmp_path / "pages" / "good.html") and made["seconds"] is None
     assert made["size_bytes"] == (tmp_path / "pages" / "good.html").stat().st_size
+
+
+# --- notebooks of anyone ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def asked() -> Iterator[tuple[str, list[bytes]]]:
+    """An address of this machine, and what was sent to it."""
+    heard: list[bytes] = []
+
+    class Listening(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            heard.append(self.rfile.readline())
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Listening) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_address[1]}", heard
+        server.shutdown()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("fences", ["both", "cleaning alone"])
+def test_a_notebook_of_anyone_runs_nothing_leads_nowhere_and_asks_for_nothing(
+    shown: Shown,  # noqa: F811
+    tmp_path: Path,
+    asked: tuple[str, list[bytes]],
+    fences: str,
+) -> None:
+    address, heard = asked
+    text = page(evil(), "n").replace("127.0.0.1:9", address)
+    if fences == "cleaning alone":
+        # Style sheets may name what they like: what they would load, the policy alone stops.
+        loads_nothing = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'unsafe-inline'"
+        text, replaced = re.subn(r'(?<=Content-Security-Policy" content=")[^"]*', loads_nothing, text, count=1)
+        assert replaced
+    here = shown.open(text, tmp_path / "page.html")
+    title, url = here.title(), here.url
+    for link in here.locator("a.click").all():
+        link.dispatch_event("click")
+    here.wait_for_timeout(1000)  # time for an attack to show
+    assert (here.title(), here.url) == (title, url)
+    assert heard == [] and shown.dialogs == []
+    acting = "script, iframe, meta[http-equiv=refresh], base, form, object, embed, link, template"
+    assert here.locator(acting).count() == 0
+    names = here.evaluate("[...document.querySelectorAll('*')].flatMap(e => [...e.attributes]).map(a => a.name)")
+    assert not [name for name in names if name.startswith("on") or name in ("srcset", "srcdoc", "action", "background")]
+    leads = here.evaluate("[...document.querySelectorAll('[href],[src]')].map(e => e.href || e.src)")
+    assert not [to for to in leads if str(to).startswith(("javascript:", "data:text", "vbscript:"))]
+    # The words are all there, as words.
+    assert here.get_by_text("default-src").count() == 0 and here.get_by_text(f"nonce-{NONCE}").count() > 5
+
+
+def framed(document: str) -> str:
+    return f'<div><iframe srcdoc="{document.replace("&", "&amp;").replace(chr(34), "&quot;")}"></iframe></div>'
+
+
+def packed(value: object) -> str:
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return base64.b64encode(gzip.compress(data)).decode()
+
+
+def replaced_block(document: str, name: str, text: str) -> str:
+    changed, count = re.subn(f'(?<=id="{name}">)[^<]*', text, document)
+    assert count == 1
+    return changed
+
+
+@pytest.mark.browser
+def test_graphs_of_anyone_are_alive_with_our_scripts_and_none_of_theirs(
+    shown: Shown,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    real = graph(DATA / "mlp.onnx").page()
+    nonce = re.findall("nonce-([0-9a-f]{32})", real)[0]
+    tampered = [
+        real.replace("(async () => {", f"{RUN}; (async () => {{", 1),
+        real.replace("</body>", f"<script nonce={nonce}>{RUN}</script></body>"),
+        replaced_block(real, "engine", packed({"page": SCRIPT, "modules": {"view.js": RUN}})),
+        replaced_block(real, "about", packed({"title": SCRIPT, "notes": ATTACKS, "file": "model.onnx"})),
+        re.sub("<meta[^>]*>", f"<meta http-equiv=refresh content='0;{AWAY}'>", real),
+        graph(hostile()).page(),
+    ]
+    useless = [
+        replaced_block(real, "model", packed(b"no model")),
+        replaced_block(real, "about", packed({"title": "t", "notes": [], "file": "../../etc/passwd"})),
+        replaced_block(real, "about", packed([])),
+        replaced_block(real, "model", packed(bytes(200 << 20))),
+        replaced_block(real, "model", "AAAA"),
+        "<p>hello</p>",
+    ]
+    outputs = [new_output("display_data", {"text/html": framed(document)}) for document in [*tampered, *useless]]
+    script = new_output(
+        "display_data", {"text/html": f"<p>script-src 'nonce-{nonce}'</p><script nonce={nonce}>{RUN}</script>"}
+    )
+    notebook = new_notebook(cells=[new_code_cell("g", outputs=[script, *outputs])])
+    text = page(notebook, "n")
+    here = shown.open(text, tmp_path / "page.html")
+    frames = here.locator("iframe")
+    assert frames.count() == len(tampered)
+    for number in range(len(tampered)):
+        frames.nth(number).scroll_into_view_if_needed()
+        state(here.frame_locator("iframe").nth(number))
+    assert here.title() == "n" and shown.outside == [] and shown.dialogs == []
+    # The key of this page is in no notebook, and another each time.
+    policy = re.search("script-src 'nonce-([0-9a-f]{32})'", text)
+    assert policy and policy[1] != nonce and policy[1] not in page(notebook, "n")
+    assert nonce not in text.replace(f"&#x27;nonce-{nonce}&#x27;", "").replace(f"'nonce-{nonce}'", "")
+    assert all(frame.get_attribute("sandbox") and "same-origin" not in (frame.get_attribute("sandbox") or "")
+               for frame in frames.all())  # fmt: skip

@@ -172,6 +172,17 @@ def test_a_hostile_model_runs_nothing_in_its_report(offline: Shown, tmp_path: Pa
     assert blocked == "script-src-elem"
 
 
+def test_no_name_gives_a_script_its_way_into_the_policy(tmp_path: Path) -> None:
+    model = tmp_path / f"script-src 'nonce-{'0' * 32}'.onnx"
+    shutil.copy(DATA / "mlp.onnx", model)
+    pages = [write(model, tmp_path / name).read_text("utf-8") for name in ("a.html", "b.html")]
+    policies = [re.findall('Content-Security-Policy" content="([^"]*)"', page)[0] for page in pages]
+    nonces = [re.findall("script-src 'nonce-([0-9a-f]{32})';", policy) for policy in policies]
+    # One for the graph, made for this page alone.
+    assert nonces[0] != nonces[1] and [len(found) for found in nonces] == [1, 1]
+    assert all("0" * 32 not in policy for policy in policies)
+
+
 # --- what it holds ----------------------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import BadInput, UnreadableFile, WorkbenchError
 from .graph import policy, refuse_taken, write_page
-from .words import size
+from .words import escape, size
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
@@ -235,8 +236,21 @@ _PRIORITY = [
 ]  # fmt: skip
 
 
+# nbconvert's plain template without its prompts. What is wider than the page scrolls sideways, and must be reachable by
+# keyboard then.
+_CELLS = """
+{%- extends 'classic/base.html.j2' -%}
+{%- block in_prompt -%}{%- endblock in_prompt -%}
+{%- block empty_in_prompt -%}{%- endblock empty_in_prompt -%}
+{%- block output_area_prompt -%}{%- endblock output_area_prompt -%}
+{%- block output -%}
+<div class="wide" tabindex="0" role="group" aria-label="Output">{{ super() }}</div>
+{%- endblock output -%}
+"""
+
+
 def page(notebook: NotebookNode, name: str) -> str:
-    """The HTML document of a notebook with its outputs.
+    """The HTML document of a notebook with its outputs, which may come from anyone: see `workbench.clean`.
 
     Args:
         name: the title where the notebook has no heading.
@@ -244,24 +258,28 @@ def page(notebook: NotebookNode, name: str) -> str:
     from nbconvert import HTMLExporter
     from traitlets.config import Config
 
+    from .clean import Cleaner
+
     exporter = HTMLExporter(
         config=Config({"NbConvertBase": {"display_data_priority": _PRIORITY}}),
         template_name="basic",
-        template_file=str(Path(__file__).with_name("export.html.j2")),
+        raw_template=_CELLS,
         exclude_anchor_links=True,
     )
+    cells, _ = exporter.from_notebook_node(notebook)
+    cleaner = Cleaner(nonce := secrets.token_hex(16))
+    shown = cleaner.clean(cells)
     now = datetime.now().astimezone()
-    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    body, _ = exporter.from_notebook_node(
-        notebook,
-        resources={
-            "title": _title(notebook) or name,
-            "policy": policy(*(output.get("data", {}).get("text/html", "") for output in outputs)),
-            "made": now.isoformat(timespec="seconds"),
-            "made_words": f"{now:%Y-%m-%d %H:%M %Z}",
-        },
+    around = exporter.environment.from_string(Path(__file__).with_name("export.html.j2").read_text("utf-8"))
+    return str(
+        around.render(
+            title=escape(_title(notebook) or name),
+            policy=policy(nonce if cleaner.frames else None),
+            cells=shown,
+            made=now.isoformat(timespec="seconds"),
+            made_words=f"{now:%Y-%m-%d %H:%M %Z}",
+        )
     )
-    return str(body)
 
 
 def _title(notebook: NotebookNode) -> str | None:

@@ -7,10 +7,8 @@ document, and `svg.py` draws a still picture for places that strip scripts.
 from __future__ import annotations
 
 import base64
-import html
 import os
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -22,6 +20,7 @@ from .errors import UnreadableFile, UnsupportedModel, WorkbenchError
 from .formats import NO_MODEL, Format, identify_bytes
 from .header import Header, parse_header, read_header
 from .wire import Buffer, WireError, opened
+from .words import escape
 
 if TYPE_CHECKING:
     import onnx
@@ -64,25 +63,14 @@ class GraphView:
     _reason: str | None = field(repr=False)
 
     @cached_property
-    def _live(self) -> tuple[str | None, str | None]:
+    def _live(self) -> tuple[netron.Page | None, str | None]:
         """(the page, None) or (None, why there is none)."""
         if self._reason is not None or self._reader is None:
             return None, self._reason
-        assets = {}
         try:
-            if self._header is not None:
-                ops = netron.onnx_metadata(set(self._header.op_types()), self._header.opset_import)
-                assets["onnx-metadata.json"] = ops
-            reader = netron.READERS[self._reader]
-            page = netron.page(reader, self._data, title=self.name, notes=self.notes, assets=assets)
-        except netron.NetronLayoutError as error:
+            return _page(self._reader, self._data, self.name, self.notes, self._header), None
+        except WorkbenchError as error:
             return None, str(error)
-        if len(page) > MAX_PAGE:
-            return (
-                None,
-                f"The live view would be a page of {len(page) >> 20} MiB, more than a browser opens in comfort.",
-            )
-        return page, None
 
     @property
     def reason(self) -> str | None:
@@ -102,16 +90,20 @@ class GraphView:
             lines.append(f"and {many - 100:,} more")
         return (f"{things} shortened in this view ({ops[:80]}).", *lines)
 
-    def page(self) -> str:
-        """A standalone HTML document: the live view, or the drawing and the reason why there is no live one."""
+    def page(self, nonce: str | None = None) -> str:
+        """A standalone HTML document: the live view, or the drawing and the reason why there is no live one.
+
+        Args:
+            nonce: of its scripts, where a page around it has a policy that names one.
+        """
         page, reason = self._live
         if page is not None:
-            return page
+            return page.html(nonce)
         return (
             '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
             '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
             "style-src 'unsafe-inline'\">"
-            f"<title>{html.escape(self.name)}</title></head>"
+            f"<title>{escape(self.name)}</title></head>"
             f'<body style="font:13px/1.5 sans-serif">{self._still(reason)}</body></html>'
         )
 
@@ -139,7 +131,7 @@ class GraphView:
             "nodes": self.nodes,
             "live": page is not None,
             "reason": reason,
-            "page_bytes": None if page is None else len(page.encode("utf-8", "replace")),
+            "page_bytes": None if page is None else len(page.html().encode("utf-8", "replace")),
             "notes": list(self.notes),
             "shortened": [cut.to_dict() for cut in self.shortened],
         }
@@ -159,22 +151,18 @@ class GraphView:
             still = self._still(reason)
             return f'<div style="max-height:{self.height}px;overflow:auto">{still}</div>'
         still = self._still("A still drawing: trust this notebook to see Netron's live view.")
-        document = page.replace("&", "&amp;").replace('"', "&quot;")
         return (
             f'<div class="wb-graph" style="position:relative;height:{self.height}px;overflow:hidden;'
             'border:1px solid #ccc">'
             f'<div style="height:{self.height}px;overflow:auto" tabindex="0" role="group" aria-label="Still drawing">'
-            f"{still}</div>"
-            f'<iframe title="Netron: {html.escape(self.name)}" sandbox="{SANDBOX}" '
-            'style="position:absolute;top:0;left:0;width:100%;height:100%;border:0;background:#fff" '
-            f'srcdoc="{document}"></iframe></div>'
+            f"{still}</div>{frame(page.html(), self.name, _OVER)}</div>"
         )
 
     def _still(self, sentence: str | None) -> str:
         picture = base64.b64encode(self.svg().encode("utf-8", "replace")).decode()
-        line = f'<p style="margin:8px">{html.escape(sentence)}</p>' if sentence else ""
+        line = f'<p style="margin:8px">{escape(sentence, 2000)}</p>' if sentence else ""
         return (
-            f'{line}<img alt="Drawing of {html.escape(self.name)}" style="max-width:100%" '
+            f'{line}<img alt="Drawing of {escape(self.name)}" style="max-width:100%" '
             f'src="data:image/svg+xml;base64,{picture}">'
         )
 
@@ -296,14 +284,56 @@ def _inside(path: Path) -> Path:
     raise UnreadableFile(f"{path} is a folder without a saved_model.pb; name a model file inside it.")
 
 
-_NONCE = re.compile(r"script-src (?:'|&#x27;|&#39;)nonce-([0-9a-f]{32})(?:'|&#x27;|&#39;)")
+def _page(reader: str, data: bytes, title: str, notes: Sequence[str], header: Header | None) -> netron.Page:
+    """
+    Raises:
+        NetronLayoutError: as `netron.page`.
+        UnsupportedModel: the page would be too large.
+    """
+    assets = {}
+    if header is not None:
+        assets["onnx-metadata.json"] = netron.onnx_metadata(set(header.op_types()), header.opset_import)
+    page = netron.page(netron.READERS[reader], data, title=title, notes=notes, assets=assets)
+    if (length := sum(map(len, page.parts.values()))) > MAX_PAGE:
+        raise UnsupportedModel(
+            f"The live view would be a page of {length >> 20} MiB, more than a browser opens in comfort."
+        )
+    return page
 
 
-def policy(*parts: str) -> str:
-    """The Content-Security-Policy of a page that holds these parts: nothing is loaded, and no script runs but Netron's
-    in its frames, to which the policy of the page around them applies, too."""
-    nonces = dict.fromkeys(nonce for part in parts for nonce in _NONCE.findall(part))
-    scripts = " ".join(f"'nonce-{nonce}'" for nonce in nonces) or "'none'"
+_OVER = 'style="position:absolute;top:0;left:0;width:100%;height:100%;border:0;background:#fff"'
+"""Over the still drawing in the same box."""
+
+
+def frame(document: str, name: str, attributes: str = "") -> str:
+    """A live view as part of a page: in a sandbox, whose scripts reach nothing of the page around it."""
+    text = document.replace("&", "&amp;").replace('"', "&quot;")
+    return f'<iframe title="Netron: {escape(name)}" sandbox="{SANDBOX}" {attributes} srcdoc="{text}"></iframe>'
+
+
+def frame_again(document: str, nonce: str) -> str | None:
+    """The frame of a live view whose document somebody else stored; None if it is none.
+
+    The document is made anew, from the model that it shows: whoever wrote it, its scripts are ours.
+    """
+    if (known := netron.shown_in(document)) is None:
+        return None
+    reader, data, title, notes = known
+    try:
+        header = parse_header(data) if reader == "onnx" else None
+        return frame(_page(reader, data, title, notes, header).html(nonce), title, _OVER)
+    except WorkbenchError:
+        return None
+
+
+def policy(nonce: str | None = None) -> str:
+    """The Content-Security-Policy of a page around live views: nothing is loaded, and no script runs but those with
+    the nonce, which is what the views were made with (`GraphView.page`); it applies to what is in their frames, too.
+
+    Args:
+        nonce: made for this page, so that nothing in it can have known it; None where no script is to run.
+    """
+    scripts = f"'nonce-{nonce}'" if nonce else "'none'"
     return (
         f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
         "img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'"

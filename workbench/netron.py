@@ -12,15 +12,16 @@ import base64
 import functools
 import gzip
 import hashlib
-import html
 import json
 import re
+import zlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
 from .errors import WorkbenchError
+from .words import escape, visible
 
 
 class NetronLayoutError(WorkbenchError):
@@ -62,6 +63,11 @@ READERS: dict[str, Reader] = {
     "pickle": Reader("model.pkl", ("sklearn", "pickle"), ("python",)),
 }
 
+MOST_BYTES = 64 << 20
+"""Of a model that is read back from a page; `slim.py` lets half of it into one."""
+
+MOST_NOTES = 102
+
 # What every page needs, and what view.js imports on demand for formats that say so (1.2 MB, mostly python.js).
 _CORE = ("browser.js", "view.js", "worker.js")
 _LARGE = frozenset({"python.js", "hdf5.js"})
@@ -75,6 +81,7 @@ _REQUIRE = re.compile(r"\.require\('\./([\w-]+)'\)")
 _DYNAMIC = re.compile(r"(?<![\w.$])import\((?=\s*['\"`])")
 _EXPORT_ONE = re.compile(r"^export const (\w+) = ", re.M)
 _EXPORT_MANY = re.compile(r"^export const \{([\w\s,]+)\} = (.+?);?[ \t]*$", re.M)
+_BLOCK = re.compile(r'<script type="text/plain" id="(model|about)">([A-Za-z0-9+/=]*)</script>')
 _METADATA = re.compile(r"'([\w-]+-metadata\.json)'")
 
 
@@ -106,13 +113,47 @@ def module(name: str) -> str:
     return _module(name)[0]
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A model in Netron's view, ready to become an HTML document.
+
+    Attributes:
+        title: the model's name.
+        parts: {id: packed text} of the view's modules, the model, operator help and what is said about it.
+    """
+
+    title: str
+    parts: Mapping[str, str]
+
+    def html(self, nonce: str | None = None) -> str:
+        """The document. Only scripts with the nonce run in it.
+
+        Args:
+            nonce: one that the page around the document allows, which must not be guessable; if None, one that
+                follows from the parts.
+        """
+        # A model cannot hold the hash of the page it is in: unguessable, yet the same model makes the same page.
+        nonce = nonce or hashlib.sha256("".join(self.parts.values()).encode()).hexdigest()[:32]
+        policy = (
+            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data: blob:; "
+            "font-src data:; connect-src 'none'; form-action 'none'; base-uri 'none'"
+        )
+        blocks = "".join(f'<script type="text/plain" id="{name}">{text}</script>' for name, text in self.parts.items())
+        return (
+            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
+            f"<title>{escape(self.title)}</title></head><body>{blocks}"
+            f'<script nonce="{nonce}">{_BOOT}</script></body></html>'
+        )
+
+
 def page(
     reader: Reader, data: bytes, *, title: str, notes: Sequence[str] = (), assets: Mapping[str, bytes] | None = None
-) -> str:
-    """One HTML document that shows `data` in Netron.
+) -> Page:
+    """What shows `data` in Netron.
 
-    When it runs, ``document.documentElement.dataset.netron`` becomes ``ready`` (nodes are drawn), ``empty`` (the
-    model has none) or ``failed`` (with the reason as text). It tells its parent window so with
+    When its document runs, ``document.documentElement.dataset.netron`` becomes ``ready`` (nodes are drawn), ``empty``
+    (the model has none) or ``failed`` (with the reason as text). It tells its parent window so with
     ``{type: 'workbench:netron', state, message}`` and, sent ``{type: 'workbench:select', nodes: [name, …]}``,
     selects those nodes.
 
@@ -126,6 +167,7 @@ def page(
     Raises:
         NetronLayoutError: Netron is missing or laid out in a way not known here.
     """
+    title = visible(title)
     given = assets or {}
     engine, asset_names = _engine(reader)
     files = {name: given[name] if name in given else _asset(name) for name in asset_names}
@@ -135,19 +177,22 @@ def page(
         "files": _pack(json.dumps({name: content.decode() for name, content in files.items()}).encode()),
         "about": _pack(json.dumps({"title": title, "notes": list(notes), "file": reader.file}).encode()),
     }
-    # A model cannot hold the hash of the page it is in: unguessable, yet the same model makes the same page.
-    nonce = hashlib.sha256("".join(parts.values()).encode()).hexdigest()[:32]
-    policy = (
-        f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data: blob:; "
-        "font-src data:; connect-src 'none'; form-action 'none'; base-uri 'none'"
-    )
-    blocks = "".join(f'<script type="text/plain" id="{name}">{text}</script>' for name, text in parts.items())
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        f"<title>{html.escape(title)}</title></head><body>{blocks}"
-        f'<script nonce="{nonce}">{_BOOT}</script></body></html>'
-    )
+    return Page(title, parts)
+
+
+def shown_in(document: str) -> tuple[str, bytes, str, list[str]] | None:
+    """(name of the reader, data, title, notes) of a document that `page` made; None if it is none.
+
+    The document may come from anyone: what is read from it is data, as from any file, and no script.
+    """
+    blocks = dict(_BLOCK.findall(document))
+    try:
+        about = json.loads(_unpack(blocks["about"]))
+        name = next(name for name, reader in READERS.items() if reader.file == about["file"])
+        notes = [visible(note) for note in about["notes"][:MOST_NOTES]]
+        return name, _unpack(blocks["model"]), str(about["title"]), notes
+    except (LookupError, TypeError, ValueError, StopIteration, RecursionError, zlib.error):
+        return None
 
 
 def _text(name: str) -> str:
@@ -252,6 +297,14 @@ def _once(pattern: str, replacement: str, text: str, what: str) -> str:
 
 def _pack(data: bytes) -> str:
     return base64.b64encode(gzip.compress(data, 9, mtime=0)).decode()
+
+
+def _unpack(text: str) -> bytes:
+    unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    data = unpacker.decompress(base64.b64decode(text), MOST_BYTES)
+    if not unpacker.eof:
+        raise ValueError("cut short, or unpacks to more than a page shows")
+    return data
 
 
 _BOOT = r"""

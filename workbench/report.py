@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import html
 import json
 import os
 import platform
 import re
+import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from .compare.charts import charts
 from .compare.showing import row_html
 from .convert import Conversion
 from .errors import BadInput, WorkbenchError
-from .graph import SANDBOX, GraphView, graph, policy, refuse_taken, write_page
+from .graph import GraphView, frame, graph, policy, refuse_taken, write_page
 from .header import read_header
 from .inference import FirstInference, first_inference
 from .kind import ENGINE_NAMES, KIND_NAMES, Detection, detect
@@ -218,10 +218,11 @@ def write(
     say("Computing the files' SHA-256")
     files = [(role, file, _fingerprint(file, cancel)) for role, file in _files(detection, conversion, comparison)]
     say("Writing the page")
+    nonce = secrets.token_hex(16)
     found = parts(detection, view=view, inference=inference, conversion=conversion, comparison=comparison, problems=why)
     bodies = {
         "Kind": detection._repr_html_(),
-        "Graph": _drawing(view) if view is not None else "",
+        "Graph": _drawing(view, nonce) if view is not None else "",
         "First inference": inference._repr_html_() if inference is not None else "",
         "Conversion to ONNX": _conversion(detection, conversion),
         "Native and ONNX side by side": _comparison(comparison) if comparison is not None else "",
@@ -229,7 +230,7 @@ def write(
     sections = {part.title: bodies[part.title] for part in found if part.there}
     sections["Files and environment"] = _environment(files, comparison)
     name = os.path.basename(os.path.normpath(path))
-    page = _page(name, view, findings(detection.findings), _summary(found, comparison), sections)
+    page = _page(name, policy(nonce), findings(detection.findings), _summary(found, comparison), sections)
     if cancel is not None and cancel.is_set():
         raise Cancelled("The report was cancelled.")
     return write_page(page, target, overwrite=overwrite)
@@ -311,14 +312,11 @@ def _summary(found: tuple[Part, ...], comparison: Comparison | None) -> list[tup
     return [lines[0], *said, *lines[1:-1]]
 
 
-def _page(
-    name: str, view: GraphView | None, danger: str, summary: list[tuple[str, str]], sections: Mapping[str, str]
-) -> str:
+def _page(name: str, rules: str, danger: str, summary: list[tuple[str, str]], sections: Mapping[str, str]) -> str:
     rows = "".join(f"<tr><th scope='row'>{head}</th><td>{escape(says, 2000)}</td></tr>" for head, says in summary)
     contents = "".join(f"<li>{_link(title)}</li>" for title in ("Summary", *sections))
     body = "".join(_section(title, content) for title, content in sections.items())
     now = datetime.now().astimezone()
-    rules = policy(view.page()) if view is not None else policy()
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{rules}">'
@@ -352,7 +350,7 @@ def _link(title: str, words: str | None = None) -> str:
     return f'<a href="#{_anchor(title)}">{words or title}</a>'
 
 
-def _drawing(view: GraphView) -> str:
+def _drawing(view: GraphView, nonce: str) -> str:
     """Netron's live view; the still drawing for paper, and where no script may run."""
     drawing = view.svg()
     height = re.search(r'^<svg[^>]* height="(\d+)', drawing)
@@ -361,10 +359,7 @@ def _drawing(view: GraphView) -> str:
     still = f'<img alt="Drawing of the graph"{fits} src="data:image/svg+xml,{_quoted(drawing)}">'
     if view.reason is not None:
         return f"<p>{escape(view.reason)}</p>{still}"
-    return (
-        f'<iframe class="live" title="Netron: {escape(view.name)}" sandbox="{SANDBOX}" '
-        f'srcdoc="{html.escape(view.page())}"></iframe><div class="still">{still}</div>'
-    )
+    return f"""{frame(view.page(nonce), view.name, 'class="live"')}<div class="still">{still}</div>"""
 
 
 def _quoted(text: str) -> str:
