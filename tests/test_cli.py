@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -36,18 +39,144 @@ def test_a_bad_file_among_good_ones_fails_with_one_line_and_the_good_ones_are_an
     assert "cut short" in reasons[0] and "missing.onnx" in reasons[1]
 
 
-def test_the_text_answer_has_no_terminal_escapes(tmp_path: Path) -> None:
+ACTING = "\x1b]0;t\x07\x1b[2J\x9b31m\u202eonnx\u2066\r\nworkbench: all is well\x00\u200b"
+
+
+def acting_model(folder: Path) -> Path:
+    """An ONNX file whose name and every string in it act on a terminal, and whose weights lie under such a name."""
     from onnx import TensorProto, helper
 
     value = helper.make_tensor_value_info
+    weights = TensorProto(name=f"w{ACTING}", data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
+    weights.external_data.add(key="location", value=f"../{ACTING}")
+    node = helper.make_node(f"A{ACTING}", [f"x{ACTING}", f"w{ACTING}"], [f"y{ACTING}"], f"n{ACTING}", domain=ACTING)
+    neuron = helper.make_node("LIF", [f"y{ACTING}"], [f"z{ACTING}"], f"l{ACTING}")
     graph = helper.make_graph(
-        [helper.make_node("A\x1b[31mB", ["x"], ["y"])], "g", [value("x", TensorProto.FLOAT, [1])], [value("y", 1, [1])]
-    )
-    path = tmp_path / "m.onnx"
-    path.write_bytes(helper.make_model(graph).SerializeToString())
-    done = run("detect", str(path))
-    assert done.returncode == 0
-    assert "\x1b" not in done.stdout
+        [node, neuron], ACTING, [value(f"x{ACTING}", TensorProto.FLOAT, [2])], [value(f"z{ACTING}", 1, [ACTING])],
+        [weights], doc_string=ACTING,
+    )  # fmt: skip
+    model = helper.make_model(graph, producer_name=ACTING, doc_string=ACTING, domain=ACTING)
+    model.metadata_props.add(key=ACTING, value=ACTING)
+    path = folder / f"m{ACTING.replace(chr(0), '')}.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def assert_harmless(shown: str) -> None:
+    assert [char for char in shown if not char.isprintable() and char != "\n"] == []
+    assert not [line for line in shown.splitlines() if line.startswith("workbench: all is well")]
+
+
+COMMANDS = {
+    "detect": ("detect", "{model}", "{gone}", "{dir}"),
+    "detect as JSON": ("detect", "{model}", "{gone}", "--json"),
+    "graph": ("graph", "{model}"),
+    "graph, the page is there": ("graph", "{model}", "-o", "{data}"),
+    "graph as JSON": ("graph", "{model}", "--json", "-o", "{dir}/{acting}.html"),
+    "convert": ("convert", "{model}"),
+    "convert nothing": ("convert", "{gone}"),
+    "convert, with rows": ("convert", "{cut}", "--sample", "{data}"),
+    "compare": ("compare", "{model}", "{model}", "--inputs", "random"),
+    "compare nothing": ("compare", "{gone}", "{gone}"),
+    "compare, no column of this name": ("compare", "{model}", "{model}", "--inputs", "{data}", "--targets", "{acting}"),
+    "report": ("report", "{model}"),
+    "report as JSON": ("report", "{model}", "-o", "{dir}/{acting}.report.html", "--json"),
+    "export": ("export", "{notebook}", "{model}", "{gone}"),
+    "export, run": ("export", "{notebook}", "--execute", "-o", "{dir}/{acting}"),
+    "tables": ("tables", "-o", "{data}"),
+    "a wrong option": ("detect", "{model}", "--{acting}"),
+    "a wrong command": ("{acting}",),
+    "a wrong number": ("compare", "a", "b", "--scale", "{acting}"),
+}
+
+
+@pytest.fixture(scope="module")
+def acting(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Files of every sort under names that act."""
+    from nbformat import v4, write
+
+    folder, name = tmp_path_factory.mktemp("acting"), ACTING.replace("\0", "")
+    model = acting_model(folder)
+    (folder / f"cut{name}.keras").write_bytes(b"PK\x03\x04")
+    (folder / f"data{name}.csv").write_text(f"a{ACTING}\n{ACTING}\n")
+    cell = v4.new_code_cell(f"raise KeyError({ACTING!r})", id="cell")
+    write(v4.new_notebook(cells=[v4.new_markdown_cell(f"# {ACTING}"), cell]), folder / f"book{name}.ipynb")
+    files = {"model": str(model), "gone": str(folder / f"gone{name}"), "dir": str(folder), "acting": name}
+    return files | {
+        "cut": f"{folder}/cut{name}.keras",
+        "data": f"{folder}/data{name}.csv",
+        "notebook": f"{folder}/book{name}.ipynb",
+    }
+
+
+@pytest.mark.parametrize("case", COMMANDS)
+def test_nothing_that_is_printed_acts_on_a_terminal(
+    case: str, acting: dict[str, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from workbench.__main__ import main
+
+    with contextlib.suppress(SystemExit):  # wrong usage
+        main([word.format(**acting) for word in COMMANDS[case]])
+    out, err = capsys.readouterr()
+    assert out + err and "workbench" in out + err
+    assert_harmless(out)
+    assert_harmless(err)
+    if "--json" in COMMANDS[case]:
+        # The data says what is there, letter by letter.
+        assert all(
+            acting["acting"] in json.loads(line)["path" if case != "graph as JSON" else "name"]
+            for line in out.splitlines()
+        )
+
+
+def test_names_of_files_that_are_no_text_are_printed(tmp_path: Path) -> None:
+    name = os.path.join(os.fsencode(tmp_path), b"caf\xe9 \xf0\x9f\x90\x8d.onnx")
+    shutil.copy(DATA / "mlp.onnx", name)
+    for encoding in ("utf-8", "ascii"):
+        command = [sys.executable, "-m", "workbench", "detect", name, name + b".gone"]
+        done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+        assert b"caf\\udce9" in done.stdout and b": DL, ONNX" in done.stdout
+        assert done.stderr.startswith(b"workbench: ") and len(done.stderr.splitlines()) == 1
+
+
+def test_what_is_found_stands_under_the_verdict_worst_first_and_many_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import pickle
+
+    from workbench.__main__ import MOST_LINES, main
+
+    class Remover:
+        def __reduce__(self) -> tuple[object, tuple[str]]:
+            return os.remove, ("/nothing",)
+
+    path = tmp_path / "m.pkl"
+    path.write_bytes(pickle.dumps(Remover()))
+    assert main(["detect", str(path)]) == 0
+    verdict, finding, *_ = capsys.readouterr().out.splitlines()
+    assert verdict.startswith(f"{path}: ")
+    assert finding.startswith("  error: ") and "posix.remove" in finding and "Do not open it" in finding
+    # As many unknown names as a hostile file likes, and the dangerous one last of all.
+    names = "".join(f"cstrange{number}\nthing\n0" for number in range(50))
+    path.write_bytes(b"\x80\x02" + names.encode() + pickle.dumps(Remover(), 2)[2:])
+    assert main(["detect", str(path)]) == 0
+    found = [
+        line for line in capsys.readouterr().out.splitlines()[1:] if line.startswith(("  error", "  warning", "  and"))
+    ]
+    assert found[0].startswith("  error: ") and "posix.remove" in found[0]
+    assert len(found) == MOST_LINES + 1 and found[-1].startswith(f"  and {51 - MOST_LINES} more")
+
+
+def test_errors_are_harmless_wherever_they_are_shown() -> None:
+    import pickle
+
+    from workbench.errors import NeedsTrust, UnreadableFile
+
+    for error in (UnreadableFile(f"{ACTING} cannot be read."), NeedsTrust(ACTING)):
+        error.add_note(ACTING)
+        for shown in (str(error), str(pickle.loads(pickle.dumps(error))), *error.__notes__):
+            assert_harmless(shown.replace("\nworkbench", " workbench"))
+            assert "\\x1b]0;t\\x07" in shown and "\\u202e" in shown
 
 
 def test_graph_writes_a_page_and_keeps_what_is_there(tmp_path: Path) -> None:

@@ -10,12 +10,19 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TextIO
 
-from .errors import BadInput, WorkbenchError
+from .errors import LEVELS, BadInput, WorkbenchError
+from .words import visible
+
+MOST_LINES = 10
+"""Of one sort, about one file."""
+
+LONGEST_LINE = 2000
 
 ROUNDS_APART = 10
 """Seconds between two lines about the rounds of a race, where lines stay."""
@@ -34,18 +41,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except WorkbenchError as error:
-        print(f"workbench: {error}", file=sys.stderr)
+        _say(f"workbench: {error}", sys.stderr)
         return error.exit_code
     except BrokenPipeError:
         sys.stderr.close()  # `| head` closed the pipe; nothing is left to say
         return 0
     except KeyboardInterrupt:
-        print("workbench: interrupted", file=sys.stderr)
+        _say("workbench: interrupted", sys.stderr)
+        return 1
+    except Exception:
+        # A fault of ours. Python would print it as well, and what a file holds with it.
+        _say_all(traceback.format_exc(), sys.stderr)
         return 1
 
 
+def _say(line: object, stream: TextIO | None = None, *, before: str = "", end: str = "\n") -> None:
+    """One line for a person: the way out for all words, which quote files, names and paths of anyone's.
+
+    A terminal would obey escape sequences in them, and a stream may have no letters for others.
+
+    Args:
+        stream: standard output if None.
+        before: what is not from anyone, such as a sequence that erases the line.
+    """
+    stream = stream or sys.stdout
+    shown, encoding = visible(line, LONGEST_LINE, ""), stream.encoding or "utf-8"
+    print(before + shown.encode(encoding, "backslashreplace").decode(encoding), end=end, file=stream, flush=True)
+
+
+def _say_some(lines: Iterable[str], start: str) -> None:
+    """The first lines of many."""
+    all_of_them = list(lines)
+    for line in all_of_them[:MOST_LINES]:
+        _say(start + line)
+    if (more := len(all_of_them) - MOST_LINES) > 0:
+        _say(f"{start}and {more:,} more; --json names all of them")
+
+
+def _say_all(text: object, stream: TextIO | None = None) -> None:
+    for line in str(text).split("\n"):
+        _say(line, stream)
+
+
+def _say_json(found: Any) -> None:
+    print(json.dumps(found), flush=True)  # nothing but ASCII
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        super().error(visible(message))
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="workbench",
         description="What a model file is, what its graph looks like, and what it answers.",
     )
@@ -223,29 +271,25 @@ def _detect(arguments: argparse.Namespace) -> int:
             found = detect(path)
         except WorkbenchError as error:
             # The other files are still answered.
-            print(f"workbench: {error}", file=sys.stderr)
+            _say(f"workbench: {error}", sys.stderr)
             failed = max(failed, error.exit_code)
             continue
         if arguments.json:
-            print(json.dumps(found.to_dict()))
+            _say_json(found.to_dict())
             continue
         what = f"{found.format} ({found.format_detail})" if found.format_detail else found.format
-        print(f"{_plain(found.path)}: {found.kind or 'not a model'}, {_plain(what)}")
-        print(f"  {_plain(found.because)}")
-        for signal in found.deciding:
-            times = f" × {signal.count}" if signal.count > 1 else ""
-            print(f"  decides: {signal.signal} {_plain(signal.value)}{times}")
+        _say(f"{found.path}: {found.kind or 'not a model'}, {what}")
+        worst_first = sorted(found.findings, key=lambda finding: -LEVELS.index(finding.level))
+        _say_some((f"{finding.level}: {finding.says} {finding.advice}" for finding in worst_first), "  ")
+        _say(f"  {found.because}")
+        _say_some(
+            (f"{one.signal} {one.value}{f' × {one.count}' if one.count > 1 else ''}" for one in found.deciding),
+            "  decides: ",
+        )
         if found.components is not None:
-            print(f"  paper's rule: {found.paper_rule.kind or 'no answer'} ({_plain(found.paper_rule.because)})")
-        for warning in found.warnings:
-            if warning != found.because:
-                print(f"  note: {_plain(warning)}")
+            _say(f"  paper's rule: {found.paper_rule.kind or 'no answer'} ({found.paper_rule.because})")
+        _say_some((warning for warning in found.warnings if warning != found.because), "  note: ")
     return failed
-
-
-def _plain(text: str, keep: str = "") -> str:
-    """Text from a model without control characters: a terminal obeys escape sequences."""
-    return "".join(c if c.isprintable() or c in keep else "·" for c in text)
 
 
 def _graph(arguments: argparse.Namespace) -> int:
@@ -254,9 +298,9 @@ def _graph(arguments: argparse.Namespace) -> int:
     view = graph(arguments.file)
     page = view.save(arguments.output or f"{arguments.file}.html", overwrite=arguments.force)
     if arguments.json:
-        print(json.dumps({**view.to_dict(), "output": str(page)}))
+        _say_json({**view.to_dict(), "output": str(page)})
     else:
-        print(page)
+        _say(page)
     return 0
 
 
@@ -281,12 +325,11 @@ def _convert(arguments: argparse.Namespace) -> int:
     except ConversionDisagrees as error:
         failure, found = error, error.conversion
     if arguments.json:
-        print(json.dumps(found.to_dict()))
+        _say_json(found.to_dict())
     elif failure is None:
-        print(f"{found.output}: {found.kind}, by {found.converter['name']} {found.converter['version']}")
-        print(f"  {_plain(found.agreement.says)}")
-        for warning in found.warnings:
-            print(f"  note: {_plain(warning)}")
+        _say(f"{found.output}: {found.kind}, by {found.converter['name']} {found.converter['version']}")
+        _say(f"  {found.agreement.says}")
+        _say_some(found.warnings, "  note: ")
     if failure is not None:
         raise failure
     return 0
@@ -318,7 +361,10 @@ def _compare(arguments: argparse.Namespace) -> int:
             engines=tuple(arguments.engines),
             trust=arguments.trust,
         )
-    print(json.dumps(result.to_dict()) if arguments.json else _plain(str(result), keep="\n"))
+    if arguments.json:
+        _say_json(result.to_dict())
+    else:
+        _say_all(result)
     return 0
 
 
@@ -337,9 +383,9 @@ def _report(arguments: argparse.Namespace) -> int:
             progress=say,
         )
     if arguments.json:
-        print(json.dumps({"path": arguments.onnx, "output": str(page), "size_bytes": page.stat().st_size}))
+        _say_json({"path": arguments.onnx, "output": str(page), "size_bytes": page.stat().st_size})
     else:
-        print(page)
+        _say(page)
     return 0
 
 
@@ -352,7 +398,10 @@ def _tables(arguments: argparse.Namespace) -> int:
     with _progress() as say:
         found = tables(quick=arguments.quick, only=only, threads=arguments.threads, progress=say)
     written = found.save(arguments.output, overwrite=True)
-    print(json.dumps(found.to_dict()) if arguments.json else f"{found}\n\n{_listed(written)}")
+    if arguments.json:
+        _say_json(found.to_dict())
+    else:
+        _say_all(f"{found}\n\n{_listed(written)}")
     return 0
 
 
@@ -369,13 +418,13 @@ def _export(arguments: argparse.Namespace) -> int:
             with _progress() as say:
                 found = export(notebook, target, execute=arguments.execute, overwrite=arguments.force, progress=say)
         except WorkbenchError as error:
-            print(f"workbench: {error}", file=sys.stderr)
+            _say(f"workbench: {error}", sys.stderr)
             failed = 1
             continue
         if arguments.json:
-            print(json.dumps({"notebook": str(notebook), **found.to_dict()}), flush=True)
+            _say_json({"notebook": str(notebook), **found.to_dict()})
         else:
-            print(found, flush=True)
+            _say(found)
     return failed
 
 
@@ -393,18 +442,18 @@ def _progress() -> Iterator[Callable[[str], None]]:
     def say(stage: str) -> None:
         nonlocal shown
         if stage.endswith("."):
-            print(f"{erase}{stage}", file=sys.stderr)
+            _say(stage, sys.stderr, before=erase)
         elif erase:
             width = shutil.get_terminal_size().columns
-            print(f"{erase}{_plain(stage)[: width - 3]} …", end="", file=sys.stderr, flush=True)
+            _say(f"{visible(stage, keep='')[: width - 3]} …", sys.stderr, before=erase, end="")
         elif "Round " not in stage or time.monotonic() > shown + ROUNDS_APART:
-            print(f"{stage} …", file=sys.stderr, flush=True)
+            _say(f"{stage} …", sys.stderr)
             shown = time.monotonic()
 
     try:
         yield say
     finally:
-        print(erase, end="", file=sys.stderr, flush=True)
+        _say("", sys.stderr, before=erase, end="")
 
 
 def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -460,7 +509,7 @@ def _rows(path: str) -> object:
 
     rows = read(path)
     for note in rows.notes:
-        print(f"{_plain(path)}: {_plain(note)}", file=sys.stderr)
+        _say(f"{path}: {note}", sys.stderr)
     return rows.inputs if rows.frame is None else rows.frame
 
 

@@ -10,7 +10,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .words import escape, listed
+from .words import escape, listed, visible
 
 Level = Literal["note", "warning", "error"]
 
@@ -146,10 +146,24 @@ _STYLE = """<style>
 </style>"""
 
 
+MOST_SAID = 4000
+"""Characters of one error's message."""
+
+
 class WorkbenchError(Exception):
-    """Base of everything the workbench raises on purpose. The command line exits with `exit_code`."""
+    """Base of everything the workbench raises on purpose. The command line exits with `exit_code`.
+
+    Messages and notes quote files, and whoever shows them may not know: a notebook's traceback obeys escape sequences.
+    So they are made visible here.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(visible(message, MOST_SAID))
+
+    def add_note(self, note: str) -> None:
+        super().add_note(visible(note, 5 * MOST_SAID))
 
 
 class UnreadableFile(WorkbenchError):
