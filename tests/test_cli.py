@@ -140,31 +140,30 @@ def test_names_of_files_that_are_no_text_are_printed(tmp_path: Path) -> None:
 
 
 def test_what_is_found_stands_under_the_verdict_worst_first_and_many_are_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import pickle
+    from onnx import TensorProto, helper
 
     from workbench.__main__ import MOST_LINES, main
 
-    class Remover:
-        def __reduce__(self) -> tuple[object, tuple[str]]:
-            return os.remove, ("/nothing",)
-
-    path = tmp_path / "m.pkl"
-    path.write_bytes(pickle.dumps(Remover()))
+    path, tensors = tmp_path / "m.onnx", []
+    for place in ("missing.bin", *(f"also_missing_{number}.bin" for number in range(30)), "../outside.bin"):
+        tensor = TensorProto(name=place, data_type=TensorProto.FLOAT, dims=[2], data_location=TensorProto.EXTERNAL)
+        tensor.external_data.add(key="location", value=place)
+        tensors.append(tensor)
+    path.write_bytes(helper.make_model(helper.make_graph([], "g", [], [], tensors)).SerializeToString())
     assert main(["detect", str(path)]) == 0
-    verdict, finding, *_ = capsys.readouterr().out.splitlines()
+    verdict, *found = capsys.readouterr().out.splitlines()
     assert verdict.startswith(f"{path}: ")
-    assert finding.startswith("  error: ") and "posix.remove" in finding and "Do not open it" in finding
-    # As many unknown names as a hostile file likes, and the dangerous one last of all.
-    names = "".join(f"cstrange{number}\nthing\n0" for number in range(50))
-    path.write_bytes(b"\x80\x02" + names.encode() + pickle.dumps(Remover(), 2)[2:])
-    assert main(["detect", str(path)]) == 0
-    found = [
-        line for line in capsys.readouterr().out.splitlines()[1:] if line.startswith(("  error", "  warning", "  and"))
-    ]
-    assert found[0].startswith("  error: ") and "posix.remove" in found[0]
-    assert len(found) == MOST_LINES + 1 and found[-1].startswith(f"  and {51 - MOST_LINES} more")
+    assert found[0].startswith("  error: ") and "../outside.bin" in found[0] and "Do not load it" in found[0]
+    assert (
+        found[1].startswith("  warning: ")
+        and "missing.bin" in found[1]
+        and f"Put that file into {tmp_path}" in found[1]
+    )
+    assert found[MOST_LINES].startswith(f"  and {32 - MOST_LINES} more") and "missing" not in "".join(
+        found[MOST_LINES:]
+    )
 
 
 def test_errors_are_harmless_wherever_they_are_shown() -> None:

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
-from .errors import LEVELS, BadInput, WorkbenchError
+from .errors import BadInput, WorkbenchError
 from .words import visible
 
 MOST_LINES = 10
@@ -279,8 +279,7 @@ def _detect(arguments: argparse.Namespace) -> int:
             continue
         what = f"{found.format} ({found.format_detail})" if found.format_detail else found.format
         _say(f"{found.path}: {found.kind or 'not a model'}, {what}")
-        worst_first = sorted(found.findings, key=lambda finding: -LEVELS.index(finding.level))
-        _say_some((f"{finding.level}: {finding.says} {finding.advice}" for finding in worst_first), "  ")
+        _say_some((f"{finding.level}: {finding.says} {finding.advice}" for finding in found.findings), "  ")
         _say(f"  {found.because}")
         _say_some(
             (f"{one.signal} {one.value}{f' × {one.count}' if one.count > 1 else ''}" for one in found.deciding),
@@ -288,7 +287,7 @@ def _detect(arguments: argparse.Namespace) -> int:
         )
         if found.components is not None:
             _say(f"  paper's rule: {found.paper_rule.kind or 'no answer'} ({found.paper_rule.because})")
-        _say_some((warning for warning in found.warnings if warning != found.because), "  note: ")
+        _say_some(found.remarks, "  note: ")
     return failed
 
 
