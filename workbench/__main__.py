@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from .errors import BadInput, WorkbenchError
+from .publish import sparing
 from .words import visible
 
 MOST_LINES = 10
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help(sys.stderr)
         return 2
     try:
-        return int(arguments.run(arguments))
+        with sparing(_inputs(arguments)):
+            return int(arguments.run(arguments))
     except WorkbenchError as error:
         _say(f"workbench: {error}", sys.stderr)
         return error.exit_code
@@ -53,6 +55,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # A fault of ours. Python would print it as well, and what a file holds with it.
         _say_all(traceback.format_exc(), sys.stderr)
         return 1
+
+
+def _inputs(arguments: argparse.Namespace) -> Iterator[str]:
+    """What a command was given, but for where its result goes."""
+    for name, value in vars(arguments).items():
+        if name != "output":
+            yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
 
 
 def _say(line: object, stream: TextIO | None = None, *, before: str = "", end: str = "\n") -> None:

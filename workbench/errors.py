@@ -159,8 +159,8 @@ class WorkbenchError(Exception):
 
     exit_code = 1
 
-    def __init__(self, message: object = "") -> None:
-        super().__init__(visible(message, MOST_SAID))
+    def __str__(self) -> str:
+        return visible(super().__str__(), MOST_SAID)
 
     def add_note(self, note: str) -> None:
         super().add_note(visible(note, 5 * MOST_SAID))

@@ -18,8 +18,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import BadInput, UnreadableFile, WorkbenchError
-from .graph import policy, refuse_taken, write_page
+from .errors import UnreadableFile, WorkbenchError
+from .graph import policy
+from .publish import refuse, write_text
 from .words import escape, size
 
 if TYPE_CHECKING:
@@ -78,18 +79,18 @@ def export(
 
     Raises:
         UnreadableFile: no such notebook, or a damaged one.
+        BadInput: the page would take the notebook's own place.
         WorkbenchError: a cell failed, or the page exists already or cannot be written.
     """
     source = Path(notebook)
     target = Path(output) if output is not None else source.with_suffix(".html")
-    if target.exists() and target.samefile(source):
-        raise BadInput(f"{target} is the notebook itself, which is never changed; give another output.")
-    refuse_taken(target, overwrite)
+    refuse(target, overwrite, [source])
     if not execute:
-        return Export(write_page(page(read(source), source.stem), target, overwrite=overwrite))
+        return Export(write_text(page(read(source), source.stem), target, overwrite=overwrite, inputs=[source]))
     with running(source) as run:
         run.all(progress)
-    return Export(write_page(page(run.notebook, source.stem), target, overwrite=overwrite), run.seconds, run.peak_mib)
+    shown = page(run.notebook, source.stem)
+    return Export(write_text(shown, target, overwrite=overwrite, inputs=[source]), run.seconds, run.peak_mib)
 
 
 def read(path: str | os.PathLike[str]) -> NotebookNode:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import os
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from . import netron, slim, svg
 from .errors import UnreadableFile, UnsupportedModel, WorkbenchError
 from .formats import NO_MODEL, Format, identify_bytes
 from .header import Header, parse_header, read_header
+from .publish import write_text
 from .wire import Buffer, WireError, opened
 from .words import escape
 
@@ -61,6 +61,7 @@ class GraphView:
     _data: bytes = field(repr=False)
     _header: Header | None = field(repr=False)
     _reason: str | None = field(repr=False)
+    _source: Path | None = field(repr=False, default=None)
 
     @cached_property
     def _live(self) -> tuple[netron.Page | None, str | None]:
@@ -111,9 +112,10 @@ class GraphView:
         """Write `page` to a file; it appears whole or not at all.
 
         Raises:
+            BadInput: it is the model's file, or one of them.
             WorkbenchError: the file exists and `overwrite` is not set, or it cannot be written.
         """
-        return write_page(self.page(), path, overwrite=overwrite)
+        return write_text(self.page(), path, overwrite=overwrite, inputs=[self._source])
 
     def svg(self) -> str:
         """A still drawing of the main graph; for formats other than ONNX, a card with the model's name."""
@@ -197,13 +199,13 @@ def graph(path_or_model: str | os.PathLike[str] | onnx.ModelProto | bytes, heigh
     with opened(file) as buffer:
         what = identify_bytes(buffer)
         if what.name == "ONNX" or (path.suffix.lower() == ".onnx" and what.name == "unknown"):
-            return _onnx(buffer, read_header(path, buffer), path.name, height)
+            return _onnx(buffer, read_header(path, buffer), path.name, height, path)
         if what.name in NO_MODEL and what.name not in _KINDS:
             raise UnsupportedModel(f"{path} holds {NO_MODEL[what.name]}; pick a model file to see a graph.")
-        return _other(buffer, file, path.name, what, height)
+        return _other(buffer, file, path, what, height)
 
 
-def _onnx(buffer: Buffer, header: Header, name: str, height: int | None) -> GraphView:
+def _onnx(buffer: Buffer, header: Header, name: str, height: int | None, source: Path | None = None) -> GraphView:
     # A handful of nodes in a tall box looks lost.
     height = height or max(380, min(TALL, 140 + 60 * len(header.graph.nodes)))
     widest = max(len(graph.nodes) for graph in header.graphs())
@@ -217,10 +219,10 @@ def _onnx(buffer: Buffer, header: Header, name: str, height: int | None) -> Grap
             data, shortened = small.data, small.shortened
         except UnsupportedModel as error:
             reason = str(error)
-    return GraphView(name, "ONNX", len(header.graph.nodes), height, shortened, "onnx", data, header, reason)
+    return GraphView(name, "ONNX", len(header.graph.nodes), height, shortened, "onnx", data, header, reason, source)
 
 
-def _other(buffer: Buffer, file: Path, name: str, what: Format, height: int | None) -> GraphView:
+def _other(buffer: Buffer, file: Path, path: Path, what: Format, height: int | None) -> GraphView:
     kind = _KINDS.get("Caffe prototxt" if what.detail.startswith("prototxt") else what.name)
     data, reason = b"", None
     try:
@@ -234,7 +236,8 @@ def _other(buffer: Buffer, file: Path, name: str, what: Format, height: int | No
             data = bytes(buffer[:])
     except UnsupportedModel as error:
         reason = str(error)
-    return GraphView(name, what.name, None, height or TALL, (), kind.reader if kind else None, data, None, reason)
+    reader = kind.reader if kind else None
+    return GraphView(path.name, what.name, None, height or TALL, (), reader, data, None, reason, path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,33 +341,3 @@ def policy(nonce: str | None = None) -> str:
         f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
         "img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'"
     )
-
-
-def refuse_taken(target: Path, overwrite: bool) -> None:
-    """Before any work for a page is done.
-
-    Raises:
-        WorkbenchError: the file exists and `overwrite` is not set.
-    """
-    if os.path.exists(target) and not overwrite:
-        raise WorkbenchError(f"{target} exists already; name another, or overwrite it: overwrite=True (--force).")
-
-
-def write_page(page: str, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-    """Write an HTML document to a file; it appears whole or not at all.
-
-    Raises:
-        WorkbenchError: the file exists and `overwrite` is not set, or it cannot be written.
-    """
-    target = Path(path)
-    refuse_taken(target, overwrite)
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with part.open("xb") as file:
-            file.write(page.encode("utf-8", "replace"))
-        part.replace(target)
-    except OSError as error:
-        with suppress(OSError):  # there is none, if its name was too long
-            part.unlink()
-        raise WorkbenchError(f"{target} cannot be written: {error.strerror or error}.") from error
-    return target

@@ -22,10 +22,11 @@ from .compare.charts import charts
 from .compare.showing import row_html
 from .convert import Conversion
 from .errors import BadInput, WorkbenchError
-from .graph import GraphView, frame, graph, policy, refuse_taken, write_page
+from .graph import GraphView, frame, graph, policy
 from .header import read_header
 from .inference import FirstInference, first_inference
 from .kind import ENGINE_NAMES, KIND_NAMES, Detection, detect
+from .publish import refuse, write_text
 from .safety import external
 from .sandbox import Cancelled
 from .words import MAX_SHOWN, counted, escape, size
@@ -155,7 +156,7 @@ def report(
         WorkbenchError: the page exists already or cannot be written; a side of the comparison failed.
     """
     say = progress or (lambda message: None)
-    target = _target(path, output, native, overwrite)
+    target = _target(path, output, overwrite, [path, native, inputs, targets, *options.values()])
     detection = detect(path)
     if native is None and (inputs is not None or targets is not None or options):
         raise BadInput("Rows and right answers are for a comparison: give the native model too, native=… (--native).")
@@ -204,7 +205,8 @@ def write(
         WorkbenchError: the page exists already or cannot be written.
     """
     say = progress or (lambda message: None)
-    target = _target(path, output, None, overwrite)
+    inputs = [path, *(model for _, model in _models(conversion, comparison))]
+    target = _target(path, output, overwrite, inputs)
     why = dict(problems or {})
     detection = detection or detect(path)
     if view is None:
@@ -233,19 +235,17 @@ def write(
     page = _page(name, policy(nonce), findings(detection.findings), _summary(found, comparison), sections)
     if cancel is not None and cancel.is_set():
         raise Cancelled("The report was cancelled.")
-    return write_page(page, target, overwrite=overwrite)
+    return write_text(page, target, overwrite=overwrite, inputs=inputs)
 
 
-def _target(path: str | os.PathLike[str], output: str | os.PathLike[str] | None, native: Any, overwrite: bool) -> Path:
+def _target(
+    path: str | os.PathLike[str], output: str | os.PathLike[str] | None, overwrite: bool, inputs: list[Any]
+) -> Path:
     """The page to write, refused before any work is done."""
     target = Path(output if output is not None else f"{os.path.normpath(path)}.report.html")
-    models = [Path(model) for model in (path, native) if isinstance(model, str | os.PathLike)]
-    taken = os.path.exists(target)  # no, too, of a name that is too long: who writes says so
-    if taken and any(os.path.exists(model) and target.samefile(model) for model in models):
-        raise BadInput(f"{target} is the model itself, which is never changed; give another output.")
     if os.path.isdir(target):
         raise BadInput(f"{target} is a folder; name the page to write, such as {target / 'report.html'}.")
-    refuse_taken(target, overwrite)
+    refuse(target, overwrite, inputs)
     return target
 
 
@@ -261,15 +261,22 @@ def _files(
     if detection.header is not None:
         # A model may name any file of this machine: only sound ones are its own.
         named += [("weights", file) for file in external.files(path, detection.header)]
-    if conversion is not None and conversion.output is not None:
-        named.append(("converted to", Path(conversion.output)))
-    if comparison is not None:
-        named += [("native side", Path(comparison.native.model)), ("ONNX side", Path(comparison.onnx.model))]
+    named += _models(conversion, comparison)
     seen = set()
     for role, file in named:
         if file.exists() and file.resolve() not in seen:
             seen.add(file.resolve())
             yield role, file
+
+
+def _models(conversion: Conversion | None, comparison: Comparison | None) -> list[tuple[str, Path]]:
+    """(what it is, where it is) of the models, beside the report's own, that a result is about."""
+    found = []
+    if conversion is not None and conversion.output is not None:
+        found.append(("converted to", Path(conversion.output)))
+    if comparison is not None:
+        found += [("native side", Path(comparison.native.model)), ("ONNX side", Path(comparison.onnx.model))]
+    return found
 
 
 def _fingerprint(path: Path, cancel: threading.Event | None) -> tuple[int, str]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .agreement import Agreement, finite, readable
 from .compare.comparison import ENOUGH_FOR_INTERVALS, Comparison, duration
 from .errors import BadInput
+from .publish import write_text
 from .snn.table import WeightTable
 from .words import counted, escape
 
@@ -213,15 +214,10 @@ class Tables:
         from . import plots
 
         target = prepare_folder(folder, overwrite)
-        written = [target / "tables.json"]
-        written[0].write_text(json.dumps(self.to_dict(), indent=1) + "\n")
-        for name, frame in self.frames().items():
-            frame.to_csv(target / f"{name}.csv")
-            written.append(target / f"{name}.csv")
-        for name, svg in plots.of(self).items():
-            (target / f"{name}.svg").write_text(svg)
-            written.append(target / f"{name}.svg")
-        return written
+        texts = {"tables.json": json.dumps(self.to_dict(), indent=1) + "\n"}
+        texts |= {f"{name}.csv": frame.to_csv() for name, frame in self.frames().items()}
+        texts |= {f"{name}.svg": svg for name, svg in plots.of(self).items()}
+        return [write_text(text, target / name, overwrite=True, inputs=()) for name, text in texts.items()]
 
     def __str__(self) -> str:
         parts = []

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BadInput, WorkbenchError
+from ..publish import refuse
 
 
 def target_of(output: str | os.PathLike[str] | None, source: Path | None, stem: str, overwrite: bool) -> Path:
@@ -39,21 +40,14 @@ def _checked(output: str | os.PathLike[str] | None, source: Path | None, stem: s
         target = target / f"{stem}.onnx"
     elif output is not None and os.fspath(output).endswith(os.sep):
         raise WorkbenchError(f"There is no folder {target} to write {stem}.onnx into; make it first.")
-    if source is not None and any(_part_of(path, source) for path in (target, _data(target))):
-        raise BadInput(f"{target} is the source itself, which is never changed; give another output.")
     if "\0" in str(target) or (target.exists() and not target.is_file()):
         raise BadInput(f"{str(target)!r} is not a file that can be written; give another output.")
     if not target.parent.is_dir():
         raise WorkbenchError(f"There is no folder {target.parent} to write {target.name} into; make it first.")
-    taken = [path for path in (target, _data(target)) if path.exists()]
-    if taken and not overwrite:
-        raise _exists(taken[0])
+    for path in (target, _data(target)):
+        if path.exists():  # an error where the name is too long, now and not when it is to be written
+            refuse(path, overwrite, [source])
     return target
-
-
-def _part_of(path: Path, source: Path) -> bool:
-    """Would writing `path` change the source: the file itself under this or another name, or one in its folder?"""
-    return path.exists() and (path.samefile(source) or source.resolve() in path.resolve().parents)
 
 
 def _exists(path: Path) -> WorkbenchError:
