@@ -88,6 +88,44 @@ def test_an_upload_is_seen_when_it_is_whole_and_takes_no_name_that_is_taken(fold
     assert sorted(folder.iterdir()) == sorted([*before, path])
 
 
+@pytest.mark.parametrize(
+    ("given", "stored"),
+    {
+        "m\0.onnx": "m_.onnx",
+        "..": "upload",
+        ".": "upload",
+        "": "upload",
+        "...": "upload",
+        "../../etc/passwd": "passwd",
+        "a/b\\..\\c.onnx": "c.onnx",
+        "folder/": "upload",
+        ".hidden.onnx": "hidden.onnx",
+        " . m.onnx . ": "m.onnx",
+        "n" * 300 + ".onnx": "n" * 195 + ".onnx",
+        "\N{HANGUL SYLLABLE GA}" * 100 + ".onnx": "\N{HANGUL SYLLABLE GA}" * 65 + ".onnx",
+        "m." + "x" * 300: "m." + "x" * 19,
+        "\udce9caf\ud83d.onnx": "_caf_.onnx",
+        "nul": "_nul",
+        "COM1.onnx": "_COM1.onnx",
+        "console.onnx": "console.onnx",
+        "\N{RIGHT-TO-LEFT OVERRIDE}xnno.lkp": "_xnno.lkp",
+        "a\nb\x1b[31m.onnx": "a_b_[31m.onnx",
+        "\N{ZERO WIDTH SPACE}": "_",
+        "Größe (2) — 한글.onnx": "Größe (2) — 한글.onnx",
+    }.items(),
+)
+def test_whatever_a_sender_calls_a_file_it_gets_a_name_in_the_folder(given: str, stored: str, tmp_path: Path) -> None:
+    folder = tmp_path / "class"
+    folder.mkdir()
+    for number in range(3):
+        upload = Upload(folder, given, 3)
+        upload.write(b"abc")
+        path = upload.finish()
+        assert path.parent == folder and path.read_bytes() == b"abc"
+        assert number or path.name == stored
+    assert len(list(folder.iterdir())) == 3 and list(tmp_path.iterdir()) == [folder]
+
+
 def test_a_full_disk_is_said_before_it_is_full_or_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(WorkbenchError, match=r"^huge.onnx needs 1,000,000.0 GB, but the disk has .* left; free some"):
         Upload(tmp_path, "huge.onnx", 10**15)

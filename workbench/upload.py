@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import shutil
 import tempfile
+import unicodedata
 import weakref
 from pathlib import Path
 
@@ -20,7 +22,7 @@ class Upload:
 
     Args:
         folder: where the file goes.
-        name: as the sender calls it; only its last part counts.
+        name: as the sender calls it, which is anything; see `safe_name`.
         total: bytes to come.
 
     Raises:
@@ -29,8 +31,8 @@ class Upload:
 
     def __init__(self, folder: str | os.PathLike[str], name: str, total: int) -> None:
         self.folder, self.total, self.written = Path(folder), total, 0
-        self.name = Path(name.replace("\\", "/")).name.lstrip(".") or "upload"
-        if total == 0:
+        self.name = safe_name(name)
+        if total <= 0:
             raise WorkbenchError(f"{self.name} is empty (0 bytes); was its download complete?")
         try:
             free = shutil.disk_usage(self.folder).free
@@ -94,6 +96,27 @@ class Upload:
                 os.replace(self._draft, path)
             return path
         raise OSError(errno.EEXIST, f"a thousand files are called {self.name}")
+
+
+LONGEST_NAME = 200
+"""Bytes: of the 255 that file systems take, some remain for a number, and for what is made from the file."""
+
+_RESERVED = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$)", re.IGNORECASE)
+
+
+def safe_name(name: str) -> str:
+    """A name for a file in one folder and on any system: the last part of the name given, visible (no leading dot),
+    without letters that nobody sees or that turn the others round, and not too long. The ending stays."""
+    seen = "".join("_" if unicodedata.category(char)[0] == "C" else char for char in re.split(r"[/\\]", name)[-1])
+    name = seen.lstrip(". ").rstrip(". ")
+    name = f"_{name}" if _RESERVED.match(name) else name
+    stem, ending = os.path.splitext(name)
+    ending = _cut(ending, 20)
+    return _cut(stem, LONGEST_NAME - len(ending.encode())) + ending or "upload"
+
+
+def _cut(text: str, most: int) -> str:
+    return text.encode()[:most].decode(errors="ignore").rstrip(". ")
 
 
 def _discard(file: object, draft: Path) -> None:
