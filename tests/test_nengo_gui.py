@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import re
@@ -25,7 +26,7 @@ from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from tests.lab import jupyter_lab
 from workbench import BadInput, WorkbenchError, nengo_gui
-from workbench.gui import LONGEST_LABEL, MAX_RUNNING, Gui, gui, plain
+from workbench.gui import LONGEST_LABEL, MAX_RUNNING, MAX_STRANGERS, Gui, gui, plain
 from workbench.snn.picture import picture
 
 SCREENSHOTS = os.environ.get("WORKBENCH_SCREENSHOTS")
@@ -203,6 +204,46 @@ def test_close_frees_the_port_and_ends_every_thread(network: nengo.Network) -> N
     served.close()  # twice is once
     assert served.open()[1] != token  # opened again, it has a new key
     served.close()
+
+
+def test_strangers_who_say_nothing_cost_little_and_keep_nobody_out_nor_in(network: nengo.Network) -> None:
+    before = _ours()
+    served = gui(network)
+    port, _ = served.open()
+    idle = []
+    most = 0
+    for number in range(300):
+        idle.append(socket.create_connection(("127.0.0.1", port), 20))
+        if number % 2:  # a request that never ends
+            idle[-1].sendall(b"GET /x")
+        most = max(most, len(_ours() - before))
+    assert _until(lambda: len(_ours() - before) <= MAX_STRANGERS + 1)  # and the server's own
+    assert most < 3 * MAX_STRANGERS  # those that were sent away take a moment
+    assert _get(served.url)[0] == 200
+    asleep = threading.Event()
+    begun = threading.Thread(target=lambda: (served.close(), asleep.set()), daemon=True)
+    begun.start()
+    assert asleep.wait(60), "close() waits for strangers"
+    assert not _listens(port)
+    assert _until(lambda: _ours() <= before), _ours() - before
+    for connection in idle:
+        connection.close()
+
+
+def test_a_page_that_reads_nothing_does_not_keep_the_server(served: Gui) -> None:
+    port, token = served.open()
+    _get(served.url)
+    page = served._server.pages[0]  # type: ignore[union-attr]
+    status, connection = _websocket(port, f"/{token}/viz_component?uid={id(page.components[0])}", "http://x")
+    assert b" 101 " in status
+    websocket = served._server.websockets[0]  # type: ignore[union-attr]
+    with contextlib.suppress(BlockingIOError):
+        while True:  # until its buffers are full: a good-bye would wait for room
+            websocket.socket.send(bytes(1 << 16))
+    done = threading.Event()
+    threading.Thread(target=lambda: (served.close(), done.set()), daemon=True).start()
+    assert done.wait(60), "close() waits for the page"
+    connection.close()
 
 
 def test_forgotten_servers_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:

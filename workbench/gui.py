@@ -20,11 +20,13 @@ import io
 import json
 import re
 import secrets
+import socket
 import tempfile
 import threading
 import time
 import weakref
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from pkgutil import get_data
 from typing import Any
@@ -44,6 +46,12 @@ _ALIVE = b"Nengo GUI"
 
 _SLOW_SECONDS = 60
 """What a browser may take from the address to the page, and from the page to its websocket."""
+
+MAX_STRANGERS = 32
+"""Connections that have not shown the token yet, each with a thread; a new one takes the oldest one's place."""
+
+_STRANGER_SECONDS = 20
+"""What one of them may take from one piece of its request to the next."""
 
 _TEXT_ONLY = str.maketrans({"<": "‹", ">": "›", '"': "”", "'": "’", "&": "+", "\\": "∖", "`": "’"})  # noqa: RUF001
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
@@ -160,6 +168,7 @@ class _Handler(guibackend.GuiRequestHandler):
         "/alive": "serve_alive",
     }
     path: str
+    timeout = _STRANGER_SECONDS
     _nonce = ""
 
     def do_GET(self) -> None:
@@ -167,6 +176,7 @@ class _Handler(guibackend.GuiRequestHandler):
         if not slash or not hmac.compare_digest(token.encode(), self.server.token.encode()):
             self.send_error(403)
             return
+        self.server.knows(self.connection)
         self.path = f"/{rest}"
         super().do_GET()
 
@@ -354,11 +364,15 @@ class _Server(guibackend.GuiServer):
         )
         self.RequestHandlerClass = _Handler
         self._building = threading.Lock()  # builds change the network for a moment
+        self._strangers: dict[socket.socket, None] = {}
+        self._door = threading.Lock()
         self._thread = threading.Thread(
             target=self.serve_forever, kwargs={"poll_interval": 0.2}, name="nengo-gui", daemon=True
         )
 
     def start(self) -> None:
+        for binding in self.bindings:
+            binding.socket.listen(128)  # Nengo GUI's 5 are filled by one page with its parts
         self._thread.start()
 
     @property
@@ -375,16 +389,44 @@ class _Server(guibackend.GuiServer):
         self.pages.append(shown)
         return shown
 
-    def close_request(self, request: Any) -> None:
+    def process_request(self, request: socket.socket, client_address: Any) -> None:
+        with self._door:
+            while len(self._strangers) >= MAX_STRANGERS:
+                oldest = next(iter(self._strangers))
+                del self._strangers[oldest]
+                _hang_up(oldest)
+            self._strangers[request] = None
+        super().process_request(request, client_address)
+
+    def knows(self, request: socket.socket) -> None:
+        """It has shown the token, or is gone."""
+        with self._door:
+            self._strangers.pop(request, None)
+
+    def close_request(self, request: socket.socket) -> None:
+        self.knows(request)
         request.close()
 
     def end(self) -> None:
-        """Stop serving, simulating and listening. Open pages say that Nengo GUI has stopped."""
-        self.shutdown()
+        """Stop serving, simulating and listening, whatever others do. Open pages say that Nengo GUI has stopped."""
+        self._shutting_down = True
+        server.DualStackHttpServer.shutdown(self)  # Nengo GUI's own waits for pages to read their good-bye
         self._thread.join(5)
+        for websocket in self.websockets:
+            websocket.state = websocket.ST_CLOSED  # which ends its loop
+        for _, request in self.requests:
+            _hang_up(request)
         for shown in self.pages[:]:
             shown.finish()
-        self.wait_for_shutdown(1)
+        deadline = time.monotonic() + 1
+        for thread, _ in self.requests:
+            thread.join(max(0.0, deadline - time.monotonic()))
         for binding in self.bindings:
             binding.socket.close()
         self._folder.cleanup()
+
+
+def _hang_up(connection: socket.socket) -> None:
+    """Whoever reads from it reads its end; its own thread closes it."""
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
