@@ -236,7 +236,9 @@ def test_a_page_that_reads_nothing_does_not_keep_the_server(served: Gui) -> None
     page = served._server.pages[0]  # type: ignore[union-attr]
     status, connection = _websocket(port, f"/{token}/viz_component?uid={id(page.components[0])}", "http://x")
     assert b" 101 " in status
-    websocket = served._server.websockets[0]  # type: ignore[union-attr]
+    server = served._server
+    assert server is not None and _until(lambda: server.websockets)
+    websocket = server.websockets[0]
     with contextlib.suppress(BlockingIOError):
         while True:  # until its buffers are full: a good-bye would wait for room
             websocket.socket.send(bytes(1 << 16))
