@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -239,8 +240,8 @@ def test_a_page_that_reads_nothing_does_not_keep_the_server(served: Gui) -> None
     server = served._server
     assert server is not None and _until(lambda: server.websockets)
     websocket = server.websockets[0]
-    with contextlib.suppress(BlockingIOError):
-        while True:  # until its buffers are full: a good-bye would wait for room
+    while select.select([], [websocket.socket], [], 1)[1]:  # until all buffers are full: a good-bye would wait for room
+        with contextlib.suppress(BlockingIOError):
             websocket.socket.send(bytes(1 << 16))
     done = threading.Event()
     threading.Thread(target=lambda: (served.close(), done.set()), daemon=True).start()
