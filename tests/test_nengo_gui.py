@@ -235,7 +235,7 @@ def test_a_page_that_reads_nothing_does_not_keep_the_server(served: Gui) -> None
     port, token = served.open()
     _get(served.url)
     page = served._server.pages[0]  # type: ignore[union-attr]
-    status, connection = _websocket(port, f"/{token}/viz_component?uid={id(page.components[0])}", "http://x")
+    status, connection = _websocket(port, f"/{token}/viz_component?uid={id(page.net_graph)}", "http://x")
     assert b" 101 " in status
     server = served._server
     assert server is not None and _until(lambda: server.websockets)
@@ -243,6 +243,8 @@ def test_a_page_that_reads_nothing_does_not_keep_the_server(served: Gui) -> None
     while select.select([], [websocket.socket], [], 1)[1]:  # until all buffers are full: a good-bye would wait for room
         with contextlib.suppress(BlockingIOError):
             websocket.socket.send(bytes(1 << 16))
+    page.net_graph.to_be_sent.append({"type": "js", "code": ""})
+    assert _until(lambda: not page.net_graph.to_be_sent)  # its thread waits for room, too
     done = threading.Event()
     threading.Thread(target=lambda: (served.close(), done.set()), daemon=True).start()
     assert done.wait(60), "close() waits for the page"
