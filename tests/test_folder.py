@@ -62,16 +62,44 @@ def test_a_search_looks_into_the_folders_below_but_not_round_in_circles(folder: 
     assert search(folder, "mlp", given_up) == ([], False)
 
 
-def test_a_file_is_looked_at_again_only_after_it_changed(folder: Path) -> None:
+def test_whatever_a_reader_runs_into_is_one_files_damage(folder: Path) -> None:
     path = folder / "mlp.onnx"
     assert look(str(path)) == Look("DL", "ONNX")
-    assert look(str(path)) is look(str(path))
     path.write_bytes(path.read_bytes()[:300])
     assert look(str(path)).badge == "damaged"
     path.write_bytes(b"")
     assert look(str(path)) == Look("empty", "empty")
     path.unlink()
     assert look(str(path)).badge == "missing"
+    assert look("a\0b").badge == "missing"
+    with pytest.raises(UnreadableFile, match="cannot be listed"):
+        listing("a\0b")
+
+
+@pytest.mark.parametrize(
+    "fault", [KeyError("x"), RecursionError(), MemoryError(), UnicodeDecodeError("a", b"", 0, 1, "b")]
+)
+def test_a_fault_of_a_reader_is_one_files_damage_in_lists_and_on_the_command_line(
+    fault: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from workbench import kind
+    from workbench.__main__ import main
+
+    good, bad, real = str(folder / "mlp.onnx"), str(folder / "bad.onnx"), kind.detect
+    shutil.copy(good, bad)
+
+    def detect(path: str) -> kind.Detection:
+        if path == bad:
+            raise fault
+        return real(path)
+
+    monkeypatch.setattr("workbench.kind.detect", detect)
+    monkeypatch.setattr("workbench.folder.detect", detect)
+    assert (look(bad).badge, look(good).badge) == ("damaged", "DL")
+    assert main(["detect", bad, good]) == 1
+    out, err = capsys.readouterr()
+    assert out.startswith(f"{good}: DL") and err.startswith(f"workbench: {bad} could not be read")
+    assert len(err.splitlines()) == 1
 
 
 def test_an_upload_is_seen_when_it_is_whole_and_takes_no_name_that_is_taken(folder: Path) -> None:

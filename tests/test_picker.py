@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,25 @@ def test_format_and_kind_of_every_file_are_named(page: Page) -> None:
         expect(files.get_by_role("option", name=name, exact=True)).to_be_visible()
     expect(files.get_by_role("option", name="cut.onnx damaged 300 bytes", exact=True)).to_be_visible()
     expect(files.get_by_role("option", name="rows of data flowers.csv 16 bytes", exact=True)).to_be_visible()
+
+
+def test_a_file_that_can_harm_says_so_in_words(page: Page, folder: Path) -> None:
+    from test_badges import external
+
+    external(folder / "thief.onnx", "../../secret.txt")
+    external(folder / "half.onnx", "missing.bin")
+    page.get_by_role("button", name="List this folder again").click()
+    files = page.get_by_role("listbox", name="Files")
+    for name, words in {"thief.onnx": "can harm", "half.onnx": "take care"}.items():
+        kind = row(page, name).locator(".wb-badge").inner_text
+        expect(row(page, name).locator(".wb-danger")).to_have_text(words)
+        expect(files.get_by_role("option", name=f"{name} {words} {kind()}")).to_be_visible()
+    expect(row(page, "thief.onnx").locator(".wb-danger")).to_have_attribute(
+        "title", re.compile("outside its own folder")
+    )
+    expect(row(page, "mlp.onnx").locator(".wb-danger")).to_be_hidden()
+    for name in ("thief.onnx", "half.onnx"):
+        os.unlink(folder / name)
 
 
 def test_the_keyboard_alone_searches_opens_and_goes_back(page: Page) -> None:

@@ -278,10 +278,10 @@ def _detect(arguments: argparse.Namespace) -> int:
     for path in arguments.files:
         try:
             found = detect(path)
-        except WorkbenchError as error:
-            # The other files are still answered.
-            _say(f"workbench: {error}", sys.stderr)
-            failed = max(failed, error.exit_code)
+        except Exception as error:  # the other files are still answered, whatever a reader makes of this one
+            damage = f"{path} could not be read to its end, as happens with damaged files ({type(error).__name__})."
+            _say(f"workbench: {error if isinstance(error, WorkbenchError) else damage}", sys.stderr)
+            failed = 1
             continue
         if arguments.json:
             _say_json(found.to_dict())

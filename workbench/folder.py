@@ -1,4 +1,4 @@
-"""What a folder holds: listed without reading a file, then looked into file by file."""
+"""What a folder holds: listed without reading a file, then looked into file by file (`badges` does so in a worker)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
-from .errors import UnreadableFile, WorkbenchError
+from .errors import Level, UnreadableFile
 from .kind import detect
+from .words import visible
 
 MOST_ENTRIES = 2000
 """Of one list; a page with more is slow to draw, and nobody reads it."""
@@ -42,12 +42,18 @@ class Look:
     """What a file turned out to be.
 
     Attributes:
-        badge: its kind (`workbench.kind`), ``empty``, ``damaged`` or ``missing``; nothing where it is no model.
+        badge: its kind (`workbench.kind`), ``empty``, ``damaged``, ``missing``, or ``unread`` where that took too long;
+            nothing where it is no model.
         format: one of `workbench.formats.NAMES`; nothing where it could not be told.
+        danger: the highest level of what was found in it; says: that finding, in one sentence.
+        beside: what was found hangs on files beside it, too.
     """
 
     badge: str
-    format: str
+    format: str = ""
+    danger: Level | None = None
+    says: str = ""
+    beside: bool = False
 
 
 def listing(folder: str | os.PathLike[str]) -> tuple[list[Entry], int]:
@@ -60,8 +66,9 @@ def listing(folder: str | os.PathLike[str]) -> tuple[list[Entry], int]:
         with os.scandir(folder) as found:
             entries = [entry for entry in found if _shown(entry.name)]
             entries.sort(key=lambda entry: (not _is_folder(entry), entry.name.lower()))
-    except OSError as error:
-        raise UnreadableFile(f"{folder} cannot be listed ({error.strerror}); choose another folder.") from error
+    except (OSError, ValueError) as error:  # a NUL in its name is the latter
+        reason = getattr(error, "strerror", None) or error
+        raise UnreadableFile(f"{folder} cannot be listed ({reason}); choose another folder.") from error
     return [_entry(entry) for entry in entries[:MOST_ENTRIES]], max(0, len(entries) - MOST_ENTRIES)
 
 
@@ -88,21 +95,21 @@ def is_model(folder: str | os.PathLike[str]) -> bool:
 
 
 def look(path: str) -> Look:
-    """What a file is, from its header; known files are not read again until they change."""
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return Look("missing", "")
-    return _look(path, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=10_000)
-def _look(path: str, changed: int, size: int) -> Look:
+    """What a file is, from its header. Whatever a reader runs into, it is that file's alone."""
+    if not os.path.exists(path):
+        return Look("missing")
     try:
         found = detect(path)
-    except WorkbenchError:
-        return Look("damaged", "")
-    return Look(found.kind or ("empty" if found.format == "empty" else ""), found.format)
+    except Exception:
+        return Look("damaged")
+    worst = next(iter(found.findings), None)
+    return Look(
+        found.kind or ("empty" if found.format == "empty" else ""),
+        found.format,
+        found.danger,
+        visible(worst.says, 300, "") if worst is not None else "",
+        bool((found.components or {}).get("external_data")),
+    )
 
 
 def _below(folder: str) -> Iterator[Entry]:

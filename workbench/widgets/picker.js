@@ -213,7 +213,8 @@ function render({ model, el }) {
         row.title = visible(entry.name);
         const words = element("span", "wb-words");
         const facts = element("span", "wb-facts");
-        facts.append(element("span", "wb-badge", ""), element("span", "wb-size", bytes(entry.size)));
+        const parts = [["wb-danger", ""], ["wb-badge", ""], ["wb-size", bytes(entry.size)]];
+        facts.append(...parts.map(([part, words]) => element("span", part, words)));
         words.append(element("span", "wb-name", entry.name), facts);
         row.append(icon(entry), words);
         return row;
@@ -252,11 +253,17 @@ function render({ model, el }) {
       const look = looks[entry.name];
       const row = list.children[index];
       if (!look || row.dataset.look === String(look)) return;
-      const [badge, format] = look;
+      const [badge, format, danger, says] = look;
       row.dataset.look = String(look);
       row.classList.toggle("wb-dull", !badge);
       row.firstChild.replaceWith(icon(entry, format));
-      row.querySelector(".wb-badge").textContent = badge;
+      const mark = row.querySelector(".wb-badge");
+      mark.textContent = badge;
+      mark.title = badge === "unread" ? "This file could not be read in time. Pick it to see what it is." : "";
+      const warning = row.querySelector(".wb-danger");
+      warning.textContent = danger;
+      warning.title = says;
+      warning.classList.toggle("wb-harm", danger === "can harm");
     });
   }
 

@@ -14,6 +14,8 @@ import anywidget
 import traitlets
 
 from .. import folder as folders
+from ..badges import badges
+from ..card import LEVEL_WORDS
 from ..errors import WorkbenchError
 from ..paper import samples
 from ..session import Session, session_of
@@ -31,7 +33,7 @@ class Picker(anywidget.AnyWidget):
         path: the file picked last (the session's); set it to pick one from code. Empty at first.
         folder: the folder shown; crumbs: the way to it, ``[{"name", "path"}]``.
         entries: what it holds, ``[{"name", "path", "folder", "size"}]``; left_out: how many more are not listed.
-        looks: ``{name: [badge, format]}``, filled in as the files are read.
+        looks: ``{name: [badge, format, danger in a word or two, what was found]}``, filled in as the files are read.
         found: ``{"text", "entries", "all"}`` of the last search in the folders below.
         samples: the menu of the paper's models, ``[{"group", "items"}]``; recent: that of files picked before.
         message: why something was not done, in one sentence.
@@ -122,20 +124,22 @@ class Picker(anywidget.AnyWidget):
 
     def _look_into(self, entries: list[folders.Entry], given_up: threading.Event) -> None:
         """Fill in the badges, in a thread: a header takes milliseconds, a folder of them seconds."""
+        names = {entry.path: entry.name for entry in entries if not entry.folder}
 
         def work() -> None:
-            looks, told, pause = {}, time.monotonic(), 0.05
-            for entry in entries:
-                if given_up.is_set():
-                    return
-                if entry.folder:
-                    continue
-                seen = folders.look(entry.path)
-                looks[entry.name] = [seen.badge, seen.format]
-                if time.monotonic() - told > pause:
+            looks: dict[str, list[str]] = {}
+            told, pause = time.monotonic(), 0.05
+
+            def tell(path: str, seen: folders.Look) -> None:
+                nonlocal looks, told, pause
+                word = LEVEL_WORDS[seen.danger] if seen.danger in ("error", "warning") else ""
+                looks[names[path]] = [seen.badge, seen.format, word, seen.says]
+                if time.monotonic() > told + pause:
                     self._add(looks, given_up)
                     # The page gets all of them every time, so ever more seldom.
                     looks, told, pause = {}, time.monotonic(), min(2 * pause, 2.0)
+
+            badges.read(names, tell, given_up)
             self._add(looks, given_up)
 
         threading.Thread(target=work, daemon=True).start()
@@ -274,8 +278,8 @@ class Picker(anywidget.AnyWidget):
             if Path(self.folder) == batch.folder:
                 self.refresh()
             if batch.arrived and self.path == batch.path:  # nothing else was picked meanwhile
-                models = [path for path in batch.arrived if folders.look(path).badge]
-                self.session.pick((models or batch.arrived)[0])
+                models = (path for path in batch.arrived if folders.look(path).badge)
+                self.session.pick(next(models, batch.arrived[0]))
         self.send({"type": "done", "view": batch.view})
 
     def _no_folders(self, names: list[str]) -> None:
