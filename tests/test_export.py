@@ -123,6 +123,12 @@ def test_the_command_writes_all_it_can_and_says_which_failed(
     assert made["size_bytes"] == (tmp_path / "pages" / "good.html").stat().st_size
 
 
+def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    notebook = stored(tmp_path / "n.ipynb", new_markdown_cell("# N"))
+    assert main(["export", str(notebook), "-o", str(notebook)]) == 1
+    assert capsys.readouterr().err == f"workbench: The folder {notebook} cannot be made: File exists.\n"
+
+
 # --- notebooks of anyone ----------------------------------------------------------------------------------------------
 
 

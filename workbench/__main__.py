@@ -415,14 +415,15 @@ def _tables(arguments: argparse.Namespace) -> int:
 
 def _export(arguments: argparse.Namespace) -> int:
     from .export import export
+    from .publish import make_folder
 
     failed = 0
     for notebook in map(Path, arguments.notebooks):
         target = notebook.with_suffix(".html")
         if arguments.output is not None:
             target = Path(arguments.output) / target.name
-            target.parent.mkdir(parents=True, exist_ok=True)
         try:
+            make_folder(target.parent)
             with _progress() as say:
                 found = export(notebook, target, execute=arguments.execute, overwrite=arguments.force, progress=say)
         except WorkbenchError as error:

@@ -49,6 +49,19 @@ def refuse(target: Path, overwrite: bool, inputs: Iterable[object]) -> None:
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder to write into, where it is missing.
+
+    Raises:
+        BadInput: it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise BadInput(f"The folder {folder} cannot be made: {reason}.") from error
+
+
 def write_text(page: str, path: str | os.PathLike[str], *, overwrite: bool = False, inputs: Iterable[object]) -> Path:
     """Write a text to a file; it appears whole or not at all. Arguments and errors as of `refuse`.
 

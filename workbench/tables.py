@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from .agreement import Agreement, finite, readable
 from .compare.comparison import ENOUGH_FOR_INTERVALS, Comparison, duration
 from .errors import BadInput
-from .publish import write_text
+from .publish import make_folder, write_text
 from .snn.table import WeightTable
 from .words import counted, escape
 
@@ -351,10 +351,7 @@ def prepare_folder(folder: str | os.PathLike[str], overwrite: bool) -> Path:
     target = Path(folder)
     if not overwrite and (target / "tables.json").exists():
         raise BadInput(f"{target / 'tables.json'} exists; choose another folder, or say overwrite=True (--force).")
-    try:
-        target.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise BadInput(f"The folder {target} cannot be made: {error.strerror or error}.") from error
+    make_folder(target)
     return target
 
 

@@ -69,7 +69,7 @@ function bytes(count) {
 function button(className, text, title) {
   const node = element("button", className, text);
   node.type = "button";
-  if (title) node.title = title;
+  if (title) node.title = visible(title);
   return node;
 }
 
@@ -166,7 +166,7 @@ function render({ model, el }) {
       for (const item of items) {
         const option = element("option", "", item.title);
         option.value = item.id;
-        option.title = item.about;
+        option.title = visible(item.about);
         parent.append(option);
       }
     }
@@ -253,7 +253,7 @@ function render({ model, el }) {
       const look = looks[entry.name];
       const row = list.children[index];
       if (!look || row.dataset.look === String(look)) return;
-      const [badge, format, danger, says] = look;
+      const [badge, format, danger, words, says] = look;
       row.dataset.look = String(look);
       row.classList.toggle("wb-dull", !badge);
       row.firstChild.replaceWith(icon(entry, format));
@@ -261,9 +261,9 @@ function render({ model, el }) {
       mark.textContent = badge;
       mark.title = badge === "unread" ? "This file could not be read in time. Pick it to see what it is." : "";
       const warning = row.querySelector(".wb-danger");
-      warning.textContent = danger;
+      warning.textContent = words;
       warning.title = says;
-      warning.classList.toggle("wb-harm", danger === "can harm");
+      warning.classList.toggle("wb-harm", danger === "error");
     });
   }
 
@@ -322,10 +322,10 @@ function render({ model, el }) {
   }
 
   function drawStatus() {
-    message.textContent = model.get("message");
+    message.textContent = visible(model.get("message"));
     status.hidden = !message.textContent;
     const arrived = model.get("uploaded");
-    upmessage.textContent = model.get("uploading");
+    upmessage.textContent = visible(model.get("uploading"));
     upline.hidden = !upmessage.textContent;
     upmeter.hidden = percent.hidden = upcancel.hidden = arrived < 0;
     upmeter.value = Math.max(0, arrived);

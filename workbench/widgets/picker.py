@@ -33,7 +33,7 @@ class Picker(anywidget.AnyWidget):
         path: the file picked last (the session's); set it to pick one from code. Empty at first.
         folder: the folder shown; crumbs: the way to it, ``[{"name", "path"}]``.
         entries: what it holds, ``[{"name", "path", "folder", "size"}]``; left_out: how many more are not listed.
-        looks: ``{name: [badge, format, danger in a word or two, what was found]}``, filled in as the files are read.
+        looks: ``{name: [badge, format, danger, danger in words, what was found]}``, filled in as the files are read.
         found: ``{"text", "entries", "all"}`` of the last search in the folders below.
         samples: the menu of the paper's models, ``[{"group", "items"}]``; recent: that of files picked before.
         message: why something was not done, in one sentence.
@@ -132,8 +132,8 @@ class Picker(anywidget.AnyWidget):
 
             def tell(path: str, seen: folders.Look) -> None:
                 nonlocal looks, told, pause
-                word = LEVEL_WORDS[seen.danger] if seen.danger in ("error", "warning") else ""
-                looks[names[path]] = [seen.badge, seen.format, word, seen.says]
+                danger = "" if seen.danger in (None, "note") else seen.danger
+                looks[names[path]] = [seen.badge, seen.format, danger, LEVEL_WORDS.get(danger, ""), seen.says]
                 if time.monotonic() > told + pause:
                     self._add(looks, given_up)
                     # The page gets all of them every time, so ever more seldom.
