@@ -6,13 +6,9 @@ unpickled, no framework is imported, and what is read is bounded, so any bytes a
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import json
-import lzma
 import os
-import pickletools
 import re
 import struct
 import zipfile
@@ -25,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UnreadableFile
+from .pickle_walk import OPENINGS, Budget, BudgetSpent, Damaged, Named, Walk
+from .unpack import Window, compressed, unpacked
 from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, opened
 
 WINDOW = 1 << 22
@@ -174,7 +172,7 @@ def _zip(buffer: Buffer) -> Format | None:
     if WINDOW < directory < 0xFFFF_FFFF:
         return Format("zip archive", warnings=("The archive lists too many entries to be a model.",))
     try:
-        archive = zipfile.ZipFile(_Window(buffer))
+        archive = zipfile.ZipFile(Window(buffer))
         names = [entry.filename for entry in archive.infolist()[:10_000]]
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error) as error:
         return Format("zip archive", warnings=(f"The archive is damaged: {error}.",))
@@ -202,10 +200,10 @@ def _zip(buffer: Buffer) -> Format | None:
         if any("/code/" in name for name in names):
             code = [name.split("/code/", 1)[1] for name in names if "/code/" in name and name.endswith(".py")]
             return Format("PyTorch", "TorchScript", tuple(code[:MAX_MARKERS]), runs_code=True)
-        classes, texts = _pickle_names(data)
+        walk, _ = _walked(unpacked(data, Budget(0, 0)))
+        classes = tuple(walk.classes)
         whole = any(name.startswith("torch.nn.") for name in classes) or _foreign(classes, "torch", "collections")
-        detail = "whole module" if whole else "state dict"
-        return Format("PyTorch", detail, (*classes, *texts)[:MAX_MARKERS], runs_code=True)
+        return Format("PyTorch", "whole module" if whole else "state dict", walk.names, runs_code=True)
     if any(name.endswith("com.apple.CoreML/model.mlmodel") for name in names):
         return Format("Core ML", "package")
     if names and all(name.endswith(".npy") for name in names):
@@ -232,75 +230,79 @@ def _hdf5(buffer: Buffer) -> Format:
     return Format("HDF5")
 
 
-def _pickle(buffer: Buffer, name: str = "pickle") -> Format | None:
-    """Pickle and joblib: classes from the opcodes. Also PyTorch's format before 1.6."""
-    data = bytes(buffer[:WINDOW])
-    if data.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):
-        rest = data[15:]
-        classes: list[str] = []
-        texts: list[str] = []
-        for _ in range(4):  # magic, protocol, system info, then the object itself
-            found, words, used = _walk_pickle(rest)
-            classes += found
-            texts += words
-            rest = rest[used:]
-            if not used:
-                break
-        whole = any(item.startswith("torch.nn.") for item in classes)
-        return Format("PyTorch", "whole module" if whole else "state dict", (*classes, *texts)[:MAX_MARKERS], True)
-    found, _, used = _walk_pickle(data)
-    binary = data[:1] == b"\x80"
-    # Protocols 0 and 1 are letters and lines, as other text is: only one that ends as a pickle must is one.
-    if not used and not (binary and (found or len(data) == WINDOW)):
-        return None
-    if not binary and used != len(data.rstrip()):
-        return None
-    classes_ = tuple(found)
-    if any(item.startswith("joblib.") for item in classes_):
-        name = "joblib"
-    classes_ = tuple(item for item in classes_ if not item.startswith("joblib."))
-    family = next((item.split(".")[0] for item in classes_ if not _PLUMBING.match(item)), "")
-    detail = {"sklearn": "scikit-learn"}.get(family, family)
-    if not family and not used:
-        detail = "read in part"
-    return Format(name, detail, classes_[:MAX_MARKERS], runs_code=True)
+class _Noted(Walk):
+    """The classes that a pickle names, its short texts, and whether it calls anything."""
+
+    def __init__(self, file: io.BufferedReader, budget: Budget) -> None:
+        super().__init__(file, budget, arrays=True)
+        self.classes: dict[str, None] = {}
+        self.texts: dict[str, None] = {}
+        self.calls = False
+
+    def imported(self, what: Named) -> None:
+        if _CLASS.fullmatch(str(what)) and len(self.classes) < MAX_MARKERS:
+            self.classes[str(what)] = None
+
+    def called(self, what: Any, arguments: Any) -> None:
+        self.calls |= _CLASS.fullmatch(str(what)) is not None
+
+    def text(self, text: str) -> None:
+        if len(self.texts) < MAX_MARKERS:
+            self.texts[text[:200]] = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Classes first, then what else is written in it."""
+        return (*self.classes, *(text for text in self.texts if text not in self.classes))[:MAX_MARKERS]
 
 
-def _compressed(opener: Callable[[Any], Any]) -> Callable[[Buffer], Format | None]:
-    """joblib and pickle files inside gzip, zlib, bz2, xz or lzma: a bounded look at the unpacked start."""
+def _walked(file: io.BufferedReader, count: int = 1) -> tuple[_Noted, bool]:
+    """(what `count` pickles behind each other hold, were they followed to the last one's end): a bounded look."""
+    walk = _Noted(file, Budget(steps=50_000, unpacked=WINDOW))
+    with suppress(Damaged, BudgetSpent):
+        for _ in range(count):
+            walk.load()
+        return walk, True
+    return walk, False
 
-    def probe(buffer: Buffer) -> Format | None:
-        try:
-            data = opener(io.BytesIO(bytes(buffer[:WINDOW])))
-        except (OSError, EOFError, zlib.error, lzma.LZMAError, ValueError):
+
+def _pickle(buffer: Buffer) -> Format | None:
+    """Pickle and joblib, compressed or not: classes from the opcodes. Also PyTorch's format before 1.6."""
+    packed = compressed(bytes(buffer[:64]))
+    file = unpacked(buffer, Budget(0, WINDOW))
+    try:
+        head = file.peek(15)
+        if head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):
+            walk, _ = _walked(file, 4)  # magic, protocol, system info, then the object itself
+            whole = any(item.startswith("torch.nn.") for item in walk.classes)
+            return Format("PyTorch", "whole module" if whole else "state dict", walk.names, True)
+        if head[:1] not in OPENINGS:
             return None
-        return _pickle(data, "joblib") if data[:1] == b"\x80" else None
-
-    return probe
-
-
-def _reader(opener: Callable[[Any], Any]) -> Callable[[Any], bytes]:
-    def read(raw: Any) -> bytes:
-        out = b""
-        with suppress(EOFError), opener(raw) as file:  # the window may end inside a block
-            while len(out) < WINDOW and (part := file.read1(1 << 16)):
-                out += part
-        return out
-
-    return read
-
-
-def _zlib(raw: Any) -> bytes:
-    return zlib.decompressobj().decompress(raw.read(), WINDOW)
-
-
-def _lzma(raw: Any) -> bytes:
-    return lzma.LZMADecompressor().decompress(raw.read(), WINDOW)
+        walk, ended = _walked(file)
+        rest = file.read(256).strip() if ended else b""
+    except (OSError, BudgetSpent):
+        return None
+    # Protocols 0 and 1 are letters and lines, as other text is: only one that ends as a pickle must, or calls
+    # something by a proper name, is one.
+    binary = head[:1] == b"\x80"
+    cut = not ended and walk.budget.steps > 0
+    if not walk.calls and ((cut and not (binary and (walk.classes or len(buffer) > WINDOW))) or not (binary or ended)):
+        return None
+    if not binary and rest and not walk.calls:
+        return None
+    classes = tuple(item for item in walk.classes if not item.startswith("joblib."))
+    name = "joblib" if packed or len(classes) < len(walk.classes) else "pickle"
+    family = next((item.split(".")[0] for item in classes if not _PLUMBING.match(item)), "")
+    detail = {"sklearn": "scikit-learn"}.get(family, family)
+    if not family and not ended:
+        detail = "read in part"
+    return Format(name, detail, classes, runs_code=True)
 
 
 def _npy(buffer: Buffer) -> Format:
     header = re.search(rb"\{[^}]{0,500}\}", bytes(buffer[:600]))
-    return Format("NumPy npy", header[0].decode("latin1").strip("{} ,") if header else "")
+    shown = header[0].decode("latin1").strip("{} ,") if header else ""
+    return Format("NumPy npy", shown, runs_code=bool(re.search(r"'[<>=|]?O\d?'", shown)))
 
 
 def _safetensors(buffer: Buffer) -> Format | None:
@@ -331,13 +333,10 @@ _MAGIC: tuple[tuple[re.Pattern[bytes], Callable[[Buffer], Format | None]], ...] 
         (rb"II\*\0|MM\0\*", _fixed("image", "TIFF")),
         (rb"\x93NUMPY", _npy),
         (rb"\x12\x01\0\0\0\0\0\0", _fixed("MXNet params")),
-        (rb"\x1f\x8b", _compressed(_reader(lambda raw: gzip.GzipFile(fileobj=raw)))),
-        (rb"BZh", _compressed(_reader(bz2.BZ2File))),
-        (rb"\xfd7zXZ\0", _compressed(_lzma)),
-        (rb"\x5d\0\0", _compressed(_lzma)),
-        (rb"\x78[\x01\x5e\x9c\xda]", _compressed(_zlib)),
-        (rb"\x80[\x02-\x05]", _pickle),
-        (rb"[\(cl\]}KIJLFGSUVXNid]", lambda buffer: _pickle(buffer)),
+        (rb"7z\xbc\xaf\x27\x1c", _fixed("zip archive", "7-Zip, which is not looked into", True)),
+        (rb"\x04\x22\x4d\x18", _fixed("joblib", "packed with lz4, which is not looked into", True)),
+        (rb"\x1f\x8b|BZh|\xfd7zXZ\0|\x5d\0|\x78[\x01\x5e\x9c\xda]|ZF0x", _pickle),
+        (b"[" + b"".join(map(re.escape, sorted(OPENINGS))) + b"]", _pickle),
         (rb".{8}\{", _safetensors),
         (rb"\{L", lambda buffer: Format("XGBoost", "UBJSON") if b"learner" in bytes(buffer[:64]) else None),
     )
@@ -544,35 +543,6 @@ def _text(buffer: Buffer) -> Format | None:
 # --- parts several formats share ---------------------------------------------------------------------------------
 
 
-class _Window(io.RawIOBase):
-    """A seekable file over a buffer, for `zipfile`, without copying it."""
-
-    def __init__(self, buffer: Buffer) -> None:
-        self._buffer, self._at = buffer, 0
-
-    def seekable(self) -> bool:
-        return True
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        base = (0, self._at, len(self._buffer))[whence]
-        self._at = base + offset
-        if self._at < 0:
-            raise OSError("seek before the start")
-        return self._at
-
-    def read(self, size: int = -1) -> bytes:
-        stop = len(self._buffer) if size < 0 else min(len(self._buffer), self._at + size)
-        data = bytes(self._buffer[self._at : stop])
-        self._at += len(data)
-        return data
-
-
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:
     """The start of one archive member; empty where it cannot be read."""
     try:
@@ -606,55 +576,4 @@ def _foreign(classes: tuple[str, ...], *packages: str) -> bool:
     return any(not _PLUMBING.match(name) and name.split(".")[0] not in packages for name in classes)
 
 
-def _pickle_names(data: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    classes, texts, _ = _walk_pickle(data)
-    return tuple(classes), tuple(texts)
-
-
 _CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_<]\w*>?)+")
-
-
-def _walk_pickle(data: bytes, limit: int = 200_000) -> tuple[list[str], list[str], int]:
-    """Classes a pickle would import and the short strings it holds, by walking opcodes; nothing is built.
-
-    Joblib puts raw arrays between opcodes, where the walk ends: what came before, the object's own class first,
-    is what is asked for.
-
-    Returns:
-        (module.name of every GLOBAL and STACK_GLOBAL, short strings, bytes walked up to and with STOP or 0).
-    """
-    classes: dict[str, None] = {}
-    texts: dict[str, None] = {}
-    memo: dict[int, str] = {}
-    recent: list[str] = []  # strings in stack order: a STACK_GLOBAL takes the last two
-    used = 0
-    try:
-        for step, (opcode, argument, position) in enumerate(pickletools.genops(data)):
-            name = opcode.name
-            if step >= limit or len(classes) >= MAX_MARKERS:
-                break
-            if name in ("GLOBAL", "INST"):
-                if _CLASS.fullmatch(imported := str(argument)[:300].replace(" ", ".")):
-                    classes[imported] = None
-            elif name == "STACK_GLOBAL":
-                if len(recent) >= 2 and _CLASS.fullmatch(imported := f"{recent[-2]}.{recent[-1]}"):
-                    classes[imported] = None
-            elif "UNICODE" in name or "STRING" in name:
-                text = argument.decode("latin1") if isinstance(argument, bytes) else str(argument)
-                recent = [*recent[-8:], text[:200]]
-                if 0 < len(text) <= 200 and len(texts) < MAX_MARKERS:
-                    texts[text] = None
-            elif name == "MEMOIZE":
-                if recent:
-                    memo[len(memo)] = recent[-1]
-                else:
-                    memo[len(memo)] = ""
-            elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-                memo[int(argument or 0)] = recent[-1] if recent else ""
-            elif name in ("GET", "BINGET", "LONG_BINGET"):
-                recent = [*recent[-8:], memo.get(int(argument or 0), "")]
-            elif name == "STOP":
-                used = (position or 0) + 1
-    except Exception:  # pickletools raises many sorts on hostile or foreign bytes; what was found stands
-        pass
-    return list(classes), [text for text in texts if text not in classes], used

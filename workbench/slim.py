@@ -8,20 +8,19 @@ memory stays at the size of what is kept. Field numbers are those of ``onnx/onnx
 
 from __future__ import annotations
 
-import bz2
 import io
-import lzma
 import os
 import re
 import tempfile
 import zipfile
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from .errors import UnreadableFile, UnsupportedModel
 from .header import MAX_DEPTH
+from .pickle_walk import Budget
+from .unpack import compressed, unpacked
 from .wire import I32, I64, LEN, VARINT, Buffer, Span, Wire, WireError, encode_varint
 
 TENSOR_LIMIT = 1024
@@ -474,16 +473,11 @@ def inflated(buffer: Buffer) -> Slim:
     """
     if len(buffer) > OUTPUT_LIMIT:
         raise UnsupportedModel(f"The compressed file is {len(buffer) >> 20:,} MiB, more than a browser can draw.")
-    data = bytes(buffer[:])
-    if data.startswith(b"\x80"):
-        return Slim(data)  # a pickle, not compressed at all
+    if not compressed(head := bytes(buffer[:64])) and not head.startswith(b"\x80"):
+        raise UnreadableFile("The compressed file cannot be read: it is packed in another way than joblib packs.")
     try:
-        if data.startswith(b"BZh"):
-            return _bounded(bz2.BZ2Decompressor().decompress(data, OUTPUT_LIMIT + 1))
-        if data.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
-            return _bounded(lzma.LZMADecompressor().decompress(data, OUTPUT_LIMIT + 1))
-        return _bounded(zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(data, OUTPUT_LIMIT + 1))
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        return _bounded(unpacked(buffer, Budget(0, 2 * OUTPUT_LIMIT)).read(OUTPUT_LIMIT + 1))
+    except OSError as error:
         raise UnreadableFile(f"The compressed file cannot be read: {error}.") from error
 
 

@@ -19,7 +19,7 @@ from .subject import Subject
 
 _SCANNERS: dict[str, Callable[[Subject], Scan]] = {
     "pickle": pickles.scan, "joblib": pickles.scan, "PyTorch": pickles.scan, "skops": skops.scan,
-    "NumPy npy": pickles.scan, "NumPy npz": pickles.scan,
+    "NumPy npy": pickles.scan, "NumPy npz": pickles.scan, "zip archive": pickles.scan,
     "Keras v3": keras.scan, "Keras HDF5": keras.scan,
     "SavedModel": tensorflow.scan, "GraphDef": tensorflow.scan, "TFLite": tensorflow.scan,
 }  # fmt: skip

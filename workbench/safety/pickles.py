@@ -1,262 +1,389 @@
-"""Pickles."""
+"""Pickles, wherever they are: alone, behind each other, compressed, between joblib's arrays, in archives, in arrays.
+
+Nothing is imported, called or built: `workbench.pickle_walk` follows the opcodes, `names` knows what a model needs.
+What would be called or changed in a way that no pickler writes is told, too, as it would be a way around the names.
+"""
 
 from __future__ import annotations
 
-import bz2
-import gzip
+import ast
 import io
-import logging
-import lzma
-import math
-import pickle
 import re
-import zipfile
-import zlib
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Scan
+from ..pickle_walk import OPENINGS, Budget, BudgetSpent, Damaged, Made, Named, Walk
+from ..unpack import Window, unpacked
+from ..wire import Buffer
+from . import names
+from .archive import Member, members
 from .subject import Subject
 
-_ORDINARY = re.compile(
-    r"numpy\.(?:dtype|ndarray|matrix|bool_?|float\d+|u?int\d+|int_|str_|object_|ma\.(?:core\.)?MaskedArray)$"
-    r"|numpy\.(?:_?core)\.(?:multiarray\.(?:_reconstruct|scalar)|numeric\._frombuffer)$"
-    r"|numpy\.random\._pickle\.\w+$|numpy\.random\.(?:_mt19937|_pcg64|_philox|_sfc64|bit_generator)\.\w+$"
-    r"|numpy\.(?:log|exp|log1p|expm1|sqrt|abs|absolute|square|mean|median|std|sum)$|numpy\.ma\.core\._mareconstruct$"
-    r"|(?:sklearn|scipy|pandas|xgboost|lightgbm|imblearn|skl2onnx)\.(?:\w+\.)*_?[A-Z]\w*$"
-    # Functions that scikit-learn's and SciPy's own pickles name.
-    r"|sklearn\.(?:_loss\.\w+\.\w+|tree\._tree\.\w+|neighbors\._\w+\.newObj|utils\._bunch\.Bunch)$"
-    r"|sklearn\.metrics\.\w+\.\w+$|sklearn\.feature_selection\._\w+\.\w+$|sklearn\.gaussian_process\.kernels\.\w+$"
-    r"|scipy\.(?:sparse\._?\w+\.\w+|interpolate\._\w+\.\w+|special\._\w+\.\w+)$|pandas\._libs\.\w+(?:\.\w+)*$"
-    r"|pandas\.core\.(?:indexes|internals)\.\w+\.\w+$"
-    r"|joblib\.numpy_pickle\.NumpyArrayWrapper$|joblib\.numpy_pickle_compat\.\w+Wrapper$"
-    r"|collections\.(?:OrderedDict|defaultdict|deque|Counter)$|_codecs\.encode$|copy_?reg\._reconstructor$"
-    r"|(?:builtins|__builtin__)\.(?:object|set|frozenset|list|dict|tuple|int|float|complex|bool|str|bytes|bytearray"
-    r"|slice|range|long|unicode|NoneType|type)$"
-    r"|datetime\.\w+$|decimal\.Decimal$|fractions\.Fraction$|uuid\.UUID$|types\.SimpleNamespace$"
-)
-"""Imports that models of scikit-learn and its relatives have, beside what picklescan itself calls innocuous."""
+_THOROUGH = Budget(steps=60_000_000, unpacked=16 << 30)
+"""A minute or two, in a worker process."""
+
+_AT_ONCE = Budget(steps=150_000, unpacked=8 << 20)
+"""A third of a second."""
+
+_NESTED = 3
+"""Pickles in bytes in pickles, and archives in archives, that are looked into."""
+
+_BLOB = 1 << 20
+"""Bytes of one value that are looked through for a pickle."""
+
+_BEHIND = 4 << 20
+"""Bytes behind a damaged place that are searched for names."""
+
+_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""What PyTorch's files began with before they were archives: a pickle of a number. Four more pickles follow."""
 
 
 def scan(subject: Subject) -> Scan:
-    """The imports of a pickle that a model does not need."""
-    shown, format_name = subject.shown, subject.format.name
-    if not subject.thorough or format_name.startswith("NumPy"):
-        return Scan(shown, format_name, not format_name.startswith("NumPy"))
-    streams = _torch_parts(subject.path) if format_name == "PyTorch" else _whole(subject.path)
-    return _judged(streams, shown, format_name)
+    """What a pickle, or a file with pickles in it, would import and call.
 
-
-def _judged(streams: list[bytes], shown: str, format_name: str) -> Scan:
-    from importlib.metadata import version
-
-    from picklescan.scanner import SafetyLevel, scan_pickle_bytes
-
-    logging.getLogger("picklescan").setLevel(logging.CRITICAL)  # the `Scan` says what it found
-    dangerous: dict[str, None] = {}
-    unusual: dict[str, None] = {}
-    complete = bool(streams)
-    for stream in streams:
-        clean, names, whole = _disarmed(stream)
-        complete &= whole
-        # The names as the unpickler's own machine comes upon them. And the stream as picklescan reads it, for what
-        # lies behind a damaged place; where nothing is damaged, a name it could only guess at is not news.
-        named = b"".join(b"c%s\n%s\n" % (m.encode(), n.encode()) for m, n in names if "\n" not in m + n) + b"."
-        for data, guessed in ((clean, whole), (named, False)):
-            for found in scan_pickle_bytes(io.BytesIO(data), shown).globals:
-                name = f"{found.module}.{found.name}"
-                if found.safety is SafetyLevel.Dangerous and not (guessed and "unknown" in name):
-                    dangerous[name] = None
-                elif found.safety is SafetyLevel.Suspicious and not guessed and not _ORDINARY.match(name):
-                    unusual[name] = None
+    Where the scan is not thorough, what was not reached is said.
+    """
+    limit = _THOROUGH if subject.thorough else _AT_ONCE
+    found, name = _Found(Budget(limit.steps, limit.unpacked)), subject.format.name
+    arrays = name in ("NumPy npy", "NumPy npz", "zip archive")
+    buffer, head = subject.buffer, bytes(subject.buffer[:16])
+    try:
+        if head.startswith(b"PK"):
+            _archive(buffer, 0, len(buffer), found, subject.format.detail)
+        elif head.startswith(b"\x93NUMPY"):
+            _npy(io.BufferedReader(Window(buffer)), found)
+        elif head.startswith((b"7z\xbc\xaf\x27\x1c", b"\x04\x22\x4d\x18")):
+            found.unread, found.pickles = True, 1
+        else:
+            _file(lambda: unpacked(buffer, found.budget), found, head)
+    except BudgetSpent:
+        found.spent = True
+    except (Damaged, OSError):
+        found.unread = True
+    dangerous, unusual = found.judged()
+    runs_code = not arrays or found.pickles > 0 or bool(found.acts)
     return Scan(
-        shown, format_name, True, tuple(sorted(dangerous)), tuple(sorted(unusual)), complete,
-        f"picklescan {version('picklescan')}",
+        subject.shown, name, runs_code, tuple(sorted(dangerous)), tuple(sorted(unusual)),
+        not found.unread and not (found.spent and subject.thorough), names.judges(),
+        reached=not found.spent or subject.thorough,
     )  # fmt: skip
 
 
-def _whole(path: Path) -> list[bytes]:
-    """A pickle or joblib file, unpacked where joblib compressed it. A damaged end leaves what came before."""
-    data = path.read_bytes()
-    for magic, opener in _PACKED:
-        if data.startswith(magic):
-            return [_unpacked(opener(io.BytesIO(data)))]
-    return [data]
+@dataclass
+class _Found:
+    """What was found so far.
+
+    Attributes:
+        imports: (module, name) of everything imported, with what was called.
+        acts, odd: dangerous and unusual things that are no names of imports.
+        script: the file is TorchScript, whose own classes are compiled from the archive and never imported.
+        pickles: how many there were.
+        unread: something could not be read to its end; spent: the budget was used up before all was.
+    """
+
+    budget: Budget
+    imports: dict[tuple[str, str], bool] = field(default_factory=dict)
+    acts: dict[str, None] = field(default_factory=dict)
+    odd: dict[str, None] = field(default_factory=dict)
+    script: bool = False
+    pickles: int = 0
+    unread: bool = False
+    spent: bool = False
+    depth: int = 0
+
+    def judged(self) -> tuple[set[str], set[str]]:
+        """(dangerous, unusual): names and what else was found."""
+        dangerous, unusual, ask = set(self.acts), set(self.odd), []
+        for (module, name), called in self.imports.items():
+            if self.script and module.split(".")[0] == "__torch__":
+                continue
+            known = names.grade(module, name)
+            if known == "dangerous":
+                dangerous.add(f"{module}.{name}")
+            elif known == "unusual":
+                unusual.add(f"{module}.{name}")
+            elif known is None:
+                ask.append((module, name))
+            elif known == "held" and called:
+                unusual.add(f"a call of {module}.{name}")
+        bad = names.known_to_picklescan(ask) if ask else set()
+        for module, name in ask:
+            (dangerous if f"{module}.{name}" in bad else unusual).add(f"{module}.{name}")
+        return dangerous, unusual
+
+    def suspected(self) -> _Found:
+        """For what may be no pickle at all: of what is found there only the dangerous counts (`admit`)."""
+        return _Found(self.budget, script=self.script, depth=self.depth + 1)
+
+    def admit(self, other: _Found) -> None:
+        if other.imports or other.acts:
+            self.acts.update(dict.fromkeys(sorted(other.judged()[0])))
 
 
-_PACKED: tuple[tuple[bytes, Callable[[io.BytesIO], Any]], ...] = (
-    (b"\x1f\x8b", lambda raw: gzip.GzipFile(fileobj=raw)),
-    (b"BZh", bz2.BZ2File),
-    (b"\xfd7zXZ\0", lzma.LZMAFile),
-    (b"\x5d\0\0", lzma.LZMAFile),
-    (b"\x78", lambda raw: io.BytesIO(zlib.decompressobj().decompress(raw.read()))),
+class _Judge(Walk):
+    """A walk that notes what a model's pickle does not do."""
+
+    def __init__(self, file: io.BufferedReader, found: _Found, arrays: bool | None = False, torch: bool = False) -> None:
+        super().__init__(file, found.budget, arrays)
+        self.found, self.torch = found, torch
+        self.readable_as_opcodes = False
+
+    def inner(self) -> Walk:
+        return _Judge(self.file, self.found)
+
+    def imported(self, what: Named) -> None:
+        if str(what) in _SELDOM:
+            self.found.odd[str(what)] = None
+        elif str(what) not in _BY_ARGUMENTS:
+            self.found.imports.setdefault((what.module, what.name), False)
+
+    def called(self, what: Any, arguments: Any) -> None:
+        if not isinstance(what, Named):
+            self.found.acts[f"a call of what {_maker(what)} gives"] = None
+            return
+        judge = _BY_ARGUMENTS.get(str(what))
+        if judge is None:
+            self.found.imports[what.module, what.name] = True
+        elif not isinstance(arguments, tuple) or not judge(self, *arguments[:3], *[None] * (3 - len(arguments))):
+            self.found.acts[str(what)] = None
+        for argument in arguments if isinstance(arguments, tuple) else ():
+            if isinstance(argument, Named) and str(argument) in _BY_ARGUMENTS:
+                self.found.acts[str(argument)] = None
+
+    def made(self, what: Any) -> None:
+        if not isinstance(what, Named):
+            self.found.acts[f"an object of what {_maker(what)} gives"] = None
+        elif str(what) in _BY_ARGUMENTS:
+            self.found.acts[str(what)] = None
+
+    def filled(self, what: Any, state: Any) -> None:
+        if isinstance(what, Named):
+            self.found.acts[f"a change to {what} itself"] = None
+        elif isinstance(what, Made):
+            if what.state is not None:  # the first may have brought a method, which the second calls
+                self.found.acts[f"a second state for what {_maker(what)} gives"] = None
+            elif str(what.maker) in _FILES_BESIDE and isinstance(state, dict):
+                self.found.odd[f"the file {state.get('filename', '')} to be read"] = None
+
+    def computed(self) -> None:
+        self.found.acts["a name that is put together only as it is opened"] = None
+
+    def numbered(self, code: int) -> None:
+        self.found.acts[f"an import by the number {code}"] = None
+
+    def referred(self, identity: Any) -> None:
+        if not (self.torch and isinstance(identity, tuple) and identity and identity[0] in ("storage", "module")):
+            self.found.odd["a reference to something outside it"] = None
+
+    def array(self, first: bytes) -> None:
+        self.readable_as_opcodes |= first in OPENINGS
+
+    def blob(self, size: int) -> None:
+        if size < 4 or self.found.depth >= _NESTED or self.file.peek(2)[:1] != b"\x80":
+            return
+        if self._seekable:
+            at = self.file.tell()
+            data = self.file.read(min(size, _BLOB))
+            self.file.seek(at)
+        else:
+            data = self.file.peek(size)[:size]
+        if data[1] <= 5:
+            _suspect(io.BufferedReader(io.BytesIO(data)), self.found)
+
+
+def _maker(what: Any) -> str:
+    return str(what.maker) if isinstance(what, Made) and isinstance(what.maker, Named) else "a call"
+
+
+_FILES_BESIDE = tuple(
+    f"joblib.{module}.{name}"
+    for module in ("numpy_pickle", "numpy_pickle_compat")
+    for name in ("NDArrayWrapper", "ZNDArrayWrapper")
+)
+
+_BASES = tuple(
+    f"builtins.{name}" for name in "object dict list tuple set frozenset int float complex str bytes".split()
 )
 
 
-def _unpacked(file: Any) -> bytes:
-    out = io.BytesIO()
-    with suppress(EOFError, OSError, zlib.error, lzma.LZMAError), file:
-        while part := file.read(1 << 20):
-            out.write(part)
-    return out.getvalue()
+_SELDOM = ("builtins.getattr", "functools.partial")
 
 
-def _torch_parts(path: Path) -> list[bytes]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [archive.read(name) for name in archive.namelist() if name.endswith(".pkl")]
-    except (zipfile.BadZipFile, OSError, RuntimeError, NotImplementedError, zlib.error):
-        return [path.read_bytes()]
+def _partial(walk: _Judge, function: Any, *_: Any) -> bool:
+    """A function with some arguments filled in is common in PyTorch's layers, and runs nothing until it is called."""
+    return isinstance(function, Named)
 
 
-def _disarmed(data: bytes) -> tuple[bytes, list[tuple[str, str]], bool]:
-    """Follow a pickle without importing, calling or building anything.
+def _getattr(walk: _Judge, holder: Any, name: Any, *_: Any) -> bool:
+    """As methods are pickled: of a class that the pickle names, and not called there."""
+    if not isinstance(holder, Named) or not isinstance(name, str) or name.startswith("_"):
+        return False
+    return "dangerous" not in (names.grade(holder.module, holder.name), names.grade(str(holder), name))
+
+
+def _ufunc(walk: _Judge, module: Any, name: Any, *_: Any) -> bool:
+    """NumPy before 1.22 found its functions again this way."""
+    if not isinstance(module, str) or not isinstance(name, str):
+        return False
+    walk.imported(Named("numpy" if re.fullmatch(r"numpy\._?core\.\w+", module) else module, name))
+    return True
+
+
+def _constructor(walk: _Judge, maker: Any, constructor: Any, *_: Any) -> bool:
+    """NumPy's random numbers: the second is called with the first, so both must be of NumPy's own."""
+    return all(
+        it is None or isinstance(it, str | Made) or (isinstance(it, Named) and it.module.startswith("numpy.random."))
+        for it in (maker, constructor)
+    )
+
+
+_BY_ARGUMENTS: dict[str, Callable[..., bool]] = {
+    "functools.partial": _partial,
+    "builtins.getattr": _getattr,
+    "numpy.core._ufunc_reconstruct": _ufunc,
+    "numpy._core._ufunc_reconstruct": _ufunc,
+    "copyreg._reconstructor": lambda walk, made, base, *_: str(base) in _BASES,
+    "builtins.type": lambda walk, *arguments: arguments[1] is None,
+    "_codecs.encode": lambda walk, text, encoding, *_: encoding in (None, "latin1", "latin-1"),
+    "numpy.random._pickle.__bit_generator_ctor": _constructor,
+    "numpy.random._pickle.__generator_ctor": _constructor,
+    "numpy.random._pickle.__randomstate_ctor": _constructor,
+}
+"""What is harmless with some arguments alone: given the walk and the first three, None where there are fewer."""
+
+
+# --- where pickles are ---------------------------------------------------------------------------------------------
+
+
+def _file(opened: Callable[[], io.BufferedReader], found: _Found, head: bytes) -> None:
+    """A file that is a pickle, or several."""
+    if head.startswith(_LEGACY):
+        _pickles(opened(), found, torch=True, count=5)
+    elif _pickles(opened(), found, arrays=True):
+        # joblib steps over its arrays, but `pickle.load` would take these for opcodes.
+        _suspect(opened(), found, arrays=None)
+
+
+def _pickles(
+    file: io.BufferedReader, found: _Found, arrays: bool | None = False, torch: bool = False, count: int = 0,
+    behind: bool = True,
+) -> bool:  # fmt: skip
+    """`count` pickles that stand behind each other, all up to the end where it is 0; `behind`: and names behind those.
 
     Returns:
-        (the stream with joblib's raw arrays cut out, the (module, name) pairs it imports, did it go to its end).
+        Whether what stands between them as joblib's arrays could be read as opcodes, too.
     """
-    stream = io.BytesIO(data)
-    reader = _InertUnpickler(stream)
-    whole = True
+    ambiguous = False
+    while True:
+        walk = _Judge(file, found, arrays, torch)
+        found.pickles += 1
+        try:
+            walk.load()
+        except Damaged:
+            found.unread = True
+            if behind:
+                _behind(file, found)
+            return ambiguous | walk.readable_as_opcodes
+        ambiguous |= walk.readable_as_opcodes
+        count -= 1
+        if count == 0 or not _more(file, found):
+            return ambiguous
+
+
+def _more(file: io.BufferedReader, found: _Found) -> bool:
+    """Whether anything but padding follows."""
     try:
-        reader.load()
-    except Exception:  # hostile bytes raise anything
-        whole = False
-    clean, start = io.BytesIO(), 0
-    for cut_from, cut_to in reader.arrays:
-        clean.write(data[start:cut_from])
-        start = cut_to
-    clean.write(data[start:])
-    return clean.getvalue(), list(reader.imports), whole
+        while rest := file.peek(1):
+            found.budget.step(1)
+            kept = rest.lstrip(b"\0 \t\r\n")
+            file.read(len(rest) - len(kept))
+            if kept:
+                return True
+    except OSError:
+        found.unread = True
+    return False
 
 
-class _Inert:
-    """Stands for anything a pickle would import or build."""
-
-    def __init__(self, name: str = "", arguments: Any = ()) -> None:
-        self.name, self.arguments, self.state = name, arguments, None
-
-
-_Unpickler: Any = pickle._Unpickler
+def _suspect(file: io.BufferedReader, found: _Found, arrays: bool | None = False) -> None:
+    """What may be a pickle: an array, bytes, a member of an archive. Only what is dangerous in it counts."""
+    inside = found.suspected()
+    with suppress(OSError):
+        _pickles(file, inside, arrays, behind=False)
+    found.admit(inside)
 
 
-class _InertUnpickler(_Unpickler):
-    """Python's unpickler with every opcode that imports, calls or sets state replaced by note-taking.
-
-    Attributes:
-        imports: (module, name) pairs in order of appearance.
-        arrays: (start, end) offsets of joblib's raw arrays, which stand between opcodes.
-    """
-
-    dispatch: dict[int, Any] = _Unpickler.dispatch.copy()
-
-    def __init__(self, file: io.BytesIO, imports: dict[tuple[str, str], None] | None = None) -> None:
-        super().__init__(file)
-        self.file = file
-        self.imports: dict[tuple[str, str], None] = {} if imports is None else imports
-        self.arrays: list[tuple[int, int]] = []
-
-    def find_class(self, module: str, name: str) -> _Inert:
-        self.imports[str(module), str(name)] = None
-        return _Inert(f"{module}.{name}")
-
-    def persistent_load(self, pid: Any) -> _Inert:
-        return _Inert("persistent", pid)
-
-    def get_extension(self, code: int) -> None:
-        self.append(self.find_class("copyreg", f"extension_{code}"))
-
-    def load_reduce(self) -> None:
-        arguments = self.stack.pop()
-        self.stack[-1] = self._call(self.stack[-1], arguments)
-
-    def load_newobj_ex(self) -> None:
-        _, arguments = self.stack.pop(), self.stack.pop()
-        self.stack[-1] = self._call(self.stack[-1], arguments)
-
-    def _instantiate(self, klass: Any, arguments: Any) -> None:
-        self.append(self._call(klass, arguments))
-
-    def _call(self, what: Any, arguments: Any) -> _Inert:
-        return _Inert(what.name if isinstance(what, _Inert) else "", arguments)
-
-    def load_build(self) -> None:
-        state = self.stack.pop()
-        built = self.stack[-1]
-        if isinstance(built, _Inert):
-            built.state = state
-            if built.name == "joblib.numpy_pickle.NumpyArrayWrapper" and isinstance(state, dict):
-                self._step_over_array(state)
-
-    def load_append(self) -> None:
-        value = self.stack.pop()
-        if isinstance(self.stack[-1], list):
-            self.stack[-1].append(value)
-
-    def load_appends(self) -> None:
-        items = self.pop_mark()
-        if isinstance(self.stack[-1], list):
-            self.stack[-1].extend(items)
-
-    def load_additems(self) -> None:
-        self.pop_mark()
-
-    def load_setitem(self) -> None:
-        value, key = self.stack.pop(), self.stack.pop()
-        self._set(key, value)
-
-    def load_setitems(self) -> None:
-        items = self.pop_mark()
-        for key, value in zip(items[::2], items[1::2], strict=False):
-            self._set(key, value)
-
-    def _set(self, key: Any, value: Any) -> None:
-        if isinstance(self.stack[-1], dict) and isinstance(key, str | int | bytes):
-            self.stack[-1][key] = value
-
-    def load_frozenset(self) -> None:
-        self.append(self.pop_mark())
-
-    def _step_over_array(self, state: dict[Any, Any]) -> None:
-        """As ``joblib.numpy_pickle.NumpyArrayWrapper.read_array`` reads it."""
-        start = self.file.tell()
-        dtype = _dtype(state["dtype"])
-        if dtype.hasobject:
-            inner = _InertUnpickler(self.file, self.imports)
-            inner.load()
-            self.arrays += inner.arrays
-            return
-        if state.get("numpy_array_alignment_bytes") is not None:
-            self.file.seek(self.file.read(1)[0], io.SEEK_CUR)
-        self.file.seek(math.prod(int(size) for size in state["shape"]) * dtype.itemsize, io.SEEK_CUR)
-        self.arrays.append((start, self.file.tell()))
-
-    dispatch[pickle.REDUCE[0]] = load_reduce
-    dispatch[pickle.BUILD[0]] = load_build
-    dispatch[pickle.APPEND[0]] = load_append
-    dispatch[pickle.APPENDS[0]] = load_appends
-    dispatch[pickle.ADDITEMS[0]] = load_additems
-    dispatch[pickle.SETITEM[0]] = load_setitem
-    dispatch[pickle.SETITEMS[0]] = load_setitems
-    dispatch[pickle.FROZENSET[0]] = load_frozenset
-    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
-    dispatch[pickle.NEWOBJ[0]] = load_reduce
+_NAMES = re.compile(
+    rb"[ci]([A-Za-z_][\w.]{0,99})\n([A-Za-z_][\w.]{0,99})\n"
+    rb"|\x8c[\x01-\x63]([A-Za-z_][\w.]{0,98})\x94?\x8c[\x01-\x63]([A-Za-z_][\w.]{0,98})\x94?\x93"
+)
 
 
-def _dtype(noted: Any) -> Any:
-    """The numpy.dtype that a pickle's (arguments, state) of one describe."""
-    import numpy as np
+def _behind(file: io.BufferedReader, found: _Found) -> None:
+    """Names behind a damaged place: another unpickler may get over it."""
+    try:
+        data = file.read(_BEHIND)
+    except OSError:
+        return
+    inside = found.suspected()
+    for match in _NAMES.finditer(data):
+        module, name = (part.decode("latin-1") for part in match.groups() if part is not None)
+        inside.imports.setdefault((module, name), False)
+        found.budget.step(1)
+    found.admit(inside)
 
-    (code, *_), state = noted.arguments, noted.state
-    # State: version, byte order, subarray, names, fields, itemsize, alignment, flags, metadata.
-    if isinstance(state, tuple) and len(state) >= 7 and state[3] is not None:
-        names, fields = state[3], state[4]
-        kinds = [_dtype(fields[name][0]) for name in names]
-        if any(kind.hasobject for kind in kinds):
-            return np.dtype(object)
-        return np.dtype((np.void, int(state[5])))
-    if isinstance(state, tuple) and len(state) >= 3 and state[2] is not None:
-        return np.dtype((_dtype(state[2][0]), state[2][1]))
-    return np.dtype(code)
+
+def _npy(file: io.BufferedReader, found: _Found) -> None:
+    """An ``.npy`` file: a pickle behind its header where it is an array of objects."""
+    version, size = file.read(8)[6:7], 0
+    size = int.from_bytes(file.read(2 if version == b"\1" else 4), "little")
+    header = file.read(min(size, 1 << 16))
+    try:
+        described = ast.literal_eval(header.decode("latin-1").strip())["descr"]
+        from numpy.lib.format import descr_to_dtype
+
+        objects = descr_to_dtype(described).hasobject
+    except Exception:  # hostile bytes raise anything: NumPy will not read it either
+        found.unread = True
+        return
+    if objects:
+        _pickles(file, found, count=1)
+
+
+def _archive(buffer: Buffer, start: int, stop: int, found: _Found, detail: str) -> None:
+    """The pickles in a zip archive, by content, whatever the members are called."""
+    found.script |= "TorchScript" in detail
+    for member in members(buffer, start, stop, found.budget):
+        try:
+            _member(buffer, member, found, detail)
+        except (Damaged, OSError):
+            found.unread |= member.listed
+
+
+def _member(buffer: Buffer, member: Member, found: _Found, detail: str) -> None:
+    file = member.opened(buffer, found.budget)
+    head = file.peek(16)[:16]
+    if head.startswith(b"\x93NUMPY"):
+        _npy(file, found)
+    elif head.startswith(b"PK\x03\x04") and found.depth < _NESTED:
+        found.depth += 1
+        if file.seekable():
+            _archive(buffer, member.start, member.stop, found, detail)
+        else:
+            inside = file.read(_BEHIND)
+            found.unread |= len(inside) == _BEHIND
+            _archive(inside, 0, len(inside), found, detail)
+        found.depth -= 1
+    elif member.listed and member.name.endswith((".pkl", ".pickle")):
+        _pickles(file, found, torch=True)
+    elif head[:1] in OPENINGS:
+        _suspect(file, found)
+    elif member.name.endswith(".py") and "/code/" in member.name:
+        for operator in sorted(set(_FILE_OPERATORS.findall(file.read(_BEHIND)))):
+            found.acts[f"the operator {operator.decode()}"] = None
+
+
+_FILE_OPERATORS = re.compile(rb"\b(?:torch|ops\.aten)\.(?:from_file|save|load)(?=\()")
+"""What TorchScript, which is no Python, can do with files."""
