@@ -174,7 +174,7 @@ def generated() -> list[str]:
                     names.add(name)
     for module_name in FUNCTIONS:
         module = importlib.import_module(module_name)
-        names |= {name for name, thing in defined(module) if callable(thing) and not name.split(".")[-1][0] == "_"}
+        names |= {name for name, thing in defined(module) if callable(thing) and name.split(".")[-1][0] != "_"}
     for module_name in COMPILED:
         module = importlib.import_module(module_name)
         names |= {name for name, thing in defined(module) if inspect.isclass(thing)}

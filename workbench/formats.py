@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UnreadableFile
-from .pickle_walk import OPENINGS, Budget, BudgetSpent, Damaged, Named, Walk
+from .pickle_walk import OPENINGS, TORCH_MAGIC, Budget, BudgetSpent, Damaged, Named, Walk
 from .unpack import Window, compressed, unpacked
 from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, opened
 
@@ -200,7 +200,8 @@ def _zip(buffer: Buffer) -> Format | None:
         if any("/code/" in name for name in names):
             code = [name.split("/code/", 1)[1] for name in names if "/code/" in name and name.endswith(".py")]
             return Format("PyTorch", "TorchScript", tuple(code[:MAX_MARKERS]), runs_code=True)
-        walk, _ = _walked(unpacked(data, Budget(0, 0)))
+        walk = _Noted(unpacked(data, Budget(0, 0)))
+        walk.followed()
         classes = tuple(walk.classes)
         whole = any(name.startswith("torch.nn.") for name in classes) or _foreign(classes, "torch", "collections")
         return Format("PyTorch", "whole module" if whole else "state dict", walk.names, runs_code=True)
@@ -233,8 +234,8 @@ def _hdf5(buffer: Buffer) -> Format:
 class _Noted(Walk):
     """The classes that a pickle names, its short texts, and whether it calls anything."""
 
-    def __init__(self, file: io.BufferedReader, budget: Budget) -> None:
-        super().__init__(file, budget, arrays=True)
+    def __init__(self, file: io.BufferedReader) -> None:
+        super().__init__(file, Budget(steps=50_000, unpacked=0), arrays=True)
         self.classes: dict[str, None] = {}
         self.texts: dict[str, None] = {}
         self.calls = False
@@ -246,9 +247,25 @@ class _Noted(Walk):
     def called(self, what: Any, arguments: Any) -> None:
         self.calls |= _CLASS.fullmatch(str(what)) is not None
 
+    def numbered(self, code: int) -> None:
+        self.calls = True
+
     def text(self, text: str) -> None:
         if len(self.texts) < MAX_MARKERS:
             self.texts[text[:200]] = None
+
+    def followed(self) -> str:
+        """How far one more pickle could be followed: to its "end", to where it is "damaged", or in "part"."""
+        try:
+            self.load()
+        except Damaged:
+            return "damaged"
+        except BudgetSpent:
+            return "part"
+        return "end"
+
+    def inner(self) -> Walk:
+        return Walk(self.file, self.budget)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -256,45 +273,37 @@ class _Noted(Walk):
         return (*self.classes, *(text for text in self.texts if text not in self.classes))[:MAX_MARKERS]
 
 
-def _walked(file: io.BufferedReader, count: int = 1) -> tuple[_Noted, bool]:
-    """(what `count` pickles behind each other hold, were they followed to the last one's end): a bounded look."""
-    walk = _Noted(file, Budget(steps=50_000, unpacked=WINDOW))
-    with suppress(Damaged, BudgetSpent):
-        for _ in range(count):
-            walk.load()
-        return walk, True
-    return walk, False
-
-
 def _pickle(buffer: Buffer) -> Format | None:
     """Pickle and joblib, compressed or not: classes from the opcodes. Also PyTorch's format before 1.6."""
     packed = compressed(bytes(buffer[:64]))
     file = unpacked(buffer, Budget(0, WINDOW))
     try:
-        head = file.peek(15)
-        if head.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):
-            walk, _ = _walked(file, 4)  # magic, protocol, system info, then the object itself
+        head = file.peek(1)[:1]
+        if head not in OPENINGS:
+            return None
+        walk = _Noted(file)
+        reached = walk.followed()
+        if walk.result == TORCH_MAGIC:
+            for _ in range(3):  # protocol, system info, then the object itself
+                reached = walk.followed()
             whole = any(item.startswith("torch.nn.") for item in walk.classes)
             return Format("PyTorch", "whole module" if whole else "state dict", walk.names, True)
-        if head[:1] not in OPENINGS:
-            return None
-        walk, ended = _walked(file)
-        rest = file.read(256).strip() if ended else b""
+        rest = bool(file.peek(64).strip()) if reached == "end" else False
+        if rest:
+            walk.followed()
     except (OSError, BudgetSpent):
         return None
     # Protocols 0 and 1 are letters and lines, as other text is: only one that ends as a pickle must, or calls
-    # something by a proper name, is one.
-    binary = head[:1] == b"\x80"
-    cut = not ended and walk.budget.steps > 0
-    if not walk.calls and ((cut and not (binary and (walk.classes or len(buffer) > WINDOW))) or not (binary or ended)):
-        return None
-    if not binary and rest and not walk.calls:
+    # something by a proper name, is one. And nothing else goes on like a pickle for long.
+    binary = head == b"\x80"
+    unlike = reached == "damaged" and not (binary and walk.classes)
+    if not walk.calls and (unlike or (rest and not binary)):
         return None
     classes = tuple(item for item in walk.classes if not item.startswith("joblib."))
     name = "joblib" if packed or len(classes) < len(walk.classes) else "pickle"
     family = next((item.split(".")[0] for item in classes if not _PLUMBING.match(item)), "")
     detail = {"sklearn": "scikit-learn"}.get(family, family)
-    if not family and not ended:
+    if not family and reached != "end":
         detail = "read in part"
     return Format(name, detail, classes, runs_code=True)
 

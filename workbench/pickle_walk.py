@@ -7,7 +7,6 @@ no more than its own references do. Whoever wants to know more than names overri
 
 from __future__ import annotations
 
-import codecs
 import io
 import math
 import pickle
@@ -28,6 +27,9 @@ MAX_KEPT = 8_000_000
 """Values on the stack and in the memo together."""
 
 BLOCK = 1 << 16
+
+TORCH_MAGIC = 0x1950A86A20F9469CFC6C
+"""What PyTorch's files held before they were archives: a pickle of this number, and four more behind it."""
 
 
 class Damaged(Exception):
@@ -115,11 +117,15 @@ class Walk:
         budget: what the reading may cost.
         arrays: step over the raw arrays that joblib puts between opcodes. Python's own unpickler would read their
             bytes as opcodes; so is done where it is False, up to the first array of objects where it is None.
+
+    Attributes:
+        result: what the last pickle stands for.
     """
 
     def __init__(self, file: io.BufferedReader, budget: Budget, arrays: bool | None = False) -> None:
         self.file, self.budget, self.arrays = file, budget, arrays
         self._seekable = file.seekable()
+        self.result: Any = None
 
     # --- for whoever wants to know --------------------------------------------------------------------------------
 
@@ -175,7 +181,7 @@ class Walk:
                     raise BudgetSpent
                 opcode = read(1)
                 if opcode == b".":
-                    self._stack.pop()
+                    self.result = self._stack.pop()
                     return
                 table[opcode](self)
         except (KeyError, IndexError, ValueError, TypeError, OverflowError, EOFError, OSError, struct.error) as error:
@@ -367,12 +373,13 @@ class Walk:
 
     def _string(self) -> None:
         line = self._line()
-        if line is None:
+        if line is None or len(line) > 4 * MAX_NAME:
             self._push(TEXT)
             return
         if len(line) < 2 or line[:1] != line[-1:] or line[:1] not in b"\"'":
             raise Damaged
-        self._text(codecs.escape_decode(line[1:-1])[0].decode(_PYTHON_2))
+        self.budget.step(len(line) >> 2)
+        self._text(_ESCAPE.sub(_unescaped, line[1:-1]).decode(_PYTHON_2))
 
     def _unicode(self) -> None:
         line = self._line()
@@ -495,6 +502,18 @@ def _item(noted: Any, depth: int = 0) -> tuple[int, bool]:
     if type(item) is not int or item <= 0:
         raise Damaged
     return item, objects
+
+
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|([0-7]{1,3})|(.))", re.S)
+_LETTERS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b", b"f": b"\f", b"v": b"\v"}
+
+
+def _unescaped(found: re.Match[bytes]) -> bytes:
+    """A backslash and what follows it, as ``codecs.escape_decode`` reads it, which also warns."""
+    hexadecimal, octal, letter = found.groups()
+    if letter is not None:
+        return _LETTERS.get(letter, letter)
+    return bytes([int(hexadecimal, 16) if hexadecimal else int(octal, 8) & 255])
 
 
 def _integer(line: bytes | None) -> Any:

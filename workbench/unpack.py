@@ -18,13 +18,14 @@ LZMA_MEMORY = 80 << 20
 
 _BLOCK = 1 << 16
 
-_FORMS: tuple[tuple[re.Pattern[bytes], Callable[[], Any]], ...] = (
-    (re.compile(rb"\x1f\x8b|\x78[\x01\x5e\x9c\xda]"), lambda: zlib.decompressobj(zlib.MAX_WBITS | 32)),
-    (re.compile(rb"BZh"), bz2.BZ2Decompressor),
-    (re.compile(rb"\xfd7zXZ\0|\x5d\0"), lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY)),
+_FORMS: tuple[tuple[re.Pattern[bytes], Callable[[], Any], int], ...] = (
+    (re.compile(rb"\x1f\x8b|\x78[\x01\x5e\x9c\xda]"), lambda: zlib.decompressobj(zlib.MAX_WBITS | 32), 1),
+    (re.compile(rb"BZh"), bz2.BZ2Decompressor, 4),
+    (re.compile(rb"\xfd7zXZ\0|\x5d\0"), lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY), 4),
     # joblib before 0.10: the size in hexadecimal digits, then zlib.
-    (re.compile(rb"ZF0x[0-9a-fA-F]{1,16}L? *"), lambda: zlib.decompressobj(zlib.MAX_WBITS)),
+    (re.compile(rb"ZF0x[0-9a-fA-F]{1,16}L? *"), lambda: zlib.decompressobj(zlib.MAX_WBITS), 1),
 )
+"""How a file begins, what unpacks it, and what a byte of it costs of a budget: bzip2 and xz are slow."""
 
 
 class Window(io.RawIOBase):
@@ -60,8 +61,8 @@ class Window(io.RawIOBase):
 class _Unpacked(io.RawIOBase):
     """What comes out of one or more compressed streams behind each other. A stream cut short just ends."""
 
-    def __init__(self, packed: Any, make: Callable[[], Any], budget: Budget, once: bool = False) -> None:
-        self._packed, self._make, self._budget, self._once = packed, make, budget, once
+    def __init__(self, packed: Any, make: Callable[[], Any], budget: Budget, cost: int = 1, once: bool = False) -> None:
+        self._packed, self._make, self._budget, self._cost, self._once = packed, make, budget, cost, once
         self._unpacker, self._held, self._at = make(), b"", 0
 
     def readable(self) -> bool:
@@ -76,7 +77,7 @@ class _Unpacked(io.RawIOBase):
             data = self._next(len(into))
         except (zlib.error, lzma.LZMAError, EOFError, ValueError) as error:
             raise OSError(str(error)) from None
-        self._budget.unpack(len(data))
+        self._budget.unpack(self._cost * len(data))
         into[: len(data)] = data
         self._at += len(data)
         return len(data)
@@ -104,7 +105,7 @@ class _Unpacked(io.RawIOBase):
 
 def compressed(head: bytes) -> bool:
     """Whether a file that begins like this is compressed in a way that `unpacked` knows."""
-    return any(magic.match(head) for magic, _ in _FORMS)
+    return any(magic.match(head) for magic, *_ in _FORMS)
 
 
 def unpacked(buffer: Buffer, budget: Budget) -> io.BufferedReader:
@@ -113,14 +114,14 @@ def unpacked(buffer: Buffer, budget: Budget) -> io.BufferedReader:
     Reading raises OSError where the file is damaged, and `BudgetSpent` where it unpacks to too much.
     """
     head = bytes(buffer[:64])
-    for magic, make in _FORMS:
+    for magic, make, cost in _FORMS:
         if found := magic.match(head):
             start = found.end() if head.startswith(b"ZF") else 0
-            return io.BufferedReader(_Unpacked(Window(buffer, start), make, budget), _BLOCK)
+            return io.BufferedReader(_Unpacked(Window(buffer, start), make, budget, cost), _BLOCK)
     return io.BufferedReader(Window(buffer), _BLOCK)
 
 
 def inflated(buffer: Buffer, start: int, stop: int, budget: Budget) -> io.BufferedReader:
     """Bytes of a zip member that were packed with deflate."""
-    raw = _Unpacked(Window(buffer, start, stop), lambda: zlib.decompressobj(-zlib.MAX_WBITS), budget, True)
+    raw = _Unpacked(Window(buffer, start, stop), lambda: zlib.decompressobj(-zlib.MAX_WBITS), budget, once=True)
     return io.BufferedReader(raw, _BLOCK)

@@ -45,8 +45,9 @@ def grade(module: str, name: str) -> Grade | None:
         return "dangerous"
     parts = full.split(".")
     for length in range(len(parts) - 1, 0, -1):
-        if above := known.get(".".join(parts[:length])):
-            return above if above in ("unusual", "dangerous") else None
+        above = known.get(".".join(parts[:length]))
+        if above in ("unusual", "dangerous"):
+            return above
     if parts[0] in sys.stdlib_module_names or parts[0] in IMPORT_MAPPING:
         return "dangerous"
     return None

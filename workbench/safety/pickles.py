@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Scan
-from ..pickle_walk import OPENINGS, Budget, BudgetSpent, Damaged, Made, Named, Walk
+from ..pickle_walk import OPENINGS, TORCH_MAGIC, Budget, BudgetSpent, Damaged, Made, Named, Walk
 from ..unpack import Window, unpacked
 from ..wire import Buffer
 from . import names
@@ -37,9 +37,6 @@ _BLOB = 1 << 20
 _BEHIND = 4 << 20
 """Bytes behind a damaged place that are searched for names."""
 
-_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-"""What PyTorch's files began with before they were archives: a pickle of a number. Four more pickles follow."""
-
 
 def scan(subject: Subject) -> Scan:
     """What a pickle, or a file with pickles in it, would import and call.
@@ -58,13 +55,13 @@ def scan(subject: Subject) -> Scan:
         elif head.startswith((b"7z\xbc\xaf\x27\x1c", b"\x04\x22\x4d\x18")):
             found.unread, found.pickles = True, 1
         else:
-            _file(lambda: unpacked(buffer, found.budget), found, head)
+            _file(lambda: unpacked(buffer, found.budget), found)
     except BudgetSpent:
         found.spent = True
     except (Damaged, OSError):
         found.unread = True
     dangerous, unusual = found.judged()
-    runs_code = not arrays or found.pickles > 0 or bool(found.acts)
+    runs_code = not arrays or found.pickles > 0 or bool(dangerous)
     return Scan(
         subject.shown, name, runs_code, tuple(sorted(dangerous)), tuple(sorted(unusual)),
         not found.unread and not (found.spent and subject.thorough), names.judges(),
@@ -72,27 +69,54 @@ def scan(subject: Subject) -> Scan:
     )  # fmt: skip
 
 
+_MOST = 5_000
+"""Different things that are noted of one file: a model names a few dozen."""
+
+
 @dataclass
 class _Found:
     """What was found so far.
 
     Attributes:
-        imports: (module, name) of everything imported, with what was called.
+        imports: (module, name) of everything imported, with whether it was called.
         acts, odd: dangerous and unusual things that are no names of imports.
         script: the file is TorchScript, whose own classes are compiled from the archive and never imported.
         pickles: how many there were.
         unread: something could not be read to its end; spent: the budget was used up before all was.
+        depth: how many archives and pickles this one is inside of.
+        suspected: what is in bytes that may be no pickle at all: only the dangerous counts.
     """
 
     budget: Budget
-    imports: dict[tuple[str, str], bool] = field(default_factory=dict)
-    acts: dict[str, None] = field(default_factory=dict)
-    odd: dict[str, None] = field(default_factory=dict)
     script: bool = False
+    depth: int = 0
+    imports: dict[tuple[str, str], bool] = field(default_factory=dict)
+    acts: set[str] = field(default_factory=set)
+    odd: set[str] = field(default_factory=set)
     pickles: int = 0
     unread: bool = False
     spent: bool = False
-    depth: int = 0
+    suspected: _Found | None = None
+
+    def imported(self, module: str, name: str, called: bool = False) -> None:
+        self.imports[module, name] = called or self.imports.get((module, name), False)
+        if len(self.imports) > _MOST:
+            raise BudgetSpent
+
+    def act(self, what: str) -> None:
+        self.acts.add(what)
+        if len(self.acts) > _MOST:
+            raise BudgetSpent
+
+    def seldom(self, what: str) -> None:
+        self.odd.add(what)
+        if len(self.odd) > _MOST:
+            raise BudgetSpent
+
+    def suspect(self) -> _Found:
+        if self.suspected is None:
+            self.suspected = _Found(self.budget, self.script, self.depth + 1)
+        return self.suspected
 
     def judged(self) -> tuple[set[str], set[str]]:
         """(dangerous, unusual): names and what else was found."""
@@ -112,21 +136,17 @@ class _Found:
         bad = names.known_to_picklescan(ask) if ask else set()
         for module, name in ask:
             (dangerous if f"{module}.{name}" in bad else unusual).add(f"{module}.{name}")
+        if self.suspected is not None:
+            dangerous |= self.suspected.judged()[0]
         return dangerous, unusual
-
-    def suspected(self) -> _Found:
-        """For what may be no pickle at all: of what is found there only the dangerous counts (`admit`)."""
-        return _Found(self.budget, script=self.script, depth=self.depth + 1)
-
-    def admit(self, other: _Found) -> None:
-        if other.imports or other.acts:
-            self.acts.update(dict.fromkeys(sorted(other.judged()[0])))
 
 
 class _Judge(Walk):
     """A walk that notes what a model's pickle does not do."""
 
-    def __init__(self, file: io.BufferedReader, found: _Found, arrays: bool | None = False, torch: bool = False) -> None:
+    def __init__(
+        self, file: io.BufferedReader, found: _Found, arrays: bool | None = False, torch: bool = False
+    ) -> None:
         super().__init__(file, found.budget, arrays)
         self.found, self.torch = found, torch
         self.readable_as_opcodes = False
@@ -136,47 +156,47 @@ class _Judge(Walk):
 
     def imported(self, what: Named) -> None:
         if str(what) in _SELDOM:
-            self.found.odd[str(what)] = None
+            self.found.seldom(str(what))
         elif str(what) not in _BY_ARGUMENTS:
-            self.found.imports.setdefault((what.module, what.name), False)
+            self.found.imported(what.module, what.name)
 
     def called(self, what: Any, arguments: Any) -> None:
         if not isinstance(what, Named):
-            self.found.acts[f"a call of what {_maker(what)} gives"] = None
+            self.found.act(f"a call of what {_maker(what)} gives")
             return
         judge = _BY_ARGUMENTS.get(str(what))
         if judge is None:
-            self.found.imports[what.module, what.name] = True
+            self.found.imported(what.module, what.name, called=True)
         elif not isinstance(arguments, tuple) or not judge(self, *arguments[:3], *[None] * (3 - len(arguments))):
-            self.found.acts[str(what)] = None
+            self.found.act(str(what))
         for argument in arguments if isinstance(arguments, tuple) else ():
             if isinstance(argument, Named) and str(argument) in _BY_ARGUMENTS:
-                self.found.acts[str(argument)] = None
+                self.found.act(str(argument))
 
     def made(self, what: Any) -> None:
         if not isinstance(what, Named):
-            self.found.acts[f"an object of what {_maker(what)} gives"] = None
+            self.found.act(f"an object of what {_maker(what)} gives")
         elif str(what) in _BY_ARGUMENTS:
-            self.found.acts[str(what)] = None
+            self.found.act(str(what))
 
     def filled(self, what: Any, state: Any) -> None:
         if isinstance(what, Named):
-            self.found.acts[f"a change to {what} itself"] = None
+            self.found.act(f"a change to {what} itself")
         elif isinstance(what, Made):
             if what.state is not None:  # the first may have brought a method, which the second calls
-                self.found.acts[f"a second state for what {_maker(what)} gives"] = None
+                self.found.act(f"a second state for what {_maker(what)} gives")
             elif str(what.maker) in _FILES_BESIDE and isinstance(state, dict):
-                self.found.odd[f"the file {state.get('filename', '')} to be read"] = None
+                self.found.seldom(f"the file {state.get('filename', '')} to be read")
 
     def computed(self) -> None:
-        self.found.acts["a name that is put together only as it is opened"] = None
+        self.found.act("a name that is put together only as it is opened")
 
     def numbered(self, code: int) -> None:
-        self.found.acts[f"an import by the number {code}"] = None
+        self.found.act(f"an import by the number {code}")
 
     def referred(self, identity: Any) -> None:
         if not (self.torch and isinstance(identity, tuple) and identity and identity[0] in ("storage", "module")):
-            self.found.odd["a reference to something outside it"] = None
+            self.found.seldom("a reference to something outside it")
 
     def array(self, first: bytes) -> None:
         self.readable_as_opcodes |= first in OPENINGS
@@ -190,8 +210,12 @@ class _Judge(Walk):
             self.file.seek(at)
         else:
             data = self.file.peek(size)[:size]
-        if data[1] <= 5:
+        if len(data) > 1 and data[1] <= 5:
+            self.budget.step(20)
+            inside = self.found.suspect()
             _suspect(io.BufferedReader(io.BytesIO(data)), self.found)
+            if inside.imports:
+                self.found.seldom("a pickle inside a value")
 
 
 def _maker(what: Any) -> str:
@@ -246,6 +270,7 @@ _BY_ARGUMENTS: dict[str, Callable[..., bool]] = {
     "numpy.core._ufunc_reconstruct": _ufunc,
     "numpy._core._ufunc_reconstruct": _ufunc,
     "copyreg._reconstructor": lambda walk, made, base, *_: str(base) in _BASES,
+    "torch._tensor._rebuild_from_type_v2": lambda walk, made, *_: str(made).startswith("torch._utils._rebuild_"),
     "builtins.type": lambda walk, *arguments: arguments[1] is None,
     "_codecs.encode": lambda walk, text, encoding, *_: encoding in (None, "latin1", "latin-1"),
     "numpy.random._pickle.__bit_generator_ctor": _constructor,
@@ -258,11 +283,9 @@ _BY_ARGUMENTS: dict[str, Callable[..., bool]] = {
 # --- where pickles are ---------------------------------------------------------------------------------------------
 
 
-def _file(opened: Callable[[], io.BufferedReader], found: _Found, head: bytes) -> None:
+def _file(opened: Callable[[], io.BufferedReader], found: _Found) -> None:
     """A file that is a pickle, or several."""
-    if head.startswith(_LEGACY):
-        _pickles(opened(), found, torch=True, count=5)
-    elif _pickles(opened(), found, arrays=True):
+    if _pickles(opened(), found, arrays=True):
         # joblib steps over its arrays, but `pickle.load` would take these for opcodes.
         _suspect(opened(), found, arrays=None)
 
@@ -288,6 +311,8 @@ def _pickles(
                 _behind(file, found)
             return ambiguous | walk.readable_as_opcodes
         ambiguous |= walk.readable_as_opcodes
+        if walk.result == TORCH_MAGIC and not count:
+            arrays, torch, count = False, True, 5
         count -= 1
         if count == 0 or not _more(file, found):
             return ambiguous
@@ -309,10 +334,8 @@ def _more(file: io.BufferedReader, found: _Found) -> bool:
 
 def _suspect(file: io.BufferedReader, found: _Found, arrays: bool | None = False) -> None:
     """What may be a pickle: an array, bytes, a member of an archive. Only what is dangerous in it counts."""
-    inside = found.suspected()
     with suppress(OSError):
-        _pickles(file, inside, arrays, behind=False)
-    found.admit(inside)
+        _pickles(file, found.suspect(), arrays, behind=False)
 
 
 _NAMES = re.compile(
@@ -327,12 +350,10 @@ def _behind(file: io.BufferedReader, found: _Found) -> None:
         data = file.read(_BEHIND)
     except OSError:
         return
-    inside = found.suspected()
     for match in _NAMES.finditer(data):
-        module, name = (part.decode("latin-1") for part in match.groups() if part is not None)
-        inside.imports.setdefault((module, name), False)
         found.budget.step(1)
-    found.admit(inside)
+        module, name = (part.decode("latin-1") for part in match.groups() if part is not None)
+        found.suspect().imported(module, name)
 
 
 def _npy(file: io.BufferedReader, found: _Found) -> None:
@@ -382,7 +403,7 @@ def _member(buffer: Buffer, member: Member, found: _Found, detail: str) -> None:
         _suspect(file, found)
     elif member.name.endswith(".py") and "/code/" in member.name:
         for operator in sorted(set(_FILE_OPERATORS.findall(file.read(_BEHIND)))):
-            found.acts[f"the operator {operator.decode()}"] = None
+            found.act(f"the operator {operator.decode()}")
 
 
 _FILE_OPERATORS = re.compile(rb"\b(?:torch|ops\.aten)\.(?:from_file|save|load)(?=\()")
