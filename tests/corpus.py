@@ -152,3 +152,33 @@ def sklearn_models() -> Iterator[tuple[str, bytes]]:
             finally:
                 _container.make_node = make_node
         yield name, onnx_model.SerializeToString()
+
+
+def every_estimator() -> Iterator[tuple[str, Any]]:
+    """(name, estimator) of every one that scikit-learn has, fitted on the first data of a few sorts that it takes."""
+    from sklearn.base import clone
+    from sklearn.datasets import load_iris
+    from sklearn.utils import all_estimators
+    from sklearn.utils._test_common.instance_generator import _construct_instances
+
+    x, y = load_iris(return_X_y=True)
+    words = np.array(["red apple", "green pear", "red pear", "blue plum"] * 10)
+    data: list[tuple[Any, ...]] = [
+        (x, y), (np.abs(x), y), (x, y % 2), (x, x[:, :2]), (x[:, 0], y), (y,), (words, y[:40]),
+        (words.reshape(-1, 1), y[:40] % 2), (x @ x.T, y), ((x > 3).astype(int), y), ([{"a": 1}],), ([[1, 2], [3]],),
+        (x, np.stack([y, y % 2], 1)), (x, (y[:, None] == [0, 1]).astype(int)),
+    ]  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for name, cls in all_estimators():
+            try:
+                model = next(iter(_construct_instances(cls)))
+            except Exception:
+                continue  # one that cannot be made without another's help
+            for example in data:
+                try:
+                    model = clone(model).fit(*example)
+                    break
+                except Exception:
+                    continue
+            yield name, model

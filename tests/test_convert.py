@@ -124,26 +124,6 @@ def test_a_harmless_joblib_file_is_refused_too_and_the_sentence_says_nothing_was
     assert convert(tmp_path / "iris.joblib", trust=True).agreement.within_tolerance
 
 
-def test_a_scan_of_scikit_learns_own_pickles_finds_nothing(tmp_path: Path) -> None:
-    from tests.corpus import fitted_estimators
-
-    raised: dict[str, Any] = {}
-    for name, estimator, _, _ in fitted_estimators():
-        for form in ("pickle", "joblib"):
-            path = tmp_path / f"{name}.{form}"
-            try:
-                if form == "pickle":
-                    path.write_bytes(pickle.dumps(estimator))
-                else:
-                    joblib.dump(estimator, path)
-            except (pickle.PicklingError, AttributeError, TypeError):
-                continue
-            found = safety.scan(path)
-            if found.dangerous or found.unusual or not found.complete:
-                raised[f"{name} ({form})"] = found.says
-    assert raised == {}
-
-
 @pytest.mark.parametrize("cut", [0.3, 0.9])
 def test_a_pickle_cut_short_is_said_to_be_so(tmp_path: Path, iris: LogisticRegression, cut: float) -> None:
     data = pickle.dumps(iris)

@@ -621,6 +621,8 @@ _TABLE: dict[bytes, Callable[[Walk], None]] = {
     b"\x80": Walk._proto, b"\x95": Walk._frame,
 }  # fmt: skip
 
+OPCODES = frozenset(_TABLE)
+
 _NEED_MORE = b"012.aesutbRo\x81\x92\x93\x85\x86\x87\x90\x91pqr\x94"
-OPENINGS = frozenset(_TABLE) - frozenset(bytes([code]) for code in _NEED_MORE)
+OPENINGS = OPCODES - frozenset(bytes([code]) for code in _NEED_MORE)
 """Opcodes that can come first, with nothing on the stack."""

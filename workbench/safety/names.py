@@ -38,12 +38,10 @@ def grade(module: str, name: str) -> Grade | None:
     known, full = listed(), f"{module}.{name}"
     if full in known:
         return known[full]
-    # A dotted name is looked up part by part: `pandas.io.clipboard` has `subprocess.Popen`.
-    if not _PART.fullmatch(name) or not all(map(_PART.fullmatch, module.split("."))) or _looks_alike(full):
-        return "dangerous"
-    if f"*.{name}" in known:
-        return "dangerous"
     parts = full.split(".")
+    # A dotted name is looked up part by part: `pandas.io.clipboard` has `subprocess.Popen`.
+    if "." in name or f"*.{name}" in known or not all(map(_PART.fullmatch, parts)) or any(map(_looks_alike, parts)):
+        return "dangerous"
     for length in range(len(parts) - 1, 0, -1):
         above = known.get(".".join(parts[:length]))
         if above in ("unusual", "dangerous"):
@@ -53,12 +51,16 @@ def grade(module: str, name: str) -> Grade | None:
     return None
 
 
+_ALIKE = {"CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC", "LISU"}
+"""Scripts with letters that look like Latin ones."""
+
+
 def _looks_alike(text: str) -> bool:
-    """Letters of several scripts in one name, or ones that Python itself would write in another way."""
+    """Latin letters beside ones that look like them, or letters that Python itself would write in another way."""
     if text.isascii():
         return False
     scripts = {unicodedata.name(letter, "?").split()[0] for letter in text if letter.isalpha()}
-    return len(scripts) > 1 or unicodedata.normalize("NFKC", text) != text
+    return ("LATIN" in scripts and bool(scripts & _ALIKE)) or unicodedata.normalize("NFKC", text) != text
 
 
 def known_to_picklescan(names: Iterable[tuple[str, str]]) -> set[str]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Scan
-from ..pickle_walk import OPENINGS, TORCH_MAGIC, Budget, BudgetSpent, Damaged, Made, Named, Walk
+from ..pickle_walk import OPCODES, OPENINGS, TORCH_MAGIC, Budget, BudgetSpent, Damaged, Made, Named, Walk
 from ..unpack import Window, unpacked
 from ..wire import Buffer
 from . import names
@@ -84,7 +84,7 @@ class _Found:
         pickles: how many there were.
         unread: something could not be read to its end; spent: the budget was used up before all was.
         depth: how many archives and pickles this one is inside of.
-        suspected: what is in bytes that may be no pickle at all: only the dangerous counts.
+        suspected: what is in bytes that may be no pickle at all: only names that are dangerous count.
     """
 
     budget: Budget
@@ -136,9 +136,12 @@ class _Found:
         bad = names.known_to_picklescan(ask) if ask else set()
         for module, name in ask:
             (dangerous if f"{module}.{name}" in bad else unusual).add(f"{module}.{name}")
-        if self.suspected is not None:
-            dangerous |= self.suspected.judged()[0]
+        if self.suspected is not None:  # numbers can look like opcodes, but not like Python's words
+            dangerous |= {name for name in self.suspected.judged()[0] - self.suspected.acts if _WORDS.fullmatch(name)}
         return dangerous, unusual
+
+
+_WORDS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+", re.ASCII)
 
 
 class _Judge(Walk):
@@ -199,7 +202,7 @@ class _Judge(Walk):
             self.found.seldom("a reference to something outside it")
 
     def array(self, first: bytes) -> None:
-        self.readable_as_opcodes |= first in OPENINGS
+        self.readable_as_opcodes |= first in OPCODES
 
     def blob(self, size: int) -> None:
         if size < 4 or self.found.depth >= _NESTED or self.file.peek(2)[:1] != b"\x80":
@@ -399,11 +402,11 @@ def _member(buffer: Buffer, member: Member, found: _Found, detail: str) -> None:
         found.depth -= 1
     elif member.listed and member.name.endswith((".pkl", ".pickle")):
         _pickles(file, found, torch=True)
-    elif head[:1] in OPENINGS:
-        _suspect(file, found)
-    elif member.name.endswith(".py") and "/code/" in member.name:
+    elif found.script and member.name.endswith(".py"):
         for operator in sorted(set(_FILE_OPERATORS.findall(file.read(_BEHIND)))):
             found.act(f"the operator {operator.decode()}")
+    elif head[:1] in OPENINGS:
+        _suspect(file, found)
 
 
 _FILE_OPERATORS = re.compile(rb"\b(?:torch|ops\.aten)\.(?:from_file|save|load)(?=\()")
