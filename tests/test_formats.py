@@ -278,12 +278,12 @@ def test_text_is_never_taken_for_a_model(text: str) -> None:
     assert identify_bytes(text.encode()).name in ("text", "unknown")
 
 
-def test_a_model_behind_a_large_array_is_unknown_not_plain_data(tmp_path: Path, pipeline: Any) -> None:
+def test_a_model_behind_a_large_array_is_found(tmp_path: Path, pipeline: Any) -> None:
     import joblib
 
     for name, dump in (("a.joblib", joblib.dump), ("a.pkl", lambda thing, path: path.write_bytes(pickle.dumps(thing)))):
         dump([np.zeros((1000, 1000)), pipeline], tmp_path / name)
-        assert detect(tmp_path / name).kind == "unknown"
+        assert detect(tmp_path / name).kind == "ML"
 
 
 def test_archives_that_unpack_without_bound_are_not_unpacked() -> None:

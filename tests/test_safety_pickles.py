@@ -15,7 +15,9 @@ import types
 import warnings
 import zipfile
 import zlib
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ from hypothesis import strategies as st
 from tests import allowed_names
 from workbench import detect, safety
 from workbench.formats import identify
-from workbench.pickle_walk import Budget, BudgetSpent, Damaged, Walk
+from workbench.pickle_walk import MAX_NAME, Budget, BudgetSpent, Damaged, Walk
 from workbench.safety.names import grade, listed
 from workbench.unpack import unpacked
 
@@ -634,6 +636,17 @@ SEEDS = [
 ]  # fmt: skip
 
 
+def wounded(data: bytes, wounds: list[tuple[float, bytes, bool]]) -> bytes:
+    """The same with other bytes in some places, or cut off there."""
+    changed = bytearray(data)
+    for place, patch, cut in wounds:
+        at = int(place * len(changed))
+        changed[at : at + len(patch)] = patch
+        if cut:
+            del changed[at + len(patch) :]
+    return bytes(changed)
+
+
 @settings(max_examples=400, deadline=None)
 @given(
     st.integers(0, len(SEEDS) - 1),
@@ -642,16 +655,66 @@ SEEDS = [
 def test_a_wounded_pickle_is_judged_without_an_exception(
     tmp_path_factory: pytest.TempPathFactory, index: int, wounds: list[tuple[float, bytes, bool]]
 ) -> None:
-    data = bytearray(SEEDS[index])
-    for place, patch, cut in wounds:
-        at = int(place * len(data))
-        data[at : at + len(patch)] = patch
-        if cut:
-            del data[at + len(patch) :]
     path = tmp_path_factory.getbasetemp() / "wounded.pkl"
-    path.write_bytes(bytes(data) or b"\0")
+    path.write_bytes(wounded(SEEDS[index], wounds) or b"\0")
     assert isinstance(safety.scan(path).says, str)
     identify(path)
+
+
+class Seen(Walk):
+    """Notes the names that it comes upon, as they are written."""
+
+    def __init__(self, file: io.BufferedReader, budget: Budget) -> None:
+        super().__init__(file, budget)
+        self.names: set[tuple[str, str]] = set()
+        self.unwritten = False
+
+    def imported(self, what: Any) -> None:
+        self.names.add((what.module, what.name))
+
+    def computed(self) -> None:
+        self.unwritten = True
+
+
+class Stub:
+    """Stands for whatever a pickle names, and does nothing."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    __call__ = append = extend = add = __setitem__ = __setstate__ = __init__
+
+
+class Unpickler(pickle._Unpickler):  # type: ignore[name-defined, misc]
+    """Python's own machine, which tells what it would import."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), fix_imports=False)
+        self.names: set[tuple[str, str]] = set()
+
+    def find_class(self, module: str, name: str) -> Any:
+        if self.proto < 3:
+            module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
+        self.names.add((module, name))
+        return Stub
+
+    def persistent_load(self, _: Any) -> Any:
+        return Stub()
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    st.integers(0, len(SEEDS) - 1),
+    st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(max_size=6), st.booleans()), max_size=3),
+)
+def test_what_an_unpickler_imports_was_seen_before(index: int, wounds: list[tuple[float, bytes, bool]]) -> None:
+    data = wounded(SEEDS[index], wounds)
+    real, walk = Unpickler(data), Seen(io.BufferedReader(io.BytesIO(data)), Budget(100_000, 0))  # type: ignore[arg-type]
+    with suppress(Exception):
+        real.load()
+    with suppress(Damaged):
+        walk.load()
+    assert walk.unwritten or {pair for pair in real.names if max(map(len, pair)) <= MAX_NAME} <= walk.names
 
 
 @given(st.binary(max_size=300))

@@ -23,7 +23,7 @@ MAX_NAME = 300
 MAX_ITEMS = 64
 """Items kept of one tuple or dictionary: the arguments of calls and the fields of array types."""
 
-MAX_KEPT = 8_000_000
+MAX_KEPT = 4_000_000
 """Values on the stack and in the memo together."""
 
 BLOCK = 1 << 16
@@ -199,14 +199,13 @@ class Walk:
         return int(struct.unpack(form, self._take(struct.calcsize(form)))[0])
 
     def _line(self) -> bytes | None:
-        """A line without its end; None where it is long."""
+        """A line without its end, as Python's unpickler takes it, which drops the file's last letter, too; None where
+        it is long."""
         line = self.file.readline(BLOCK)
-        if line.endswith(b"\n"):
+        if line.endswith(b"\n") or len(line) < BLOCK:
             return line[:-1]
-        while line and not line.endswith(b"\n"):
+        while len(line) == BLOCK and not line.endswith(b"\n"):
             line = self.file.readline(BLOCK)
-        if not line:
-            raise EOFError
         return None
 
     def skip(self, size: int) -> None:

@@ -20,8 +20,8 @@ _BLOCK = 1 << 16
 
 _FORMS: tuple[tuple[re.Pattern[bytes], Callable[[], Any], int], ...] = (
     (re.compile(rb"\x1f\x8b|\x78[\x01\x5e\x9c\xda]"), lambda: zlib.decompressobj(zlib.MAX_WBITS | 32), 1),
-    (re.compile(rb"BZh"), bz2.BZ2Decompressor, 4),
-    (re.compile(rb"\xfd7zXZ\0|\x5d\0"), lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY), 4),
+    (re.compile(rb"BZh"), bz2.BZ2Decompressor, 16),
+    (re.compile(rb"\xfd7zXZ\0|\x5d\0"), lambda: lzma.LZMADecompressor(memlimit=LZMA_MEMORY), 16),
     # joblib before 0.10: the size in hexadecimal digits, then zlib.
     (re.compile(rb"ZF0x[0-9a-fA-F]{1,16}L? *"), lambda: zlib.decompressobj(zlib.MAX_WBITS), 1),
 )

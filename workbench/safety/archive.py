@@ -98,7 +98,7 @@ def _headers(buffer: Buffer, start: int, stop: int, budget: Budget) -> Iterator[
     """Wherever four bytes say that a member begins."""
     while start < stop:
         block = bytes(buffer[start : min(stop, start + _BLOCK + 3)])
-        budget.unpack(len(block))
+        budget.unpack(len(block) >> 3)  # searching is quick
         at = block.find(_LOCAL)
         while at >= 0:
             budget.step(_STEPS)

@@ -36,7 +36,7 @@ def listed() -> dict[str, Grade]:
 def grade(module: str, name: str) -> Grade | None:
     """What a name is known for; None where `picklescan` is to be asked, and nobody else knows it."""
     known, full = listed(), f"{module}.{name}"
-    if full in known:
+    if full in known and "." not in name:
         return known[full]
     parts = full.split(".")
     # A dotted name is looked up part by part: `pandas.io.clipboard` has `subprocess.Popen`.

@@ -22,11 +22,11 @@ from . import names
 from .archive import Member, members
 from .subject import Subject
 
-_THOROUGH = Budget(steps=60_000_000, unpacked=16 << 30)
+_THOROUGH = Budget(steps=50_000_000, unpacked=128 << 30)
 """A minute or two, in a worker process."""
 
-_AT_ONCE = Budget(steps=150_000, unpacked=8 << 20)
-"""A third of a second."""
+_AT_ONCE = Budget(steps=150_000, unpacked=48 << 20)
+"""Less than half a second."""
 
 _NESTED = 3
 """Pickles in bytes in pickles, and archives in archives, that are looked into."""
@@ -160,7 +160,7 @@ class _Judge(Walk):
     def imported(self, what: Named) -> None:
         if str(what) in _SELDOM:
             self.found.seldom(str(what))
-        elif str(what) not in _BY_ARGUMENTS:
+        elif str(what) not in _BY_ARGUMENTS or "." in what.name:
             self.found.imported(what.module, what.name)
 
     def called(self, what: Any, arguments: Any) -> None:

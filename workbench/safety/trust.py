@@ -14,7 +14,7 @@ from ..formats import Format, identify
 from . import scan
 
 SCAN_MIB = 4000
-"""Memory for a scan: pickles are unpacked."""
+"""Memory for a scan."""
 
 _BLOCK = 1 << 22
 
