@@ -16,6 +16,7 @@ import warnings
 import zipfile
 import zlib
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -215,8 +216,9 @@ def test_no_trick_is_called_unsuspicious(tmp_path: Path, trick: str) -> None:
 CUT = {
     "a type of objects that says it has none": protocol(array(kind("O8", -1), b"K\x01\x85", bytes(8))),
     "a shape that is no number": protocol(array(F8, text("x") + b"\x85", bytes(8))),
+    # joblib would read the array from behind the frame, and then go on in it.
     "an array in the midst of a frame": (
-        b"\x80\x04\x95" + struct.pack("<Q", len(body := array(F8, b"K\x01\x85", b"") + b"0N.")) + body + bytes(8)
+        b"\x80\x04\x95" + struct.pack("<Q", len(body := array(F8, b"K\x01\x85", b"0NNNNNN0N."))) + body + bytes(8)
     ),
     "a length beyond the end": protocol(HARMLESS + b"X\xff\xff\xff\x7fabc"),
     "an array beyond the end": protocol(array(F8, b"J\xff\xff\xff\x7f\x85", bytes(8))),
@@ -386,6 +388,11 @@ def test_names_that_act_are_dangerous(tmp_path: Path, actor: str) -> None:
     module, _, name = actor.rpartition(".")
     for data in (protocol(call(names(module, name), b"N")), protocol(HARMLESS + b"0" + names(module, name))):
         assert any(name in found for found in scanned(tmp_path, data).dangerous)
+
+
+def test_a_dotted_name_is_dangerous_whatever_it_leads_to(tmp_path: Path) -> None:
+    for module, name in (("my.layers", "Outer.Inner"), ("sklearn.linear_model", "_base.LinearRegression")):
+        assert scanned(tmp_path, protocol(names(module, name))).dangerous == (f"{module}.{name}",)
 
 
 def test_nobodys_own_class_is_called_dangerous(tmp_path: Path) -> None:
@@ -633,6 +640,7 @@ SEEDS = [
     protocol(HARMLESS), protocol(SYSTEM), STATE, bytes(torch_zip(STATE)), (DATA / "mlp_legacy.pth").read_bytes(),
     protocol(array(F8, b"K\x04\x85", bytes(32))), zlib.compress(protocol(HARMLESS)),
     *(data for data, _ in TRICKS.values()),
+    *(pickle.dumps([Counter("ab"), OrderedDict(a=deque()), defaultdict(int)], number) for number in range(6)),
 ]  # fmt: skip
 
 
