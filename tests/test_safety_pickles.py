@@ -32,7 +32,7 @@ from tests import allowed_names
 from workbench import detect, safety
 from workbench.formats import identify
 from workbench.pickle_walk import MAX_NAME, Budget, BudgetSpent, Damaged, Walk
-from workbench.safety.names import grade, listed
+from workbench.safety.pickle_names import grade, listed
 from workbench.unpack import unpacked
 
 DATA = Path(__file__).parent / "data"
