@@ -22,7 +22,6 @@ import numpy as np
 import onnx
 import psutil
 import pytest
-from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -276,21 +275,6 @@ def test_an_hdf5_file_that_takes_in_other_files_needs_trust(tmp_path: Path) -> N
         file["link"] = h5py.ExternalLink("/etc/one", "/x")
         file.create_dataset("raw", (4,), "u1", external=[("/etc/two", 0, 4)])
     assert safety.scan(path).unusual == ("the file /etc/one to be read", "the file /etc/two to be read")
-
-
-def test_a_skops_file_with_a_distribution_never_runs_its_text(tmp_path: Path, iris: LogisticRegression) -> None:
-    skops = pytest.importorskip("skops.io", reason="skops is not installed")
-    stats = pytest.importorskip("scipy.stats")
-    proof, path, holder = tmp_path / "it-ran", tmp_path / "model.skops", clone(iris).fit(ROWS, SPECIES)
-    holder.extra = stats.rv_continuous(name="x")
-    holder.extra._parse_arg_template = f"open({str(proof)!r}, 'w')\n{holder.extra._parse_arg_template}"
-    skops.dump(holder, path)
-    with pytest.raises(NeedsTrust, match="rv_continuous"):
-        convert(path)
-    assert not proof.exists()
-    del holder.extra
-    skops.dump(RandomForestClassifier(3).fit(ROWS, SPECIES), path)
-    assert not safety.scan(path).runs_code
 
 
 def test_an_operator_said_twice_counts_twice(tmp_path: Path) -> None:
