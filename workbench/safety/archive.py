@@ -6,8 +6,11 @@ import zipfile
 import zlib
 from pathlib import Path
 
+from ..errors import UnreadableFile
+
 UNREADABLE = (
     ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    UnreadableFile,
 )  # fmt: skip
 """What reading a damaged or misleading archive, and JSON from it, ends in; a RecursionError is a RuntimeError."""
 
