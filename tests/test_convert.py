@@ -12,17 +12,14 @@ import subprocess
 import sys
 import threading
 import time
-import zipfile
 from pathlib import Path
 from typing import Any
 
-import h5py
 import joblib
 import numpy as np
 import onnx
 import psutil
 import pytest
-from sklearn.base import clone
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -42,8 +39,6 @@ from workbench import (
     sandbox,
 )  # fmt: skip
 from workbench.convert import output
-from workbench.formats import identify
-from workbench.safety.trust import named_for_its_loader
 from workbench.sandbox import Cancelled, WorkerFailed
 
 ROWS, SPECIES = load_iris(return_X_y=True)
@@ -130,158 +125,6 @@ def test_a_pickle_cut_short_is_said_to_be_so(tmp_path: Path, iris: LogisticRegre
     (tmp_path / "cut.pkl").write_bytes(data[: int(len(data) * cut)])
     with pytest.raises(NeedsTrust, match="could not be read to its end"):
         convert(tmp_path / "cut.pkl")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".h5", ".keras"])
-def test_a_lambda_layer_needs_trust(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"model{suffix}"
-    script = (
-        "import sys, keras\n"
-        "model = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x * 2, name='double')])\n"
-        "model.save(sys.argv[1])\n"
-    )
-    subprocess.run([sys.executable, "-c", script, str(path)], check=True, capture_output=True)
-    with pytest.raises(NeedsTrust, match="the Lambda layer double with Python code of its own"):
-        convert(path)
-    # JSON may spell a name in other ways than a search for it expects.
-    if suffix == ".h5":
-        import h5py
-
-        with h5py.File(path, "r+") as file:
-            config = file.attrs["model_config"]
-            file.attrs["model_config"] = config.replace("Lambda", "\\u004cambda")
-        with pytest.raises(NeedsTrust, match="Lambda layer"):
-            convert(path)
-
-
-def test_a_saved_model_needs_trust_and_its_file_operators_are_named(tmp_path: Path) -> None:
-    # SavedModel: meta_graphs = 2, graph_def = 2, node = 1, name = 1 and op = 2.
-    def field(number: int, data: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(data)]) + data
-
-    nodes = b"".join(field(1, field(1, op) + field(2, op)) for op in (b"Placeholder", b"WriteFile"))
-    folder = tmp_path / "saved"
-    folder.mkdir()
-    (folder / "saved_model.pb").write_bytes(b"\x08\x01" + field(2, field(2, nodes)))
-    with pytest.raises(NeedsTrust, match="the operator WriteFile"):
-        convert(folder)
-
-
-def network(path: Path, *layers: dict[str, Any], version: str = "3.0.0") -> Path:
-    """A Keras file with these layers, weights left out, of the sort that its extension says."""
-    config = json.dumps({"class_name": "Sequential", "config": {"name": "net", "layers": list(layers)}})
-    if path.suffix == ".keras":
-        with zipfile.ZipFile(path, "w") as archive:
-            archive.writestr("config.json", config)
-            archive.writestr("metadata.json", json.dumps({"keras_version": version}))
-    else:
-        with h5py.File(path, "w") as file:
-            file.attrs["model_config"], file.attrs["keras_version"] = config, version
-    return path
-
-
-def layer(kind: str, module: str | None = "keras.layers", **config: Any) -> dict[str, Any]:
-    return {"class_name": kind, "config": {"name": "it", **config}} | ({"module": module} if module else {})
-
-
-def function(module: str, name: str) -> dict[str, str]:
-    return {"class_name": "function", "module": module, "config": name, "registered_name": name}
-
-
-DENSE = layer("Dense", units=2, activation=function("builtins", "relu"))
-
-
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-@pytest.mark.parametrize(
-    ("part", "named"),
-    [
-        (layer("Bidirectional", layer=layer("Lambda", name="inner")), "the Lambda layer inner"),
-        (layer("layers.Lambda", "keras"), "the Lambda layer it"),
-        (layer("Nothing") | {"registered_name": "Lambda"}, "the Nothing layer it with Python code"),
-        (layer("Dense", activation={"class_name": "__lambda__", "config": {}}), "a __lambda__"),
-        (layer("Dense", activation=function("keras.utils", "get_file")), "keras.utils.get_file"),
-        (layer("Dense", activation=function("keras.config", "enable_unsafe_deserialization")), "keras.config.enable"),
-        (layer("Dense", activation=function("tf_keras.src.utils.data_utils", "urlretrieve")), "urlretrieve"),
-        (layer("Dense", activation=function("builtins", "eval")), "builtins.eval"),
-        (layer("utils.get_file", "keras"), "keras.utils.get_file"),
-        (layer("system", "os"), "os.system"),
-        (layer("TFSMLayer", filepath="/tmp/other"), "which opens another SavedModel"),
-        (layer("TorchModuleWrapper"), "a pickle of PyTorch"),
-        (layer("StringLookup", vocabulary="/etc/passwd"), "the file /etc/passwd to be read"),
-        (layer("TFOpLambda", None, function="compat.v1.gfile.Copy"), "a call of tf.compat.v1.gfile.Copy"),
-        (layer("TFOpLambda", None, function="keras.utils.get_file"), "a call of tf.keras.utils.get_file"),
-        (layer("SlicingOpLambda", None, function="saved_model.load"), "a call of tf.saved_model.load"),
-        (layer("TensorFlowOpLayer", None, node_def={"op": "WriteFile"}), "the operator WriteFile"),
-        (layer("ClassMethod", None, cls_symbol="io.gfile.GFile"), "any method of TensorFlow"),
-    ],
-)  # fmt: skip
-def test_a_network_that_would_do_more_than_compute_needs_trust(
-    tmp_path: Path, suffix: str, part: dict[str, Any], named: str
-) -> None:
-    found = safety.scan(network(tmp_path / f"model{suffix}", DENSE, part))
-    assert found.runs_code
-    assert named in found.refusal
-
-
-@pytest.mark.parametrize("suffix", [".keras", ".h5"])
-def test_a_plain_network_needs_no_trust(tmp_path: Path, suffix: str) -> None:
-    parts = (
-        layer("StringLookup", vocabulary=["a", "b"]),
-        layer("Functional", "keras.src.models.functional", layers=[DENSE]),
-        layer("Add", "keras.src.ops.numpy"),
-        *(layer("TFOpLambda", None, function=name) for name in ("math.add", "concat", "compat.v1.transpose")),
-        layer("TensorFlowOpLayer", None, node_def={"op": "MatMul"}),
-    )
-    found = safety.scan(network(tmp_path / f"model{suffix}", DENSE, *parts))
-    assert (found.runs_code, found.dangerous, found.unusual) == (False, (), ())
-
-
-def test_a_file_that_is_hdf5_and_an_archive_is_judged_as_it_is_opened(tmp_path: Path) -> None:
-    path = network(tmp_path / "model.keras", DENSE)
-    harmless = path.read_bytes()
-    network(tmp_path / "model.h5", layer("Lambda", name="hidden")).rename(path)
-    with path.open("ab") as file:
-        file.write(harmless)
-    assert zipfile.is_zipfile(path) and h5py.is_hdf5(path)
-    with pytest.raises(NeedsTrust, match="the Lambda layer hidden"):
-        convert(path)
-    # Keras opens by the extension, so the copy gets the one that was judged.
-    assert named_for_its_loader(path, identify(path)).suffix == ".h5"
-
-
-def test_an_hdf5_file_that_takes_in_other_files_needs_trust(tmp_path: Path) -> None:
-    path = network(tmp_path / "model.h5", DENSE)
-    with h5py.File(path, "r+") as file:
-        file["link"] = h5py.ExternalLink("/etc/one", "/x")
-        file.create_dataset("raw", (4,), "u1", external=[("/etc/two", 0, 4)])
-    assert safety.scan(path).unusual == ("the file /etc/one to be read", "the file /etc/two to be read")
-
-
-def test_a_skops_file_with_a_distribution_never_runs_its_text(tmp_path: Path, iris: LogisticRegression) -> None:
-    skops = pytest.importorskip("skops.io", reason="skops is not installed")
-    stats = pytest.importorskip("scipy.stats")
-    proof, path, holder = tmp_path / "it-ran", tmp_path / "model.skops", clone(iris).fit(ROWS, SPECIES)
-    holder.extra = stats.rv_continuous(name="x")
-    holder.extra._parse_arg_template = f"open({str(proof)!r}, 'w')\n{holder.extra._parse_arg_template}"
-    skops.dump(holder, path)
-    with pytest.raises(NeedsTrust, match="rv_continuous"):
-        convert(path)
-    assert not proof.exists()
-    del holder.extra
-    skops.dump(RandomForestClassifier(3).fit(ROWS, SPECIES), path)
-    assert not safety.scan(path).runs_code
-
-
-def test_an_operator_said_twice_counts_twice(tmp_path: Path) -> None:
-    # GraphDef: node = 1, versions = 4; NodeDef: name = 1, op = 2, of which protobuf takes the last.
-    def field(number: int, data: bytes) -> bytes:
-        return bytes([number << 3 | 2, len(data)]) + data
-
-    nodes = field(1, field(1, b"x") + field(2, b"Placeholder")), field(1, field(2, b"Const") + field(2, b"WriteFile"))
-    (tmp_path / "graph.pb").write_bytes(b"".join(nodes) + field(4, b"\x08\x0c"))
-    with pytest.raises(NeedsTrust, match="the operator WriteFile"):
-        convert(tmp_path / "graph.pb")
 
 
 # --- what the worker cannot do to us ---------------------------------------------------------------------------------

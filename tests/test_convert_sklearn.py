@@ -56,7 +56,7 @@ from workbench.convert.proof import ask_native, hold_against
 from workbench.convert.skl2onnx_mends import float32_below
 from workbench.convert.sklearn import draft, load
 from workbench.convert.sklearn_points import splits
-from workbench.errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel, WorkbenchError
+from workbench.errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 
@@ -610,15 +610,6 @@ def test_joblib_pickle_and_skops_files_open(tmp_path: Path) -> None:
         skops.dump(model, files["skops"])
         for name, path in files.items():
             np.testing.assert_array_equal(load(path, name).predict(IRIS), model.predict(IRIS))
-
-
-def test_a_skops_file_with_foreign_types_needs_trust(tmp_path: Path) -> None:
-    skops = pytest.importorskip("skops.io", reason="skops is not installed")
-    path = tmp_path / "model.skops"
-    skops.dump(FunctionTransformer(func=onnx.load).fit(IRIS), path)
-    with pytest.raises(NeedsTrust, match=r"onnx.*trust=True"):
-        load(path, "skops")
-    assert load(path, "skops", trust=True).func is onnx.load
 
 
 def test_files_without_an_estimator_say_so(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import networks
 import numpy as np
 import pytest
-from tf_models import agree, library
+from tf_models import agree, library, unsuspected
 
 from workbench.convert import tensorflow as route
 from workbench.convert.check import check_file
@@ -37,7 +37,7 @@ def saved_model(which: str, name: str, folder: Path) -> Path:
         model.save(str(path))
     else:
         model.export(str(path), verbose=False)
-    return path
+    return unsuspected(path)
 
 
 def convert(path: Path, format_name: str, **options: Any) -> Draft:
@@ -102,7 +102,7 @@ def frozen(tf: Any, name: str, folder: Path, *, lower: bool = False) -> Path:
     concrete = convert_variables_to_constants_v2(function.get_concrete_function(*specs), lower_control_flow=lower)
     path = folder / f"{name}.pb"
     path.write_bytes(concrete.graph.as_graph_def().SerializeToString())
-    return path
+    return unsuspected(path)
 
 
 @pytest.mark.parametrize("name", [*COMMON, *RECURRENT, "conv2d"])
@@ -169,7 +169,7 @@ def tflite(tf: Any, which: str, name: str, folder: Path, quantized: str = "") ->
         converter.inference_input_type = converter.inference_output_type = tf.int8
     path = folder / "model.tflite"
     path.write_bytes(converter.convert())
-    return path
+    return unsuspected(path)
 
 
 @pytest.mark.parametrize("name", [*COMMON, "discretization", "multi_head_attention", "activation_layers"])

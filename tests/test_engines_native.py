@@ -189,15 +189,6 @@ def test_a_refused_pickle_was_never_opened(tmp_path: Path) -> None:
     assert not trace.exists()
 
 
-def test_skops_files_open_without_trust_where_all_types_are_known(tmp_path: Path) -> None:
-    from skops import io
-
-    forest = RandomForestClassifier(3).fit(ROWS, SPECIES)
-    io.dump(forest, tmp_path / "forest.skops")
-    with load_engine(tmp_path / "forest.skops") as engine:
-        np.testing.assert_array_equal(engine.run(ROWS)["probabilities"], forest.predict_proba(ROWS))
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["Keras 3", "Keras 2"])
 def test_keras_files_need_trust_where_they_bring_code(tmp_path: Path, which: str, tf: Any) -> None:

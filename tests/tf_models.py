@@ -5,10 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from workbench import detect, safety
 from workbench.convert.check import check_file
 from workbench.convert.conversion import Agreement
 from workbench.convert.draft import Draft
 from workbench.convert.proof import ask_native, hold_against
+
+
+def unsuspected(path: Path) -> Path:
+    """Nothing is found in this file that a person should know before opening it: no false alarm."""
+    assert safety.scan(path).findings == detect(path).findings == ()
+    return path
 
 
 def library(which: str) -> Any:

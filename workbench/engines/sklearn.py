@@ -12,7 +12,7 @@ from ..agreement import Tolerance
 from ..errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel
 from ..formats import identify
 from ..header import ValueInfo
-from ..safety.skops import SKOPS_PARTS
+from ..safety import skops
 from ..safety.trust import cleared
 from .base import ModelEngine, first_line
 from .inputs import by_column, is_frame
@@ -211,7 +211,7 @@ def load(path: Path, format_name: str, *, trust: bool = False) -> Any:
         trust: open a .skops file whatever types it names.
 
     Raises:
-        NeedsTrust: the .skops file names types that are not of scikit-learn, NumPy or SciPy.
+        NeedsTrust: the .skops file names what a fitted estimator does not need.
         UnreadableFile: the file is damaged, or of a scikit-learn this one cannot read.
         UnsupportedModel: a package is missing, or the object inside is no estimator.
     """
@@ -221,7 +221,7 @@ def load(path: Path, format_name: str, *, trust: bool = False) -> Any:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             found = _load_skops(path, trust) if format_name == "skops" else joblib.load(path)
-    except (NeedsTrust, UnsupportedModel):
+    except (NeedsTrust, UnreadableFile, UnsupportedModel):
         raise
     except ModuleNotFoundError as error:
         raise UnsupportedModel(
@@ -249,14 +249,14 @@ def _load_skops(path: Path, trust: bool) -> Any:
         raise UnsupportedModel(f"{path} is a skops file; reading it needs the package skops: pip install skops.") from (
             error
         )
-    unknown = io.get_untrusted_types(file=path)
-    foreign = [name for name in unknown if not SKOPS_PARTS.match(name)]
-    if foreign and not trust:
-        raise NeedsTrust(
-            f"{path} names types that are not of scikit-learn, NumPy or SciPy ({', '.join(sorted(foreign)[:5])}); "
-            "opening it runs their code, so pass trust=True (--trust) if you know them."
-        )
-    return io.load(path, trusted=unknown)
+    if trust:
+        return io.load(path, trusted=io.get_untrusted_types(file=path))
+    found = skops.examined(path, str(path))
+    if found.runs_code:
+        raise NeedsTrust(found.refusal, found)
+    if not found.complete:
+        raise UnreadableFile(f"{path} cannot be opened. {found.says}")
+    return io.load(path, trusted=skops.trusted())
 
 
 def unwrapped(estimator: Any) -> Any:

@@ -45,7 +45,8 @@ def scan(path: str | os.PathLike[str], name: str | None = None, known: tuple[str
     scanner = _SCANNERS.get(what.name)
     if scanner is None:
         return Scan(shown, what.name, what.runs_code)
-    with opened(path / "saved_model.pb" if path.is_dir() else path) as buffer:
+    graphs = (path / name for name in ("saved_model.pb", "saved_model.pbtxt"))
+    with opened(next(filter(Path.is_file, graphs), path)) as buffer:
         return scanner(Subject(path, shown, buffer, what, known))
 
 

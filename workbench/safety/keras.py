@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import builtins
+import io
 import json
 import re
 import zipfile
@@ -11,11 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Scan
+from ..formats import WINDOW
+from ..wire import Buffer
 from . import tensorflow
+from .description import MOST_AT_ONCE, UNREADABLE, description, memory
+from .names import listed
 from .subject import Subject
 
-_KERAS_CODE = {
+_CODE = {
     "Lambda": "with Python code of its own",
+    "DropoutWrapper": "which can bring Python code of its own",
+    "ResidualWrapper": "which can bring Python code of its own",
     "TorchModuleWrapper": "with a pickle of PyTorch inside",
     "TFSMLayer": "which opens another SavedModel",
     "JaxLayer": "which calls a function of another module",
@@ -24,99 +30,78 @@ _KERAS_CODE = {
 }
 """Layers of Keras itself that run, or open, what a file says."""
 
-_KERAS_CLASSES = re.compile(
-    r"(?:keras|tf_keras)(?:\.src)?(?:\.(?:layers|models|engine|initializers|regularizers|constraints|activations|losses"
-    r"|metrics|optimizers|random|dtype_policies|mixed_precision|quantizers|ops|backend)(?:\.\w+)*)?$|builtins$|keras\.src\.applications\.\w+$"
+_DATA = frozenset(
+    "__bytes__ __ellipsis__ __keras_tensor__ __numpy__ __slice__ __tensor__ __tuple__ CompositeTensor "
+    "TensorShape".split()
 )
-"""Modules whose classes a network is made of. Keras's others fetch, write and load files."""
+"""What stands for a value of Python, where others name a class."""
 
-_KERAS_FUNCTIONS = re.compile(
-    r"(?:keras|tf_keras)(?:\.src)?\.(?:initializers|regularizers|constraints|activations|losses|metrics|ops)(?:\.\w+)*$"
-    r"|builtins$"
+_FUNCTIONS_OF = frozenset({"builtins", "keras.activations", "keras.losses", "keras.metrics", "keras.regularizers"})
+"""Where Keras looks for an activation, a loss or a metric; in builtins for those of all these."""
+
+_OPERATIONS_OF = frozenset({"keras.ops", "keras.ops.image", "keras.ops.linalg", "keras.ops.nn", "keras.ops.numpy"})
+
+_REACH_OUT = frozenset(
+    "autograph config data debugging distribute gfile io keras load_library load_op_library lookup lite numpy_function "
+    "print profiler py_func py_function raw_ops read_file saved_model summary tpu train utils wrap_function "
+    "write_file".split()
 )
-
-_PYTHONS_OWN = frozenset(dir(builtins)) - {"abs", "max", "min", "pow", "round", "sum"}
-"""Keras calls its own functions *builtins*; Keras 2 also looks among Python's, as ``eval``."""
-
-_TF_CALCULATES = re.compile(
-    r"(?:compat\.v[12]\.)?(?:(?:math|nn|linalg|signal|strings|image|bitwise|sets|sparse|ragged|random|quantization"
-    r"|__operators__|experimental\.numpy)(?:\.\w+)*|abs|acosh?|add(?:_n)?|arg(?:max|min|sort)|as_string|asinh?|atan[2h]?"
-    r"|batch_(?:gather|matmul|to_space(?:_nd)?)|bitcast|boolean_mask|broadcast_\w+|cast|clip_by_\w+|complex|concat"
-    r"|constant|convert_to_tensor|cosh?|cumsum|cumprod|depth_to_space|div(?:ide)?(?:_no_nan)?|einsum|ensure_shape|equal"
-    r"|erfc?|exp(?:m1|and_dims)?|eye|fill|floor(?:_?div|_?mod)?|gather(?:_nd)?|greater(?:_equal)?|identity(?:_n)?"
-    r"|is_(?:finite|inf|nan)|less(?:_equal)?|linspace|log(?:1p|_softmax|_sigmoid|ical_\w+)?|matmul|maximum|minimum|mod"
-    r"|meshgrid|multiply|negative|norm|not_equal|one_hot|ones(?:_like)?|pad|pow|range|rank|real(?:div)?|reciprocal"
-    r"|reduce_\w+|repeat|reshape|reverse(?:_sequence|_v2)?|roll|round|rsqrt|saturate_cast|scatter_nd|searchsorted"
-    r"|segment_\w+|sequence_mask|shape(?:_n)?|sigmoid|sign|sinh?|size|slice|sort|space_to_\w+|split|sqrt|square"
-    r"|squared_difference|squeeze|stack|stop_gradient|strided_slice|subtract|tanh?|tensor_scatter_nd_\w+|tensordot"
-    r"|tile|to_(?:double|float|int32|int64)|top_k|transpose|truediv|truncate(?:div|mod)|unique|unstack|where"
-    r"|zeros(?:_like)?)$"
-)
-"""Functions of TensorFlow that compute. A TFOpLambda layer can name any other as well: ``io.gfile.copy``."""
+"""Parts of names of TensorFlow's functions that do more than compute, where they are not on the list."""
 
 
 def scan(subject: Subject) -> Scan:
     """Everything a network's description names that is not known to be a plain part of a network: Keras's own safe
     mode lets much of it pass, and does not exist for HDF5 files of Keras 2."""
-    path, shown, format_name, known = subject.path, subject.shown, subject.format.name, subject.known
-    if not subject.thorough and format_name == "Keras HDF5":
-        return Scan(shown, format_name, True)
-    try:
-        config = json.loads(_keras_config(path, format_name))
-        outside = _outside_hdf5(path) if format_name == "Keras HDF5" else ()
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError, RecursionError):
-        return Scan(shown, format_name, True, complete=False)
+    shown, name = subject.shown, subject.format.name
     dangerous: dict[str, None] = {}
-    unusual: dict[str, None] = dict.fromkeys(outside)
-    for part in _walk(config):
-        inside = part.get("config")
-        options = inside if isinstance(inside, dict) else {}
-        kind = str(part.get("class_name"))
-        layer = f"the {kind.rpartition('.')[2]} layer {options.get('name', '(unnamed)')}"
-        # Readers take the last part of a dotted name, and the registered name where there is no such class.
-        for name in _last_parts(kind, part.get("registered_name"), part.get("spec_name")):
-            if name in _KERAS_CODE:
-                dangerous[f"{layer} {_KERAS_CODE[name]}"] = None
-            elif name == "__lambda__":
-                dangerous["Python code in a __lambda__"] = None
-            elif name in ("TFOpLambda", "SlicingOpLambda"):
-                if not _TF_CALCULATES.match(str(options.get("function"))):
-                    dangerous[f"a call of tf.{options.get('function')}"] = None
-            elif name == "TensorFlowOpLayer":
-                node = options.get("node_def")
-                op = node.get("op") if isinstance(node, dict) else None
-                if not isinstance(op, str) or tensorflow.REACHING_OUT.search(op):
-                    dangerous[f"the operator {op}"] = None
-        if isinstance(options.get("vocabulary"), str):
-            dangerous[f"the file {options['vocabulary']} to be read"] = None
-        if (foreign := _foreign(part, kind, known)) is not None:
-            unusual[foreign] = None
-    return Scan(shown, format_name, bool(dangerous or unusual), tuple(dangerous), tuple(unusual))
+    unusual: dict[str, None] = {}
+    try:
+        config, files = _read(subject)
+        unusual |= dict.fromkeys(files)
+        for harms, what in _judged(config, subject.known):
+            (dangerous if harms else unusual)[what] = None
+    except UNREADABLE:
+        return Scan(shown, name, True, tuple(dangerous), tuple(unusual), complete=False)
+    return Scan(shown, name, bool(dangerous or unusual), tuple(dangerous), tuple(unusual))
 
 
-def _last_parts(*names: Any) -> set[str]:
-    return {re.split(r"[.>]", name)[-1] for name in names if isinstance(name, str)}
+# --- what the loader reads -----------------------------------------------------------------------------------------
 
 
-def _foreign(part: dict[str, Any], kind: str, known: tuple[str, ...]) -> str | None:
-    """A class or function by its full name, unless it is one of Keras's that networks are made of, or the caller's."""
-    module = part.get("module")
-    if not isinstance(module, str) or "class_name" not in part:
-        return None
-    # A worker's __main__ is empty: what the file wants from there must be brought along.
-    registered = part.get("registered_name")
-    if module == "__main__" or (kind in known and (registered is None or _last_parts(registered) <= set(known))):
-        return None
-    if kind == "function":
-        name = part.get("config")
-        plain = bool(_KERAS_FUNCTIONS.match(module)) and not (module == "builtins" and name in _PYTHONS_OWN)
-    else:
-        name = kind
-        plain = bool(_KERAS_CLASSES.match(module)) and not name[:1].islower()
-    return None if plain and "." not in str(name) else f"{module}.{name}"
+def _read(subject: Subject) -> tuple[Any, list[str]]:
+    """A network's description as the loader of this format reads it, for a file can be both, a zip archive behind an
+    HDF5 file; and the other files it would take for its own. None, and none, where that takes more than `detect` has.
+
+    Raises:
+        one of `UNREADABLE`.
+    """
+    thorough = subject.thorough
+    if subject.format.name == "Keras v3":
+        text = description(subject.path, "config.json", thorough)
+        config = None if text is None else json.loads(text)
+        if isinstance(config, dict):
+            config.pop("compile_config", None)  # the workbench loads networks without
+        return config, _outside_archive(subject.path) if thorough else []
+    if not thorough:
+        return _config_in(subject.buffer), []
+    import h5py
+
+    with h5py.File(subject.path, "r") as file:
+        config = file.attrs["model_config"]
+        return json.loads(config.decode() if isinstance(config, bytes) else str(config)), _outside(file)
 
 
-def _outside_hdf5(path: Path) -> tuple[str, ...]:
+def _outside_archive(path: Path) -> list[str]:
+    import h5py
+
+    with zipfile.ZipFile(path) as archive:
+        if "model.weights.h5" not in archive.namelist():
+            return []
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
+            return _outside(file)
+
+
+def _outside(file: Any) -> list[str]:
     """Other files whose content an HDF5 file would take for its own."""
     import h5py
 
@@ -128,32 +113,120 @@ def _outside_hdf5(path: Path) -> tuple[str, ...]:
 
     def look_inside(name: str, item: Any) -> None:
         if isinstance(item, h5py.Dataset):
-            for place in item.external or ():
-                found[f"the file {place[0]} to be read"] = None
+            sources = item.virtual_sources() if item.is_virtual else ()
+            places = [place for place, *_ in item.external or ()] + [source.file_name for source in sources]
+            found.update({f"the file {place} to be read": None for place in places if place != "."})
 
-    with h5py.File(path, "r") as file:
-        file.visititems_links(look)
-        file.visititems(look_inside)
-    return tuple(found)
-
-
-def _keras_config(path: Path, format_name: str) -> str | bytes:
-    """As the loader of this format reads it: a file can be both, a zip archive behind an HDF5 file."""
-    if format_name == "Keras v3":
-        with zipfile.ZipFile(path) as archive:
-            return archive.read("config.json")
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        config = file.attrs["model_config"]
-        return config if isinstance(config, str | bytes) else str(config)
+    file.visititems_links(look)
+    file.visititems(look_inside)
+    return list(found)
 
 
-def _walk(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-        for part in value.values():
-            yield from _walk(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _walk(part)
+def _config_in(buffer: Buffer) -> Any:
+    """The description of a network that stands whole near one end of an HDF5 file, else None."""
+    ends = bytes(buffer[:WINDOW]) + bytes(buffer[max(WINDOW, len(buffer) - WINDOW) :])
+    text, read, at = ends.decode("latin-1"), 0, 0
+    while (start := _BEGINNING.search(text, at)) is not None:
+        stop = ends.find(b"\0", start.start()) % (len(ends) + 1)
+        read += stop - start.start()
+        if read > 2 * len(ends) or memory(ends[start.start() : stop]) > MOST_AT_ONCE:
+            return None
+        try:
+            config, at = json.JSONDecoder().raw_decode(text, start.start())
+        except (ValueError, RecursionError):
+            at = start.end()
+            continue
+        inner = config.get("config")
+        if "class_name" in config and (isinstance(inner, list) or (isinstance(inner, dict) and "layers" in inner)):
+            return config
+    return None
+
+
+_BEGINNING = re.compile(r'\{\s*"(?:class_name|module|config|registered_name)"\s*:')
+
+
+# --- what its parts would do ---------------------------------------------------------------------------------------
+
+
+def _judged(config: Any, known: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
+    """(can it harm, what)."""
+    for part in _walk(config):
+        # Lookup layers read a vocabulary from the file that is named in its place.
+        if isinstance(part.get("vocabulary"), str):
+            yield True, f"the file {part['vocabulary']} to be read"
+        if "class_name" in part:
+            yield from _judged_part(part, known)
+
+
+def _walk(config: Any) -> Iterator[dict[str, Any]]:
+    waiting = [config]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            yield value
+            waiting.extend(reversed(value.values()))
+        elif isinstance(value, list):
+            waiting.extend(reversed(value))
+
+
+def _judged_part(part: dict[str, Any], known: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
+    kind, lists = str(part["class_name"]), listed("keras.txt")
+    inside = part.get("config")
+    options = inside if isinstance(inside, dict) else {}
+    # Readers take the last part of a dotted name, and the registered name where there is no such class.
+    names = _last_parts(kind, part.get("registered_name"), part.get("spec_name"))
+    for name in sorted(names & _CODE.keys()):
+        yield True, f"the {kind.rpartition('.')[2]} layer {options.get('name', '(unnamed)')} {_CODE[name]}"
+    if "__lambda__" in names:
+        yield True, "Python code in a __lambda__"
+    if names & {"TFOpLambda", "SlicingOpLambda"}:
+        function = str(options.get("function"))
+        if function.removeprefix("compat.v1.") not in lists["tensorflow"]:
+            yield not _REACH_OUT.isdisjoint(function.split(".")), f"a call of tf.{function}"
+    if names & {"InstanceMethod", "InstanceProperty"} and options.get("attr_name") not in lists["attributes"]:
+        yield False, f"the attribute {options.get('attr_name')} of a tensor"
+    if "TensorFlowOpLayer" in names:
+        yield from _judged_operator(options.get("node_def"))
+    if not (names & _CODE.keys() or "__lambda__" in names) and (foreign := _foreign(part, kind, known)) is not None:
+        yield False, foreign
+
+
+def _last_parts(*names: Any) -> set[str]:
+    return {re.split(r"[.>]", name)[-1] for name in names if isinstance(name, str)}
+
+
+def _judged_operator(node: Any) -> Iterator[tuple[bool, str]]:
+    """A NodeDef: as JSON, or in its binary form where it is a text."""
+    if isinstance(node, str):
+        yield from tensorflow.judged_node(node.encode())
+        return
+    op = node.get("op") if isinstance(node, dict) else None
+    if not isinstance(op, str) or not tensorflow.calculates(op):
+        yield not isinstance(op, str) or tensorflow.reaches_out(op), f"the operator {op}"
+    if any("func" in part for part in _walk(node)):
+        yield False, f"the operator {op} with a function of another graph"
+
+
+def _foreign(part: dict[str, Any], kind: str, known: tuple[str, ...]) -> str | None:
+    """A class or function by its full name, unless it is one of Keras's that networks are made of, or the caller's."""
+    lists = listed("keras.txt")
+    module, registered = part.get("module"), part.get("registered_name")
+    if kind in _DATA:
+        return None
+    if kind == "function":
+        name = str(part.get("config"))
+        plain = (module in _FUNCTIONS_OF and name in lists["functions"]) or (
+            module in _OPERATIONS_OF and name in lists["operations"]
+        )
+        return None if name in known or (plain and registered in (None, name, kind)) else f"{module}.{name}"
+    if kind in ("TypeSpec", "__typespec__"):
+        kind, name = "types", str(part.get("type_spec")) if kind == "TypeSpec" else f"{module}.{part.get('spec_name')}"
+        return None if name in lists["types"] else name
+    name = kind if module is None else f"{module}.{kind}"
+    plain = name in (lists["names"] if module is None else lists["classes"])
+    if plain and (registered is None or registered == kind or registered in lists["names"]):
+        return None
+    # Of two names, Keras looks among what the caller brought for the registered one; null is none.
+    second = part.get("registered_name", kind)
+    brought = second in known or (kind in known and isinstance(second, str) and _last_parts(second) <= set(known))
+    return None if brought else name

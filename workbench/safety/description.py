@@ -1,0 +1,53 @@
+"""A member of a zip archive, as Keras and skops read it."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from pathlib import Path
+
+from ..errors import UnreadableFile
+
+UNREADABLE = (
+    ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
+    UnreadableFile,
+)  # fmt: skip
+"""What reading a damaged or misleading archive, and JSON from it, ends in; a RecursionError is a RuntimeError."""
+
+MOST_AT_ONCE = 1 << 26
+"""Bytes of memory that a description may take where it is read in the caller's own process."""
+
+_MOST_DIRECTORY = 1 << 20
+"""Bytes of a directory read there: some 10,000 entries."""
+
+
+def description(path: Path, name: str, thorough: bool) -> bytes | None:
+    """A member that holds JSON; of several with this name the last, as for everybody who reads with `zipfile`.
+
+    Args:
+        path: the archive.
+        name: the member.
+        thorough: read it whatever its size; else None where its JSON could take more than `MOST_AT_ONCE`.
+
+    Raises:
+        one of `UNREADABLE`.
+    """
+    if not thorough:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - (1 << 16) - 22))
+            end = file.read()
+        if int.from_bytes(end[(start := end.rfind(b"PK\5\6") + 12) : start + 4], "little") > _MOST_DIRECTORY:
+            raise ValueError("the archive lists more than a model has")
+    with zipfile.ZipFile(path) as archive, archive.open(name) as member:
+        if thorough:
+            return member.read()
+        data = member.read(MOST_AT_ONCE // 4)
+        return None if member.read(1) or memory(data) > MOST_AT_ONCE else data
+
+
+def memory(json: bytes) -> int:
+    """Bytes that JSON could take as Python objects, at most."""
+    # One character outside of ASCII makes four bytes of each of a text, which is there as a whole and in pieces.
+    wide = not json.isascii() or b"\\u" in json
+    brackets = json.count(b"{") + json.count(b"[")
+    return len(json) * (8 if wide else 2) + 40 * json.count(b'"') + 200 * brackets + 40 * json.count(b",")
