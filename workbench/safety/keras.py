@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .. import sandbox
 from ..errors import Scan
 from . import tensorflow
 from .subject import Subject
@@ -62,9 +63,12 @@ def scan(subject: Subject) -> Scan:
     if not subject.thorough and format_name == "Keras HDF5":
         return Scan(shown, format_name, True)
     try:
-        config = json.loads(_keras_config(path, format_name))
-        outside = _outside_hdf5(path) if format_name == "Keras HDF5" else ()
-    except (ValueError, OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError, RecursionError):
+        described, outside = sandbox.parse(_hdf5, path) if format_name == "Keras HDF5" else (_zipped(path), ())
+        config = json.loads(described)
+    except (
+        ValueError, OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError, RecursionError,
+        sandbox.WorkerFailed,
+    ):  # fmt: skip
         return Scan(shown, format_name, True, complete=False)
     dangerous: dict[str, None] = {}
     unusual: dict[str, None] = dict.fromkeys(outside)
@@ -116,8 +120,16 @@ def _foreign(part: dict[str, Any], kind: str, known: tuple[str, ...]) -> str | N
     return None if plain and "." not in str(name) else f"{module}.{name}"
 
 
-def _outside_hdf5(path: Path) -> tuple[str, ...]:
-    """Other files whose content an HDF5 file would take for its own."""
+# As the loader of each format reads it: a file can be both, a zip archive behind an HDF5 file.
+
+
+def _zipped(path: Path) -> bytes:
+    with zipfile.ZipFile(path) as archive:
+        return archive.read("config.json")
+
+
+def _hdf5(path: Path) -> tuple[str | bytes, tuple[str, ...]]:
+    """The network's description, and other files whose content the file would take for its own."""
     import h5py
 
     found: dict[str, None] = {}
@@ -132,21 +144,10 @@ def _outside_hdf5(path: Path) -> tuple[str, ...]:
                 found[f"the file {place[0]} to be read"] = None
 
     with h5py.File(path, "r") as file:
+        config = file.attrs["model_config"]
         file.visititems_links(look)
         file.visititems(look_inside)
-    return tuple(found)
-
-
-def _keras_config(path: Path, format_name: str) -> str | bytes:
-    """As the loader of this format reads it: a file can be both, a zip archive behind an HDF5 file."""
-    if format_name == "Keras v3":
-        with zipfile.ZipFile(path) as archive:
-            return archive.read("config.json")
-    import h5py
-
-    with h5py.File(path, "r") as file:
-        config = file.attrs["model_config"]
-        return config if isinstance(config, str | bytes) else str(config)
+    return config if isinstance(config, str | bytes) else str(config), tuple(found)
 
 
 def _walk(value: Any) -> Iterator[dict[str, Any]]:
