@@ -692,13 +692,13 @@ def peak_mib() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 1024)
 
 
-def portable(error: BaseException, name: str) -> Exception:
-    """The error, where it is one of the workbench's and can be sent; else one that says the same of what `name` did,
-    with the traceback as a note."""
+def portable(error: BaseException, name: str, pythons: bool = False) -> BaseException:
+    """The error, where it is one of the workbench's (or of Python's own, if `pythons`) and can be sent; else one that
+    says the same of what `name` did, with the traceback as a note."""
     what = f"{type(error).__name__}: {_first_line(error)}" if str(error).strip() else type(error).__name__
     plain = WorkerFailed(f"{name} failed with {what}.")
     plain.add_note("In the worker process:\n" + "".join(traceback.format_exception(error)))
-    if not isinstance(error, WorkbenchError):
+    if not isinstance(error, WorkbenchError) and not (pythons and type(error).__module__ == "builtins"):
         return plain
     try:
         # An exception class may pickle and not unpickle.

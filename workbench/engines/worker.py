@@ -258,13 +258,13 @@ def _load(load: Callable[..., Any] | None, source: str | bytes, engine: str | No
 
 def _told(
     function: Callable[..., Any], args: tuple[Any, ...], what: str
-) -> tuple[Any, Exception | None, dict[str, tuple[Any, ...]]]:
+) -> tuple[Any, BaseException | None, dict[str, tuple[Any, ...]]]:
     """(what it gives, what it raised, the engine's classes: some learn them from their first answer)."""
     value = raised = None
     try:
         value = function(_engine, *args)
     except Exception as error:
-        raised = error if type(error).__module__ == "builtins" else sandbox.portable(error, what)
+        raised = sandbox.portable(error, what, pythons=True)
     return value, raised, _engine.classes
 
 
