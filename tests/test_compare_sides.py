@@ -17,9 +17,10 @@ import pytest
 import tiny_engines
 from tiny_engines import FrailEngine, LitteringEngine, NullEngine, spin
 
-from workbench.compare.sides import THREAD_VARIABLES, LocalSide, Side, WorkerSide, usable_cores
+from workbench.compare.sides import LocalSide, Side, WorkerSide, usable_cores
 from workbench.compare.timing import race
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
+from workbench.engines.worker import THREAD_VARIABLES
 from workbench.errors import BadInput, WorkbenchError
 from workbench.sandbox import Cancelled, WorkerFailed, end_warm_worker
 

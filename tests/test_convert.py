@@ -40,6 +40,7 @@ from workbench import (
 )  # fmt: skip
 from workbench.convert import output
 from workbench.sandbox import Cancelled, WorkerFailed
+from workbench.scratch import fleeting_folder
 
 ROWS, SPECIES = load_iris(return_X_y=True)
 
@@ -188,8 +189,8 @@ print("alive")
         capture_output=True, text=True, timeout=180,
     )  # fmt: skip
     first, second, alive = done.stdout.splitlines()
-    assert first.startswith(f"WorkbenchError No room is left to write {tmp_path / 'out.onnx'}; free some space")
-    assert second.startswith("WorkbenchError No room is left to write ") and alive == "alive"
+    assert first.startswith(f"DiskFull No room is left to write in {tmp_path}; free some space")
+    assert second.startswith("DiskFull No room is left to write ") and alive == "alive"
     assert set(tmp_path.iterdir()) == before
 
 
@@ -221,7 +222,7 @@ def test_the_output_is_not_there_before_it_is_proved(tmp_path: Path, iris: Logis
 
 
 def test_what_a_killed_conversion_left_goes_with_the_next(tmp_path: Path, iris: LogisticRegression) -> None:
-    with output.fleeting_folder(tmp_path, ".workbench-") as held:
+    with fleeting_folder(".workbench-", tmp_path) as held:
         left, young, other = (tmp_path / f".workbench-{name}" for name in ("a" * 32, "b" * 32, "of-a-person"))
         for folder in (left, young, other):
             folder.mkdir()

@@ -44,6 +44,12 @@ def spin():
     while True: pass
 def hold_the_lock():
     ctypes.PyDLL(None).sleep(60)
+def hold_the_lock_for(path): hold_the_lock()
+def read(path): return open(path).read()
+def read_and_tell(path): return read(path), os.getpid()
+def parse_there(path):
+    from workbench import sandbox
+    return os.getpid(), sandbox.parse(read_and_tell, path)[1]
 def unpicklable(): return threading.Lock()
 def unpicklable_error():
     class Local(BadInput): pass
@@ -164,6 +170,74 @@ def test_an_endless_task_ends_with_its_time(tasks: Any, task: str) -> None:
         run(getattr(tasks, task), timeout=0.5)
     # Far from the 60 s or for ever that it would take; generous, for busy machines.
     assert time.monotonic() - start < 15
+
+
+def test_seconds_may_have_begun_before(tasks: Any) -> None:
+    with pytest.raises(WorkerFailed, match="took more than the 60 seconds it was given"):
+        run(tasks.spin, timeout=60, since=time.monotonic() - 61)
+
+
+def test_a_limit_of_memory_is_never_more_than_the_machine_has_left(tasks: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sandbox, "left_mib", lambda: 300.0)
+    with pytest.raises(WorkerFailed, match=r"used .* MiB of memory, more than the 3\d\d MiB this machine had left"):
+        run(tasks.grow, 3000, memory_mib=5000, timeout=60)
+    assert run(tasks.grow, 160, memory_mib=5000, timeout=60) == 10
+
+
+def groups(folder: Path, files: dict[str, str]) -> dict[str, Path]:
+    """A process's groups and where they are, as Linux shows them."""
+    for name, content in {"groups": files.pop("groups"), **files}.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    return {"groups": folder / "groups", "root": folder}
+
+
+def test_what_is_left_is_what_the_container_leaves(tmp_path: Path) -> None:
+    mib = 1 << 20
+    machine = sandbox.left_mib(**groups(tmp_path / "none", {"groups": "0::/\n"}))
+    assert 0 < machine <= psutil.virtual_memory().total / mib
+    # Version 2: what is kept of files comes back; the limit of a group around counts.
+    kept = f"anon 1\ninactive_file {10 * mib}\nactive_file {5 * mib}\n"
+    new = {
+        "groups": "0::/a/b\n",
+        "a/memory.max": str(100 * mib), "a/memory.current": str(70 * mib), "a/memory.stat": kept,
+        "a/b/memory.max": "max", "a/b/memory.current": str(60 * mib), "a/b/memory.stat": kept,
+    }  # fmt: skip
+    assert sandbox.left_mib(**groups(tmp_path / "new", new)) == 45
+    # Version 1, in a container that sees itself at the top, by the path it has outside.
+    old = {
+        "groups": "5:cpu:/x\n4:memory,hugetlb:/docker/123\n0::/\n",
+        "memory/memory.limit_in_bytes": str(50 * mib), "memory/memory.usage_in_bytes": str(40 * mib),
+        "memory/memory.stat": f"inactive_file 0\ntotal_inactive_file {2 * mib}\ntotal_active_file {mib}\n",
+    }  # fmt: skip
+    assert sandbox.left_mib(**groups(tmp_path / "old", old)) == 13
+
+
+@pytest.mark.skipif(not Path("/proc/self/oom_score_adj").exists(), reason="this system has no such score")
+def test_where_memory_runs_out_the_system_ends_the_worker_first(tasks: Any) -> None:
+    mine = int(Path("/proc/self/oom_score_adj").read_text())
+    assert int(run(tasks.read, "/proc/self/oom_score_adj")) == max(mine, 500)
+
+
+def test_what_a_c_library_reads_is_read_in_a_worker_once(tasks: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("content")
+    content, pid = sandbox.parse(tasks.read_and_tell, tmp_path / "file")
+    assert content == "content" and pid != os.getpid()
+    # There it is in one already.
+    outer, inner = run(tasks.parse_there, str(tmp_path / "file"))
+    assert outer == inner
+    sandbox.end_warm_worker()
+
+
+def test_reading_ends_with_the_time_for_its_size_or_the_callers(
+    tasks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sandbox, "PARSE_SECONDS", 0.5)
+    (tmp_path / "file").write_bytes(bytes(500_000))
+    with pytest.raises(WorkerFailed, match=r"Reading \S*file took more than the 1 seconds it was given"):
+        sandbox.parse(tasks.hold_the_lock_for, tmp_path / "file")
+    with pytest.raises(WorkerFailed, match=r"Reading \S*file took more than the 0\.2 seconds it was given"):
+        sandbox.parse(tasks.hold_the_lock_for, tmp_path / "file", timeout=0.2)
 
 
 def test_limits_hold_while_a_worker_floods_its_caller_with_progress(tasks: Any) -> None:
@@ -503,6 +577,13 @@ def test_a_workers_memory_limit_is_over_all_its_tasks(tasks: Any) -> None:
     with Worker(memory_mib=400) as worker, pytest.raises(WorkerFailed, match="more than the 400 MiB it was given"):
         for _ in range(100):
             worker.run(tasks.hoard)
+
+
+def test_seconds_of_processor_time_pass_only_while_a_worker_has_it(tasks: Any) -> None:
+    with Worker() as worker:
+        worker.run(time.sleep, 1.2, processor=0.6)
+        with pytest.raises(WorkerFailed, match=r"spin took more than the 0\.6 seconds of processor time"):
+            worker.run(tasks.spin, processor=0.6, timeout=60)
 
 
 def test_a_worker_outlives_the_thread_that_made_it() -> None:

@@ -99,7 +99,7 @@ def test_results_of_the_most_recent_files_are_kept_and_no_more(folder: Path) -> 
 def test_a_fault_of_ours_is_one_sentence_and_nothing_goes_on_for_ever(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def faulty(path: str) -> None:
+    def faulty(path: str, **rest: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr("workbench.session.graph", faulty)

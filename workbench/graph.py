@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import base64
 import os
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import netron, slim, svg
+from . import netron, sandbox, slim, svg
 from .errors import UnreadableFile, UnsupportedModel, WorkbenchError
 from .formats import NO_MODEL, Format, identify_bytes
 from .header import Header, parse_header, read_header
 from .publish import write_text
+from .slim import Slim
 from .wire import Buffer, WireError, opened
 from .words import escape
 
@@ -169,16 +171,23 @@ class GraphView:
         )
 
 
-def graph(path_or_model: str | os.PathLike[str] | onnx.ModelProto | bytes, height: int | None = None) -> GraphView:
-    """A model's graph in Netron.
+def graph(
+    path_or_model: str | os.PathLike[str] | onnx.ModelProto | bytes,
+    height: int | None = None,
+    *,
+    cancel: threading.Event | None = None,
+) -> GraphView:
+    """A model's graph in Netron. What is HDF5 in a large file is read in a worker process (`workbench.sandbox.parse`).
 
     Args:
         path_or_model: a file of any format Netron reads, a SavedModel folder, or an ONNX model in memory.
         height: of the view in a notebook, in pixels; what a graph of this length needs, up to 600, if None.
+        cancel: set it from another thread to give up waiting for that worker.
 
     Raises:
         UnreadableFile: missing, damaged or empty.
         UnsupportedModel: in no format that can be shown.
+        WorkerFailed: the file crashed its reader, or kept it busy for too long.
     """
     if isinstance(path_or_model, bytes):
         try:
@@ -202,7 +211,7 @@ def graph(path_or_model: str | os.PathLike[str] | onnx.ModelProto | bytes, heigh
             return _onnx(buffer, read_header(path, buffer), path.name, height, path)
         if what.name in NO_MODEL and what.name not in _KINDS:
             raise UnsupportedModel(f"{path} holds {NO_MODEL[what.name]}; pick a model file to see a graph.")
-        return _other(buffer, file, path, what, height)
+        return _other(buffer, file, path, what, height, cancel)
 
 
 def _onnx(buffer: Buffer, header: Header, name: str, height: int | None, source: Path | None = None) -> GraphView:
@@ -222,12 +231,16 @@ def _onnx(buffer: Buffer, header: Header, name: str, height: int | None, source:
     return GraphView(name, "ONNX", len(header.graph.nodes), height, shortened, "onnx", data, header, reason, source)
 
 
-def _other(buffer: Buffer, file: Path, path: Path, what: Format, height: int | None) -> GraphView:
+def _other(
+    buffer: Buffer, file: Path, path: Path, what: Format, height: int | None, cancel: threading.Event | None
+) -> GraphView:
     kind = _KINDS.get("Caffe prototxt" if what.detail.startswith("prototxt") else what.name)
     data, reason = b"", None
     try:
         if kind is None:
             reason = f"Netron's view is not available for {what.name} files."
+        elif kind.hdf5 is not None and len(buffer) > SMALL:
+            data = sandbox.parse(kind.hdf5, file, cancel=cancel).data
         elif kind.slim is not None and (len(buffer) > SMALL or what.name == "joblib"):
             data = kind.slim(buffer, file).data
         elif len(buffer) > slim.OUTPUT_LIMIT:
@@ -242,17 +255,19 @@ def _other(buffer: Buffer, file: Path, path: Path, what: Format, height: int | N
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """A format other than ONNX: how Netron reads it (`netron.READERS`), and how a large file gets small."""
+    """A format other than ONNX: how Netron reads it (`netron.READERS`), and how a large file gets small; one with HDF5
+    inside by a function that a worker calls."""
 
     reader: str
-    slim: Callable[[Buffer, Path], slim.Slim] | None = None
+    slim: Callable[[Buffer, Path], Slim] | None = None
+    hdf5: Callable[[Path], Slim] | None = None
 
 
 _KINDS = {
-    "Keras v3": _Kind("keras", lambda _, file: slim.keras(file)),
-    "Keras HDF5": _Kind("h5", lambda _, file: slim.hdf5(file)),
-    "Keras weights": _Kind("h5", lambda _, file: slim.hdf5(file)),
-    "HDF5": _Kind("h5", lambda _, file: slim.hdf5(file)),
+    "Keras v3": _Kind("keras", hdf5=slim.keras),
+    "Keras HDF5": _Kind("h5", hdf5=slim.hdf5),
+    "Keras weights": _Kind("h5", hdf5=slim.hdf5),
+    "HDF5": _Kind("h5", hdf5=slim.hdf5),
     "Keras JSON": _Kind("keras_json"),
     "SavedModel": _Kind("saved_model", lambda buffer, _: slim.saved_model(buffer)),
     "GraphDef": _Kind("graph_def", lambda buffer, _: slim.graph_def(buffer)),
@@ -271,10 +286,10 @@ _KINDS = {
 }
 
 
-def _whole(buffer: Buffer) -> slim.Slim:
+def _whole(buffer: Buffer) -> Slim:
     if len(buffer) > slim.OUTPUT_LIMIT:
         raise UnsupportedModel(f"The file is {len(buffer) >> 20:,} MiB, more than a page can carry.")
-    return slim.Slim(bytes(buffer[:]))
+    return Slim(bytes(buffer[:]))
 
 
 def _inside(path: Path) -> Path:

@@ -212,7 +212,7 @@ def write(
     if view is None:
         say("Drawing the graph")
         try:
-            view = graph(path)
+            view = graph(path, cancel=cancel)
         except WorkbenchError as error:
             why["graph"] = str(error)
         else:

@@ -15,6 +15,7 @@ import atexit
 import ctypes
 import gc
 import json
+import math
 import os
 import pickle
 import queue
@@ -29,6 +30,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
@@ -45,6 +47,13 @@ WARM_MIB = 1000
 
 IDLE_SECONDS = 600
 """How long a worker waits for another task before it ends."""
+
+MEMORY_MIB = 4000
+"""MiB to load or convert a model, beside eight times its size. TensorFlow starts at 600."""
+
+PARSE_SECONDS = 60
+"""To read a small file with a C library, which takes milliseconds; a larger one gets a second more for each megabyte,
+which is slower than any disk."""
 
 _IDLE_EXIT = 75
 _MADV_DONTNEED = 4
@@ -69,6 +78,7 @@ def run(
     function: Callable[..., Result],
     *args: Any,
     timeout: float | None = None,
+    since: float | None = None,
     memory_mib: float | None = None,
     progress: Callable[[Any], object] | None = None,
     cancel: threading.Event | None = None,
@@ -80,9 +90,11 @@ def run(
     Args:
         function: importable by name: defined in a module, not in a notebook cell or inside another function.
         args: anything that can be pickled.
-        timeout: seconds of wall clock, the worker's start included.
+        timeout: seconds of wall clock, the worker's start included; since: when they began (`time.monotonic`), where
+            this is a part of a longer task; now if None.
         memory_mib: MiB of resident memory, over the worker and its children. Resident, since TensorFlow and ONNX
-            Runtime reserve many times the address space that they use.
+            Runtime reserve many times the address space that they use. Where the machine has less left (`left_mib`),
+            that is the limit.
         progress: called in this thread with every message of the worker. If given, the function gets a keyword
             argument ``progress`` to send them with.
         cancel: set it from another thread to stop the worker within `_TICK`.
@@ -98,12 +110,13 @@ def run(
         WorkbenchError: one that the function itself raised comes through with its type.
     """
     task = _task(function, args, progress, "wait" if warm else "end", what)
+    limits = _Limits(what or _name(function), timeout, since, None, memory_mib, cancel)
     worker = _take() if warm else None
     while True:
         waited, keep = worker is not None, False
         worker = worker or _Process("wait" if warm else "end")
         try:
-            result, keep = _attend(worker, task, what or _name(function), timeout, memory_mib, progress, cancel)
+            result, keep = _attend(worker, task, limits, progress)
             return cast("Result", result)
         except _IdledOut:
             # It ended while the task was on its way.
@@ -116,11 +129,38 @@ def run(
         worker = None
 
 
+def parse(
+    function: Callable[..., Result],
+    path: str | os.PathLike[str],
+    *args: Any,
+    timeout: float | None = None,
+    since: float | None = None,
+    cancel: threading.Event | None = None,
+) -> Result:
+    """``function(path, *args)``, which lets a C library read a file that anybody may have made: it can crash there, or
+    never come back, holding Python's lock. In a worker, with limits by the file's size; at once where this is one.
+
+    Args:
+        timeout, since: as for `run`, where the caller gives less time.
+
+    Raises:
+        See `run`.
+    """
+    if in_worker():
+        return function(path, *args)
+    size = os.path.getsize(path) if os.path.isfile(path) else 0
+    seconds = min(PARSE_SECONDS + size / 1e6, math.inf if timeout is None else timeout)
+    return run(
+        function, path, *args, timeout=seconds, since=since, memory_mib=memory_for(size), cancel=cancel, warm=True,
+        what=f"Reading {os.fspath(path)}",
+    )  # fmt: skip
+
+
 class Worker:
     """A worker process for several tasks, one at a time, which share what their modules hold in globals.
 
     Nothing is tidied between tasks, so that they can be timed. It ends with `close`, and with a task that failed or was
-    cancelled: what it held is in doubt then.
+    cancelled: what it held is in doubt then. Threads may share it: they wait for each other.
 
     Args:
         memory_mib: as for `run`, for all tasks together.
@@ -130,6 +170,7 @@ class Worker:
 
     def __init__(self, *, memory_mib: float | None = None, environment: Mapping[str, str] | None = None) -> None:
         self.memory_mib = memory_mib
+        self._turn = threading.Lock()
         self._process: _Process | None = _Process("stay", environment)
 
     def __enter__(self) -> Worker:
@@ -143,22 +184,35 @@ class Worker:
         function: Callable[..., Result],
         *args: Any,
         timeout: float | None = None,
+        processor: float | None = None,
         progress: Callable[[Any], object] | None = None,
         cancel: threading.Event | None = None,
         what: str | None = None,
     ) -> Result:
-        """Call ``function(*args)`` there; as the module's `run`."""
+        """Call ``function(*args)`` there; as the module's `run`.
+
+        Args:
+            processor: seconds of the processor's time, which do not pass while other programs have it.
+        """
         name = what or _name(function)
-        if self._process is None:
-            raise WorkerFailed(f"{name} is not possible: its worker process has ended; start again with a fresh one.")
         task = _task(function, args, progress, "stay", what)
-        done = False
-        try:
-            result, done = _attend(self._process, task, name, timeout, self.memory_mib, progress, cancel)
-            return cast("Result", result)
-        finally:
-            if not done:
-                self.close()
+        with self._turn:
+            process, done = self._process, False
+            if process is None:
+                raise WorkerFailed(
+                    f"{name} is not possible: its worker process has ended; start again with a fresh one."
+                )
+            limits = _Limits(name, timeout, None, processor, self.memory_mib, cancel)
+            try:
+                result, done = _attend(process, task, limits, progress)
+                return cast("Result", result)
+            except WorkerFailed:
+                if self._process is None:
+                    raise WorkerFailed(f"{name} was stopped: its worker process was closed meanwhile.") from None
+                raise
+            finally:
+                if not done:
+                    self.close()
 
     @property
     def alive(self) -> bool:
@@ -166,7 +220,7 @@ class Worker:
         return self._process is not None
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does, for whichever thread."""
         process, self._process = self._process, None
         if process is not None:
             process.end()
@@ -195,14 +249,20 @@ def _task(
     return pickle.dumps(([str(entry) for entry in sys.path], place, after, what)), call
 
 
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """What a task may take, and what it is called in the sentences that end it; see `run` and `Worker.run`."""
+
+    name: str
+    timeout: float | None
+    since: float | None
+    processor: float | None
+    memory_mib: float | None
+    cancel: threading.Event | None
+
+
 def _attend(
-    worker: _Process,
-    task: tuple[bytes, bytes],
-    name: str,
-    timeout: float | None,
-    memory_mib: float | None,
-    progress: Callable[[Any], object] | None,
-    cancel: threading.Event | None,
+    worker: _Process, task: tuple[bytes, bytes], limits: _Limits, progress: Callable[[Any], object] | None
 ) -> tuple[Any, bool]:
     """Give the worker the task and watch over it. The caller ends the worker unless this returns.
 
@@ -212,22 +272,20 @@ def _attend(
     Raises:
         _IdledOut: it had ended before the task came. Others: see `run`.
     """
-    deadline = None if timeout is None else time.monotonic() + timeout
+    name, timeout, cancel = limits.name, limits.timeout, limits.cancel
+    begun = time.monotonic() if limits.since is None else limits.since
+    watch = _Watch(worker.pid, limits)
     messages = worker.send(task)
     while True:
         # Between messages, too: a chatty worker is not an obedient one.
         now = time.monotonic()
         if cancel is not None and cancel.is_set():
             raise Cancelled(f"{name} was cancelled.")
-        if deadline is not None and now > deadline:
-            raise WorkerFailed(f"{name} took more than the {timeout:g} seconds it was given and was stopped.")
+        if timeout is not None and now > begun + timeout:
+            raise _too_long(name, timeout, "seconds")
         # Not anew for each of many short tasks: a look takes 1 ms or more.
-        if memory_mib is not None and now >= worker.next_look:
-            if (used := _resident_mib(worker.pid)) > memory_mib:
-                raise WorkerFailed(
-                    f"{name} used {used:,.0f} MiB of memory, more than the {memory_mib:,.0f} MiB it was given, and "
-                    "was stopped; give it more, or a smaller model or batch."
-                )
+        if now >= worker.next_look:
+            watch.look()
             worker.next_look = now + _TICK
         with suppress(queue.Empty):
             kind, value = messages.get(timeout=_TICK)
@@ -239,6 +297,43 @@ def _attend(
                 raise value
             elif kind == "end":
                 raise (_IdledOut if worker.wait() == _IDLE_EXIT else WorkerFailed)(worker.obituary(name))
+
+
+def _too_long(name: str, given: float, of: str) -> WorkerFailed:
+    return WorkerFailed(
+        f"{name} took more than the {round(given, 1):g} {of} it was given and was stopped; if its file may be damaged, "
+        "get it again, and try when the machine has less to do."
+    )
+
+
+class _Watch:
+    """What a worker takes of the machine during one task."""
+
+    def __init__(self, pid: int, limits: _Limits) -> None:
+        self.pid, self.limits = pid, limits
+        self.room: float | None = None
+        self.before = 0.0 if limits.processor is None else _processor_seconds(pid)
+
+    def look(self) -> None:
+        """
+        Raises:
+            WorkerFailed: it is more than its limits.
+        """
+        name, given, processor = self.limits.name, self.limits.memory_mib, self.limits.processor
+        if processor is not None and _processor_seconds(self.pid) - self.before > processor:
+            raise _too_long(name, processor, "seconds of processor time")
+        if given is None:
+            return
+        used, own = _memory_mib(self.pid)
+        if self.room is None:
+            self.room = own + left_mib()
+        if used > given:
+            limit = f"the {given:,.0f} MiB it was given, and was stopped; give it more, or"
+        elif own > self.room:
+            used, limit = own, f"the {self.room:,.0f} MiB this machine had left for it, and was stopped; give it"
+        else:
+            return
+        raise WorkerFailed(f"{name} used {used:,.0f} MiB of memory, more than {limit} a smaller model or batch.")
 
 
 class _Process:
@@ -264,7 +359,7 @@ class _Process:
             )
             # Linux ends a worker with the thread that started it (`_work`), and this one may outlive its first caller.
             self.process = start() if after == "end" else _starter().submit(start).result()
-        self.pid = self.process.pid
+        self.pid, self.owner = self.process.pid, os.getpid()
 
     def send(self, task: tuple[bytes, bytes]) -> queue.SimpleQueue[tuple[str, Any]]:
         """Give it a task; what it says comes through the queue, last a result, an error or an end."""
@@ -279,6 +374,8 @@ class _Process:
         return self.process.wait()
 
     def end(self) -> None:
+        if os.getpid() != self.owner:
+            return  # a forked child: it is its parent's
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
@@ -298,7 +395,8 @@ class _Process:
         said = [line for line in self.output.read().decode(errors="replace").splitlines() if line.startswith("Fatal")]
         reason = said[-1].removeprefix("Fatal Python error: ") if said else signal.strsignal(-code) or str(-code)
         return (
-            f"{name} crashed its process ({reason}); the file it worked on may be damaged or hit a bug in the library."
+            f"{name} crashed its process ({reason}); the file it worked on may be damaged, or hit a bug in the "
+            "library: get it again, or have it made anew."
         )
 
 
@@ -365,7 +463,7 @@ def _put_back(worker: _Process) -> bool:
 def end_warm_worker(holding_mib: float = 0) -> None:
     """End the worker that waits, if one does and holds so much memory; the next task starts a fresh one."""
     with _lock:
-        workers = [worker for worker in _waiting if not holding_mib or _resident_mib(worker.pid) >= holding_mib]
+        workers = [worker for worker in _waiting if not holding_mib or _memory_mib(worker.pid)[0] >= holding_mib]
         _waiting[:] = [worker for worker in _waiting if worker not in workers]
     for worker in workers:
         worker.end()
@@ -382,16 +480,71 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def _resident_mib(pid: int) -> float:
+# --- what the machine has, and a worker takes -------------------------------------------------------------------
+
+
+def memory_for(size: int) -> float:
+    """MiB that a worker may take to load or convert a model of so many bytes."""
+    return MEMORY_MIB + 8 * size / 2**20
+
+
+def left_mib(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/fs/cgroup")) -> float:
+    """MiB of memory that nobody uses: of the machine, and of the container that this is (cgroups, either version). What
+    the system keeps of files it would give back.
+
+    Args:
+        groups: which groups this process is in; root: where the groups are.
+    """
     import psutil
 
-    total = 0
+    left: float = psutil.virtual_memory().available
+    lines = groups.read_text().splitlines() if groups.exists() else []
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        top = root / "memory" if controllers else root
+        inside = top / path.lstrip("/")
+        # Any of the groups around it may have a limit. A container may see itself as the top, by another's path.
+        for group in (inside, *inside.parents):
+            left = min(left, _left_in(group, "" if not controllers else "total_"))
+            if group == top:
+                break
+    return left / 2**20
+
+
+def _left_in(group: Path, total: str) -> float:
+    """Bytes up to the limit of a memory group; infinite where it has none."""
+    most, now = ("memory.limit_in_bytes", "memory.usage_in_bytes") if total else ("memory.max", "memory.current")
+    try:
+        kept = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        files = sum(int(kept[f"{total}{name}_file"]) for name in ("inactive", "active"))
+        return int((group / most).read_text()) - int((group / now).read_text()) + files
+    except (OSError, ValueError, KeyError):  # no such group, "max", other counts
+        return math.inf
+
+
+def _memory_mib(pid: int) -> tuple[float, float]:
+    """MiB of a process and its children: (resident, its own: not shared with others or kept in files)."""
+    import psutil
+
+    resident = own = 0
     with suppress(psutil.Error):
         process = psutil.Process(pid)
         for one in (process, *process.children(recursive=True)):
             with suppress(psutil.Error):
-                total += one.memory_info().rss
-    return total / 2**20
+                memory = one.memory_info()
+                resident += memory.rss
+                own += memory.rss - getattr(memory, "shared", 0)
+    return resident / 2**20, own / 2**20
+
+
+def _processor_seconds(pid: int) -> float:
+    import psutil
+
+    with suppress(psutil.Error):
+        times = psutil.Process(pid).cpu_times()
+        return times.user + times.system
+    return 0.0
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -421,6 +574,9 @@ def _work(descriptor: int, after: After) -> None:
         # When the thread that started us ends, which is when its process dies: `run` waits for us. This works even
         # while we are stuck in C code that holds Python's lock; `_listen` does the rest elsewhere.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # Where memory runs out all the same, the system is to end this process, not the caller.
+        with suppress(OSError):
+            Path("/proc/self/oom_score_adj").write_text("500")
     connection = Connection(descriptor)
     tasks: queue.SimpleQueue[tuple[bytes, bytes]] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, tasks), daemon=True).start()
@@ -470,7 +626,7 @@ def _do(call: bytes, after: After, what: str | None, send: Callable[[str, Any], 
             kind = type(result).__qualname__
             raise WorkerFailed(f"{name} returned a {kind}, which cannot be sent back: {_first_line(error)}.") from None
     except BaseException as error:
-        _send_error(send, name, error)
+        send("error", portable(error, name))
         os._exit(0)
 
 
@@ -536,17 +692,20 @@ def peak_mib() -> float:
     return peak / (2**20 if sys.platform == "darwin" else 1024)
 
 
-def _send_error(send: Callable[[str, Any], None], name: str, error: BaseException) -> None:
+def portable(error: BaseException, name: str, pythons: bool = False) -> BaseException:
+    """The error, where it is one of the workbench's (or of Python's own, if `pythons`) and can be sent; else one that
+    says the same of what `name` did, with the traceback as a note."""
     what = f"{type(error).__name__}: {_first_line(error)}" if str(error).strip() else type(error).__name__
     plain = WorkerFailed(f"{name} failed with {what}.")
     plain.add_note("In the worker process:\n" + "".join(traceback.format_exception(error)))
-    candidate = error if isinstance(error, WorkbenchError) else plain
+    if not isinstance(error, WorkbenchError) and not (pythons and type(error).__module__ == "builtins"):
+        return plain
     try:
         # An exception class may pickle and not unpickle.
-        pickle.loads(pickle.dumps(candidate))
+        pickle.loads(pickle.dumps(error))
     except Exception:
-        candidate = plain
-    send("error", candidate)
+        return plain
+    return error
 
 
 def _listen(connection: Connection, tasks: queue.SimpleQueue[tuple[bytes, bytes]]) -> None:

@@ -12,6 +12,7 @@ import os
 import threading
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -203,21 +204,19 @@ class Session(Choices):
             self._post(lambda: None if given_up.is_set() else change())
 
         def draw() -> GraphView:
-            view = graph(path)
+            view = graph(path, cancel=given_up)
             view._repr_html_()  # here, since a long graph takes half a second; the view keeps it
             return view
 
-        if "view" in missing:
-            view, problem = _attempt(draw)
-            post(lambda: self._keep(path, "graph", problem, view=view))
-        if "inference" in missing and not given_up.is_set():
-            post(lambda: setattr(self, "looking", "Asking the model about real rows"))
-            try:
+        with suppress(Cancelled):
+            if "view" in missing:
+                view, problem = _attempt(draw)
+                post(lambda: self._keep(path, "graph", problem, view=view))
+            if "inference" in missing and not given_up.is_set():
+                post(lambda: setattr(self, "looking", "Asking the model about real rows"))
                 inference, why_not = _attempt(lambda: first_inference(path, cancel=given_up))
-            except Cancelled:
-                return
-            post(lambda: self._keep(path, "inference", why_not, inference=inference))
-        post(lambda: setattr(self, "looking", ""))
+                post(lambda: self._keep(path, "inference", why_not, inference=inference))
+            post(lambda: setattr(self, "looking", ""))
 
     def _keep(self, path: str, step: str, problem: str = "", **results: Any) -> None:
         """Write down what came of a step, and show it if the file is still the one shown."""

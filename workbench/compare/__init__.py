@@ -78,7 +78,7 @@ def compare(
     """Ask two models the same, and time them in turns.
 
     Args:
-        native: a model file, a fitted estimator, a Keras model, or an open engine. An open engine runs in this process,
+        native: a model file, a fitted estimator, a Keras model, or an open engine. An open engine runs where it is,
             anything else in a worker of its own.
         onnx: the same for the ONNX side.
         inputs: rows, as for `Engine.run`; pictures in either layout. Or a path to a file of rows, as
@@ -238,8 +238,11 @@ def _title(model: Any) -> str:
 def _side(sides: ExitStack, model: Any, engine: str | None, **options: Any) -> Side:
     """A worker ends with `sides`; an engine that the caller opened stays open."""
     from ..engines.onnxruntime import LARGE
+    from ..engines.worker import WorkerEngine
     from .sides import LocalSide, WorkerSide
 
+    if isinstance(model, WorkerEngine):
+        return WorkerSide(model)
     if callable(getattr(model, "run", None)) and hasattr(model, "inputs"):
         return LocalSide(model)
     large = isinstance(model, str | os.PathLike) and os.path.isfile(model) and os.path.getsize(model) >= LARGE

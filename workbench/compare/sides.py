@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import gc
 import os
-import pickle
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..engines import load_engine
+from ..engines.worker import WorkerEngine
 from ..errors import WorkbenchError
-from ..sandbox import Cancelled, Worker, peak_mib, release_memory
+from ..sandbox import Cancelled, peak_mib, release_memory
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +30,7 @@ if TYPE_CHECKING:
     Arrays = dict[str, np.ndarray]
 
 TIMEOUT = 900
-"""Seconds for one task: loading the model, or one answer."""
+"""Seconds for one task, such as an answer."""
 
 WARM_UP = 2
 """Calls before any is timed: the first traces, compiles and fills caches, the second shows that it stays so."""
@@ -44,15 +41,6 @@ QUIET = 0.1
 LONGEST_REST = 0.3
 """Seconds. After a call OpenBLAS's threads were seen to spin for 105 ms, ONNX Runtime's for 40, OpenMP's for 8 and
 TensorFlow's and TFLite's not at all."""
-
-ABOUT = ("name", "version", "why", "inputs", "outputs", "classes", "tolerance", "neurons", "dt")
-"""What an engine says about itself; see `workbench.engines.Engine`."""
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "LOKY_MAX_CPU_COUNT",
-)  # fmt: skip
-"""What libraries read when they are imported."""
 
 
 class Side(Protocol):
@@ -256,14 +244,15 @@ class LocalSide:
 class WorkerSide:
     """A side whose engine lives in a worker process of its own. See `Side`.
 
-    A task that fails or is cancelled ends the worker; this side answers no more then.
+    A task that is cancelled, or takes too long, ends the worker; this side answers no more then.
 
     Args:
-        source: a path, or a model in memory that `load_engine` takes.
-        engine, params, trust, options: as for `load_engine`.
+        source: a path, or a model in memory that `load_engine` takes; or an open `WorkerEngine`, which stays open, and
+            for which the rest is settled.
+        engine, trust, options: as for `load_engine`.
         threads: for the engine, and for every library in the worker; one per core that this process may use if None.
-        custom_objects: name -> class or function, for Keras layers that are not Keras's own.
-        memory_mib: MiB for the worker, by the source's size if None; timeout: seconds for any one task.
+        memory_mib: MiB for the worker, by the source's size if None.
+        timeout: seconds for any one task; if None, `TIMEOUT`, and what `WorkerEngine` gives to load.
         cancel: set it from another thread to stop whatever the worker does.
         load: makes the engine; importable by name.
 
@@ -276,56 +265,32 @@ class WorkerSide:
         source: Any,
         engine: str | None = None,
         *,
-        params: str | os.PathLike[str] | None = None,
         trust: bool = False,
         threads: int | None = None,
-        custom_objects: Mapping[str, Any] | None = None,
         memory_mib: float | None = None,
-        timeout: float | None = TIMEOUT,
+        timeout: float | None = None,
         cancel: threading.Event | None = None,
-        load: Callable[..., Any] = load_engine,
+        load: Callable[..., Any] | None = None,
         **options: Any,
     ) -> None:
-        from ..convert import MEMORY_MIB
-        from ..convert.nengo import is_nengo
-        from ..convert.output import fleeting_folder
-        from ..convert.source import from_memory, parcel
-
-        self.threads: int | None = threads or usable_cores()
         self.calls: dict[str, float] = {}
         self.refused: dict[str, str] = {}
-        self._timeout, self._cancel = timeout, cancel
-        with fleeting_folder(Path(tempfile.gettempdir()), "workbench-compare-") as scratch:
-            own = not isinstance(source, str | os.PathLike)
-            self._model = type(source).__name__ if own else Path(source).name
-            if own and is_nengo(source):
-                source, engine = _network(source, engine)
-            elif own:
-                given = from_memory(source, scratch, custom_objects)
-                source, custom_objects = given.path or given.pickled, {**given.custom_objects, **(custom_objects or {})}
-            path = None if isinstance(source, bytes) else os.path.abspath(source)
-            options |= {"params": params, "trust": trust or own, "threads": self.threads}
-            if custom_objects:
-                options["custom_objects"] = dict(custom_objects)
-            size = len(source) if isinstance(source, bytes) else _size(Path(source))
-            self._worker = Worker(
-                memory_mib=memory_mib or MEMORY_MIB + 8 * size / 2**20,
-                environment=dict.fromkeys(THREAD_VARIABLES, str(self.threads)),
-            )
-            try:
-                about = self._run(_load, load, path or source, engine, parcel(options), doing="Loading")
-            except BaseException:
-                self.close()
-                raise
-        self.name: str = about["name"]
-        self.version: str = about["version"]
-        self.why: str = about["why"]
-        self.inputs: tuple[ValueInfo, ...] = about["inputs"]
-        self.outputs: tuple[ValueInfo, ...] = about["outputs"]
-        self.tolerance: Tolerance | None = about["tolerance"]
-        self.neurons: dict[str, int] = about["neurons"]
-        self.dt: float | None = about["dt"]
-        self.classes: dict[str, tuple[Any, ...]] = about["classes"]
+        self._cancel: threading.Event | None = None
+        self._opened = isinstance(source, WorkerEngine)
+        if not self._opened:
+            options = {"params": None, **options, "threads": threads or usable_cores()}
+            source = WorkerEngine(
+                source, engine, trust=trust, options=options, memory_mib=memory_mib, timeout=timeout, cancel=cancel,
+                load=load,
+            )  # fmt: skip
+            source.timeout = timeout or TIMEOUT
+            self._cancel = cancel
+        self._engine: WorkerEngine = source
+        self.threads = self._engine.threads
+        self.name, self.version, self.why = self._engine.name, self._engine.version, self._engine.why
+        self.inputs, self.outputs = self._engine.inputs, self._engine.outputs
+        self.tolerance = self._engine.tolerance
+        self.neurons, self.dt = self._run(_begin)
 
     def __enter__(self) -> WorkerSide:
         return self
@@ -333,10 +298,12 @@ class WorkerSide:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
+    @property
+    def classes(self) -> dict[str, tuple[Any, ...]]:
+        return self._engine.classes
+
     def answer(self, inputs: Any) -> Arrays:
-        # ONNX Runtime's engine learns the classes of a ZipMap from its first answer.
-        answers, self.classes = self._run(_answer, inputs)
-        return answers
+        return self._run(_answer, inputs)
 
     def spikes(self, inputs: Any, layer: str) -> np.ndarray:
         return self._run(_spikes, inputs, layer, doing="Watching the spikes of")
@@ -354,7 +321,7 @@ class WorkerSide:
         return list(self.calls)
 
     def lap(self, call: str, count: int, cancel: threading.Event | None = None) -> float:
-        return self._run(_lap, call, count, cancel=cancel)
+        return self._run(_lap, call, count, cancel=None if self._opened else cancel)
 
     def rest(self) -> None:
         self._run(_rest)
@@ -362,28 +329,17 @@ class WorkerSide:
     def peak_mib(self) -> float | None:
         # Nobody waits for it after giving up.
         with suppress(Cancelled):
-            return self._run(peak_mib) if self._worker.alive else None
+            return self._run(_peak) if self._engine.worker.alive else None
         return None
 
     def close(self) -> None:
-        self._worker.close()
+        if not self._opened:
+            self._engine.close()
 
     def _run(
         self, function: Callable[..., Any], *args: Any, doing: str = "Running", cancel: threading.Event | None = None
     ) -> Any:
-        what = f"{doing} {self._model}"
-        return self._worker.run(function, *args, timeout=self._timeout, cancel=cancel or self._cancel, what=what)
-
-
-def _network(source: Any, engine: str | None) -> tuple[bytes, str]:
-    """A network or simulator of Nengo's or NengoDL's as (ours, pickled; the engine it came from): theirs hold functions
-    that no other process could be given."""
-    from ..snn.from_nengo import from_nengo
-    from ..snn.network import SpikingNetwork
-
-    native = "nengo_dl" if type(source).__module__.partition(".")[0] == "nengo_dl" else "nengo"
-    network = source if isinstance(source, SpikingNetwork) else from_nengo(source)
-    return pickle.dumps(network), engine or native
+        return self._engine.there(function, *args, doing=doing, cancel=cancel or self._cancel)
 
 
 def usable_cores() -> int:
@@ -391,54 +347,48 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _size(path: Path) -> int:
-    """Bytes of a file or folder; 0 where there is none."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
 # --- in the worker -------------------------------------------------------------------------------------------------
 
-_here: LocalSide
-"""The side that this worker holds."""
+_side: LocalSide
+"""The side of the engine that this worker holds."""
 
 
-def _load(load: Callable[..., Any], source: str | bytes, engine: str | None, options: bytes) -> dict[str, Any]:
-    global _here
-    model = pickle.loads(source) if isinstance(source, bytes) else source
-    settings = pickle.loads(options)
-    _here = LocalSide(load(model, engine, **settings))
-    # The other side is loaded next.
-    release_memory()
-    return {field: getattr(_here, field) for field in ABOUT}
+def _begin(engine: Any) -> tuple[dict[str, int], float | None]:
+    global _side
+    _side = LocalSide(engine)
+    return _side.neurons, _side.dt
 
 
-def _answer(inputs: Any) -> tuple[Arrays, dict[str, tuple[Any, ...]]]:
-    return _here.answer(inputs), _here.classes
+def _answer(engine: Any, inputs: Any) -> Arrays:
+    return _side.answer(inputs)
 
 
-def _spikes(inputs: Any, layer: str) -> np.ndarray:
-    return _here.spikes(inputs, layer)
+def _spikes(engine: Any, inputs: Any, layer: str) -> np.ndarray:
+    return _side.spikes(inputs, layer)
 
 
-def _layers(inputs: Any) -> list[LayerOutput]:
-    return _here.layers(inputs)
+def _layers(engine: Any, inputs: Any) -> list[LayerOutput]:
+    return _side.layers(inputs)
 
 
-def _diverges(*args: Any) -> tuple[Divergence | None, list[str]]:
-    return _here.diverges(*args)
+def _diverges(engine: Any, *args: Any) -> tuple[Divergence | None, list[str]]:
+    return _side.diverges(*args)
 
 
-def _prepare(inputs: Any) -> tuple[dict[str, float], dict[str, str]]:
+def _prepare(engine: Any, inputs: Any) -> tuple[dict[str, float], dict[str, str]]:
     # Before warming up, which brings back what is needed.
     release_memory()
-    _here.prepare(inputs)
-    return _here.calls, _here.refused
+    _side.prepare(inputs)
+    return _side.calls, _side.refused
 
 
-def _lap(call: str, count: int) -> float:
-    return _here.lap(call, count)
+def _lap(engine: Any, call: str, count: int) -> float:
+    return _side.lap(call, count)
 
 
-def _rest() -> None:
-    _here.rest()
+def _rest(engine: Any) -> None:
+    _side.rest()
+
+
+def _peak(engine: Any) -> float:
+    return peak_mib()

@@ -8,30 +8,29 @@ caller, and replacing the file meanwhile cannot mix two versions.
 from __future__ import annotations
 
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, Scan, WorkbenchError
+from .. import sandbox
+from ..errors import BadInput, Scan
 from ..formats import identify
 from ..safety import scan
-from ..safety.trust import check_trust, named_for_its_loader
+from ..safety.trust import check_trust, known_as, named_for_its_loader, private_copy
+from ..scratch import fleeting_folder
 from .conversion import Agreement, Conversion, ConversionDisagrees
 from .nengo import convert_nengo, convert_nir, is_nengo, refuse_options
-from .output import fleeting_folder, no_half_files, publish, target_of
-from .source import CONVERTERS, check_format, from_memory, from_path, parcel, private_copy
+from .output import no_half_files, publish, target_of
+from .source import CONVERTERS, check_format, from_memory, from_path, parcel
 
 __all__ = ["Agreement", "Conversion", "ConversionDisagrees", "Scan", "convert", "scan"]
 
 TIMEOUT = 900
 """Seconds for one conversion, proof included; ResNet152 takes about a minute."""
-
-MEMORY_MIB = 4000
-"""MiB for one conversion, beside eight times the source's size. TensorFlow starts at 600."""
 
 Progress = Callable[[str], object]
 
@@ -112,18 +111,18 @@ def convert(
     if is_nengo(source):
         refuse_options(options, opset)
         return convert_nengo(
-            source, output, sample=sample, overwrite=overwrite, say=say, cancel=cancel, timeout=timeout,
+            source, output, sample=sample, overwrite=overwrite, say=say, cancel=cancel, timeout=timeout, begun=begun,
             memory_mib=memory_mib, **options,
         )  # fmt: skip
     if isinstance(source, str | os.PathLike) and identify(source).name == "NIR":
         refuse_options({}, opset)
         return convert_nir(
             Path(source), output, sample=sample, overwrite=overwrite, say=say, cancel=cancel, timeout=timeout,
-            memory_mib=memory_mib, options=options,
+            begun=begun, memory_mib=memory_mib, options=options,
         )  # fmt: skip
     if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int)):
         raise BadInput(f"opset takes a whole number or None, but was given {opset!r}.")
-    with fleeting_folder(Path(tempfile.gettempdir()), "workbench-convert-") as scratch:
+    with fleeting_folder("workbench-convert-") as scratch:
         given = from_path(source) or from_memory(source, scratch, custom_objects)
         target = target_of(output, None if given.own else given.path, given.stem, overwrite)
         with no_half_files(target) as folder:
@@ -137,7 +136,7 @@ def convert(
                 copy = named_for_its_loader(copy, given.format)
                 if not trust:
                     say("Looking for code in the source")
-                    check_trust(copy, given.name, size, tuple(custom_objects or ()), cancel)
+                    check_trust(copy, given.name, size, tuple(custom_objects or ()), cancel, timeout, begun)
             job = Job(
                 converter=given.converter or CONVERTERS[given.format.name],
                 source=copy, format=given.format.name, estimator=given.pickled,
@@ -145,21 +144,14 @@ def convert(
                 folder=folder, output_name=target.name, name=given.label, sha256=digest,
                 opset=opset, trust=trust or given.own, options=dict(options),
             )  # fmt: skip
-            limit = memory_mib or MEMORY_MIB + 8 * (size + len(given.pickled or b"")) / 2**20
-            from .. import sandbox
+            limit = memory_mib or sandbox.memory_for(size + len(given.pickled or b""))
             from .work import work
 
-            try:
+            with known_as(copy, Path(given.name)) if copy is not None else nullcontext():
                 result = sandbox.run(
-                    work, job, timeout=timeout, memory_mib=limit, progress=say, cancel=cancel, warm=True,
+                    work, job, timeout=timeout, since=begun, memory_mib=limit, progress=say, cancel=cancel, warm=True,
                     what=f"Converting {given.name}",
                 )  # fmt: skip
-            except WorkbenchError as error:
-                # The worker knows the source by its copy.
-                if copy is not None and copy.name in str(error):
-                    said = str(error).replace(str(copy), given.name).replace(copy.name, Path(given.name).name)
-                    error.args = (said, *error.args[1:])
-                raise
             conversion = Conversion(
                 source=given.name, output=str(target), kind=None, seconds=0, sha256=job.sha256,
                 source_bytes=None if digest is None else size, **result,

@@ -1,8 +1,8 @@
 """A Nengo network, an open NengoDL simulator or a .nir file to ONNX, proved on the same inputs over time.
 
 Unlike files, Nengo's objects are the caller's own, which no other process could be given: they are read and asked where
-they are. A .nir file or a `SpikingNetwork` has no engine of its own: Nengo runs it as it was read, in float64. ONNX
-Runtime's side runs in the worker.
+they are. A .nir file or a `SpikingNetwork` has no engine of its own: Nengo runs it as it was read, in float64, and in a
+worker, as ONNX Runtime's side does.
 
 **Agreement.** Both sides run the same `STEPS` steps. Spikes are all or nothing: where a voltage comes within a rounding
 of the threshold, float32 lets one side fire a step earlier, and what follows differs although nothing is wrong. So a
@@ -17,12 +17,11 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,12 +29,13 @@ from typing import TYPE_CHECKING, Any
 from .. import certificate, sandbox
 from ..agreement import Agreement, OutputAgreement, WorstSample
 from ..errors import BadInput, UnsupportedModel
+from ..safety.trust import known_as, private_copy
+from ..scratch import fleeting_folder
 from ..snn.network import SpikingNetwork
 from ..snn.operators import OPSET
 from .conversion import Conversion
 from .options import chosen
-from .output import fleeting_folder, no_half_files, publish, target_of
-from .source import private_copy
+from .output import no_half_files, publish, target_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +71,7 @@ def convert_nengo(
     say: Progress,
     cancel: threading.Event | None,
     timeout: float | None,
+    begun: float,
     memory_mib: float | None,
     dt: float | None = None,
     file: Path | None = None,
@@ -82,12 +83,15 @@ def convert_nengo(
     Args:
         source: a ``nengo.Network``, an open ``nengo_dl.Simulator`` with its trained parameters, or a `SpikingNetwork`.
         sample: for each input a time series ``(batch, steps, n)``, or images ``(batch, n)`` held for `STEPS` steps.
+        begun: when the conversion did, and its `timeout`.
         dt: seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
         file: what `source` was read from; sha256, source_bytes: of that file.
     """
-    begun = time.monotonic()
+    apart = partial(
+        sandbox.run, timeout=timeout, since=begun, memory_mib=memory_mib or sandbox.MEMORY_MIB, cancel=cancel, warm=True
+    )
     say("Reading the network")
-    with _opened(source, _dt_of(source, dt)) as native:
+    with _opened(source, _dt_of(source, dt), apart) as native:
         network = native.network
         network.notes += _short_pauses(network)
         target = target_of(output, file, file.stem if file else _stem(network.name), overwrite)
@@ -98,13 +102,9 @@ def convert_nengo(
             groups = _samples(network, sample)
             series = _joined(groups)
             say("Asking the network")
-            answers = native.run(series)
-            moved = native.run({name: _moved(array) for name, array in series.items()})
+            answers, moved = native.run([series, {name: _moved(array) for name, array in series.items()}])
             say("Asking ONNX Runtime the same")
-            theirs, peak, version = sandbox.run(
-                answer, path, series, timeout=timeout, memory_mib=memory_mib or 4000, cancel=cancel, warm=True,
-                what="Running the ONNX file",
-            )  # fmt: skip
+            theirs, peak, version = apart(answer, path, series, what="Running the ONNX file")
             agreement = _compare(groups, answers, moved, theirs)
             conversion = Conversion(
                 source=str(file or f"{type(source).__module__.partition('.')[0]} {type(source).__name__} (in memory)"),
@@ -133,22 +133,35 @@ def convert_nengo(
 
 
 def convert_nir(
-    path: Path, output: Any, *, cancel: threading.Event | None, options: dict[str, Any], **rest: Any
+    path: Path,
+    output: Any,
+    *,
+    cancel: threading.Event | None,
+    timeout: float | None,
+    begun: float,
+    options: dict[str, Any],
+    **rest: Any,
 ) -> Conversion:
     """See `workbench.convert.convert`.
 
     Args:
         options: those of `convert.options`, as `workbench.snn.nir.read_nir` takes them.
     """
+    choices = chosen("NIR", options, "a .nir file")
+    with fleeting_folder("workbench-convert-") as scratch:
+        copy, digest, size = private_copy(path, scratch, cancel)
+        with known_as(copy, path):
+            network = sandbox.parse(_read_nir, copy, choices, timeout=timeout, since=begun, cancel=cancel)
+    return convert_nengo(
+        network, output, cancel=cancel, timeout=timeout, begun=begun, file=path, sha256=digest, source_bytes=size,
+        **rest,
+    )  # fmt: skip
+
+
+def _read_nir(path: Path, choices: dict[str, Any]) -> SpikingNetwork:
     from ..snn.nir import read_nir
 
-    choices = chosen("NIR", options, "a .nir file")
-    with fleeting_folder(Path(tempfile.gettempdir()), "workbench-convert-") as scratch:
-        copy, digest, size = private_copy(path, scratch, cancel)
-        network = read_nir(copy, **choices)
-    return convert_nengo(
-        network, output, cancel=cancel, file=path, sha256=digest, source_bytes=size, **rest
-    )  # fmt: skip
+    return read_nir(path, **choices)
 
 
 # --- the source's side ---------------------------------------------------------------------------------------------
@@ -160,12 +173,12 @@ class _Native:
 
     Attributes:
         network: what it was read as.
-        run: {input: (batch, steps, n)} -> {output: (batch, steps, n)}.
+        run: several {input: (batch, steps, n)} -> {output: (batch, steps, n)} for each.
         version: the engine and its version.
     """
 
     network: SpikingNetwork
-    run: Callable[[Arrays], Arrays]
+    run: Callable[[Sequence[Arrays]], list[Arrays]]
     version: str
 
 
@@ -180,15 +193,18 @@ def _dt_of(source: Any, dt: float | None) -> float:
 
 
 @contextmanager
-def _opened(source: Any, dt: float) -> Iterator[_Native]:
+def _opened(source: Any, dt: float, apart: Callable[..., Any]) -> Iterator[_Native]:
+    """
+    Args:
+        apart: calls a function in a worker.
+    """
+    if isinstance(source, SpikingNetwork):
+        run = partial(apart, _as_read, source, what=f"Running {source.name} in Nengo")
+        yield _Native(source, run, f"Nengo {metadata.version('nengo')}, the network as it was read")
+        return
     import nengo
 
-    if isinstance(source, SpikingNetwork):
-        from ..engines.nengo import NengoEngine
-
-        with NengoEngine(source) as engine:
-            yield _Native(source, engine.run, f"Nengo {engine.version}, the network as it was read")
-    elif isinstance(source, nengo.Network):
+    if isinstance(source, nengo.Network):
         layers = any(type(node).__name__ == "TensorNode" for node in source.all_nodes)
         with _in_nengo_dl(source, dt) if layers else _in_nengo(source, dt) as native:
             yield native
@@ -199,6 +215,13 @@ def _opened(source: Any, dt: float) -> Iterator[_Native]:
         )
     else:
         yield _asked_in_nengo_dl(source)
+
+
+def _as_read(network: SpikingNetwork, asked: Sequence[Arrays]) -> list[Arrays]:
+    from ..engines.nengo import NengoEngine
+
+    with NengoEngine(network) as engine:
+        return [engine.run(series) for series in asked]
 
 
 @contextmanager
@@ -217,7 +240,11 @@ def _asked_in_nengo_dl(simulator: Any) -> _Native:
     network, source = from_nengo(simulator), simulator.model.toplevel
     nodes = {entry.name: node for entry, node in zip(network.inputs, inputs_of(source), strict=True)}
     probes = {entry.name: probe for entry, probe in zip(network.outputs, _probes(source), strict=True)}
-    return _Native(network, lambda series: predict(simulator, nodes, probes, series), f"NengoDL {nengo_dl.__version__}")
+
+    def run(asked: Sequence[Arrays]) -> list[Arrays]:
+        return [predict(simulator, nodes, probes, series) for series in asked]
+
+    return _Native(network, run, f"NengoDL {nengo_dl.__version__}")
 
 
 @contextmanager
@@ -246,7 +273,7 @@ def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
         network = from_nengo(simulator)
         probes = _probes(source)
 
-        def run(series: Arrays) -> Arrays:
+        def answers(series: Arrays) -> Arrays:
             results: dict[str, list[np.ndarray]] = {entry.name: [] for entry in network.outputs}
             batch, steps, _ = next(iter(series.values())).shape
             for row in range(batch):
@@ -258,7 +285,7 @@ def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
                 simulator.clear_probes()
             return {name: np.stack(rows) for name, rows in results.items()}
 
-        yield _Native(network, run, f"Nengo {nengo.__version__}")
+        yield _Native(network, lambda asked: [answers(series) for series in asked], f"Nengo {nengo.__version__}")
 
 
 def _probes(network: Any) -> list[Any]:

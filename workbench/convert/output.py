@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import os
-import re
-import shutil
-import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import BadInput, WorkbenchError
 from ..publish import refuse
+from ..scratch import disk_full, fleeting_folder
 
 
 def target_of(output: str | os.PathLike[str] | None, source: Path | None, stem: str, overwrite: bool) -> Path:
@@ -63,64 +58,16 @@ def no_half_files(target: Path) -> Iterator[Path]:
     """A folder beside the target, gone afterwards: only what was moved out of it stays."""
     try:
         # The dot keeps it out of folder views.
-        with fleeting_folder(target.parent.absolute(), ".workbench-") as folder:
+        with fleeting_folder(".workbench-", target.parent.absolute()) as folder:
             yield folder
     except Exception as error:
-        if (refused := disk_full(error, target)) is not None:
+        if (refused := disk_full(error, target.parent)) is not None:
             raise refused from error
         if not target.parent.is_dir():
             raise WorkbenchError(f"The folder {target.parent} is gone, so {target.name} cannot be written.") from error
         if isinstance(error, OSError):
             raise WorkbenchError(f"{target} cannot be written: {error.strerror or error}.") from error
         raise
-
-
-YOUNG = 60
-"""Seconds in which a folder that nobody holds may be one that is just being made."""
-
-
-@contextmanager
-def fleeting_folder(parent: Path, prefix: str) -> Iterator[Path]:
-    """A new folder, gone afterwards. The lock on it goes with its process: a folder that a killed one left behind is
-    known by that, and goes when the next is made."""
-    for left in parent.glob(f"{prefix}*"):
-        if re.fullmatch(r"[0-9a-f]{32}", left.name.removeprefix(prefix)):
-            _remove_left(left)
-    folder = parent / f"{prefix}{uuid.uuid4().hex}"
-    folder.mkdir(0o700)
-    lock = os.open(folder, _A_FOLDER)
-    try:
-        with suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-_A_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
-
-
-def _remove_left(folder: Path) -> None:
-    try:
-        lock = os.open(folder, _A_FOLDER)
-    except OSError:
-        return
-    with suppress(OSError):
-        found = os.fstat(lock)
-        if found.st_uid == os.getuid() and time.time() - found.st_mtime > YOUNG:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(folder, ignore_errors=True)
-    os.close(lock)
-
-
-def disk_full(error: BaseException | None, target: Path) -> WorkbenchError | None:
-    """One sentence, wherever in the chain of causes the disk ran full."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            return WorkbenchError(f"No room is left to write {target}; free some space and convert again.")
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def publish(folder: Path, target: Path, overwrite: bool) -> None:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import BadInput, UnreadableFile, UnsupportedModel
+from ..errors import BadInput, UnsupportedModel
 from ..formats import NO_MODEL, Format, identify
-from ..safety import trust
-from .output import disk_full
+from ..scratch import disk_full
 
 CONVERTERS = {
     "pickle": "sklearn", "joblib": "sklearn", "skops": "sklearn",
@@ -127,7 +125,7 @@ def _saved_keras(model: Any, given: Given, scratch: Path, custom_objects: Mappin
                 path = path.with_suffix(".keras")
                 model.save(str(path))
     except Exception as error:
-        if (refused := disk_full(error, path)) is not None:
+        if (refused := disk_full(error, scratch.parent)) is not None:
             raise refused from error
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UnsupportedModel(f"This Keras model cannot be saved, which is how it is converted: {first}") from error
@@ -152,13 +150,3 @@ def _registered(model: Any) -> dict[str, Any]:
     library = sys.modules.get("tf_keras" if "tf_keras" in roots else "keras")
     getter = getattr(getattr(library, "saving", None), "get_custom_objects", None)
     return dict(getter()) if getter is not None else {}
-
-
-def private_copy(path: Path, scratch: Path, cancel: threading.Event | None) -> tuple[Path, str, int]:
-    """`workbench.safety.trust.private_copy`, with a sentence of its own where the disk is full."""
-    try:
-        return trust.private_copy(path, scratch, cancel)
-    except UnreadableFile as error:
-        if (refused := disk_full(error, scratch)) is not None:
-            raise refused from error
-        raise

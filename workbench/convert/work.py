@@ -14,10 +14,10 @@ from .. import certificate
 from ..errors import UnsupportedModel, WorkbenchError
 from ..header import read_header
 from ..sandbox import peak_mib, release_memory
+from ..scratch import disk_full
 from .check import check_file
 from .conversion import Agreement
 from .draft import Draft
-from .output import disk_full
 from .proof import ask_native, hold_against
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def work(job: Job, progress: Progress) -> dict[str, Any]:
         return _work(job, progress)
     except Exception as error:
         # The caller sees only the sentence of what is raised here.
-        if (refused := disk_full(error, job.folder.parent / job.output_name)) is not None:
+        if (refused := disk_full(error, job.folder.parent)) is not None:
             raise refused from error
         raise
 

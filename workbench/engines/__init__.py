@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
 from ..kind import ENGINE_NAMES, KIND_NAMES, Detection, detect, dispatch
+from ..sandbox import in_worker
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +47,9 @@ NATIVE = {
     "SavedModel": "tensorflow", "GraphDef": "tensorflow", "TFLite": "tflite",
 }  # fmt: skip
 """Format name -> the engine of the framework that wrote it. ONNX and NIR go by their kind."""
+
+APART = ("Keras v3", "Keras HDF5", "TFLite")
+"""Formats that a C library reads, which damaged files were seen to crash, or to keep busy for ever."""
 
 
 @dataclass(frozen=True)
@@ -143,9 +148,17 @@ def load_engine(
     *,
     params: str | os.PathLike[str] | None = None,
     trust: bool = False,
+    worker: bool | None = None,
+    timeout: float | None = None,
     **options: Any,
 ) -> Engine:
     """Load a model into the engine that runs it.
+
+    Files of Keras and TensorFlow Lite are read by C libraries, so their engines live in a worker process
+    (`worker.WorkerEngine`): whatever such a file does there, it is a sentence here. The engines of other files, and of
+    objects in memory, are in this process unless you say otherwise: a library that a file crashes, or fills the memory
+    with, takes this process and all that it holds along. So open a file that you do not trust with ``worker=True``.
+    (NIR files are read in a worker, too; the network that comes of it runs here.)
 
     Args:
         source: the model file: ONNX; scikit-learn in joblib, pickle or skops; Keras; SavedModel, frozen GraphDef,
@@ -153,6 +166,9 @@ def load_engine(
         engine: one of `ENGINES`; None picks by format and kind (`choose_engine`).
         params: the NengoDL .npz with the weights, for spiking models that keep them beside the model.
         trust: allow formats that run code from the file when they are opened. An ONNX file never does.
+        worker: put the engine into a worker process, or (of Keras and TensorFlow Lite with `trust` only) into this one,
+            where a Keras engine has its ``model``. None as above. In a worker already, it is here.
+        timeout: seconds for loading, and for any one answer, after which a worker is ended.
         options: the engine's own, such as ``threads``, ``providers`` or ``optimization``; see its class.
 
     Returns:
@@ -160,6 +176,7 @@ def load_engine(
 
     Raises:
         NeedsTrust: opening the file would run code from it; the message says what a scan found.
+        WorkerFailed: loading crashed its worker process, or took too long or too much memory.
         UnreadableFile: the file, or the external data it names, is missing or damaged.
         UnsupportedModel: no engine here runs it, or the one asked for does not.
         BadInput: an option, or `params`, that the engine does not know.
@@ -167,10 +184,22 @@ def load_engine(
     """
     if engine is not None and engine not in ENGINES:
         raise WorkbenchError(f"There is no engine named {engine!r}; choose one of: {', '.join(ENGINES)}.")
-    if not isinstance(source, str | os.PathLike):
+    if timeout is not None:
+        if worker is False:
+            raise BadInput("Only an engine in a worker process can be given a timeout: leave worker=False out.")
+        worker = True
+    in_memory = not isinstance(source, str | os.PathLike)
+    found = None if in_memory else detect(source)
+    if _apart(found, worker, trust):
+        from .worker import WorkerEngine
+
+        made = WorkerEngine(source, engine, trust=trust, timeout=timeout, options={"params": params, **options})
+        # How many rows are asked at once is up to the person: all that the machine has left.
+        made.worker.memory_mib = math.inf
+        return made
+    if found is None:
         return _from_memory(source, engine, params, options)
     path = os.fspath(source)
-    found = detect(path)
     if found.format in NATIVE:
         name, why = choose_engine(found.kind, found.format)
         _require(engine, (name,), f"{path} is in a format of {ENGINE_NAMES[name]}'s own ({found.format})")
@@ -205,6 +234,19 @@ def load_engine(
             'engine="onnxruntime" runs any model made of standard operators.'
         )
     return _make(ENGINES[name], path, name, why, options)
+
+
+def _apart(found: Detection | None, worker: bool | None, trust: bool) -> bool:
+    """Whether the engine goes into a worker process; `found` is None for an object in memory."""
+    if in_worker():
+        return False
+    parsed = found is not None and found.format in APART
+    if found is not None and parsed and worker is False and not trust:
+        raise BadInput(
+            f"{found.path} is {found.format}, which a C library reads, and a damaged or hostile file can end this "
+            "process or stop it for ever: leave worker=False out, or say that you trust the file with trust=True."
+        )
+    return parsed if worker is None else worker
 
 
 def _from_memory(source: Any, engine: str | None, params: Any, options: dict[str, Any]) -> Engine:

@@ -33,7 +33,8 @@ class KerasEngine(ModelEngine):
     """A Keras model, asked with ``training=False``. See `workbench.engines.Engine`.
 
     Args:
-        source: a ``.keras`` or ``.h5`` file, or a model in memory.
+        source: a ``.keras`` or ``.h5`` file, read in this process (`load_engine` does that in a worker), or a model in
+            memory.
         sample: rows as the model takes them; needed by subclassed models that were never called.
         trust: let the file run code, as Lambda layers do.
         custom_objects: name -> class or function, for layers that are not Keras's own.

@@ -26,7 +26,7 @@ class TfliteEngine(ModelEngine):
     """A ``.tflite`` file. See `workbench.engines.Engine`.
 
     Args:
-        path: the file.
+        path: the file, read in this process: `load_engine` does that in a worker.
         threads: within an operator; None leaves the choice to TensorFlow Lite (one).
         xnnpack: use the fast kernels of XNNPACK, as TensorFlow Lite does; without them they are its plain ones.
         why: the sentence for `why`.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from .. import sandbox
 from ..errors import Scan
 from ..formats import WINDOW
 from ..wire import Buffer
@@ -60,7 +61,7 @@ def scan(subject: Subject) -> Scan:
         unusual |= dict.fromkeys(files)
         for harms, what in _judged(config, subject.known):
             (dangerous if harms else unusual)[what] = None
-    except UNREADABLE:
+    except (*UNREADABLE, sandbox.WorkerFailed):
         return Scan(shown, name, True, tuple(dangerous), tuple(unusual), complete=False)
     return Scan(shown, name, bool(dangerous or unusual), tuple(dangerous), tuple(unusual))
 
@@ -81,14 +82,19 @@ def _read(subject: Subject) -> tuple[Any, list[str]]:
         config = None if text is None else json.loads(text)
         if isinstance(config, dict):
             config.pop("compile_config", None)  # the workbench loads networks without
-        return config, _outside_archive(subject.path) if thorough else []
+        return config, sandbox.parse(_outside_archive, subject.path) if thorough else []
     if not thorough:
         return _config_in(subject.buffer), []
+    described, outside = sandbox.parse(_hdf5, subject.path)
+    return json.loads(described), outside
+
+
+def _hdf5(path: Path) -> tuple[str, list[str]]:
     import h5py
 
-    with h5py.File(subject.path, "r") as file:
+    with h5py.File(path, "r") as file:
         config = file.attrs["model_config"]
-        return json.loads(config.decode() if isinstance(config, bytes) else str(config)), _outside(file)
+        return config.decode() if isinstance(config, bytes) else str(config), _outside(file)
 
 
 def _outside_archive(path: Path) -> list[str]:

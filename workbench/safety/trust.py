@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
+import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import NeedsTrust, UnreadableFile, WorkbenchError
 from ..formats import Format, identify
+from ..scratch import disk_full, fleeting_folder
 from . import scan
 
 SCAN_MIB = 4000
@@ -30,23 +31,39 @@ def cleared(path: Path, trust: bool, known: tuple[str, ...] = ()) -> Iterator[Pa
     if trust and path.suffix == _LOADERS_SUFFIX.get(identify(path).name, path.suffix):
         yield path
         return
-    with tempfile.TemporaryDirectory(prefix="workbench-open-") as scratch:
-        copy, _, size = private_copy(path, Path(scratch), None)
+    with fleeting_folder("workbench-open-") as scratch:
+        copy, _, size = private_copy(path, scratch, None)
         copy = named_for_its_loader(copy, identify(copy))
         if not trust:
             check_trust(copy, str(path), size, known)
-        try:
+        with known_as(copy, path):
             yield copy
-        except WorkbenchError as error:
-            said = str(error).replace(str(copy), str(path)).replace(copy.name, path.name)
-            error.args = (said, *error.args[1:])
-            raise
+
+
+@contextmanager
+def known_as(copy: Path, path: Path) -> Iterator[None]:
+    """Sentences that are raised within name a private copy as what it is a copy of."""
+    try:
+        yield
+    except WorkbenchError as error:
+        said = str(error).replace(str(copy), str(path)).replace(copy.name, path.name)
+        error.args = (said, *error.args[1:])
+        raise
 
 
 def check_trust(
-    copy: Path, name: str, size: int, known: tuple[str, ...] = (), cancel: threading.Event | None = None
+    copy: Path,
+    name: str,
+    size: int,
+    known: tuple[str, ...] = (),
+    cancel: threading.Event | None = None,
+    timeout: float | None = None,
+    since: float | None = None,
 ) -> None:
     """Scan a private copy of what a person calls `name`, in a worker.
+
+    Args:
+        timeout, since: as for `workbench.sandbox.run`, where the caller gives less time than the size calls for.
 
     Raises:
         NeedsTrust: opening it can run code; the message says what was found, and `NeedsTrust.scan` holds all of it.
@@ -54,9 +71,9 @@ def check_trust(
     from .. import sandbox
 
     # Pickles are read at about 100 MB a second, unpacked at 30; what takes much longer was made to.
-    seconds = 60 + size / 5e6
-    found = sandbox.run(scan, copy, name, known, timeout=seconds, memory_mib=SCAN_MIB, cancel=cancel, warm=True,
-                        what=f"Scanning {name}")  # fmt: skip
+    seconds = min(60 + size / 5e6, math.inf if timeout is None else timeout)
+    found = sandbox.run(scan, copy, name, known, timeout=seconds, since=since, memory_mib=SCAN_MIB, cancel=cancel,
+                        warm=True, what=f"Scanning {name}")  # fmt: skip
     if found.runs_code:
         raise NeedsTrust(found.refusal, found)
 
@@ -66,6 +83,9 @@ def private_copy(path: Path, scratch: Path, cancel: threading.Event | None) -> t
 
     Returns:
         (the copy, SHA-256 of what was copied, bytes). A folder's is over its files' names and digests.
+
+    Raises:
+        UnreadableFile: it cannot be read. DiskFull: the copy has no room. Cancelled: `cancel` was set.
     """
     from ..sandbox import Cancelled
 
@@ -93,7 +113,8 @@ def private_copy(path: Path, scratch: Path, cancel: threading.Event | None) -> t
             total += size
         return copy, digest.hexdigest(), total
     except OSError as error:
-        raise UnreadableFile(f"{path} cannot be read: {error.strerror or error}.") from error
+        unreadable = UnreadableFile(f"{path} cannot be read: {error.strerror or error}.")
+        raise disk_full(error, scratch.parent) or unreadable from error
 
 
 _LOADERS_SUFFIX = {"Keras v3": ".keras", "Keras HDF5": ".h5"}

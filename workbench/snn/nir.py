@@ -45,6 +45,7 @@ import numbers
 import os
 from typing import Any, Literal
 
+from .. import sandbox
 from ..errors import BadInput, UnreadableFile
 from . import nir_file, nir_read, nir_write
 from .check import check, renamed
@@ -58,7 +59,7 @@ def read_nir(
     method: Literal["euler", "exact"] = "euler",
     reset: Literal["to value", "subtract", "subtract late"] = "to value",
 ) -> SpikingNetwork:
-    """Read a ``.nir`` file.
+    """Read a ``.nir`` file, in a worker process: it is HDF5 (`workbench.sandbox.parse`).
 
     Args:
         path: the file.
@@ -75,6 +76,7 @@ def read_nir(
         UnreadableFile: truncated, not HDF5, not NIR, too large, or with links out of the file.
         UnsupportedModel: a node, or a use of one, without a counterpart; it is named.
         BadInput: another `dt`, `method` or `reset` than these.
+        WorkerFailed: the file crashed its reader, or kept it busy for too long.
     """
     if method not in ("euler", "exact"):
         raise BadInput(f"method is {method!r}; expected 'euler' or 'exact'.")
@@ -82,6 +84,10 @@ def read_nir(
         raise BadInput(f"reset is {reset!r}; expected 'to value', 'subtract' or 'subtract late'.")
     if dt is not None and not (isinstance(dt, numbers.Real) and 0 < dt < math.inf):
         raise BadInput(f"dt is {dt!r}; expected seconds per step, such as 0.001.")
+    return sandbox.parse(_network, path, dt, method, reset)
+
+
+def _network(path: str | os.PathLike[str], dt: float | None, method: str, reset: str) -> SpikingNetwork:
     graph = nir_file.read(path)
     try:
         network = renamed(nir_read.network(graph, os.path.basename(os.fspath(path)), dt, method, reset))
