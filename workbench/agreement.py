@@ -593,6 +593,8 @@ def _allowed(theirs: np.ndarray, ours: np.ndarray, tolerance: Tolerance) -> np.n
 
 
 def _equal(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    import numpy as np
+
     if ours.dtype.kind in "biu" and theirs.dtype.kind in "biuf":
         return np.asarray(ours == theirs)
     return np.asarray(ours.astype(str) == theirs.astype(str))
