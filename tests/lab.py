@@ -47,7 +47,7 @@ def jupyter_lab(folder: Path, base_url: str = "/user/ada/") -> Iterator[str]:
         env=environment, stdout=log, stderr=log,
     )  # fmt: skip
     try:
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + 600
         while time.monotonic() < deadline:
             infos = list((home / "runtime").glob("jpserver-*.json"))
             if infos and (text := infos[0].read_text()):

@@ -8,7 +8,6 @@ import os
 import pickle
 import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -594,11 +593,11 @@ def test_a_spiking_network_that_rounding_moves_at_will_is_not_excused_by_it() ->
     x, exact = {"x": np.zeros((10, 1), np.float32)}, Tolerance(0, 1e-5, "asked")
     strictly = _held_together(({"y": native}, {"y": other}), x, exact, [])
     told: list[str] = []
-    found, _ = _displaced(strictly, ({"y": native}, {"y": other}), {"y": native + 1}, x, exact, told)
+    found, _ = _displaced(strictly, ({"y": native}, {"y": other}), [{"y": native + 1}], x, exact, told)
     assert not found.within_tolerance and "10 of 10 rows" in told[0]
     # A step's worth, in two rows.
     few = np.where(np.arange(10)[:, None] < 2, other, native)
-    found, _ = _displaced(strictly, ({"y": native}, {"y": few}), {"y": native + np.float32(0.5)}, x, exact, told)
+    found, _ = _displaced(strictly, ({"y": native}, {"y": few}), [{"y": native + np.float32(0.5)}], x, exact, told)
     assert found.within_tolerance and found.undecided == 2
 
 
@@ -824,20 +823,20 @@ def test_a_lite_model_for_one_row_is_asked_row_by_row(network: tuple[Path, Path]
 
 @pytest.mark.parametrize("stage", ["Loading", "Asking", "Warming", "Round"])
 def test_cancelling_at_any_stage_returns_at_once(iris: tuple[Any, Path], stage: str) -> None:
-    cancel = threading.Event()
-    begun = [0.0]
+    cancel, later = threading.Event(), []
 
     def progress(sentence: str) -> None:
-        if sentence.startswith(stage) and not cancel.is_set():
-            begun[0] = time.monotonic()
+        if cancel.is_set():
+            later.append(sentence)
+        elif sentence.startswith(stage):
             cancel.set()
 
     options = {"progress": progress, "cancel": cancel, "seconds": 60, "repeat": None, "one_row": True}
     if stage == "Round":
         # What was measured until then is not thrown away.
         found = asked(*iris, IRIS, **options)
-        assert found.ended == "cancelled" and found.rounds >= 1 and found.agreement.within_tolerance
+        assert found.ended == "cancelled" and found.rounds == 1 and found.agreement.within_tolerance
     else:
         with pytest.raises(Cancelled):
             asked(*iris, IRIS, **options)
-    assert begun[0] and time.monotonic() - begun[0] < 5  # not the 60 s of the race; generous, for busy machines
+    assert cancel.is_set() and not [sentence for sentence in later if not sentence.startswith(stage)]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import statistics
 import threading
 import time
 from collections.abc import Iterator
@@ -64,8 +63,9 @@ def test_the_harness_adds_less_than_a_hundredth_of_a_millisecond_to_a_call(place
     """1 % of a call of 1 ms, for a lap of that one call; in a lap of many it adds less."""
     with side_of("NullEngine", place) as side:
         side.prepare([1.0])
-        one = statistics.median(side.lap("null", 1) for _ in range(100))
-        many = statistics.median(side.lap("null", 10_000) for _ in range(9))
+        # The smallest: what other programs do meanwhile makes them longer only.
+        one = min(side.lap("null", 1) for _ in range(300))
+        many = min(side.lap("null", 10_000) for _ in range(30))
     print(f"a null call reads {one * 1e9:.0f} ns alone and {many * 1e9:.0f} ns in a lap of 10,000 ({place})")
     assert one < 10e-6 and many < 1e-6
 
@@ -95,10 +95,10 @@ def test_a_race_between_two_equals_is_even() -> None:
             assert side.prepare([1.0]) == ["spin", "spin slowly"]
         for _ in range(8):
             found = race([native, onnx], budget=2)
-            # Where other programs crowd the cores any one race may be disturbed.
+            # Where other programs crowd the cores any one race may be disturbed; then it says how little it knows.
             if abs(found.ratio.median - 1) < 0.02:
                 break
-    assert abs(found.ratio.median - 1) < 0.02
+    assert found.ratio.low < 1.02 and found.ratio.high > 0.98
     assert found.native_fastest.call == found.onnx_fastest.call == "spin"
     # About 5 ms a lap, so 5 calls or so, however badly the warm-up was disturbed.
     assert 1 <= found.native_fastest.calls / found.rounds <= 6
@@ -178,9 +178,10 @@ def test_a_side_rests_until_its_threads_no_longer_spin(tmp_path: Path) -> None:
         side = LocalSide(engine)
 
         def used(seconds: float) -> float:
-            start = time.process_time()
+            """The share of the time that was computed in."""
+            start, began = time.process_time(), time.perf_counter()
             time.sleep(seconds)
-            return time.process_time() - start
+            return (time.process_time() - start) / (time.perf_counter() - began)
 
         spinning, resting = [], []
         for _ in range(5):
@@ -189,9 +190,9 @@ def test_a_side_rests_until_its_threads_no_longer_spin(tmp_path: Path) -> None:
             engine.run(rows)
             side.rest()
             resting.append(used(0.03))
-    assert statistics.median(resting) < 0.005
-    if statistics.median(spinning) < 0.005:
-        pytest.skip("ONNX Runtime's threads do not spin on this machine")
+    if min(spinning) < 0.2:
+        pytest.skip("ONNX Runtime's threads do not spin on this machine, or others leave them no time to")
+    assert min(resting) < min(spinning) / 2
 
 
 # --- memory, limits and ends ---------------------------------------------------------------------------------------
@@ -232,12 +233,10 @@ def test_cancelling_a_race_stops_a_hung_lap_and_keeps_what_was_measured() -> Non
     with worker("HangingEngine") as native, LocalSide(NullEngine()) as onnx:
         native.prepare(None)
         onnx.prepare(None)
-        # Two calls to warm up and two rounds; then it hangs.
-        threading.Timer(3, cancel.set).start()
-        start = time.monotonic()
-        found = race([native, onnx], cancel=cancel, budget=60)
-        assert time.monotonic() - start < 10  # not the 60 s of the call; generous, for busy machines
-    assert (found.ended, found.rounds) == ("cancelled", 2)
+        # Two calls to warm up and two rounds; then it hangs, for longer than any test may take.
+        threading.Timer(5, cancel.set).start()
+        found = race([native, onnx], cancel=cancel, budget=3600)
+    assert found.ended == "cancelled" and 1 <= found.rounds <= 2
 
 
 def test_cancelling_a_side_stops_its_loading() -> None:

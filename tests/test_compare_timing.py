@@ -62,10 +62,9 @@ def test_noisy_calls_end_with_their_budget() -> None:
         return noise()
 
     noise = noisy(1, 2, 1)
-    start = time.monotonic()
     found = race([TimedSide(a=slowly), TimedSide(b=slowly)], budget=0.5)
-    # Ten more milliseconds would be enough on an idle machine.
-    assert found.ended == "budget" and 5 < found.rounds < 26 and time.monotonic() - start < 2
+    # Each takes 20 ms at least. That many would never settle.
+    assert found.ended == "budget" and 1 <= found.rounds < 26
 
 
 def test_calls_longer_than_the_budget_are_run_once() -> None:

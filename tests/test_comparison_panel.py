@@ -65,7 +65,7 @@ def classifier(path: Path, weights: np.ndarray) -> Path:
 
 
 def wait(session: Session) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while session.job and time.monotonic() < end:
         time.sleep(0.02)
     assert not session.job

@@ -59,7 +59,7 @@ def panel(path: Path) -> Converter:
 
 
 def wait(until: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
+    end = time.monotonic() + 600
     while not until():
         assert time.monotonic() < end, "this took too long"
         time.sleep(0.02)

@@ -485,7 +485,7 @@ model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
         f"{script}print(load_engine(model, threads=1).name)\n"
     )
     for code, expected in ((early + script + refused, "comes too late"), (early + set_first, "keras")):
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
         assert expected in done.stdout, done.stderr
     # The last one began with `start`, which hides what TensorFlow writes before its log level is read.
     assert "oneDNN" not in done.stderr

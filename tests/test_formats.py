@@ -117,7 +117,7 @@ open("m.tflite", "wb").write(tf.lite.TFLiteConverter.from_keras_model(m2).conver
 f = tf.function(lambda x: m2(x)).get_concrete_function(tf.TensorSpec([None, 8, 8, 1]))
 open("frozen.pb", "wb").write(convert_variables_to_constants_v2(f).graph.as_graph_def().SerializeToString())
 """
-    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    subprocess.run([sys.executable, "-c", script], cwd=tmp_path, check=True, capture_output=True, timeout=600)
     expected = {
         "k3.keras": "Keras v3", "k3.h5": "Keras HDF5", "k3.weights.h5": "Keras weights", "k2.h5": "Keras HDF5",
         "k2.weights.h5": "Keras weights", "saved": "SavedModel", "lambda.keras": "Keras v3", "m.tflite": "TFLite",

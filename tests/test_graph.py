@@ -31,7 +31,7 @@ from workbench.header import parse_header
 from workbench.snn.write import write
 
 KIB = 1024
-PATIENCE = 30_000  # milliseconds a loaded machine may take for what takes one second on an idle one
+PATIENCE = 180_000  # milliseconds a loaded machine may take for what takes one second on an idle one
 SVG = "{http://www.w3.org/2000/svg}"
 
 LIF = """

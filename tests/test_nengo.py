@@ -21,7 +21,7 @@ def run(code: str) -> tuple[dict[str, Any], str]:
         env=clean,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.rpartition("\nanswer ")[2]), done.stderr
@@ -160,7 +160,7 @@ def test_in_a_notebook_the_import_prints_nothing() -> None:
 
     cells = ["from workbench.snn import nengo_dl", "import tensorflow as tf; print(int(tf.constant(1) + 1))"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     assert [[output.text for output in cell.outputs] for cell in notebook.cells] == [[], ["2\n"]]
 
 
@@ -233,9 +233,9 @@ def test_a_nengo_gui_server_opens_serves_its_page_to_the_token_alone_and_closes(
             thread.start()
             thread.wait_for_startup()
             port = thread.server.server_port
-            with urllib.request.urlopen(str(thread.server.get_url()), timeout=20) as reply:
+            with urllib.request.urlopen(str(thread.server.get_url()), timeout=300) as reply:
                 opened = reply.status, reply.read().decode()
-            with urllib.request.urlopen(f"http://localhost:{port}/", timeout=20) as reply:
+            with urllib.request.urlopen(f"http://localhost:{port}/", timeout=300) as reply:
                 stranger = reply.read().decode()
             thread.shutdown(20)
             # Nengo GUI 0.6 leaves its listening sockets open (its own server_close looks for a missing attribute).

@@ -67,7 +67,7 @@ def served(network: nengo.Network) -> Iterator[Gui]:
 def _get(url: str, **headers: str) -> tuple[int, str, bytes]:
     """Status, Content-Security-Policy and body."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=20) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=300) as response:
             return response.status, response.headers["Content-Security-Policy"], response.read()
     except urllib.error.HTTPError as error:
         return error.code, error.headers["Content-Security-Policy"], error.read()
@@ -92,7 +92,7 @@ def _listens(port: int) -> bool:
     return True
 
 
-def _until(true: Callable[[], bool], seconds: float = 20) -> bool:
+def _until(true: Callable[[], bool], seconds: float = 300) -> bool:
     deadline = time.monotonic() + seconds
     while not (done := true()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -451,7 +451,7 @@ def test_what_keeps_a_network_from_running_is_said(browser: Browser) -> None:
         page.goto(served.url)
         expect(page.locator("g.node:has(text)")).to_be_visible()
         page.locator("#pause_button").click()
-        expect(page.locator(".modal-body")).to_contain_text("ZeroDivisionError: division by zero", timeout=30_000)
+        expect(page.locator(".modal-body")).to_contain_text("ZeroDivisionError: division by zero", timeout=180_000)
     finally:
         context.close()
         served.close()
@@ -517,8 +517,8 @@ def test_the_network_runs_in_a_frame_of_the_notebook(browser: Browser, lab: tupl
     address, way = lab
     context = browser.new_context(viewport={"width": 1280, "height": 1100})
     page = context.new_page()
-    page.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)  # JupyterLab and a kernel on two busy cores
+    page.set_default_timeout(180_000)
+    expect.set_options(timeout=180_000)  # JupyterLab and a kernel on two busy cores
     page.goto(address.format("lab/tree/gui.ipynb"))
     expect(page.locator(".jp-Notebook .jp-CodeCell").first).to_be_visible()
     expect(page.get_by_text("| Idle").first).to_be_visible()

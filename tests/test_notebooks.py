@@ -102,7 +102,7 @@ class TestOne:
         document = page(run.notebook, run.name)
         graphs = sum("wb-graph" in str(output) for cell in run.notebook.cells for output in cell.get("outputs", ()))
         context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True, color_scheme="dark")
-        context.set_default_timeout(60_000)
+        context.set_default_timeout(180_000)
         try:
             shown = Shown(context.new_page())
             shown.open(document, tmp_path / "page.html")

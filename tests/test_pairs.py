@@ -50,7 +50,7 @@ def _wheel(name: str) -> Path:
     if not (found := list(cache.glob(f"{stem}*.whl"))):
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--retries=1"]
         command += ["--timeout=20", f"--dest={cache}", "--require-hashes", f"--requirement={wanted}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
         if done.returncode and "DO NOT MATCH THE HASHES" not in done.stderr:
             pytest.skip(f"{name} {version} could not be downloaded: {done.stderr.strip().splitlines()[-1]}")
         assert done.returncode == 0, done.stderr

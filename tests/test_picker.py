@@ -46,10 +46,10 @@ def page(browser: Browser, folder: Path) -> Iterator[Page]:
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
         page.goto(address.format("lab/tree/picker.ipynb"))
-        expect(page.get_by_text("| Idle").first).to_be_visible(timeout=60_000)
+        expect(page.get_by_text("| Idle").first).to_be_visible(timeout=180_000)
         page.get_by_role("menuitem", name="Run", exact=True).click()
         page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-        expect(page.locator(".wb-picker")).to_be_visible(timeout=60_000)
+        expect(page.locator(".wb-picker")).to_be_visible(timeout=180_000)
         yield page
         page.evaluate("() => { window.onbeforeunload = null; }")
         context.close()
@@ -57,7 +57,7 @@ def page(browser: Browser, folder: Path) -> Iterator[Page]:
 
 @pytest.fixture(autouse=True)
 def at_the_root(page: Page) -> None:
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=180_000)
     page.locator(".wb-crumb").first.click()
     expect(row(page, "mlp.pt2")).to_be_visible()
 
@@ -174,7 +174,7 @@ def test_the_papers_models_are_a_menu_by_kind_and_made_when_chosen(page: Page, f
     groups = [group.get_attribute("label") for group in menu.locator("optgroup").all()]
     assert groups == ["ML: ONNX", "ML: scikit-learn (.skops)", "DL: ONNX", "DL: Keras (.keras)", "SNN: ONNX"]
     menu.select_option("linear-regression")
-    expect(chosen(page)).to_have_text("linear_regression.skops", timeout=60_000)
+    expect(chosen(page)).to_have_text("linear_regression.skops", timeout=180_000)
     expect(page.locator(".wb-crumb").last).to_have_text("models")
     assert (folder / "models" / "linear_regression.skops").is_file()
 
@@ -191,6 +191,6 @@ def test_a_large_upload_arrives_whole_and_a_cancelled_one_leaves_nothing(
     expect(page.locator(".wb-uploading")).to_contain_text("was cancelled; the unfinished file was not kept")
     assert not list(folder.glob(".upload-*")) and not (folder / "large.bin").exists()
     chooser.set_input_files(large)
-    expect(row(page, "large.bin")).to_be_visible(timeout=60_000)
+    expect(row(page, "large.bin")).to_be_visible(timeout=180_000)
     assert (folder / "large.bin").read_bytes() == large.read_bytes()
     os.unlink(folder / "large.bin")

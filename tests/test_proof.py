@@ -142,6 +142,107 @@ def test_quantized_numbers_may_lie_a_step_apart_and_labels_may_not(tmp_path: Pat
     assert not prove(tmp_path, shifted(2), rows)[0].within_tolerance
 
 
+def test_the_numbers_of_a_quantized_network_are_told_as_numbers(tmp_path: Path) -> None:
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(np.int8))
+    cast = model(
+        [helper.make_node("Cast", ["x"], ["y"], to=kind)], [helper.make_tensor_value_info("y", kind, ["N", 4])]
+    )
+    one = draft(cast, lambda a: {"y": a["x"].astype(np.int8) + np.int8(3)})
+    quantized = dataclasses.replace(one, tolerance=Tolerance(0, 0, "as whole numbers", steps=4))
+    rows = np.arange(8, dtype=np.float32).reshape(2, 4)
+    found, _ = prove(tmp_path, quantized, rows)
+    assert found.within_tolerance and found.max_abs == 3 and found.label_mismatches == 0 and found.max_rel == 0
+    assert found.allowed == "4 steps of whole numbers: as whole numbers"
+    found, _ = prove(tmp_path, one, rows)
+    assert not found.within_tolerance and found.label_mismatches == 2
+
+
+def steps(values: np.ndarray) -> np.ndarray:
+    """A quantized network: flat, but for a stair of a hundred steps in the middle."""
+    return np.where(values.max(axis=1, keepdims=True) > 20, 100, values.min(axis=1, keepdims=True) // 2).astype(np.int8)
+
+
+def test_a_steep_place_of_a_quantized_network_is_no_disagreement_and_its_whole_range_is_asked(tmp_path: Path) -> None:
+    """The same stair, a step to the left: rows that stand on it count neither way, those elsewhere do."""
+    kind = TensorProto.INT8
+    x = helper.make_tensor_value_info("x", kind, ["N", 4])
+
+    def stair(at: int, bend: int = 2) -> Any:
+        nodes = [
+            helper.make_node("Cast", ["x"], ["f"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMax", ["f", "axis"], ["high"]),
+            helper.make_node("ReduceMin", ["f", "axis"], ["low"]),
+            helper.make_node("Div", ["low", "bend"], ["half"]),
+            helper.make_node("Floor", ["half"], ["floor"]),
+            helper.make_node("Greater", ["high", "at"], ["up"]),
+            helper.make_node("Where", ["up", "hundred", "floor"], ["z"]),
+            helper.make_node("Cast", ["z"], ["y"], to=kind),
+        ]
+        fixed = {"at": at, "bend": bend, "hundred": 100}
+        weights = {name: np.array(value, np.float32) for name, value in fixed.items()}
+        outputs = [helper.make_tensor_value_info("y", kind, ["N", 1])]
+        return model(nodes, outputs, [x], axis=np.array([1], np.int64), **weights)
+
+    def quantized(onnx_model: Any) -> Draft:
+        one = draft(onnx_model, lambda a: {"y": steps(a["x"])}, (ValueInfo("x", "int8", ("N", 4)),))
+        return dataclasses.replace(one, tolerance=Tolerance(0, 0, "steps", steps=1))
+
+    asked = np.concatenate([group.onnx["x"] for alternatives in plan(quantized(None)) for group in alternatives[:1]])
+    assert asked.min() == -128 and asked.max() == 127 and len(np.unique(asked)) > 100
+    assert prove(tmp_path, quantized(stair(20)))[0].within_tolerance
+    on_it = np.array([[21, 0, 0, 0], [40, 0, 0, 0], [3, 2, 1, 0]], np.int8)
+    found, notes = prove(tmp_path, quantized(stair(21)), on_it)
+    assert found.within_tolerance and found.undecided == 1 and any("not counted" in note for note in notes)
+    assert not prove(tmp_path, quantized(stair(30)), on_it[[0, 0, 2]])[0].within_tolerance  # most stand on it
+    assert not prove(tmp_path, quantized(stair(60)))[0].within_tolerance
+    # Of rows between 0 and 9 none would tell.
+    assert not prove(tmp_path, quantized(stair(20, bend=3)))[0].within_tolerance
+
+
+def test_a_model_of_small_integers_that_looks_something_up_is_asked_few_of_them(tmp_path: Path) -> None:
+    table = np.arange(10, dtype=np.float32) ** 2
+    gather = model(
+        [helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT64), helper.make_node("Gather", ["t", "i"], ["y"])],
+        [floats("y", "N", 4)],
+        [helper.make_tensor_value_info("x", TensorProto.UINT8, ["N", 4])],
+        t=table,
+    )
+    one = draft(gather, lambda a: {"y": table[a["x"]]}, (ValueInfo("x", "uint8", ("N", 4)),))
+    found, notes = prove(tmp_path, one)
+    assert found.within_tolerance and found.samples == 128 and notes == []
+
+
+def test_a_model_for_one_row_is_asked_many_one_after_the_other(tmp_path: Path) -> None:
+    """As TensorFlow Lite files mostly are. One of its outputs has no row for each."""
+    single = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])
+    outputs = [floats("y", 1, 3), floats("total"), floats("list", 3)]
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["y"]),
+        helper.make_node("ReduceSum", ["y"], ["total"], keepdims=0),
+        helper.make_node("Reshape", ["y", "three"], ["list"]),
+    ]
+
+    def native(arrays: Any) -> Any:
+        assert arrays["x"].shape == (1, 4)
+        y = arrays["x"] @ WEIGHTS
+        return {"y": y, "total": y.sum(), "list": y[0] + wrong}
+
+    wrong = np.zeros(3, np.float32)
+    made = model(nodes, outputs, [single], w=WEIGHTS, three=np.array([3], np.int64))
+    one = draft(made, native, (ValueInfo("x", "float32", (1, 4)),))
+    one.tolerance = Tolerance(1e-4, 1e-4, "sums of sums")
+    found, _ = prove(tmp_path, one)
+    assert found.within_tolerance and found.samples == 128
+    wrong[2] = 1
+    assert not prove(tmp_path, one)[0].within_tolerance
+
+
+def test_answers_that_are_all_the_same_are_said_to_tell_little(tmp_path: Path) -> None:
+    always = model([helper.make_node("Mul", ["x", "zero"], ["y"])], [floats("y", "N", 4)], zero=np.array(0, np.float32))
+    found, notes = prove(tmp_path, draft(always, lambda a: {"y": a["x"] * 0}))
+    assert found.within_tolerance and any("one and the same answer to all 128 rows" in note for note in notes)
+
+
 def test_a_tie_may_be_broken_either_way(tmp_path: Path) -> None:
     rows = np.array([[1, 1, 0, 0], [2, 1, 0, 0]], np.float32)
     found, notes = prove(tmp_path, draft(classifier(1e-6), classify), rows)

@@ -36,7 +36,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def wait(until: Callable[[], bool], seconds: float = 60) -> None:
+def wait(until: Callable[[], bool], seconds: float = 600) -> None:
     end = time.monotonic() + seconds
     while not until():
         assert time.monotonic() < end, "this took too long"

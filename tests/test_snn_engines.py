@@ -433,14 +433,15 @@ def test_the_first_inference_of_a_spiking_network_reads_its_digits(files: Path) 
 # --- speed --------------------------------------------------------------------------------------------------------
 
 
-def seconds(function: Any, rounds: int = 5) -> float:
+def seconds(function: Any, rounds: int = 9) -> float:
+    """Of the fastest: others can make it longer only."""
     function()
     times = []
     for _ in range(rounds):
         begin = time.perf_counter()
         function()
         times.append(time.perf_counter() - begin)
-    return float(np.median(times))
+    return min(times)
 
 
 @pytest.mark.slow
@@ -466,4 +467,4 @@ def test_cost_grows_linearly_and_silence_stays_fast(files: Path) -> None:
         late = seconds(lambda: engine.run(images[:1], steps=100, state=old))
         print(f"silent: first 100 steps {fresh * 1e3:.1f} ms, after 10,000 steps {late * 1e3:.1f} ms")
     assert float(np.abs(old["lif1.voltage"]).max()) < 1e-37
-    assert late < 1.5 * fresh
+    assert late < 3 * fresh  # ten times and more with numbers below the normal floats

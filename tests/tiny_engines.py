@@ -66,7 +66,7 @@ class HangingEngine(NullEngine):
         def call() -> None:
             done.append(1)
             # In C, holding Python's lock: nothing in that process can stop it.
-            ctypes.PyDLL(None).usleep(20_000) if len(done) < 5 else ctypes.PyDLL(None).sleep(60)
+            ctypes.PyDLL(None).usleep(20_000) if len(done) < 5 else ctypes.PyDLL(None).sleep(3600)
 
         return {"hang": call}
 

@@ -1,15 +1,15 @@
 """How well two sides agree: two models asked the same, output by output, row by row.
 
 A floating-point output agrees where ``|onnx - native| <= absolute + relative * |native|`` for every number (a
-`Tolerance`); two NaN agree, and so do two equal infinities. Labels (integers, strings, booleans) must be equal, except
-where the probabilities beside them tie within the tolerance, and the eight and sixteen bit integers of a quantized
-network, which may lie `Tolerance.steps` quantization steps apart.
+`Tolerance`); two NaN agree, and so do two equal infinities. The eight and sixteen bit integers of a quantized network
+are numbers as well, which may lie `Tolerance.steps` apart. Labels (other integers, strings, booleans) must be equal,
+except where the probabilities beside them tie within the tolerance.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +23,12 @@ if TYPE_CHECKING:
 
 LEEWAY = 8
 """A generated row may differ by so many times the source's own movement under one rounding of its input: a float32
-graph rounds at every step, of which there are more than one."""
+graph rounds at every step, of which there are more than one. A quantized network has once that, for a step of each
+number of its input is more than its layers round."""
+
+MOVES, STEPS_MOVED = 3, 12
+"""How often the source is asked about rows moved by one rounding; a quantized network, where it depends on more of its
+numbers how far it moves."""
 
 MOST_WORST = 5
 EXCERPT = 8
@@ -36,13 +41,19 @@ class Tolerance:
     Attributes:
         relative, absolute: of floating-point outputs; labels (integers, strings, booleans) must be equal.
         reason: why this much and not less, one sentence.
-        steps: how far apart integers may be that stand for real numbers (a quantized network's outputs).
+        steps: of a quantized network, how far apart integers may be that stand for real numbers; 0 of any other.
+        step: how much one of these is in its floating-point outputs, which may lie as many apart; 0 where it has none.
     """
 
     relative: float
     absolute: float
     reason: str
     steps: int = 0
+    step: float = 0.0
+
+    def around(self, size: np.ndarray) -> np.ndarray:
+        """How far from floating-point numbers of this size."""
+        return self.absolute + self.steps * self.step + self.relative * size
 
 
 FLOAT32 = Tolerance(
@@ -100,7 +111,8 @@ class OutputAgreement:
     """One output of both sides, over all samples that count.
 
     Attributes:
-        name, dtype: of the ONNX model's output. Floating-point outputs are compared as numbers, others as labels.
+        name, dtype: of the ONNX model's output. Floating-point outputs, and the integers of a quantized network, are
+            compared as numbers, others as labels.
         max_abs, max_rel: largest absolute difference, and largest relative to the largest number of the same sample's
             answer from the source model (a probability of 1e-9 has no meaningful relative error); 0 for labels.
         mismatches: samples whose label differs.
@@ -148,9 +160,9 @@ class Agreement:
         max_abs, max_rel: over all floating-point outputs.
         label_mismatches: samples with another label, or with another class on top by more than rounding.
         within_tolerance: no sample is further apart than `tolerance` allows, and no label differs.
-        undecided: generated samples that differ no more than the source model's own answer does when its input
-            is rounded to the next float32 number; they count neither way.
-        tolerance: {relative, absolute, reason}.
+        undecided: samples that differ no more than the source model's own answer does when its input moves by one
+            rounding (`moved`); they count neither way.
+        tolerance: {relative, absolute, reason}, of a quantized network steps and step, too.
         outputs, worst: details.
     """
 
@@ -182,9 +194,12 @@ class Agreement:
         if not self.tolerance:
             return ""
         relative, absolute, reason = (self.tolerance[name] for name in ("relative", "absolute", "reason"))
-        if not absolute:
-            return f"{share(relative)} {reason}"
-        return f"{share(relative)} of each number, and {readable(absolute)} more: {reason}"
+        parts = [f"{share(relative)} of each number"] if relative else []
+        parts += [f"{readable(absolute)} more"] if absolute else []
+        if (steps := self.tolerance.get("steps")) and not relative:
+            step = self.tolerance["step"]
+            parts.append(f"{steps} steps" + (f" of {readable(step)}" if step else " of whole numbers"))
+        return f"{', and '.join(parts)}: {reason}"
 
     @property
     def sentences(self) -> tuple[str, ...]:
@@ -321,8 +336,8 @@ class Tally:
             theirs = theirs.reshape(ours.shape)
             answers[name] = theirs, ours
             moves = None if spread is None else spread[name].reshape(ours.shape)
-            if ours.dtype.kind != "f" or theirs.dtype.kind not in "biuf":
-                differ = as_rows(~_equal(ours, theirs, self.tolerance.steps), rows)
+            if not _numeric(ours, theirs, self.tolerance):
+                differ = as_rows(~_equal(ours, theirs), rows)
                 by_row = np.asarray(differ.any(axis=1))
                 seen.mismatches += int(by_row.sum())
                 excusable = ~by_row
@@ -356,7 +371,8 @@ class Tally:
         """What was found so far."""
         self._worst.sort(key=lambda item: -item[0])
         limits = asdict(self.tolerance)
-        del limits["steps"]
+        if not limits["steps"]:
+            del limits["steps"], limits["step"]
         outputs = tuple(
             OutputAgreement(
                 name, o.dtype, o.max_abs, o.max_rel, o.mismatches, o.beyond, self._samples,
@@ -397,22 +413,25 @@ class Tally:
         tolerance = self.tolerance
         apart = distance(ours, theirs)
         size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
-        allowed = tolerance.absolute + tolerance.relative * size
-        if theirs.dtype.kind != "f":
-            # Whole numbers are labels or counts, also where ONNX writes them with a point.
-            allowed = np.minimum(allowed, 0.4)
+        allowed = _allowed(theirs, ours, tolerance)
         excess = as_rows(apart / np.maximum(allowed, 1e-300), rows).max(axis=1, initial=0)
         beyond = excess > 1
         excusable = ~beyond
         if moves is not None:
             # Beyond float32's reach, overflow to infinity is rounding too.
             overflow = np.isinf(ours) & (size > 1e37)
-            excusable |= as_rows((apart <= allowed + LEEWAY * moves) | overflow, rows).all(axis=1)
+            moves = as_rows(moves, rows)
+            # What a step does to one number says less than what it does to the row.
+            moves = moves.max(axis=1, initial=0, keepdims=True) if tolerance.steps else LEEWAY * moves
+            within = as_rows(apart, rows) <= as_rows(allowed, rows) + moves
+            excusable |= (within | as_rows(overflow, rows)).all(axis=1)
         counted = ~beyond | ~excusable | strict
         furthest = as_rows(np.where(np.isfinite(apart), apart, 0), rows).max(axis=1, initial=0)
-        largest = np.maximum(as_rows(size, rows).max(axis=1, initial=0), max(tolerance.absolute, 1e-300))
+        largest = np.maximum(as_rows(size, rows).max(axis=1, initial=0), float(tolerance.around(np.array(1e-300))))
         most = float(furthest[counted].max(initial=0))
-        seen.max_rel = max(seen.max_rel, float((furthest / largest)[counted].max(initial=0)))
+        if ours.dtype.kind == "f":
+            # Steps are counted from wherever the zero point lies.
+            seen.max_rel = max(seen.max_rel, float((furthest / largest)[counted].max(initial=0)))
         if (beyond & ~np.isfinite(as_rows(apart, rows)).all(axis=1) & ~excusable).any():
             seen.max_abs = float("inf")
         seen.max_abs = max(seen.max_abs, most)
@@ -463,6 +482,33 @@ class Tally:
             row, before = int(counted.argmax()), self._outputs[name].furthest
             if counted[row] > (before[0] if before else 0):
                 self._outputs[name].furthest = float(counted[row]), excerpt(name, row)
+
+
+def moved(inputs: Arrays, tolerance: Tolerance, rng: np.random.Generator) -> Iterator[dict[str, np.ndarray]]:
+    """The same rows `MOVES` times, every number moved by one rounding: to its neighbour in float32, up or down.
+
+    For a quantized network that is a step of 8 bits: all up, all down, since means over a row would hide what goes
+    either way, and either way.
+    """
+    import numpy as np
+
+    def move(array: np.ndarray, way: np.ndarray) -> np.ndarray:
+        if tolerance.steps and is_quantized(array):
+            limits = np.iinfo(array.dtype)
+            return np.clip(array + way.astype(np.int64), limits.min, limits.max).astype(array.dtype)
+        if array.dtype.kind != "f":
+            return array
+        if tolerance.steps:
+            largest = np.abs(array).max(axis=tuple(range(1, array.ndim)), keepdims=True, initial=0)
+            return np.asarray(array + way * largest / 127).astype(array.dtype)
+        step = np.float16 if array.dtype == np.float16 else np.float32
+        return np.asarray(np.nextafter(array.astype(step), np.copysign(np.inf, way).astype(step)).astype(array.dtype))
+
+    for way in (1, -1, *(0,) * (STEPS_MOVED - 2)) if tolerance.steps else (0,) * MOVES:
+        yield {
+            name: move(array, np.where(rng.random(array.shape) < 0.5, -1, 1) if not way else np.asarray(way))
+            for name, array in inputs.items()
+        }
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -522,12 +568,33 @@ def _part(array: np.ndarray, row: int, rows: int) -> np.ndarray:
     return array[row, ...] if array.ndim and array.shape[0] == rows else array
 
 
-def _equal(ours: np.ndarray, theirs: np.ndarray, steps: int = 0) -> np.ndarray:
+def _numeric(ours: np.ndarray, theirs: np.ndarray, tolerance: Tolerance) -> bool:
+    """Whether an output holds numbers, not labels."""
+    if ours.dtype.kind != "f":
+        return bool(tolerance.steps) and is_quantized(ours) and is_quantized(theirs)
+    return theirs.dtype.kind in "biuf"
+
+
+def is_quantized(array: np.ndarray) -> bool:
+    """Eight and sixteen bits hold a quantized network's numbers; labels and indices come in 32 or 64."""
+    return array.dtype.kind in "iu" and array.dtype.itemsize <= 2
+
+
+def _allowed(theirs: np.ndarray, ours: np.ndarray, tolerance: Tolerance) -> np.ndarray:
+    """How far each number may be from the source's."""
     import numpy as np
 
-    if steps and ours.dtype.kind == theirs.dtype.kind and ours.dtype.kind in "iu" and ours.dtype.itemsize <= 2:
-        # Eight and sixteen bits hold a quantized network's numbers; labels and indices come in 32 or 64.
-        return np.asarray(np.abs(ours.astype(np.int64) - theirs.astype(np.int64)) <= steps)
+    if ours.dtype.kind != "f":
+        return np.full(theirs.shape, float(tolerance.steps))
+    size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
+    allowed = tolerance.around(size)
+    # Whole numbers are labels or counts, also where ONNX writes them with a point.
+    return allowed if theirs.dtype.kind == "f" else np.minimum(allowed, 0.4)
+
+
+def _equal(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
+    import numpy as np
+
     if ours.dtype.kind in "biu" and theirs.dtype.kind in "biuf":
         return np.asarray(ours == theirs)
     return np.asarray(ours.astype(str) == theirs.astype(str))
@@ -538,7 +605,7 @@ def _flips(theirs: np.ndarray, ours: np.ndarray, tolerance: Tolerance) -> tuple[
     import numpy as np
 
     ordered = np.sort(theirs.astype(np.float64), axis=1)
-    close = ordered[:, -1] - ordered[:, -2] <= 2 * (tolerance.absolute + tolerance.relative * ordered[:, -1])
+    close = ordered[:, -1] - ordered[:, -2] <= 2 * tolerance.around(ordered[:, -1])
     flipped = (theirs.argmax(axis=1) != np.nan_to_num(ours, nan=-1).argmax(axis=1)) & ~close
     return close, flipped
 
@@ -555,14 +622,13 @@ def _worst(
     """With the place that is furthest beyond what is allowed there; `difference` is the row's largest."""
     import numpy as np
 
-    numeric = ours.dtype.kind == "f" and theirs.dtype.kind in "biuf"
+    numeric = _numeric(ours, theirs, tolerance)
     apart = distance(ours, theirs) if numeric else ~_equal(ours, theirs)
     difference = float(apart.max()) if numeric else None
     if apart.size == 1:
         return WorstSample(index, group, name, asked, _shown(theirs), _shown(ours), difference)
     if numeric:
-        size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
-        apart = apart / (tolerance.absolute + tolerance.relative * size + 1e-300)
+        apart = apart / (_allowed(theirs, ours, tolerance) + 1e-300)
     at = tuple(map(int, np.unravel_index(int(apart.argmax()), apart.shape)))
     there = _shown(theirs[at]), _shown(ours[at])
     return WorstSample(index, group, name, asked, _shown(theirs), _shown(ours), difference, at, there)

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-TIMEOUT = 60
-"""Seconds for loading the model and answering a few rows; a model that needs longer needs more than a first look."""
+TIMEOUT = 600
+"""Seconds for loading a small model and answering a few rows, after which a file was made never to end. It takes one;
+on a crowded machine the libraries' imports alone may take sixty, and whoever will not wait that long cancels."""
 
 SHOWN = 10
 """Rows in the table; the numbers are over all."""
@@ -147,9 +148,16 @@ def first_inference(path: str | os.PathLike[str], *, cancel: threading.Event | N
     from . import sandbox
 
     name = os.fspath(path)
-    # Weights in memory, ONNX Runtime's optimised copy of them, and the libraries.
-    memory = 700 + 4 * os.path.getsize(name) / 2**20 if os.path.isfile(name) else 700
-    return sandbox.run(_infer, name, timeout=TIMEOUT, memory_mib=memory, cancel=cancel, what="A first inference")
+    size = os.path.getsize(name) if os.path.isfile(name) else 0
+    return sandbox.run(
+        _infer,
+        name,
+        timeout=TIMEOUT + size / 1e6,
+        # Weights in memory, ONNX Runtime's optimised copy of them, and the libraries.
+        memory_mib=700 + 4 * size / 2**20,
+        cancel=cancel,
+        what="A first inference",
+    )
 
 
 def _infer(path: str) -> FirstInference:

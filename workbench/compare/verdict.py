@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..agreement import FLOAT32, Agreement, OutputAgreement, Tally, Tolerance, bounded, plain
+from ..agreement import FLOAT32, Agreement, OutputAgreement, Tally, Tolerance, bounded, distance, moved, plain
 from ..errors import BadInput
 from .asking import answers_of, is_spiking
 
@@ -61,10 +61,12 @@ def judge(
     # What the model says of its own exactness counts no further than its answers reach.
     allowed = tolerance or bounded(theirs.tolerance or FLOAT32, matched[0])
     found = _held_together(matched, onnx_inputs, allowed, warnings)
-    if not found[0].within_tolerance and is_spiking(theirs):
-        moved = {name: np.nextafter(array, np.float32(np.inf)) for name, array in native_inputs.items()}
-        again, _ = _matched(theirs, ours, (answers_of(theirs, moved), answers[1]), [])
-        found = _displaced(found, matched, _named(again)[0], onnx_inputs, allowed, warnings)
+    if not found[0].within_tolerance and (is_spiking(theirs) or allowed.steps):
+        rows = list(moved(native_inputs, allowed, np.random.default_rng(0)))
+        if not allowed.steps:
+            rows = [{name: np.nextafter(array, np.float32(np.inf)) for name, array in native_inputs.items()}]
+        again = (_matched(theirs, ours, (answers_of(theirs, arrays), answers[1]), []) for arrays in rows)
+        found = _displaced(found, matched, [_named(pairs)[0] for pairs, _ in again], onnx_inputs, allowed, warnings)
     agreement, differing = found
     if alone:
         agreement = replace(agreement, within_tolerance=False, outputs=(*agreement.outputs, *alone))
@@ -138,15 +140,17 @@ def _held_together(
 def _displaced(
     strictly: tuple[Agreement, list[int]],
     matched: tuple[Arrays, Arrays],
-    again: Arrays,
+    again: list[Arrays],
     asked: Arrays,
     allowed: Tolerance,
     warnings: list[str],
 ) -> tuple[Agreement, list[int]]:
-    """The agreement of spiking networks, where a voltage within a rounding of the threshold fires now or a step later.
+    """The agreement of spiking networks, where a voltage within a rounding of the threshold fires now or a step later,
+    and of quantized ones, where a steep layer makes many steps of one.
 
-    Rows count neither way whose answers differ by no more than the native side's own do, in any row, when its input
-    moves to the next float32 number. Where that is most rows, nothing is left to agree on, and all of them count.
+    Rows count neither way whose answers differ by no more than the native side's own do (a spiking network's in any
+    row) when its input moves by one rounding. Where that is most rows, nothing is left to agree on, and all of them
+    count.
 
     Args:
         strictly: the agreement with all rows counted, and the rows that differ.
@@ -155,8 +159,11 @@ def _displaced(
     import numpy as np
 
     spread = {
-        name: np.full(array.shape, np.abs(again[name] - array).max(initial=0)) for name, array in matched[0].items()
+        name: np.max([distance(answers[name], array) for answers in again], axis=0)
+        for name, array in matched[0].items()
     }
+    if not allowed.steps:
+        spread = {name: np.full(array.shape, array.max(initial=0)) for name, array in spread.items()}
     tally = Tally(allowed)
     tally.add(*matched, asked, strict=False, spread=spread)
     found = tally.agreement()
@@ -166,9 +173,10 @@ def _displaced(
             f"{found.samples:,} rows, when its input moves by one rounding: these rows cannot tell right from wrong."
         )
         return strictly
+    what = "steep layers make many steps of one" if allowed.steps else "spikes fall a step earlier or later in ONNX"
     if found.undecided:
         warnings.append(
-            f"On {found.undecided:,} of {found.samples:,} rows spikes fall a step earlier or later in ONNX: the sides "
-            "differ no more than the native one does when its input moves by one rounding. These count neither way."
+            f"On {found.undecided:,} of {found.samples:,} rows {what}: the sides differ no more than the native one "
+            "does when its input moves by one rounding. These count neither way."
         )
     return found, tally.differing

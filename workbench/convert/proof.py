@@ -10,6 +10,10 @@ with every number moved by one rounding, and a *generated* row on which both sid
 that counts neither way. The person's rows and the draft's points (which lie one rounding apart on purpose) always
 count.
 
+A quantized network rounds to 8 bits at every layer, where it may be steep: behind a softmax or a tanh one step becomes
+a dozen. There a rounding is a step, the person's rows are weighed like any other, and where most rows would be
+undecided nothing is left to agree on: then all of them count.
+
 What counts as agreement is said in `workbench.agreement`.
 """
 
@@ -21,21 +25,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..agreement import Agreement, Tally, Tolerance, distance
+from ..agreement import Agreement, Tally, Tolerance, as_rows, bounded, distance, is_quantized, moved, plain
 from ..engines.onnxruntime import LARGE, OnnxRuntimeEngine
 from ..errors import UnsupportedModel, WorkbenchError
 from .draft import Draft
 from .samples import SEED, Group, in_parts, plan, row_size
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from .draft import Arrays
 
 SMALL_ROW = 20_000
 """Numbers in a row up to which the source is asked three times more, to see how its answer moves with rounding."""
-
-MOVES = 3
 
 
 @dataclass
@@ -87,8 +87,10 @@ def ask_native(draft: Draft, sample: Any = None) -> Asked:
         )
     if sentence := _not_repeatable(draft, groups[0]):
         notes.append(sentence)
+    if sentence := _hollow(groups):
+        notes.append(sentence)
     for group in groups:
-        if not group.strict and row_size(group.onnx) <= SMALL_ROW:
+        if draft.tolerance.steps or (not group.strict and row_size(group.onnx) <= SMALL_ROW):
             group.spread = _spread(draft, group)
     return Asked(groups, notes)
 
@@ -121,38 +123,49 @@ def _not_repeatable(draft: Draft, group: Group) -> str | None:
     return f"The source model itself gives different answers when asked twice ({size}): it has a random part."
 
 
+def _hollow(groups: list[Group]) -> str | None:
+    """A sentence where all answers are the same, and so would many another model's be."""
+    rows = sum(group.rows for group in groups)
+    first = {name: as_rows(plain(value), groups[0].rows)[:1] for name, value in groups[0].answers.items()}
+    for group in groups:
+        for name, value in group.answers.items():
+            answers = as_rows(plain(value), group.rows)
+            if answers.shape[1:] != first[name].shape[1:]:
+                return None
+            # NaN is not itself.
+            if ((answers != first[name]) & ((answers == answers) | (first[name] == first[name]))).any():
+                return None
+    if rows == 1:
+        return None
+    return (
+        f"The source model gives one and the same answer to all {rows} rows it was asked, so they say little: give "
+        "rows with sample= that it tells apart."
+    )
+
+
 def _spread(draft: Draft, group: Group) -> Arrays | None:
-    """{output: how far the source's answer moves when every number of its input moves to a float32 neighbour}; labels
-    become 1 where they change."""
+    """{output: how far the source's answer moves when every number of its input moves by one rounding}; labels become 1
+    where they change."""
     import numpy as np
 
-    rng = np.random.default_rng(SEED)
-    out = {
-        name: np.zeros(value.shape, np.float64 if value.dtype.kind == "f" else bool)
-        for name, value in group.answers.items()
+    steps = draft.tolerance.steps
+    numbers = {
+        name: value.dtype.kind == "f" or bool(steps and is_quantized(value)) for name, value in group.answers.items()
     }
-    for _ in range(MOVES):
-        moved = {name: _moved(array, rng) if array.dtype.kind == "f" else array for name, array in group.native.items()}
+    out = {name: np.zeros(value.shape, np.float64 if numbers[name] else bool) for name, value in group.answers.items()}
+    for arrays in moved(group.native, draft.tolerance, np.random.default_rng(SEED)):
         try:
-            answers = _answers(draft, moved)
+            answers = _answers(draft, arrays)
         except Exception:
             return None
         for name, value in group.answers.items():
             if answers[name].shape != value.shape:
                 return None
-            if value.dtype.kind == "f":
+            if numbers[name]:
                 out[name] = np.maximum(out[name], distance(value, answers[name]))
             else:
                 out[name] |= answers[name] != value
     return out
-
-
-def _moved(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    import numpy as np
-
-    step = np.float16 if array.dtype == np.float16 else np.float32
-    towards = np.where(rng.random(array.shape) < 0.5, -np.inf, np.inf)
-    return np.nextafter(array.astype(step), towards.astype(step)).astype(array.dtype)
 
 
 # --- both sides ----------------------------------------------------------------------------------------------------
@@ -168,26 +181,51 @@ def hold_against(asked: Asked, path: Path, tolerance: Tolerance) -> tuple[Agreem
         UnsupportedModel: ONNX Runtime cannot load the file.
     """
     gc.collect()
-    tally = Tally(tolerance)
-    tally.notes += asked.notes
+    if tolerance.steps:
+        # A step of a quantized network is a share of its answers.
+        tolerance = max((bounded(tolerance, group.answers) for group in asked.groups), key=lambda one: one.absolute)
+    results: list[Arrays | str] = []
     with OnnxRuntimeEngine(path, lean=path.stat().st_size >= LARGE) as engine:
         for group in asked.groups:
             try:
-                results = in_parts(engine.run, group.onnx, engine.inputs)
+                results.append(in_parts(engine.run, group.onnx, engine.inputs))
             except WorkbenchError as error:
-                sentence = f"ONNX Runtime fails on the {group.name} rows, which the source model answers: {error}"
-                tally.fail(group.name, group.rows, sentence)
-                continue
-            tally.add(
-                group.answers, results, group.onnx, group=group.name, strict=group.strict, spread=group.spread
-            )  # fmt: skip
+                results.append(f"ONNX Runtime fails on the {group.name} rows, which the source model answers: {error}")
+    tally = _tally(asked, results, tolerance)
     agreement = tally.agreement()
-    if agreement.undecided:
+    if tolerance.steps and 2 * agreement.undecided > agreement.samples:
+        tally = _tally(asked, results, tolerance, strict=True)
         tally.notes.append(
-            f"On {agreement.undecided} of the generated rows both sides differ by no more than the source model's own "
-            "answer does when its input is rounded to the next float32 number; they were not counted."
+            f"On {agreement.undecided} of {agreement.samples} rows the source model's own answer moves as much as both "
+            "sides differ when its input moves by one step: these cannot tell right from wrong, so give rows of your "
+            "data with sample=."
+        )
+        agreement = tally.agreement()
+    if agreement.undecided:
+        moves = "moves by one step of 8 bits" if tolerance.steps else "is rounded to the next float32 number"
+        tally.notes.append(
+            f"On {agreement.undecided} of the rows both sides differ by no more than the source model's own answer "
+            f"does when its input {moves}; they were not counted."
         )
     return agreement, tally.notes
+
+
+def _tally(asked: Asked, results: list[Arrays | str], tolerance: Tolerance, *, strict: bool = False) -> Tally:
+    """Both sides, compared.
+
+    Args:
+        results: ONNX Runtime's answers to each group, or why there are none.
+        strict: every row counts.
+    """
+    tally = Tally(tolerance)
+    tally.notes += asked.notes
+    for group, result in zip(asked.groups, results, strict=True):
+        if isinstance(result, str):
+            tally.fail(group.name, group.rows, result)
+            continue
+        counts = strict or (group.strict and not tolerance.steps)
+        tally.add(group.answers, result, group.onnx, group=group.name, strict=counts, spread=group.spread)
+    return tally
 
 
 def _first_line(error: BaseException) -> str:

@@ -114,7 +114,9 @@ def in_parts(run: Callable[[Arrays], Arrays], arrays: Arrays, inputs: tuple[Valu
         given = min(step, rows - start)
         if fixed and given < step:
             asked = {name: np.concatenate([a, np.repeat(a[-1:], step - given, axis=0)]) for name, a in asked.items()}
-        return {name: np.asarray(value)[: given if fixed else None] for name, value in run(asked).items()}
+        answers = {name: np.atleast_1d(value) for name, value in run(asked).items()}
+        # What has no row for each of a batch is whole.
+        return {name: value[:given] if fixed and len(value) == step else value for name, value in answers.items()}
 
     parts = [part(start) for start in range(0, rows, step)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -133,17 +135,16 @@ def _thinned(arrays: Arrays) -> Arrays:
 
 
 def _generated(draft: Draft) -> Iterator[list[Group]]:
-    """Groups of rows; each a list of alternatives (other sizes of free axes), of which the first answered counts."""
+    """Groups of rows; each a list of alternatives of which the first answered counts: other sizes of free axes, and for
+    small integers, should the model look something up by them, few in place of all."""
+    sizes = _free_sizes(draft.inputs) if _has_free(draft.inputs) else _FREE[:1]
+    wholes = (True, False) if any(info.dtype in _SMALL for info in draft.inputs) else (True,)
     for name, kinds in (("random", _RANDOM), ("edge", _EDGE), ("missing", _MISSING)):
         if name == "missing" and not (draft.accepts_nan and any(i.dtype.startswith("float") for i in draft.inputs)):
             continue
-        alternatives = []
-        for free in _free_sizes(draft.inputs):
-            arrays = _arrays(draft, kinds, free)
-            alternatives.append(Group(name, *_both(draft, arrays), False))
-            if not _has_free(draft.inputs):
-                break
-        yield alternatives
+        yield [
+            Group(name, *_both(draft, _arrays(draft, kinds, free, whole)), False) for whole in wholes for free in sizes
+        ]
 
 
 _FREE = (7, 32, 64, 224)
@@ -189,8 +190,36 @@ def _with_gaps(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 _MISSING: tuple[Fill, ...] = (_with_gaps, lambda rng, shape: rng.random(shape) * float("nan"))
 
+_SMALL = ("int8", "uint8", "int16", "uint16")
+"""Integers that stand for numbers, as pixels and quantized networks have them."""
 
-def _arrays(draft: Draft, kinds: tuple[Fill, ...], free: int) -> Arrays:
+
+def _uneven(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Between bounds that change along all axes but one: of plain noise, means over a row are always the same."""
+    bounds = list(shape)
+    if bounds:
+        bounds[rng.integers(len(bounds))] = 1
+    low, high = rng.random(bounds), rng.random(bounds)
+    return low + (high - low) * rng.random(shape)
+
+
+_RANDOM_SHARE: tuple[Fill, ...] = (
+    lambda rng, shape: rng.random(shape),
+    _uneven,
+    lambda rng, shape: rng.random() * rng.random(shape),
+    lambda rng, shape: rng.random() + 0.1 * rng.standard_normal(shape),
+)
+"""What fills a row of small integers, in turn, as shares of their range from the lowest to the highest."""
+
+_EDGE_SHARE: tuple[Fill, ...] = (
+    lambda rng, shape: 0 * rng.random(shape),
+    lambda rng, shape: 0 * rng.random(shape) + 1,
+    lambda rng, shape: 0 * rng.random(shape) + 0.5,
+    lambda rng, shape: rng.integers(0, 2, shape).astype("float64"),
+)
+
+
+def _arrays(draft: Draft, kinds: tuple[Fill, ...], free: int, whole: bool) -> Arrays:
     import numpy as np
 
     rng = np.random.default_rng(SEED)
@@ -202,13 +231,17 @@ def _arrays(draft: Draft, kinds: tuple[Fill, ...], free: int) -> Arrays:
         shapes[info.name] = shape[:1], tail
     numbers = max((int(np.prod(tail, dtype=np.int64)) for _, tail in shapes.values()), default=1)
     rows = max(len(kinds), min(ROWS, MOST_NUMBERS // max(1, numbers)))
-    fixed = [head[0] for head, _ in shapes.values() if head and isinstance(head[0], int) and head[0] > 0]
-    rows = fixed[0] if fixed else rows
+    heads = {name: head[0] if head and isinstance(head[0], int) else 0 for name, (head, _) in shapes.items()}
+    fixed = [head for head in heads.values() if head > 0]
+    # One size of all inputs is a batch, of which `in_parts` asks one after the other.
+    batch = len(set(heads.values())) == 1
+    if fixed:
+        rows = fixed[0] * max(1, rows // fixed[0] if batch else 1)
     out = {}
     for info in draft.inputs:
         head, tail = shapes[info.name]
-        count = head[0] if head and isinstance(head[0], int) and head[0] > 0 else rows
-        out[info.name] = _column(info, (count, *tail) if head else (), kinds, draft.ranges.get(info.name), rng)
+        count = rows if batch or heads[info.name] <= 0 else heads[info.name]
+        out[info.name] = _column(info, (count, *tail) if head else (), kinds, draft.ranges.get(info.name), whole, rng)
     return out
 
 
@@ -217,9 +250,10 @@ def _column(
     shape: tuple[int, ...],
     kinds: tuple[Fill, ...],
     bounds: tuple[float, float] | None,
+    whole: bool,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """One input of one group: row i is filled by kind i, in turn."""
+    """One input of one group: row i is filled by kind i, in turn; `whole`: small integers from all of their range."""
     import numpy as np
 
     if info.dtype == "string":
@@ -230,14 +264,18 @@ def _column(
         dtype = np.dtype(info.dtype)
     except TypeError:
         raise UnsupportedModel(f"Input {info.name!r} takes {info.dtype} values, which cannot be generated.") from None
-    if dtype.kind in "iu":
+    small = bounds is None and whole and info.dtype in _SMALL
+    if dtype.kind in "iu" and not small:
         low, high = bounds or ((0, 9) if kinds is not _EDGE else (0, 1))
         return rng.integers(int(low), int(high) + 1, size=shape).astype(dtype)
-    values = np.empty(shape, np.float64)
-    if not shape:
-        return np.asarray(kinds[0](rng, ()), dtype)
-    for index in range(shape[0]):
+    if small:
+        kinds = _EDGE_SHARE if kinds is _EDGE else _RANDOM_SHARE
+    values = np.asarray(kinds[0](rng, ())) if not shape else np.empty(shape)
+    for index in range(shape[0] if shape else 0):
         values[index] = kinds[index % len(kinds)](rng, shape[1:])
+    if small:
+        limits = np.iinfo(dtype)
+        return np.clip(np.round(limits.min + (limits.max - limits.min) * values), limits.min, limits.max).astype(dtype)
     if bounds is not None:
         values = np.clip(values, *bounds)
     if dtype == np.float16:

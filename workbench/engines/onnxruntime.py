@@ -13,6 +13,7 @@ from ..header import ValueInfo
 from ..light import without_weights
 from ..safety import external
 from .base import ModelEngine
+from .eight_bits import exact_session, may_clip
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,28 +74,42 @@ class OnnxRuntimeEngine(ModelEngine):
         header = external.check(Path(self.path))
         self.inputs = header.graph.inputs
         self.outputs = header.graph.outputs
-        options = ort.SessionOptions()
-        options.log_severity_level = _FATAL_ONLY
-        if threads is not None:
-            options.intra_op_num_threads = threads
         if optimization not in OPTIMIZATION:
             raise BadInput(f"optimization is one of {', '.join(OPTIMIZATION)}, not {optimization!r}.")
-        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, OPTIMIZATION[optimization])
         wanted = [providers] if isinstance(providers, str) else list(providers or ["CPUExecutionProvider"])
         if unknown := [name for name in wanted if name not in ort.get_available_providers()]:
             raise WorkbenchError(
                 f"ONNX Runtime here has no provider {unknown[0]!r}; it has: {', '.join(ort.get_available_providers())}."
             )
         model: str | bytes = self.path
+        common: dict[str, str] = {}
         if lean:
             folder, name = os.path.split(os.path.abspath(self.path))
             model = without_weights(Path(folder, name))
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
-            options.add_session_config_entry("session.disable_prepacking", "1")
+            common = {"session.model_external_initializers_file_folder_path": folder, "session.disable_prepacking": "1"}
+
+        def opened(model: str | bytes, settings: dict[str, str]) -> ort.InferenceSession:
+            options = ort.SessionOptions()
+            options.log_severity_level = _FATAL_ONLY
+            if threads is not None:
+                options.intra_op_num_threads = threads
+            options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, OPTIMIZATION[optimization])
+            for key, value in (common | settings).items():
+                options.add_session_config_entry(key, value)
+            return ort.InferenceSession(model, options, providers=wanted)
+
         try:
-            session = ort.InferenceSession(model, options, providers=wanted)
+            fused = optimization in ("all", "extended")
+            clips = may_clip(header, fused)
+            session = exact_session(opened, self.path, model) if clips and fused else opened(model, {})
         except Exception as error:
             raise _load_error(self.path, str(error)) from error
+        if clips:
+            self.why += " This processor's fast kernels clip 8-bit sums, " + (
+                "so it uses exact ones, which are slower."
+                if fused
+                else f"and with optimization={optimization!r} there are no others: its answers may be wrong."
+            )
         self._session: ort.InferenceSession | None = session
         # Initializers that are listed as inputs too are defaults: they may be given, by name.
         defaults = {info.name for info in session.get_overridable_initializers()}

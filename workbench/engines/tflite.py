@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import os
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..agreement import FLOAT32
+from ..agreement import FLOAT32, Tolerance
 from ..errors import BadInput
 from ..header import ValueInfo
 from ..snn.borrowed import start_up_noise_hidden
 from .base import ModelEngine
 from .tf_names import public_name, unique, unreadable
 from .tf_start import start
-from .tf_tolerance import QUANTIZED
+from .tf_tolerance import QUANTIZED, STEPS
 
 if TYPE_CHECKING:
     from .base import Arrays, Calls
@@ -33,7 +34,7 @@ class TfliteEngine(ModelEngine):
 
     Attributes:
         takes, gives: the interpreter's own details of inputs and outputs, in the order of `inputs` and `outputs`.
-        quantized: the integer dtypes the network computes in.
+        quantized: the integer dtypes in which it keeps real numbers.
 
     Raises:
         UnreadableFile: the file is damaged.
@@ -58,9 +59,8 @@ class TfliteEngine(ModelEngine):
         self.inputs = tuple(map(_info, names, self.takes))
         ends = unique((public_name(detail["name"]) for detail in self.gives), names)
         self.outputs = tuple(map(_info, ends, self.gives))
-        dtypes = {np.dtype(detail["dtype"]).name for detail in interpreter.get_tensor_details()}
-        self.quantized = sorted(dtypes & {"int8", "uint8", "int16"})
-        self.tolerance = QUANTIZED if self.quantized else FLOAT32
+        self.quantized = _quantized(interpreter)
+        self.tolerance = _tolerance(interpreter) if self.quantized else FLOAT32
         self._ready: tuple[tuple[tuple[int, ...], ...], Any] | None = None
 
     def close(self) -> None:
@@ -123,6 +123,23 @@ class TfliteEngine(ModelEngine):
                 num_threads=self._threads,
                 experimental_op_resolver_type=kernels.AUTO if xnnpack else kernels.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             )
+
+
+def _quantized(interpreter: Any) -> list[str]:
+    """The integer dtypes of tensors that stand for real numbers; pixels do not."""
+    scaled = [detail for detail in interpreter.get_tensor_details() if detail["quantization_parameters"]["scales"].size]
+    return sorted({np.dtype(detail["dtype"]).name for detail in scaled} & {"int8", "uint8", "int16"})
+
+
+def _tolerance(interpreter: Any) -> Tolerance:
+    """In steps, where every output is the integers of one tensor, or these times its scale."""
+    scales = {detail["index"]: float(detail["quantization"][0]) for detail in interpreter.get_tensor_details()}
+    ends = (op for op in interpreter._get_ops_details() if op["op_name"] == "DEQUANTIZE")
+    steps = {op["outputs"][0]: scales[op["inputs"][0]] for op in ends}
+    floats = [detail["index"] for detail in interpreter.get_output_details() if np.dtype(detail["dtype"]).kind == "f"]
+    if not all(steps.get(index) for index in floats):
+        return QUANTIZED
+    return replace(STEPS, step=max((steps[index] for index in floats), default=0.0))
 
 
 def _info(name: str, detail: dict[str, Any]) -> ValueInfo:

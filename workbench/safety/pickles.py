@@ -1,7 +1,8 @@
 """Pickles, wherever they are: alone, behind each other, compressed, between joblib's arrays, in archives, in arrays.
 
-Nothing is imported, called or built: `workbench.pickle_walk` follows the opcodes, `pickle_names` knows what a model needs.
-What would be called or changed in a way that no pickler writes is told, too, as it would be a way around the names.
+Nothing is imported, called or built: `workbench.pickle_walk` follows the opcodes, `pickle_names` knows what a model
+needs. What would be called or changed in a way that no pickler writes is told, too, as it would be a way around the
+names.
 """
 
 from __future__ import annotations
