@@ -21,7 +21,7 @@ from .errors import LEVELS, Finding, Level
 from .formats import CORE_ML_TYPES, NO_MODEL, Format, against_name, identify, identify_bytes
 from .header import Header, read_header
 from .structure import Structure, examine, is_spiking
-from .wire import opened
+from .wire import Steps, opened
 
 PAPER_NEURONS = ("LIF", "LIFRate", "AdaptiveLIF", "AdaptiveLIFRate", "Izhikevich", "SoftLIFRate")
 """The spiking op_types of the paper authors' code."""
@@ -47,6 +47,12 @@ DL_PRODUCERS = (
     "onnxruntime.transformers", "nnabla", "optimum", "winmltools", "darknet", "yolo",
 )  # fmt: skip
 MAX_NODES_NAMED = 12
+
+READING = 2_000_000
+"""Steps for telling a file's format and reading it, about a second: 130,000 operators or more."""
+
+LOOKING = 400_000
+"""Steps for what an ONNX file's operators do together, besides those that reading left."""
 
 
 @dataclass(frozen=True)
@@ -157,21 +163,27 @@ def detect(path: str | os.PathLike[str]) -> Detection:
     """
     name = os.fsdecode(path)
     findings: tuple[Finding, ...] = ()
+    steps = Steps(READING)
     if not os.path.isfile(name) or os.path.getsize(name) == 0:
-        what = identify(name)  # a folder, nothing, or an empty file
+        what = identify(name, steps)  # a folder, nothing, or an empty file
         detection = _of_format(what, name, _folder_size(name))
         if os.path.isfile(graph := os.path.join(name, "saved_model.pb")):
             with opened(graph) as buffer:
                 findings = safety.glance(Path(name), buffer, what)
         return _with(detection, findings)
     with opened(name) as buffer:
-        what = against_name(identify_bytes(buffer), name)
+        what = against_name(identify_bytes(buffer, steps), name)
         if what.name != "ONNX":
             return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what))
-        header = read_header(name, buffer)
-    detection = _of_header(header, name)
+        header = read_header(name, buffer, steps=steps)
+    steps.left = max(steps.left, 0) + LOOKING
+    detection = _of_header(header, name, steps)
     detection = replace(detection, warnings=(*what.warnings, *detection.warnings))
-    return _with(detection, safety.external.findings(Path(name), header))
+    findings = safety.external.findings(Path(name), header)
+    if header.in_part:
+        advice = "Open it only if you know where it comes from: what was not looked at could be harmful."
+        findings = (Finding("read-in-part", "warning", "", header.in_part, advice), *findings)
+    return _with(detection, findings)
 
 
 MOST_FINDINGS = 100
@@ -202,21 +214,26 @@ def paper_rule(header: Header) -> PaperRule:
     for node in header.graph.nodes:
         if node.op_type in PAPER_NEURONS:
             return PaperRule("SNN", f"op_type {node.op_type} is a spiking neuron")
+    none = "no spiking op_type" + (" in what was read" if header.in_part else "")
     if header.domain == "ai.onnx":
-        return PaperRule("ML", "no spiking op_type, and domain is ai.onnx")
+        return PaperRule("ML", f"{none}, and domain is ai.onnx")
     if header.domain == "onnx":
-        return PaperRule("DL", "no spiking op_type, and domain is onnx")
+        return PaperRule("DL", f"{none}, and domain is onnx")
     written = f'domain is "{header.domain}"' if header.domain else "domain is empty"
-    return PaperRule(None, f"no spiking op_type, and {written}, for which the rule has no answer")
+    return PaperRule(None, f"{none}, and {written}, for which the rule has no answer")
 
 
-def our_rule(header: Header) -> tuple[str, str, tuple[Evidence, ...], tuple[str, ...]]:
+def our_rule(header: Header, steps: Steps | None = None) -> tuple[str, str, tuple[Evidence, ...], tuple[str, ...]]:
     """Our rule: what the model does, then who made it.
+
+    Args:
+        header: what was read of the model.
+        steps: for what `workbench.structure.examine` does more than once; `LOOKING` if None.
 
     Returns:
         (kind, because, evidence, warnings).
     """
-    found = examine(header)
+    found = examine(header, Steps(LOOKING) if steps is None else steps)
     producer = header.producer_name.strip().lower()
     made_ml = producer.startswith(ML_PRODUCERS)
     made_dl = producer.startswith(DL_PRODUCERS)
@@ -225,7 +242,12 @@ def our_rule(header: Header) -> tuple[str, str, tuple[Evidence, ...], tuple[str,
     marked = tuple(
         replace(s, decides=kind != "unknown" and s.signal in deciders and s.supports == kind) for s in signals
     )
-    if found.unused_functions:
+    if not found.complete:
+        warnings += ("How its values flow was followed in part only: it would take too long to follow them all.",)
+    if kind == "unknown" and (header.in_part or not found.complete):
+        because = "Nothing tells its kind in the part of it that was looked at."
+        warnings = (because, *warnings[1:])
+    if found.unused_functions and not header.in_part:
         names = ", ".join(found.unused_functions[:3])
         warnings += (f"{len(found.unused_functions)} function(s) in the file are never called: {names}.",)
     return kind, because, marked, warnings
@@ -240,7 +262,7 @@ def _verdict(
     if found.spike_resets:
         because = (
             "Its operators integrate, fire and reset: a threshold whose spike is subtracted from the state it came "
-            f"from, {found.spike_resets} times over."
+            f"from, {'' if found.complete else 'at least '}{found.spike_resets} times over."
         )
         return "SNN", because, ("dynamics",), ()
 
@@ -404,8 +426,8 @@ def components_of(header: Header) -> dict[str, Any]:
     }
 
 
-def _of_header(header: Header, path: str) -> Detection:
-    kind, because, evidence, warnings = our_rule(header)
+def _of_header(header: Header, path: str, steps: Steps) -> Detection:
+    kind, because, evidence, warnings = our_rule(header, steps)
     return Detection(
         path=path, format="ONNX", format_detail=f"IR version {header.ir_version}", size_bytes=header.size_bytes,
         kind=kind, engine=dispatch(kind), because=because, evidence=evidence, paper_rule=paper_rule(header),
