@@ -315,7 +315,7 @@ def test_without_a_length_the_shape_says_how_many_bytes_are_needed(dtype: str, s
 def fields_read(data: bytes) -> int:
     wire = Wire(data)
     before = wire.steps.left
-    _Reader(wire, 1 << 26).model()
+    _Reader(wire, 1 << 26, False).model()
     return before - wire.steps.left
 
 

@@ -20,6 +20,9 @@ from .header import Graph, Node
 from .operators import COMPARISONS, LAYERS, POINTWISE, PRODUCTS
 from .wire import Steps
 
+# Steps for indexing a node, and for finding what comes of a threshold.
+_NODE, _FIRE = 3, 12
+
 REACH = 600
 """Values followed from one state: some ten time steps."""
 
@@ -52,7 +55,7 @@ class Dynamics:
 
     Args:
         graphs: every reachable graph of the model.
-        steps: for following the values that come of each state; finding the states is paid for.
+        steps: what the search takes its steps from.
 
     Attributes:
         resets: names of the nodes that reset a state, one for each step found.
@@ -74,6 +77,10 @@ class Dynamics:
                 self._look(graph)
 
     def _look(self, graph: Graph) -> None:
+        # Where the steps do not suffice for all: half of them for the index, half of the rest for what fires.
+        nodes = graph.nodes[: max(0, self.steps.left) // (2 * _NODE)]
+        self.complete &= len(nodes) == len(graph.nodes)
+        self.steps.left -= _NODE * len(nodes)
         self._consumers: dict[str, list[Node]] = {}
         self._producers: dict[str, Node] = {}
         self._lone: set[int] = set()
@@ -81,7 +88,7 @@ class Dynamics:
         self._states: dict[str, _State] = {}
         self._spiky: dict[str, _State] = {}
         self._flags: set[str] = set()
-        for node in graph.nodes:
+        for node in nodes:
             moving = set(node.inputs) - self._stored
             if len(moving) == 1:
                 self._lone.add(id(node))
@@ -90,8 +97,13 @@ class Dynamics:
             self._producers.update(dict.fromkeys(node.outputs, node))
         self._carried = _carried(graph)
         self._outputs = {value.name for value in graph.outputs}
-        for node in graph.nodes:
+        half = self.steps.left // 2
+        for node in nodes:
             if node.op_type in COMPARISONS or node.op_type in _STEPS:
+                self.steps.left -= _FIRE
+                if self.steps.left < half:
+                    self.complete = False
+                    break
                 self._fire(node)
         for name, state in self._states.items():
             reset = self._resets(name, state)
@@ -268,6 +280,7 @@ class Dynamics:
         seen = set(todo)
         for name in todo:
             yield name
+            self.steps.left -= 1
             if len(seen) > REACH or self.steps.left <= 0:
                 continue
             follow = [self._carried[name]] if name in self._carried else []

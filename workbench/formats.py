@@ -479,24 +479,25 @@ def _graph_def(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format |
 
 
 def _graph_def_ops(wire: Wire, graph: Span) -> Iterator[str]:
-    """NodeDef.op of every node, function library included."""
+    """NodeDef.op of every node, function library included, as far as there are steps."""
 
     def op(node: Span) -> str:
-        wire.steps.left -= 3
-        for number, kind, _, span in _fields(wire, node):
+        wire.steps.left -= 5
+        for number, kind, _, span in wire.fields(node):
             if (number, kind) == (2, LEN):
                 return wire.text(span, 200)
         return ""
 
-    for number, kind, _, span in _fields(wire, graph):
-        if (number, kind) == (1, LEN):
-            yield op(span)
-        elif (number, kind) == (2, LEN):
-            for inner, inner_kind, _, function in _fields(wire, span):
-                if (inner, inner_kind) == (1, LEN):
-                    for part, part_kind, _, node in _fields(wire, function):
-                        if (part, part_kind) == (3, LEN):
-                            yield op(node)
+    with suppress(StepsSpent):
+        for number, kind, _, span in wire.fields(graph):
+            if (number, kind) == (1, LEN):
+                yield op(span)
+            elif (number, kind) == (2, LEN):
+                for inner, inner_kind, _, function in wire.fields(span):
+                    if (inner, inner_kind) == (1, LEN):
+                        for part, part_kind, _, node in wire.fields(function):
+                            if (part, part_kind) == (3, LEN):
+                                yield op(node)
 
 
 def _caffe(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format | None:
@@ -510,6 +511,7 @@ def _caffe(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format | Non
             for n, k, value, _ in _fields(wire, layer):
                 missing.discard((n, k))
                 if (n, k) == (5, VARINT):
+                    wire.steps.left -= 1
                     old[f"V1LayerType {value}"] = None
             if not missing:
                 types.update(old)

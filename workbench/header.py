@@ -28,7 +28,7 @@ MAX_RANK = 64
 """Dimensions of a tensor: NumPy's own limit."""
 
 # Steps for what is made of the fields read: objects, and what `structure` asks of each operator later.
-_NODE, _OP_TYPE, _TENSOR, _EXTERNAL, _GRAPH, _SPAN = 6, 40, 4, 30, 12, 3
+_NODE, _OP_TYPE, _TENSOR, _VALUE, _DIM, _EXTERNAL, _GRAPH, _SPAN = 6, 50, 7, 4, 2, 30, 16, 3
 
 # TensorProto.DataType, in NumPy's words where NumPy has one.
 DTYPES = dict(
@@ -247,8 +247,8 @@ def parse_header(buffer: Buffer, searched: int = SEARCHED, steps: Steps | None =
 class _Reader:
     """One pass over a ModelProto.
 
-    In part, lists at the top of the model may take half of the steps, and below a quarter operators and tensors are
-    passed over: what stands behind them, inputs and outputs above all, is read even so.
+    In part, lists at the top of the model may take half of the steps. Operators and tensors are passed over once an
+    eighth is left: what stands behind them, inputs and outputs above all, is read even so.
     """
 
     def __init__(self, wire: Wire, searched: int, in_part: bool) -> None:
@@ -258,7 +258,7 @@ class _Reader:
         self._search_left = searched
         self._in_part = in_part
         self._half = wire.steps.left // 2 if in_part else -1
-        self._quarter = wire.steps.left // 4 if in_part else -1
+        self._eighth = wire.steps.left // 8 if in_part else -1
         self._complete = True
         self._op_types: set[tuple[str, str]] = set()
 
@@ -298,7 +298,7 @@ class _Reader:
         functions: list[Function] = []
         try:
             for span in spans[25]:
-                if steps.left < self._quarter:
+                if steps.left < self._eighth:
                     self._complete = False
                     break
                 functions.append(self._function(span))
@@ -363,7 +363,7 @@ class _Reader:
                 for number, kind, _, inner in wire.fields(span):
                     if kind != LEN:
                         continue
-                    if number in (1, 5, 15) and steps.left < self._quarter:
+                    if number in (1, 5, 15) and steps.left < self._eighth:
                         self._complete = False
                     elif number == 1:
                         nodes.append(self._node(inner, depth))
@@ -392,14 +392,13 @@ class _Reader:
         for number, kind, _, inner in wire.fields(span):
             if kind != LEN:
                 continue
-            if number == 7 and wire.steps.left < self._quarter:
+            if number == 7 and wire.steps.left < self._eighth:
                 self._complete = False
             elif number == 1:
                 name = wire.text(inner)
-            elif number == 4:
-                inputs.append(ValueInfo(wire.text(inner), "undefined", None))
-            elif number == 5:
-                outputs.append(ValueInfo(wire.text(inner), "undefined", None))
+            elif number in (4, 5):
+                wire.steps.left -= _VALUE
+                (inputs if number == 4 else outputs).append(ValueInfo(wire.text(inner), "undefined", None))
             elif number == 7:
                 nodes.append(self._node(inner, 1))
             elif number == 11:  # a default, which may be a tensor
@@ -411,36 +410,28 @@ class _Reader:
         return Function(domain, name, overload, Graph(name, tuple(nodes), tuple(inputs), tuple(outputs), {}))
 
     def _node(self, span: Span, depth: int) -> Node:
-        wire, text = self.wire, self.wire.text
-        op_type = domain = name = ""
-        inputs: list[str] = []
-        outputs: list[str] = []
-        subgraphs: list[Graph] = []
+        wire = self.wire
         wire.steps.left -= _NODE
-        try:
-            for number, kind, _, inner in wire.fields(span):
-                if kind != LEN:
-                    continue
-                if number == 1:
-                    inputs.append(text(inner))
-                elif number == 2:
-                    outputs.append(text(inner))
-                elif number == 3:
-                    name = text(inner)
-                elif number == 4:
-                    op_type = text(inner)
-                elif number == 5:
-                    subgraphs += self._subgraphs(inner, depth)
-                elif number == 7:
-                    domain = text(inner)
-        except StepsSpent:
-            if not subgraphs:  # or it could lack its domain, and be taken for another
-                raise
-            self._leave_out()
+        subgraphs: list[Graph] = []
+        texts = _node_texts()
+        if not wire.strings(span, texts):
+            texts = _node_texts()
+            try:
+                for number, kind, _, inner in wire.fields(span):
+                    if kind == LEN and number in texts:
+                        texts[number].append(wire.text(inner))
+                    elif kind == LEN and number == 5:
+                        subgraphs += self._subgraphs(inner, depth)
+            except StepsSpent:
+                if not subgraphs:  # or it could lack its domain, and be taken for another
+                    raise
+                self._leave_out()
+        inputs, outputs = tuple(texts[1]), tuple(texts[2])
+        name, op_type, domain = texts[3][-1], texts[4][-1], texts[7][-1]
         if (domain, op_type) not in self._op_types:
             self._op_types.add((domain, op_type))
             wire.steps.left -= _OP_TYPE
-        return Node(op_type, domain, name, tuple(inputs), tuple(outputs), tuple(subgraphs))
+        return Node(op_type, domain, name, inputs, outputs, tuple(subgraphs))
 
     def _subgraphs(self, attribute: Span, depth: int) -> list[Graph]:
         """Graphs of one AttributeProto: field 6 (one) or 11 (several); its tensors are looked at on the way."""
@@ -526,12 +517,19 @@ class _Reader:
         return Initializer(values.name, values.dtype, tuple(shape), values.location)
 
     def _dims(self, shape: list[int], kind: int, value: int, span: Span) -> None:
-        shape += [signed(dim) for dim in self.wire.packed(kind, value, span, MAX_RANK + 1)]
+        self.wire.steps.left -= _DIM
+        if kind == VARINT:
+            shape.append(signed(value))
+        else:
+            dims = self.wire.packed(span, MAX_RANK + 1)
+            self.wire.steps.left -= _DIM * len(dims)
+            shape += map(signed, dims)
         _check_rank(len(shape))
 
     def _value_info(self, span: Span) -> ValueInfo:
         name, dtype = "", "undefined"
         shape: tuple[int | str | None, ...] | None = None
+        self.wire.steps.left -= _VALUE
         for number, kind, _, inner in self.wire.fields(span):
             if kind != LEN:
                 continue
@@ -568,6 +566,11 @@ class _Reader:
             if number == 2 and kind == LEN:
                 return self.wire.text(inner) or None
         return None
+
+
+def _node_texts() -> dict[int, list[str]]:
+    """NodeProto's inputs, outputs, name, op_type and domain, of which the last counts."""
+    return {1: [], 2: [], 3: [""], 4: [""], 7: [""]}
 
 
 def _check_rank(rank: int) -> None:

@@ -201,7 +201,7 @@ def _names(header: Header, out: Structure) -> None:
         if base in strong or (base.endswith("cst") and base.isidentifier() and re.search("_[A-Z]", base[:-3])):
             out.sklearn_names.setdefault(base, []).append(name)
     for name in (*stored, *(node.name for node in header.graph.nodes)):
-        if len(name) < 200 and _FRAMEWORK_NAMES.match(name):
+        if len(name) < 200 and name and _FRAMEWORK_NAMES.match(name):
             out.framework_names.setdefault(name, []).append(name)
 
 
@@ -219,22 +219,20 @@ class _Flow:
         self.out = out
         self.functions = functions
         self.steps = steps
+        self.seen: set[int] = set()
         self.costs: dict[int, int] = {}
         self.counted: set[int] = set()
         self.answers: dict[tuple[int, int, tuple[_Value, ...]], _Value] = {}
 
     def graph(self, graph: Graph, values: dict[str, _Value], depth: int = 0) -> None:
         """Add the values of a graph, by name, to those that are visible in it."""
-        cost = self.costs.get(id(graph))
-        if cost is None:
-            # The first time is paid for when it is read. Bodies within bodies multiply.
-            sizes = (3 + len(node.inputs) + len(node.outputs) for node in graph.nodes)
-            self.costs[id(graph)] = 10 + len(graph.inputs) + len(graph.outputs) + len(graph.initializers) + sum(sizes)
-        else:
-            self.steps.left -= cost
+        if id(graph) in self.seen:
+            # Reading it has paid for once. Bodies within bodies multiply.
+            self.steps.left -= self._cost(graph)
             if self.steps.left < 0:
                 self.out.complete = False
                 return
+        self.seen.add(id(graph))
         values.update(dict.fromkeys(graph.initializers, _STORED))
         for node in graph.nodes:
             result = self._node(node, values, depth)
@@ -242,19 +240,24 @@ class _Flow:
                 if name:
                     values[name] = result
 
+    def _cost(self, graph: Graph) -> int:
+        if id(graph) not in self.costs:
+            sizes = (3 + len(node.inputs) + len(node.outputs) for node in graph.nodes)
+            self.costs[id(graph)] = 10 + len(graph.inputs) + len(graph.outputs) + len(graph.initializers) + sum(sizes)
+        return self.costs[id(graph)]
+
     def _node(self, node: Node, values: dict[str, _Value], depth: int) -> _Value:
         domain, op_type = key = node.key
         inputs = [values.get(name, _NEW) for name in node.inputs if name]
-        if node.subgraphs:
-            return self._subgraphs(node, inputs, values, depth)
-        body = self.functions.get(key)
-        if body is not None and depth < 8:
-            given = tuple([values.get(name, _NEW) if name else _STORED for name in node.inputs])
-            return self._call(body, given, depth)
         moving = [value for value in inputs if value is not _STORED]
+        if node.subgraphs:
+            return self._subgraphs(node, max(moving, default=_NEW), values, depth)
+        if depth < 8 and key in self.functions:
+            given = tuple([values.get(name, _NEW) if name else _STORED for name in node.inputs])
+            return self._call(self.functions[key], given, depth)
         if op_type == "Constant" or (inputs and not moving):
             return _STORED
-        stack, bent = max(moving, default=_NEW)
+        stack, bent = moving[0] if len(moving) == 1 else max(moving, default=_NEW)
         if domain not in STANDARD_DOMAINS:
             return stack, bent
         if op_type in PRODUCTS:
@@ -290,12 +293,12 @@ class _Flow:
             self.answers[question] = self._ends(function, scope)
         return self.answers[question]
 
-    def _subgraphs(self, node: Node, inputs: list[_Value], values: dict[str, _Value], depth: int) -> _Value:
+    def _subgraphs(self, node: Node, best: _Value, values: dict[str, _Value], depth: int) -> _Value:
         """Loop and Scan bodies run twice, so that what their state carries round is seen; If branches run once."""
-        best = max((value for value in inputs if value is not _STORED), default=_NEW)
         for body in node.subgraphs:
             given = [value.name for value in body.inputs]
             own = {*given, *body.initializers, *(name for inner in body.nodes for name in inner.outputs)}
+            self.steps.left -= len(own)
             hidden = {name: values[name] for name in own if name in values}
             for _ in range(1 if node.op_type == "If" or depth > 2 else 2):
                 values.update(dict.fromkeys(given, best))
