@@ -203,13 +203,13 @@ def _zip(buffer: Buffer) -> Format | None:
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error) as error:
         return Format("zip archive", warnings=(f"The archive is damaged: {error}.",))
     if {"config.json", "metadata.json"} <= set(names):
-        config = _member(archive, "config.json")
-        version = re.search(rb'"keras_version":\s*"([^"]{1,32})"', _member(archive, "metadata.json"))
+        config = member(archive, "config.json")
+        version = re.search(rb'"keras_version":\s*"([^"]{1,32})"', member(archive, "metadata.json"))
         detail = f"Keras {version[1].decode('ascii', 'replace')}" if version else ""
         layers = _classes(config)
         return Format("Keras v3", detail, layers, runs_code="Lambda" in layers)
     if "schema.json" in names:
-        schema = _member(archive, "schema.json")
+        schema = member(archive, "schema.json")
         if b'"__class__"' in schema:
             pairs = re.findall(rb'"__class__":\s*"([^"]{1,200})",\s*"__module__":\s*"([^"]{1,200})"', schema)
             classes = tuple(
@@ -218,11 +218,11 @@ def _zip(buffer: Buffer) -> Format | None:
             return Format("skops", markers=classes[:MAX_MARKERS])
     program = next((n for n in names if n.endswith(("models/model.json", "serialized_exported_program.json"))), None)
     if program:
-        targets = re.findall(rb'"target":\s*"([^"]{1,200})"', _member(archive, program))
+        targets = re.findall(rb'"target":\s*"([^"]{1,200})"', member(archive, program))
         return Format("PyTorch", "exported program (.pt2)", _unique(targets))
     pickled = next((name for name in names if name == "data.pkl" or name.endswith("/data.pkl")), None)
     if pickled:
-        data = _member(archive, pickled)
+        data = member(archive, pickled)
         if any("/code/" in name for name in names):
             code = [name.split("/code/", 1)[1] for name in names if "/code/" in name and name.endswith(".py")]
             return Format("PyTorch", "TorchScript", tuple(code[:MAX_MARKERS]), runs_code=True)
@@ -621,7 +621,7 @@ class _Window(io.RawIOBase):
         return data
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
+def member(archive: zipfile.ZipFile, name: str) -> bytes:
     """The start of one archive member; empty where it cannot be read."""
     try:
         if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

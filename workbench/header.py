@@ -492,10 +492,10 @@ class _Reader:
                 key, entry = self._entry(inner)
                 entries[key] = entry
                 if key == "location":
+                    wire.steps.left -= _EXTERNAL + len(entry) // 16
                     self.external.setdefault(entry, External(entry, name, 0, 0))
         tensor = Initializer(name, dtype, tuple(shape), entries.get("location"))
         if tensor.location is not None:
-            wire.steps.left -= _EXTERNAL + len(tensor.location) // 16
             data = self.external[tensor.location]
             end = _end(entries, tensor)
             self.external[data.location] = External(

@@ -169,12 +169,12 @@ def detect(path: str | os.PathLike[str]) -> Detection:
         detection = _of_format(what, name, _folder_size(name))
         if os.path.isfile(graph := os.path.join(name, "saved_model.pb")):
             with opened(graph) as buffer:
-                findings = safety.glance(Path(name), buffer, what)
+                findings = safety.glance(Path(name), buffer, what, steps)
         return _with(detection, findings)
     with opened(name) as buffer:
         what = against_name(identify_bytes(buffer, steps), name)
         if what.name != "ONNX":
-            return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what))
+            return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what, steps))
         header = read_header(name, buffer, steps=steps)
     steps.left = max(steps.left, 0) + LOOKING
     detection = _of_header(header, name, steps)

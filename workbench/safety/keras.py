@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Scan
+from ..formats import member
 from . import tensorflow
 from .subject import Subject
 
@@ -23,6 +24,9 @@ _KERAS_CODE = {
     "ClassMethod": "which calls any method of TensorFlow",
 }
 """Layers of Keras itself that run, or open, what a file says."""
+
+_PART = 16
+"""Steps for looking at one part of a network's description."""
 
 _KERAS_CLASSES = re.compile(
     r"(?:keras|tf_keras)(?:\.src)?(?:\.(?:layers|models|engine|initializers|regularizers|constraints|activations|losses"
@@ -62,17 +66,23 @@ def scan(subject: Subject) -> Scan:
     if not subject.thorough and format_name == "Keras HDF5":
         return Scan(shown, format_name, True)
     try:
-        config = json.loads(_keras_config(path, format_name))
+        config = json.loads(_keras_config(path, format_name, subject.thorough))
         outside = _outside_hdf5(path) if format_name == "Keras HDF5" else ()
     except (ValueError, OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError, RecursionError):
         return Scan(shown, format_name, True, complete=False)
     dangerous: dict[str, None] = {}
     unusual: dict[str, None] = dict.fromkeys(outside)
+    complete = True
     for part in _walk(config):
+        if subject.steps is not None:
+            subject.steps.left -= _PART
+            if subject.steps.left < 0:
+                complete = False
+                break
         inside = part.get("config")
         options = inside if isinstance(inside, dict) else {}
-        kind = str(part.get("class_name"))
-        layer = f"the {kind.rpartition('.')[2]} layer {options.get('name', '(unnamed)')}"
+        kind = _word(part.get("class_name"))
+        layer = f"the {kind.rpartition('.')[2]} layer {_word(options.get('name', '(unnamed)'))}"
         # Readers take the last part of a dotted name, and the registered name where there is no such class.
         for name in _last_parts(kind, part.get("registered_name"), part.get("spec_name")):
             if name in _KERAS_CODE:
@@ -80,18 +90,23 @@ def scan(subject: Subject) -> Scan:
             elif name == "__lambda__":
                 dangerous["Python code in a __lambda__"] = None
             elif name in ("TFOpLambda", "SlicingOpLambda"):
-                if not _TF_CALCULATES.match(str(options.get("function"))):
-                    dangerous[f"a call of tf.{options.get('function')}"] = None
+                if not _TF_CALCULATES.match(function := _word(options.get("function"))):
+                    dangerous[f"a call of tf.{function}"] = None
             elif name == "TensorFlowOpLayer":
                 node = options.get("node_def")
                 op = node.get("op") if isinstance(node, dict) else None
                 if not isinstance(op, str) or tensorflow.REACHING_OUT.search(op):
-                    dangerous[f"the operator {op}"] = None
+                    dangerous[f"the operator {_word(op)}"] = None
         if isinstance(options.get("vocabulary"), str):
             dangerous[f"the file {options['vocabulary']} to be read"] = None
         if (foreign := _foreign(part, kind, known)) is not None:
             unusual[foreign] = None
-    return Scan(shown, format_name, bool(dangerous or unusual), tuple(dangerous), tuple(unusual))
+    return Scan(shown, format_name, bool(dangerous or unusual), tuple(dangerous), tuple(unusual), complete)
+
+
+def _word(value: Any) -> str:
+    """Text where the file has it; what else stands there can be as long as the file, and stand in itself."""
+    return value if isinstance(value, str) else type(value).__name__
 
 
 def _last_parts(*names: Any) -> set[str]:
@@ -103,17 +118,19 @@ def _foreign(part: dict[str, Any], kind: str, known: tuple[str, ...]) -> str | N
     module = part.get("module")
     if not isinstance(module, str) or "class_name" not in part:
         return None
+    if len(module) > 300:  # patterns take much memory for a long text
+        return f"{module[:300]}….{kind}"
     # A worker's __main__ is empty: what the file wants from there must be brought along.
     registered = part.get("registered_name")
     if module == "__main__" or (kind in known and (registered is None or _last_parts(registered) <= set(known))):
         return None
     if kind == "function":
-        name = part.get("config")
+        name = _word(part.get("config"))
         plain = bool(_KERAS_FUNCTIONS.match(module)) and not (module == "builtins" and name in _PYTHONS_OWN)
     else:
         name = kind
         plain = bool(_KERAS_CLASSES.match(module)) and not name[:1].islower()
-    return None if plain and "." not in str(name) else f"{module}.{name}"
+    return None if plain and "." not in name else f"{module}.{name}"
 
 
 def _outside_hdf5(path: Path) -> tuple[str, ...]:
@@ -137,11 +154,11 @@ def _outside_hdf5(path: Path) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _keras_config(path: Path, format_name: str) -> str | bytes:
+def _keras_config(path: Path, format_name: str, thorough: bool) -> str | bytes:
     """As the loader of this format reads it: a file can be both, a zip archive behind an HDF5 file."""
     if format_name == "Keras v3":
         with zipfile.ZipFile(path) as archive:
-            return archive.read("config.json")
+            return archive.read("config.json") if thorough else member(archive, "config.json")
     import h5py
 
     with h5py.File(path, "r") as file:
@@ -150,10 +167,11 @@ def _keras_config(path: Path, format_name: str) -> str | bytes:
 
 
 def _walk(value: Any) -> Iterator[dict[str, Any]]:
-    if isinstance(value, dict):
-        yield value
-        for part in value.values():
-            yield from _walk(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from _walk(part)
+    todo = [value]
+    while todo:
+        value = todo.pop()
+        if isinstance(value, dict):
+            yield value
+            todo += reversed(value.values())
+        elif isinstance(value, list):
+            todo += reversed(value)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 from ..errors import Scan
-from ..wire import LEN, Buffer, Span, Wire
+from ..wire import LEN, Span, StepsSpent, Wire
 from .subject import Subject
 
 REACHING_OUT = re.compile(
@@ -27,17 +27,29 @@ def scan(subject: Subject) -> Scan:
     name = subject.format.name
     if name == "SavedModel":
         # Its weights are saved by operators.
-        ops = subject.format.markers
-        bad = _reaching_out(op for op in ops if op not in _SAVES_WEIGHTS)
-        return Scan(subject.shown, name, True, bad, complete=bool(ops))
-    bad = _reaching_out(_graph_def_ops(subject.buffer)) if name == "GraphDef" else ()
-    return Scan(subject.shown, name, bool(bad), bad)
+        named = subject.format.markers
+        bad = _reaching_out(op for op in named if op not in _SAVES_WEIGHTS)
+        return Scan(subject.shown, name, True, bad, complete=bool(named))
+    ops: dict[str, None] = {}
+    complete = True
+    if name == "GraphDef":
+        wire = Wire(subject.buffer, subject.steps)
+        try:
+            for op in _graph_def_ops(wire):
+                if op not in ops:
+                    ops[op] = None
+                    wire.steps.left -= 30  # for the pattern
+        except StepsSpent:
+            if subject.thorough:
+                raise
+            complete = False
+    bad = _reaching_out(ops)
+    return Scan(subject.shown, name, bool(bad), bad, complete=complete)
 
 
-def _graph_def_ops(buffer: Buffer) -> Iterator[str]:
+def _graph_def_ops(wire: Wire) -> Iterator[str]:
     """NodeDef.op of every node, of functions too. What a hostile node says twice counts twice: protobuf takes the
     last, other readers the first."""
-    wire = Wire(buffer)
     # GraphDef: node = 1, library = 2; FunctionDefLibrary: function = 1; FunctionDef: node_def = 3; NodeDef: op = 2.
     for place in ((1, 2), (2, 1, 3, 2)):
         for span in _fields(wire, wire.span, place):
