@@ -21,7 +21,7 @@ from .operators import COMPARISONS, LAYERS, POINTWISE, PRODUCTS
 from .wire import Steps
 
 # Steps for indexing a node, and for finding what comes of a threshold.
-_NODE, _FIRE = 3, 12
+_NODE, _FIRE = 4, 14
 
 REACH = 600
 """Values followed from one state: some ten time steps."""
@@ -187,8 +187,7 @@ class Dynamics:
         for value in state.spikes:
             for node in self._consumers.get(value, ()):
                 if node.op_type in ("Mul", "QLinearMul"):
-                    self.steps.left -= len(node.outputs)
-                    weighted.update(dict.fromkeys(node.outputs))
+                    weighted.update(dict.fromkeys(node.outputs[:1]))
         near = {
             id(node): node for value in (*weighted, *state.flags) for node in self._consumers.get(value, ())[:REACH]
         }
@@ -239,17 +238,17 @@ class Dynamics:
         for name in todo:
             if name in self._outputs:
                 return True
-            for node in self._consumers.get(name, ()):
-                self.steps.left -= 1 + len(node.inputs) + len(node.outputs)
+            for node in self._consumers.get(name, ())[:REACH]:
+                self.steps.left -= 1 + len(node.outputs)
                 if node.op_type in PRODUCTS or node.op_type in LAYERS:
                     return True
-                counted = node.op_type == "Add" and not any(item in descent for item in node.inputs)
+                counted = node.op_type == "Add" and not any(item in descent for item in node.inputs[:2])
                 if node.op_type in _CARRIERS or counted:
                     fresh = [item for item in node.outputs if item not in seen]
                     seen.update(fresh)
                     todo += fresh
-                if self.steps.left <= 0:
-                    return False
+            if len(seen) > REACH or self.steps.left <= 0:
+                break
         return False
 
     def _integrates(self, descent: dict[str, None], state: str) -> bool:
@@ -280,7 +279,7 @@ class Dynamics:
         seen = set(todo)
         for name in todo:
             yield name
-            self.steps.left -= 1
+            self.steps.left -= 2
             if len(seen) > REACH or self.steps.left <= 0:
                 continue
             follow = [self._carried[name]] if name in self._carried else []

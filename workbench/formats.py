@@ -375,10 +375,11 @@ def _protobuf(wire: Wire) -> Format | None:
     """ONNX, GraphDef, SavedModel, Core ML, Caffe, Caffe2: told apart by their field numbers."""
     fields: list[tuple[int, int, int, Span]] = []
     damaged = ""
+    most = min(20_000, wire.steps.left // 8)
     try:
         for item in wire.fields(wire.span):
             fields.append(item)
-            if len(fields) == 20_000:
+            if len(fields) == most:
                 break
     except WireError as error:
         damaged = str(error)

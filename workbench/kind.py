@@ -48,11 +48,11 @@ DL_PRODUCERS = (
 )  # fmt: skip
 MAX_NODES_NAMED = 12
 
-READING = 2_300_000
+READING = 2_250_000
 """Steps for telling a file's format and reading it, less than a second: some 150,000 plain operators."""
 
-LOOKING = 300_000
-"""Steps for what an ONNX file's operators do together, besides those that reading left."""
+LOOKING = 500_000
+"""Steps for what an ONNX file's operators do together, beside looking at each of them once."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,7 @@ def detect(path: str | os.PathLike[str]) -> Detection:
         if what.name != "ONNX":
             return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what, steps))
         header = read_header(name, buffer, steps=steps)
-    steps.left = max(steps.left, 0) + LOOKING
-    detection = _of_header(header, name, steps)
+    detection = _of_header(header, name)
     detection = replace(detection, warnings=(*what.warnings, *detection.warnings))
     findings = safety.external.findings(Path(name), header)
     if header.in_part:
@@ -223,17 +222,13 @@ def paper_rule(header: Header) -> PaperRule:
     return PaperRule(None, f"{none}, and {written}, for which the rule has no answer")
 
 
-def our_rule(header: Header, steps: Steps | None = None) -> tuple[str, str, tuple[Evidence, ...], tuple[str, ...]]:
+def our_rule(header: Header) -> tuple[str, str, tuple[Evidence, ...], tuple[str, ...]]:
     """Our rule: what the model does, then who made it.
-
-    Args:
-        header: what was read of the model.
-        steps: for what `workbench.structure.examine` does more than once; `LOOKING` if None.
 
     Returns:
         (kind, because, evidence, warnings).
     """
-    found = examine(header, Steps(LOOKING) if steps is None else steps)
+    found = examine(header, Steps(LOOKING))
     producer = header.producer_name.strip().lower()
     made_ml = producer.startswith(ML_PRODUCERS)
     made_dl = producer.startswith(DL_PRODUCERS)
@@ -426,8 +421,8 @@ def components_of(header: Header) -> dict[str, Any]:
     }
 
 
-def _of_header(header: Header, path: str, steps: Steps) -> Detection:
-    kind, because, evidence, warnings = our_rule(header, steps)
+def _of_header(header: Header, path: str) -> Detection:
+    kind, because, evidence, warnings = our_rule(header)
     return Detection(
         path=path, format="ONNX", format_detail=f"IR version {header.ir_version}", size_bytes=header.size_bytes,
         kind=kind, engine=dispatch(kind), because=because, evidence=evidence, paper_rule=paper_rule(header),
