@@ -314,9 +314,9 @@ def test_without_a_length_the_shape_says_how_many_bytes_are_needed(dtype: str, s
 
 def fields_read(data: bytes) -> int:
     wire = Wire(data)
-    before = wire.left
-    _Reader(wire, 1 << 26).model()
-    return before - wire.left
+    before = wire.steps.left
+    _Reader(wire, 1 << 26, False).model()
+    return before - wire.steps.left
 
 
 def test_a_forest_of_a_million_numbers_is_stepped_over(folder: Path) -> None:

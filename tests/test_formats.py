@@ -8,6 +8,7 @@ import json
 import os
 import pickle
 import shutil
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -234,8 +235,19 @@ def test_a_zip_bomb_and_a_directory_of_a_million_entries_stay_small(tmp_path: Pa
         archive.writestr("metadata.json", '{"keras_version": "3.0.0"}')
         archive.writestr("config.json", b"[" * 200_000_000)
     assert identify_bytes(buffer.getvalue()).name == "Keras v3"
-    end = b"PK\x05\x06" + bytes(4) + b"\xff\xff\xff\xff" + (500_000_000).to_bytes(4, "little") + bytes(6)
-    assert "too many entries" in identify_bytes(b"PK\x03\x04" + bytes(100) + end).warnings[0]
+    assert "too many entries" in identify_bytes(_with_directory(struct.pack("<HHII", 1, 1, 3 << 20, 4))).warnings[0]
+
+
+def _with_directory(counts: bytes, before: bytes = b"") -> bytes:
+    """An archive whose list of entries is 3 MiB long; its last record holds `counts`, behind other records."""
+    return b"PK\x03\x04" + bytes(3 << 20) + before + b"PK\x05\x06" + bytes(4) + counts + bytes(2)
+
+
+def test_a_directory_too_large_for_32_bits_is_not_read_either() -> None:
+    large = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, 1, 1, 3 << 20, 4)
+    large += struct.pack("<4sLQL", b"PK\x06\x07", 0, 4 + (3 << 20), 1)
+    archive = _with_directory(struct.pack("<HHII", 0xFFFF, 0xFFFF, 0xFFFF_FFFF, 0xFFFF_FFFF), large)
+    assert "too many entries" in identify_bytes(archive).warnings[0]
 
 
 REAL = [path.read_bytes() for path in sorted(DATA.glob("*.*")) if path.suffix not in (".md", ".onnx")]

@@ -19,7 +19,7 @@ from workbench import UnreadableFile, WorkbenchError, detect
 from workbench.formats import identify_bytes
 from workbench.header import MAX_DEPTH, parse_header, read_header
 from workbench.kind import our_rule
-from workbench.wire import MAX_TEXT, Wire
+from workbench.wire import MAX_TEXT, Steps, Wire
 
 ONNX_DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 
@@ -210,8 +210,8 @@ def test_each_way_to_break_the_wire_format_has_its_own_words(damage: bytes, reas
 
 
 def test_a_budget_bounds_the_fields_read() -> None:
-    wire = Wire(b"\x08\x01" * 1000, max_fields=100)
-    with pytest.raises(UnreadableFile, match="not read further"):
+    wire = Wire(b"\x08\x01" * 1000, Steps(100))
+    with pytest.raises(UnreadableFile, match="more in it"):
         list(wire.fields(wire.span))
 
 

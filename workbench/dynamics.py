@@ -13,14 +13,15 @@ the loop of its dynamics, and all of it is asked for here, since thresholds, mas
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from .header import Graph, Node
 from .operators import COMPARISONS, LAYERS, POINTWISE, PRODUCTS
+from .wire import Steps
 
-BUDGET = 300_000
-"""Steps through one model's graphs, about half a second."""
+# Steps for indexing a node, and for finding what comes of a threshold.
+_NODE, _FIRE = 4, 14
 
 REACH = 600
 """Values followed from one state: some ten time steps."""
@@ -30,6 +31,8 @@ _STEPS = {"ThresholdedRelu", "Floor", "Sign"}
 _SCALES = {"QuantizeLinear", "DequantizeLinear"}
 _WAY = POINTWISE | _SCALES | {"QLinearAdd", "QLinearMul"}
 _CASTS = {"Cast", "CastLike", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Expand", "Flatten", "Transpose"}
+_SHIFTS = {"Sub", "Add", "Div", "Mul", *_CASTS}
+_SCALED = {"Mul", "Div", "Add", "Sub", "Neg", "Relu", "Clip", *_CASTS, *_SCALES}
 # A spike may pass through these on its way out.
 _CARRIERS = {
     *_CASTS, *_SCALES, "DynamicQuantizeLinear", "Concat", "QLinearConcat", "SequenceInsert", "ConcatFromSequence",
@@ -39,9 +42,8 @@ _CARRIERS = {
 
 @dataclass
 class _State:
-    """One membrane state: the spikes it fires, by polarity, and the nodes that fire them."""
+    """One membrane state and the spikes it fires, by polarity."""
 
-    fires: list[Node] = field(default_factory=list)
     spikes: dict[str, bool] = field(default_factory=dict)
     """Value -> True where it is high at a spike, False where it is high without one."""
     flags: dict[str, bool] = field(default_factory=dict)
@@ -53,14 +55,17 @@ class Dynamics:
 
     Args:
         graphs: every reachable graph of the model.
+        steps: what the search takes its steps from.
 
     Attributes:
         resets: names of the nodes that reset a state, one for each step found.
+        complete: the steps sufficed for all states; where not, there may be more resets.
     """
 
-    def __init__(self, graphs: Iterable[Graph]) -> None:
-        self.left = BUDGET
+    def __init__(self, graphs: Iterable[Graph], steps: Steps) -> None:
+        self.steps = steps
         self.resets: list[str] = []
+        self.complete = True
         graphs = list(graphs)
         self._stored = {name for graph in graphs for name in graph.initializers} | {""}
         for graph in graphs:
@@ -72,29 +77,45 @@ class Dynamics:
                 self._look(graph)
 
     def _look(self, graph: Graph) -> None:
+        # Where the steps do not suffice for all: half of them for the index, half of the rest for what fires.
+        nodes = graph.nodes[: max(0, self.steps.left) // (2 * _NODE)]
+        self.complete &= len(nodes) == len(graph.nodes)
+        self.steps.left -= _NODE * len(nodes)
         self._consumers: dict[str, list[Node]] = {}
         self._producers: dict[str, Node] = {}
-        for node in graph.nodes:
-            for name in set(node.inputs) - self._stored:
+        self._lone: set[int] = set()
+        """Nodes that take one value, and stored ones."""
+        self._states: dict[str, _State] = {}
+        self._spiky: dict[str, _State] = {}
+        self._flags: set[str] = set()
+        for node in nodes:
+            moving = set(node.inputs) - self._stored
+            if len(moving) == 1:
+                self._lone.add(id(node))
+            for name in moving:
                 self._consumers.setdefault(name, []).append(node)
             self._producers.update(dict.fromkeys(node.outputs, node))
         self._carried = _carried(graph)
         self._outputs = {value.name for value in graph.outputs}
-        states: dict[str, _State] = {}
-        for node in graph.nodes:
+        half = self.steps.left // 2
+        for node in nodes:
             if node.op_type in COMPARISONS or node.op_type in _STEPS:
-                self._fire(node, states)
-        self._spiky = {value for state in states.values() for value in state.spikes}
-        for name, state in states.items():
-            if self.left <= 0:
+                self.steps.left -= _FIRE
+                if self.steps.left < half:
+                    self.complete = False
+                    break
+                self._fire(node)
+        for name, state in self._states.items():
+            reset = self._resets(name, state)
+            if self.steps.left <= 0:
+                self.complete = False
                 return
-            reset = self._resets(name, state, states)
             if reset is not None:
                 self.resets.append(reset.name or reset.op_type)
 
     # --- 1: fire ----------------------------------------------------------------------------------------------------
 
-    def _fire(self, node: Node, states: dict[str, _State]) -> None:
+    def _fire(self, node: Node) -> None:
         """Note a firing node under the state it holds against a threshold."""
         moving = [(index, name) for index, name in enumerate(node.inputs) if name not in self._stored]
         if not moving or not node.outputs:
@@ -103,16 +124,14 @@ class Dynamics:
         above = node.op_type not in ("Less", "LessOrEqual")
         if index == 1:
             above = not above
-        base = self._base(name)
-        owner = next((state for state in states.values() if name in state.spikes), None)
+        owner = self._spiky.get(name)
         if owner is not None:
             # A spike made a flag again (s > 0.5), to choose the reset by.
             self._numbers(node.outputs[0], above is owner.spikes[name], owner)
             return
-        state = states.setdefault(base, _State())
-        state.fires.append(node)
+        state = self._states.setdefault(self._base(name), _State())
         if node.op_type in _STEPS:
-            self._spread({node.outputs[0]: True}, state.spikes)
+            self._spread(node.outputs[0], True, state)
         else:
             self._numbers(node.outputs[0], above, state)
 
@@ -120,10 +139,10 @@ class Dynamics:
         """The state behind a value: v of ``v - threshold`` or ``v / threshold``."""
         for _ in range(6):
             node = self._producers.get(name)
-            if node is None or node.op_type not in {"Sub", "Add", "Div", "Mul", *_CASTS}:
+            if node is None or node.op_type not in _SHIFTS or len(node.inputs) > 2:
                 break
             moving = [item for item in node.inputs if item not in self._stored]
-            if len(moving) != 1 or len(node.inputs) > 2:
+            if len(moving) != 1:
                 break
             name = moving[0]
         return name
@@ -131,137 +150,149 @@ class Dynamics:
     def _numbers(self, flag: str, high: bool, state: _State) -> None:
         """A boolean outcome made a number: Cast, or Where between stored arms."""
         todo = [(flag, high)]
-        while todo and self.left > 0:
+        while todo:
             name, up = todo.pop()
+            if name in self._flags:
+                continue
+            self._flags.add(name)
             state.flags[name] = up
             for node in self._consumers.get(name, ()):
-                self.left -= 1
-                if node.op_type == "Not":
-                    todo.append((node.outputs[0], not up))
-                elif node.op_type in ("Cast", "CastLike") or (
-                    node.op_type == "Where" and node.inputs[0] == name and self._stored.issuperset(node.inputs[1:])
-                ):
-                    self._spread({node.outputs[0]: up}, state.spikes)
+                for output in node.outputs[:1]:
+                    if node.op_type == "Not":
+                        todo.append((output, not up))
+                    elif node.op_type in ("Cast", "CastLike") or (
+                        node.op_type == "Where" and node.inputs[0] == name and self._stored.issuperset(node.inputs[1:])
+                    ):
+                        self._spread(output, up, state)
 
-    def _spread(self, start: dict[str, bool], spikes: dict[str, bool]) -> None:
+    def _spread(self, spike: str, high: bool, state: _State) -> None:
         """The spike through casts, and scaled or turned round by stored numbers (``1 - s``)."""
-        todo = list(start.items())
-        while todo and self.left > 0:
+        todo = [(spike, high)]
+        while todo:
             name, up = todo.pop()
-            if name in spikes:
+            if name in self._spiky:
                 continue
-            spikes[name] = up
+            self._spiky[name] = state
+            state.spikes[name] = up
             for node in self._consumers.get(name, ()):
-                self.left -= 1
-                turned = node.op_type == "Neg" or (node.op_type == "Sub" and node.inputs[1:] == (name,))
-                others = [item for item in node.inputs if item != name]
-                scaled = node.op_type in {"Mul", "Div", "Add", "Sub", "Neg", "Relu", "Clip", *_CASTS, *_SCALES}
-                if scaled and self._stored.issuperset(others):
-                    todo.append((node.outputs[0], up is not turned))
+                if node.op_type in _SCALED and id(node) in self._lone:
+                    turned = node.op_type == "Neg" or (node.op_type == "Sub" and node.inputs[1:] == (name,))
+                    todo += [(output, up is not turned) for output in node.outputs[:1]]
 
     # --- 2 to 5 -----------------------------------------------------------------------------------------------------
 
-    def _resets(self, name: str, state: _State, states: dict[str, _State]) -> Node | None:
+    def _resets(self, name: str, state: _State) -> Node | None:
         """The node that resets this state, if emission, reset, integration and the next firing are all there."""
-        descent = self._forward({name})
-        if not self._emitted(state, descent):
-            return None
-        weighted = set(state.spikes)  # the spike, or times anything: the threshold, or the state itself
+        weighted = dict.fromkeys(state.spikes)  # the spike, or times anything: the threshold, or the state itself
         for value in state.spikes:
             for node in self._consumers.get(value, ()):
                 if node.op_type in ("Mul", "QLinearMul"):
-                    weighted.update(node.outputs)
-        again = set(states) if len(states) > 1 or self._carried else set()
-        again = again - {name} | ({name} if self._carried else set())
-        for node in self._near(state, weighted):
-            self.left -= 1
-            if self._is_reset(node, state, weighted, descent):
-                after = self._forward(set(node.outputs))
-                if after & again and self._integrates(descent, again):
-                    return node
+                    weighted.update(dict.fromkeys(node.outputs[:1]))
+        near = {
+            id(node): node for value in (*weighted, *state.flags) for node in self._consumers.get(value, ())[:REACH]
+        }
+        self.steps.left -= len(near)
+        # Most thresholds reset nothing, and are done here.
+        candidates = [(node, kept) for node in near.values() if (kept := self._kept(node, state, weighted))]
+        if not candidates:
+            return None
+        descent = self._forward((name,))
+        if not self._emitted(state, descent):
+            return None
+        for node, kept in candidates:
+            if (
+                any(value in descent for value in kept)
+                and self._fires_again(node.outputs, name)
+                and self._integrates(descent, name)
+            ):
+                return node
         return None
 
-    def _near(self, state: _State, weighted: set[str]) -> list[Node]:
-        """Nodes that take a spike or its flag."""
-        found: dict[int, Node] = {}
-        for name in (*weighted, *state.flags):
-            for node in self._consumers.get(name, ())[:REACH]:
-                found[id(node)] = node
-        return list(found.values())
-
-    def _is_reset(self, node: Node, state: _State, weighted: set[str], descent: set[str]) -> bool:
+    def _kept(self, node: Node, state: _State, weighted: dict[str, None]) -> list[str]:
+        """What a node keeps without a spike and changes with one, if it does that; a state it resets is among it."""
+        if len(node.inputs) > 8:  # QLinearAdd's and QLinearMul's
+            return []
         moving = [name for name in node.inputs if name not in self._stored]
         pairs = [(moving[0], moving[1]), (moving[1], moving[0])] if len(moving) == 2 else []
         if node.op_type == "Sub":
-            return bool(pairs) and moving[1] in weighted and moving[0] in descent
+            return moving[:1] if pairs and moving[1] in weighted else []
         if node.op_type in ("Add", "QLinearAdd"):  # minus a spike, written as plus a negative one
-            return any(kept in descent and spike in self._negatives(state) for kept, spike in pairs)
+            return [kept for kept, spike in pairs if spike in state.spikes and self._made_by(spike) == "Neg"]
         if node.op_type in ("Mul", "QLinearMul"):
-            return any(kept in descent and state.spikes.get(spike) is False for kept, spike in pairs)
+            return [kept for kept, spike in pairs if state.spikes.get(spike) is False]
         if node.op_type == "Where" and len(node.inputs) == 3:
             high = state.flags.get(node.inputs[0], state.spikes.get(node.inputs[0]))
-            if high is None:
-                return False
-            kept, replaced = (2, 1) if high else (1, 2)
-            return node.inputs[kept] in descent and node.inputs[replaced] in self._stored
-        return False
+            if high is not None:
+                kept, replaced = node.inputs[2 if high else 1], node.inputs[1 if high else 2]
+                return [kept] if replaced in self._stored else []
+        return []
 
-    def _negatives(self, state: _State) -> set[str]:
-        return {name for name in state.spikes if getattr(self._producers.get(name), "op_type", "") == "Neg"}
+    def _made_by(self, name: str) -> str:
+        node = self._producers.get(name)
+        return "" if node is None else node.op_type
 
-    def _emitted(self, state: _State, descent: set[str]) -> bool:
+    def _emitted(self, state: _State, descent: dict[str, None]) -> bool:
         """Whether the spike itself goes to a learnt layer or leaves the graph, counted up perhaps."""
-        seen = {name for name, up in state.spikes.items() if up}
-        todo = list(seen)
+        todo = [name for name, up in state.spikes.items() if up]
+        seen = set(todo)
         for name in todo:
             if name in self._outputs:
                 return True
-            for node in self._consumers.get(name, ()):
-                self.left -= 1
+            for node in self._consumers.get(name, ())[:REACH]:
+                self.steps.left -= 1 + len(node.outputs)
                 if node.op_type in PRODUCTS or node.op_type in LAYERS:
                     return True
-                counted = node.op_type == "Add" and not descent.intersection(node.inputs)
+                counted = node.op_type == "Add" and not any(item in descent for item in node.inputs[:2])
                 if node.op_type in _CARRIERS or counted:
                     fresh = [item for item in node.outputs if item not in seen]
                     seen.update(fresh)
                     todo += fresh
-            if self.left <= 0:
+            if len(seen) > REACH or self.steps.left <= 0:
                 break
         return False
 
-    def _integrates(self, descent: set[str], again: set[str]) -> bool:
+    def _integrates(self, descent: dict[str, None], state: str) -> bool:
         """Whether something that does not come of the state is added to it before it fires again."""
         for name in descent:
             for node in self._consumers.get(name, ())[:REACH]:
-                self.left -= 1
                 if node.op_type not in ("Add", "Sub", "Sum", "QLinearAdd"):
                     continue
-                others = [item for item in node.inputs if item != name]
+                self.steps.left -= len(node.inputs)
+                others = (item for item in node.inputs if item != name)
                 new = any(o not in self._stored and o not in descent and o not in self._spiky for o in others)
-                if new and (self._forward(set(node.outputs)) & again):
+                if new and self._fires_again(node.outputs, state):
                     return True
-            if self.left <= 0:
-                return False
+                if self.steps.left <= 0:
+                    return False
         return False
 
-    def _forward(self, starts: set[str]) -> set[str]:
-        """Values reached from `starts` through pointwise operators, and round a loop; `starts` included."""
-        seen = set(starts)
-        todo = list(starts)
+    def _fires_again(self, starts: Iterable[str], state: str) -> bool:
+        """Whether values come to a threshold: another state's, or this one's where a loop carries it round."""
+        return any(value in self._states and (self._carried or value != state) for value in self._reached(starts))
+
+    def _forward(self, starts: Iterable[str]) -> dict[str, None]:
+        return dict.fromkeys(self._reached(starts))
+
+    def _reached(self, starts: Iterable[str]) -> Iterator[str]:
+        """`starts`, and values reached from them through pointwise operators and round a loop, nearest first."""
+        todo = list(dict.fromkeys(starts))
+        seen = set(todo)
         for name in todo:
-            if len(seen) > REACH or self.left <= 0:
-                break
+            yield name
+            self.steps.left -= 2
+            if len(seen) > REACH or self.steps.left <= 0:
+                continue
             follow = [self._carried[name]] if name in self._carried else []
             for node in self._consumers.get(name, ())[:REACH]:
-                self.left -= 1
                 # A flag or mask made of the state is not the state: a comparison ends the way, and so does
                 # choosing by it.
+                self.steps.left -= 1
                 if node.op_type in _WAY and not (node.op_type == "Where" and node.inputs[0] == name):
+                    self.steps.left -= len(node.outputs)
                     follow += node.outputs
-            fresh = [item for item in follow if item not in seen]
+            fresh = [item for item in dict.fromkeys(follow) if item not in seen]
             seen.update(fresh)
             todo += fresh
-        return seen
 
 
 def _carried(graph: Graph) -> dict[str, str]:

@@ -18,17 +18,22 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import UnreadableFile
 from .pickle_walk import OPENINGS, TORCH_MAGIC, Budget, BudgetSpent, Damaged, Named, Walk
 from .unpack import Window, compressed, unpacked
-from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, opened
+from .wire import LEN, VARINT, Buffer, Span, Steps, StepsSpent, Wire, WireError, opened
 
 WINDOW = 1 << 22
 """Bytes looked at from either end of a file where a format has no index of its own (HDF5), or of one archive member."""
 
+MAX_DIRECTORY = 1 << 21
+"""Bytes of a zip archive's list of entries: 20,000 of them, say."""
+
 MAX_MARKERS = 1000
+
+_Given = TypeVar("_Given")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,19 +102,19 @@ NO_MODEL = {
 _KNOWN_EXTENSIONS = {extension for group in EXTENSIONS.values() for extension in group if extension}
 
 
-def identify(path: str | os.PathLike[str]) -> Format:
-    """Name the format of a file or folder.
+def identify(path: str | os.PathLike[str], steps: Steps | None = None) -> Format:
+    """Name the format of a file or folder; `steps` as in `identify_bytes`.
 
     Raises:
         UnreadableFile: nothing there, no permission, or not a regular file. Content of any sort never raises.
     """
     name = os.fspath(path)
     if os.path.isdir(name):
-        return _folder(Path(name))
+        return _folder(Path(name), steps)
     if os.path.isfile(name) and os.path.getsize(name) == 0:
         return Format("empty", warnings=("The file is empty (0 bytes); was the upload or download complete?",))
     with opened(name) as buffer:
-        return against_name(identify_bytes(buffer), name)
+        return against_name(identify_bytes(buffer, steps), name)
 
 
 def against_name(found: Format, path: str) -> Format:
@@ -123,28 +128,46 @@ def against_name(found: Format, path: str) -> Format:
     return replace(found, warnings=(warning, *found.warnings))
 
 
-def identify_bytes(buffer: Buffer) -> Format:
-    """`identify` over bytes already at hand (at least one)."""
+def identify_bytes(buffer: Buffer, steps: Steps | None = None) -> Format:
+    """`identify` over bytes already at hand (at least one).
+
+    Args:
+        buffer: the bytes.
+        steps: what looking at them takes its steps from. Where they do not suffice, the format is told from what was
+            read, and a warning says so.
+    """
+    steps = Steps() if steps is None else steps
     head = bytes(buffer[:64])
-    for probe in (*(probe for magic, probe in _MAGIC if magic.match(head)), _protobuf, _text):
-        try:
-            found = probe(buffer)
-        except (LookupError, ValueError, ArithmeticError, OSError, EOFError, RecursionError, struct.error):
-            continue  # bytes made to break this reader, or a file cut while it is read: not of this format
-        if found is not None:
-            return found
-    return Format("unknown")
+    for magic, probe in _MAGIC:
+        if magic.match(head):
+            # It looks at a window, and counts no steps of its own.
+            steps.left -= min(len(buffer), WINDOW) // 16
+            if (found := _tried(probe, buffer)) is not None:
+                return found
+    if (found := _tried(_protobuf, Wire(buffer, steps)) or _tried(_text, buffer)) is not None:
+        return found
+    return Format("unknown", warnings=() if steps.left >= 0 else (_IN_PART,))
+
+
+def _tried(probe: Callable[[_Given], Format | None], given: _Given) -> Format | None:
+    try:
+        return probe(given)
+    except (LookupError, ValueError, ArithmeticError, OSError, EOFError, RecursionError, struct.error):
+        return None  # bytes made to break this reader, or a file cut while it is read: not of this format
+
+
+_IN_PART = "It holds more than is looked at here: what is said of it comes of its beginning alone."
 
 
 # --- folders -----------------------------------------------------------------------------------------------------
 
 
-def _folder(path: Path) -> Format:
+def _folder(path: Path, steps: Steps | None) -> Format:
     saved = path / "saved_model.pb"
     if saved.is_file():
         try:
             with opened(saved) as buffer:
-                inside = _saved_model(Wire(buffer))
+                inside = _saved_model(Wire(buffer, steps))
         except UnreadableFile:
             inside = None
         if inside is None:
@@ -155,7 +178,7 @@ def _folder(path: Path) -> Format:
     package = path / "Data" / "com.apple.CoreML" / "model.mlmodel"
     if (path / "Manifest.json").is_file() and package.is_file():
         with opened(package) as buffer:
-            return _protobuf(buffer) or Format("Core ML", "package")
+            return _tried(_protobuf, Wire(buffer, steps)) or Format("Core ML", "package")
     return Format("folder", warnings=("This is a folder without a saved_model.pb; pick a model file inside it.",))
 
 
@@ -168,12 +191,13 @@ def _zip(buffer: Buffer) -> Format | None:
     end = tail.rfind(b"PK\x05\x06")
     if end < 0 or len(tail) < end + 22:
         return Format("zip archive", warnings=("The archive is cut short: its directory at the end is missing.",))
-    (directory,) = struct.unpack_from("<I", tail, end + 12)
-    if WINDOW < directory < 0xFFFF_FFFF:
-        return Format("zip archive", warnings=("The archive lists too many entries to be a model.",))
     try:
-        archive = zipfile.ZipFile(Window(buffer))
+        window = _Listing(buffer)
+        archive = zipfile.ZipFile(window)
+        window.most = WINDOW  # of a member
         names = [entry.filename for entry in archive.infolist()[:10_000]]
+    except _TooMuch:
+        return Format("zip archive", warnings=("The archive lists too many entries to be looked through.",))
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error) as error:
         return Format("zip archive", warnings=(f"The archive is damaged: {error}.",))
     if {"config.json", "metadata.json"} <= set(names):
@@ -346,7 +370,7 @@ _MAGIC: tuple[tuple[re.Pattern[bytes], Callable[[Buffer], Format | None]], ...] 
         (rb"\x04\x22\x4d\x18", _fixed("joblib", "packed with lz4, which is not looked into", True)),
         (rb"\x1f\x8b|BZh|\xfd7zXZ\0|\x5d\0|\x78[\x01\x5e\x9c\xda]|ZF0x", _pickle),
         (b"[" + b"".join(map(re.escape, sorted(OPENINGS))) + b"]", _pickle),
-        (rb".{8}\{", _safetensors),
+        (rb".{5}\0\0\0\{", _safetensors),
         (rb"\{L", lambda buffer: Format("XGBoost", "UBJSON") if b"learner" in bytes(buffer[:64]) else None),
     )
 )
@@ -355,15 +379,15 @@ _MAGIC: tuple[tuple[re.Pattern[bytes], Callable[[Buffer], Format | None]], ...] 
 # --- protobuf ----------------------------------------------------------------------------------------------------
 
 
-def _protobuf(buffer: Buffer) -> Format | None:
+def _protobuf(wire: Wire) -> Format | None:
     """ONNX, GraphDef, SavedModel, Core ML, Caffe, Caffe2: told apart by their field numbers."""
-    wire = Wire(buffer)
     fields: list[tuple[int, int, int, Span]] = []
     damaged = ""
+    most = min(20_000, wire.steps.left // 8)
     try:
         for item in wire.fields(wire.span):
             fields.append(item)
-            if len(fields) == 20_000:
+            if len(fields) == most:
                 break
     except WireError as error:
         damaged = str(error)
@@ -382,8 +406,14 @@ def _protobuf(buffer: Buffer) -> Format | None:
         except WireError:
             continue
         if found is not None:
-            return found
+            return found if wire.steps.left >= 0 else replace(found, warnings=(_IN_PART,))
     return None
+
+
+def _fields(wire: Wire, span: Span) -> Iterator[tuple[int, int, int, Span]]:
+    """`Wire.fields`, as far as there are steps."""
+    with suppress(StepsSpent):
+        yield from wire.fields(span)
 
 
 _ONNX_KINDS = {
@@ -437,9 +467,9 @@ def _saved_model_fields(wire: Wire, fields: list[tuple[int, int, int, Span]]) ->
 def _saved_model(wire: Wire) -> Format | None:
     """SavedModel: meta_graphs = 2, each with its graph_def = 2."""
     ops: dict[str, None] = {}
-    for number, kind, _, meta in wire.fields(wire.span):
+    for number, kind, _, meta in _fields(wire, wire.span):
         if (number, kind) == (2, LEN):
-            for inner, inner_kind, _, graph in wire.fields(meta):
+            for inner, inner_kind, _, graph in _fields(wire, meta):
                 if (inner, inner_kind) == (2, LEN):
                     ops.update(dict.fromkeys(_graph_def_ops(wire, graph)))
     return Format("SavedModel", markers=tuple(ops)[:MAX_MARKERS], runs_code=True) if ops else None
@@ -458,50 +488,62 @@ def _graph_def(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format |
 
 
 def _graph_def_ops(wire: Wire, graph: Span) -> Iterator[str]:
-    """NodeDef.op of every node, function library included."""
+    """NodeDef.op of every node, function library included, as far as there are steps."""
 
     def op(node: Span) -> str:
+        wire.steps.left -= 5
         for number, kind, _, span in wire.fields(node):
             if (number, kind) == (2, LEN):
                 return wire.text(span, 200)
         return ""
 
-    for number, kind, _, span in wire.fields(graph):
-        if (number, kind) == (1, LEN):
-            yield op(span)
-        elif (number, kind) == (2, LEN):
-            for inner, inner_kind, _, function in wire.fields(span):
-                if (inner, inner_kind) == (1, LEN):
-                    for part, part_kind, _, node in wire.fields(function):
-                        if (part, part_kind) == (3, LEN):
-                            yield op(node)
+    with suppress(StepsSpent):
+        for number, kind, _, span in wire.fields(graph):
+            if (number, kind) == (1, LEN):
+                yield op(span)
+            elif (number, kind) == (2, LEN):
+                for inner, inner_kind, _, function in wire.fields(span):
+                    if (inner, inner_kind) == (1, LEN):
+                        for part, part_kind, _, node in wire.fields(function):
+                            if (part, part_kind) == (3, LEN):
+                                yield op(node)
 
 
 def _caffe(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format | None:
     """NetParameter: layer = 100 (type = 2, a string) or the older layers = 2 (bottom = 2, top = 3, type = 5)."""
-    types: list[str] = []
+    types: dict[str, None] = {}
     for number, kind, _, layer in fields:
         if kind == LEN and number == 100:
-            types += [wire.text(s, 100) for n, k, _, s in wire.fields(layer) if (n, k) == (2, LEN)]
+            types.update((wire.text(s, 100), None) for n, k, _, s in _fields(wire, layer) if (n, k) == (2, LEN))
         elif kind == LEN and number == 2:
-            inside = list(wire.fields(layer))
-            if {(n, k) for n, k, _, _ in inside} >= {(3, LEN), (4, LEN), (5, VARINT)}:
-                types += [f"V1LayerType {v}" for n, k, v, _ in inside if (n, k) == (5, VARINT)]
-    return Format("Caffe", markers=tuple(dict.fromkeys(types))[:MAX_MARKERS]) if types else None
+            missing, old = {(3, LEN), (4, LEN), (5, VARINT)}, dict[str, None]()
+            for n, k, value, _ in _fields(wire, layer):
+                missing.discard((n, k))
+                if (n, k) == (5, VARINT):
+                    wire.steps.left -= 1
+                    old[f"V1LayerType {value}"] = None
+            if not missing:
+                types.update(old)
+    return Format("Caffe", markers=tuple(types)[:MAX_MARKERS]) if types else None
 
 
 def _caffe2(wire: Wire, fields: list[tuple[int, int, int, Span]]) -> Format | None:
     """NetDef: name = 1, op = 2 (input = 1, output = 2, type = 4), external_input = 7, external_output = 8."""
-    types: list[str] = []
+    types: dict[str, None] = {}
     for number, kind, _, op in fields:
         if number == 2 and kind == LEN:
-            inside = list(wire.fields(op))
-            if {n for n, _, _, _ in inside} <= set(range(1, 16)):
-                types += [wire.text(s, 100) for n, k, _, s in inside if (n, k) == (4, LEN)]
+            own: dict[str, None] = {}
+            for n, k, _, s in _fields(wire, op):
+                if n > 15:
+                    break
+                if (n, k) == (4, LEN):
+                    own[wire.text(s, 100)] = None
+            else:
+                types.update(own)
     known = [name for name in types if re.fullmatch(r"[A-Z]\w{1,60}", name)]
     if not known or len(known) < len(types):
         return None
-    return Format("Caffe2", markers=tuple(dict.fromkeys(types))[:MAX_MARKERS])
+    return Format("Caffe2", markers=tuple(types)[:MAX_MARKERS])
 
 
 # --- text --------------------------------------------------------------------------------------------------------
@@ -550,6 +592,21 @@ def _text(buffer: Buffer) -> Format | None:
 
 
 # --- parts several formats share ---------------------------------------------------------------------------------
+
+
+class _TooMuch(Exception):
+    """`zipfile` wants to read more at once than a model's archive has reason for: its list of entries."""
+
+
+class _Listing(Window):
+    """A window for `zipfile`, which reads the list of an archive's entries whole."""
+
+    most = MAX_DIRECTORY
+
+    def read(self, size: int = -1) -> bytes:
+        if size > self.most:
+            raise _TooMuch
+        return super().read(size) or b""
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> bytes:

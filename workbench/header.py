@@ -11,9 +11,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import NamedTuple
 
-from .wire import LEN, VARINT, Buffer, Span, Wire, WireError, opened, signed
+from .wire import LEN, VARINT, Buffer, Span, Steps, StepsSpent, Wire, WireError, opened, signed
+from .words import counted
 
 MAX_DEPTH = 40
 """Graphs within graphs. Protobuf's own parsers stop at 100 nested messages: 33 graphs."""
@@ -23,6 +26,9 @@ MAX_VALUES = 100_000
 
 MAX_RANK = 64
 """Dimensions of a tensor: NumPy's own limit."""
+
+# Steps for what is made of the fields read: objects, and what `structure` asks of each operator later.
+_NODE, _OP_TYPE, _TENSOR, _VALUE, _DIM, _EXTERNAL, _GRAPH, _SPAN = 6, 50, 7, 4, 2, 30, 16, 3
 
 # TensorProto.DataType, in NumPy's words where NumPy has one.
 DTYPES = dict(
@@ -94,8 +100,7 @@ class External:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(NamedTuple):  # made in a third of the time a frozen dataclass takes, and there are many
     """One operator. `subgraphs` are the graphs in its attributes (bodies of Loop, Scan, If)."""
 
     op_type: str
@@ -123,10 +128,10 @@ class Graph:
 
     def walk(self) -> Iterator[Graph]:
         """This graph and every graph within it."""
-        yield self
-        for node in self.nodes:
-            for graph in node.subgraphs:
-                yield from graph.walk()
+        todo = [self]
+        while todo:
+            yield (graph := todo.pop())
+            todo += reversed([inner for node in graph.nodes for inner in node.subgraphs])
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,10 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What `read_header` found. Strings are as written in the file: escape them before showing them."""
+    """What `read_header` found. Strings are as written in the file: escape them before showing them.
+
+    `in_part` says what was read of a file that holds more than the steps allow for; empty where all was read.
+    """
 
     size_bytes: int
     ir_version: int | None
@@ -160,6 +168,7 @@ class Header:
     metadata_props: dict[str, str]
     external: tuple[External, ...] = ()
     warnings: tuple[str, ...] = field(default=())
+    in_part: str = ""
 
     @property
     def opset_import(self) -> dict[str, int]:
@@ -196,7 +205,13 @@ class Header:
         return tuple(data.location for data in self.external)
 
 
-def read_header(path: str | os.PathLike[str], buffer: Buffer | None = None, *, searched: int = SEARCHED) -> Header:
+def read_header(
+    path: str | os.PathLike[str],
+    buffer: Buffer | None = None,
+    *,
+    searched: int = SEARCHED,
+    steps: Steps | None = None,
+) -> Header:
     """Read an ONNX file's header; neither weights nor external data are touched.
 
     Args:
@@ -204,45 +219,61 @@ def read_header(path: str | os.PathLike[str], buffer: Buffer | None = None, *, s
         buffer: its bytes where the caller has opened them already; `path` is then only named in errors.
         searched: bytes of long attributes that are searched for tensors in other files; a model that writes them
             after a million numbers of the same attribute was made to hide them.
+        steps: for whoever makes do with a part of a large file: what they do not suffice for is left out, and
+            `Header.in_part` says so.
 
     Raises:
-        UnreadableFile: the file is missing, empty or truncated (`WireError`), or not ONNX (`NotOnnx`).
+        UnreadableFile: the file is missing, empty or truncated (`WireError`), or not ONNX (`NotOnnx`); without `steps`
+            also where it holds more than `workbench.wire.MAX_STEPS` allow for (`StepsSpent`).
     """
     if buffer is None:
         with opened(path) as view:
-            return read_header(path, view, searched=searched)
+            return read_header(path, view, searched=searched, steps=steps)
     try:
-        return parse_header(buffer, searched)
+        return parse_header(buffer, searched, steps)
+    except StepsSpent as error:
+        raise StepsSpent(f"{os.fspath(path)} is too large an ONNX model for the workbench: {error}.") from None
     except WireError as error:
         raise type(error)(
             f"{os.fspath(path)} is not a readable ONNX model: {error}; copy or download it again."
         ) from None
 
 
-def parse_header(buffer: Buffer, searched: int = SEARCHED) -> Header:
+def parse_header(buffer: Buffer, searched: int = SEARCHED, steps: Steps | None = None) -> Header:
     """`read_header` over bytes already at hand."""
-    return _Reader(Wire(buffer), searched).model()
+    return _Reader(Wire(buffer, steps), searched, steps is not None).model()
 
 
 class _Reader:
-    """One pass over a ModelProto."""
+    """One pass over a ModelProto.
 
-    def __init__(self, wire: Wire, searched: int) -> None:
+    In part, lists at the top of the model may take half of the steps. Operators and tensors are passed over once an
+    eighth is left: what stands behind them, inputs and outputs above all, is read even so.
+    """
+
+    def __init__(self, wire: Wire, searched: int, in_part: bool) -> None:
         self.wire = wire
         self.warnings: list[str] = []
         self.external: dict[str, External] = {}
         self._search_left = searched
+        self._in_part = in_part
+        self._half = wire.steps.left // 2 if in_part else -1
+        self._eighth = wire.steps.left // 8 if in_part else -1
+        self._complete = True
+        self._op_types: set[tuple[str, str]] = set()
 
     def model(self) -> Header:
-        wire, text = self.wire, self.wire.text
+        wire, text, steps = self.wire, self.wire.text, self.wire.steps
         strings = {2: "", 3: "", 4: "", 6: ""}
         ir_version: int | None = None
         model_version = 0
         opsets: list[tuple[str, int]] = []
         metadata: dict[str, str] = {}
-        graph_spans: list[Span] = []
-        functions: list[Function] = []
+        spans: dict[int, list[Span]] = {7: [], 20: [], 25: []}
         for number, kind, value, span in wire.fields(wire.span):
+            if steps.left < self._half:
+                self._complete = False
+                break
             if kind == VARINT:
                 if number == 1:
                     ir_version = signed(value)
@@ -251,23 +282,31 @@ class _Reader:
             elif kind == LEN:
                 if number in strings:
                     strings[number] = text(span)
-                elif number == 7:
-                    graph_spans.append(span)
+                elif number in spans:
+                    steps.left -= _SPAN
+                    spans[number].append(span)
                 elif number == 8:
                     opsets.append(self._opset(span))
                 elif number == 14:
                     key, entry = self._entry(span)
                     metadata[key] = entry
-                elif number == 25:
-                    functions.append(self._function(span))
-                elif number == 20:
-                    self._training(span)
-        if not graph_spans or (ir_version is None and not opsets):
+        if not spans[7] or (ir_version is None and not opsets):
             raise NotOnnx("it has no graph with an ir_version or opset_import, which every ONNX model has")
-        if len(graph_spans) > 1:
-            self.warnings.append(f"The file holds {len(graph_spans)} graphs; ONNX readers merge them into one.")
-        graph = self._graph(graph_spans, 0)
-        return Header(
+        if len(spans[7]) > 1:
+            self.warnings.append(f"The file holds {len(spans[7]):,} graphs; ONNX readers merge them into one.")
+        graph = self._graph(spans[7], 0)
+        functions: list[Function] = []
+        try:
+            for span in spans[25]:
+                if steps.left < self._eighth:
+                    self._complete = False
+                    break
+                functions.append(self._function(span))
+            for span in spans[20]:
+                self._training(span)
+        except StepsSpent:
+            self._leave_out()
+        header = Header(
             size_bytes=len(wire),
             ir_version=ir_version,
             producer_name=strings[2],
@@ -282,6 +321,13 @@ class _Reader:
             external=tuple(self.external.values()),
             warnings=tuple(self.warnings),
         )
+        return header if self._complete else replace(header, in_part=_first(header))
+
+    def _leave_out(self) -> None:
+        """Go on without what no steps are left for; called while `StepsSpent` is handled."""
+        if not self._in_part:
+            raise
+        self._complete = False
 
     def _opset(self, span: Span) -> tuple[str, int]:
         domain, version = "", 0
@@ -305,31 +351,34 @@ class _Reader:
     def _graph(self, spans: list[Span], depth: int) -> Graph:
         if depth > MAX_DEPTH:
             raise WireError(f"graphs are nested more than {MAX_DEPTH} deep, which no ONNX reader accepts")
-        wire = self.wire
+        wire, steps = self.wire, self.wire.steps
         name = ""
         nodes: list[Node] = []
         inputs: list[ValueInfo] = []
         outputs: list[ValueInfo] = []
         initializers: dict[str, Initializer] = {}
-        for span in spans:
-            for number, kind, _, inner in wire.fields(span):
-                if kind != LEN:
-                    continue
-                if number == 1:
-                    nodes.append(self._node(inner, depth))
-                elif number == 5:
-                    tensor = self._tensor(inner)
-                    initializers[tensor.name] = tensor
-                elif number == 15:
-                    tensor = self._sparse(inner)
-                    initializers[tensor.name] = tensor
-                elif number == 2:
-                    name = wire.text(inner)
-                elif number in (11, 12):
-                    values = inputs if number == 11 else outputs
-                    values.append(self._value_info(inner))
-                    if len(values) > MAX_VALUES:
-                        raise WireError(f"more than {MAX_VALUES:,} inputs or outputs, which no model has")
+        steps.left -= _GRAPH
+        try:
+            for span in spans:
+                for number, kind, _, inner in wire.fields(span):
+                    if kind != LEN:
+                        continue
+                    if number in (1, 5, 15) and steps.left < self._eighth:
+                        self._complete = False
+                    elif number == 1:
+                        nodes.append(self._node(inner, depth))
+                    elif number in (5, 15):
+                        tensor = self._tensor(inner) if number == 5 else self._sparse(inner)
+                        initializers[tensor.name] = tensor
+                    elif number == 2:
+                        name = wire.text(inner)
+                    elif number in (11, 12):
+                        values = inputs if number == 11 else outputs
+                        values.append(self._value_info(inner))
+                        if len(values) > MAX_VALUES:
+                            raise WireError(f"more than {MAX_VALUES:,} inputs or outputs, which no model has")
+        except StepsSpent:
+            self._leave_out()
         free = tuple(value for value in inputs if value.name not in initializers)
         return Graph(name, tuple(nodes), free, tuple(outputs), initializers)
 
@@ -339,15 +388,17 @@ class _Reader:
         nodes: list[Node] = []
         inputs: list[ValueInfo] = []
         outputs: list[ValueInfo] = []
+        wire.steps.left -= _GRAPH
         for number, kind, _, inner in wire.fields(span):
             if kind != LEN:
                 continue
-            if number == 1:
+            if number == 7 and wire.steps.left < self._eighth:
+                self._complete = False
+            elif number == 1:
                 name = wire.text(inner)
-            elif number == 4:
-                inputs.append(ValueInfo(wire.text(inner), "undefined", None))
-            elif number == 5:
-                outputs.append(ValueInfo(wire.text(inner), "undefined", None))
+            elif number in (4, 5):
+                wire.steps.left -= _VALUE
+                (inputs if number == 4 else outputs).append(ValueInfo(wire.text(inner), "undefined", None))
             elif number == 7:
                 nodes.append(self._node(inner, 1))
             elif number == 11:  # a default, which may be a tensor
@@ -359,32 +410,33 @@ class _Reader:
         return Function(domain, name, overload, Graph(name, tuple(nodes), tuple(inputs), tuple(outputs), {}))
 
     def _node(self, span: Span, depth: int) -> Node:
-        wire, text = self.wire, self.wire.text
-        op_type = domain = name = ""
-        inputs: list[str] = []
-        outputs: list[str] = []
+        wire = self.wire
+        wire.steps.left -= _NODE
         subgraphs: list[Graph] = []
-        for number, kind, _, inner in wire.fields(span):
-            if kind != LEN:
-                continue
-            if number == 1:
-                inputs.append(text(inner))
-            elif number == 2:
-                outputs.append(text(inner))
-            elif number == 3:
-                name = text(inner)
-            elif number == 4:
-                op_type = text(inner)
-            elif number == 5:
-                subgraphs += self._subgraphs(inner, depth)
-            elif number == 7:
-                domain = text(inner)
-        return Node(op_type, domain, name, tuple(inputs), tuple(outputs), tuple(subgraphs))
+        texts = _node_texts()
+        if not wire.strings(span, texts):
+            texts = _node_texts()
+            try:
+                for number, kind, _, inner in wire.fields(span):
+                    if kind == LEN and number in texts:
+                        texts[number].append(wire.text(inner))
+                    elif kind == LEN and number == 5:
+                        subgraphs += self._subgraphs(inner, depth)
+            except StepsSpent:
+                if not subgraphs:  # or it could lack its domain, and be taken for another
+                    raise
+                self._leave_out()
+        inputs, outputs = tuple(texts[1]), tuple(texts[2])
+        name, op_type, domain = texts[3][-1], texts[4][-1], texts[7][-1]
+        if (domain, op_type) not in self._op_types:
+            self._op_types.add((domain, op_type))
+            wire.steps.left -= _OP_TYPE
+        return Node(op_type, domain, name, inputs, outputs, tuple(subgraphs))
 
     def _subgraphs(self, attribute: Span, depth: int) -> list[Graph]:
         """Graphs of one AttributeProto: field 6 (one) or 11 (several); its tensors are looked at on the way."""
         single: list[Span] = []
-        several: list[Span] = []
+        several: list[Graph] = []
         listed = 0
         for number, kind, _, inner in self.wire.fields(attribute):
             if number in _LISTS:
@@ -394,15 +446,15 @@ class _Reader:
             elif kind != LEN:
                 continue
             elif number == 6:
+                self.wire.steps.left -= _SPAN
                 single.append(inner)
             elif number == 11:
-                several.append(inner)
+                several.append(self._graph([inner], depth + 1))
             elif number in (5, 10):
                 self._tensor(inner)
             elif number in (22, 23):
                 self._sparse(inner)
-        graphs = [self._graph(single, depth + 1)] if single else []
-        return graphs + [self._graph([span], depth + 1) for span in several]
+        return [self._graph(single, depth + 1), *several] if single else several
 
     def _hides_data(self, span: Span) -> bool:
         """Whether a tensor in another file could be in there: none is without the word ``location``."""
@@ -428,9 +480,10 @@ class _Reader:
         name, dtype = "", "undefined"
         shape: list[int] = []
         entries: dict[str, str] = {}
+        wire.steps.left -= _TENSOR
         for number, kind, value, inner in wire.fields(span):
             if number == 1 and kind in (VARINT, LEN):
-                shape += [signed(dim) for dim in wire.packed(kind, value, inner)]
+                self._dims(shape, kind, value, inner)
             elif number == 2 and kind == VARINT:
                 dtype = DTYPES.get(value, f"type {value}")
             elif number == 8 and kind == LEN:
@@ -439,8 +492,9 @@ class _Reader:
                 key, entry = self._entry(inner)
                 entries[key] = entry
                 if key == "location":
+                    wire.steps.left -= _EXTERNAL + len(entry) // 16
                     self.external.setdefault(entry, External(entry, name, 0, 0))
-        tensor = Initializer(name, dtype, _checked(shape), entries.get("location"))
+        tensor = Initializer(name, dtype, tuple(shape), entries.get("location"))
         if tensor.location is not None:
             data = self.external[tensor.location]
             end = _end(entries, tensor)
@@ -459,12 +513,23 @@ class _Reader:
             elif number == 2 and kind == LEN:
                 self._tensor(inner)
             elif number == 3 and kind in (VARINT, LEN):
-                shape += [signed(dim) for dim in self.wire.packed(kind, value, inner)]
-        return Initializer(values.name, values.dtype, _checked(shape), values.location)
+                self._dims(shape, kind, value, inner)
+        return Initializer(values.name, values.dtype, tuple(shape), values.location)
+
+    def _dims(self, shape: list[int], kind: int, value: int, span: Span) -> None:
+        self.wire.steps.left -= _DIM
+        if kind == VARINT:
+            shape.append(signed(value))
+        else:
+            dims = self.wire.packed(span, MAX_RANK + 1)
+            self.wire.steps.left -= _DIM * len(dims)
+            shape += map(signed, dims)
+        _check_rank(len(shape))
 
     def _value_info(self, span: Span) -> ValueInfo:
         name, dtype = "", "undefined"
         shape: tuple[int | str | None, ...] | None = None
+        self.wire.steps.left -= _VALUE
         for number, kind, _, inner in self.wire.fields(span):
             if kind != LEN:
                 continue
@@ -489,7 +554,9 @@ class _Reader:
                     if tensor_number == 1 and tensor_kind == VARINT:
                         dtype = DTYPES.get(value, f"type {value}")
                     elif tensor_number == 2 and tensor_kind == LEN:
-                        shape = tuple(self._dim(dim) for n, k, _, dim in self.wire.fields(part) if n == 1 and k == LEN)
+                        dims = (dim for n, k, _, dim in self.wire.fields(part) if n == 1 and k == LEN)
+                        shape = tuple(self._dim(dim) for dim in islice(dims, MAX_RANK + 1))
+                        _check_rank(len(shape))
         return dtype, shape
 
     def _dim(self, span: Span) -> int | str | None:
@@ -501,10 +568,26 @@ class _Reader:
         return None
 
 
-def _checked(shape: list[int]) -> tuple[int, ...]:
-    if len(shape) > MAX_RANK:
-        raise WireError(f"a tensor of {len(shape):,} dimensions, more than any library holds")
-    return tuple(shape)
+def _node_texts() -> dict[int, list[str]]:
+    """NodeProto's inputs, outputs, name, op_type and domain, of which the last counts."""
+    return {1: [], 2: [], 3: [""], 4: [""], 7: [""]}
+
+
+def _check_rank(rank: int) -> None:
+    if rank > MAX_RANK:
+        raise WireError(f"a tensor of more than {MAX_RANK} dimensions, which no library holds")
+
+
+def _first(header: Header) -> str:
+    """What was read of a file that was not read to its end."""
+    nodes, tensors = 0, 0
+    for graph in header.graphs():
+        nodes += len(graph.nodes)
+        tensors += len(graph.initializers)
+    return (
+        "It holds more than is looked at here: its kind, its counts and all else that is said of it come of its first "
+        f"{counted(nodes, 'operator')} and {counted(tensors, 'tensor')} alone."
+    )
 
 
 _BLOCK = 1 << 20
@@ -519,5 +602,5 @@ def _end(entries: dict[str, str], tensor: Initializer) -> int:
     length = entries.get("length", "")
     if not length.isdecimal() or len(length) > 20:
         bits = _BITS.get(tensor.dtype) or (re.findall(r"(?:int|float)(\d+)", tensor.dtype) or ["0"])[0]
-        length = str(-(-tensor.elements * int(bits) // 8))
+        length = str(min(-(-tensor.elements * int(bits) // 8), 1 << 63))  # dimensions can be any numbers
     return (int(offset) if offset.isdecimal() and len(offset) <= 20 else 0) + int(length)

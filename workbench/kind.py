@@ -21,7 +21,7 @@ from .errors import LEVELS, Finding, Level
 from .formats import CORE_ML_TYPES, NO_MODEL, Format, against_name, identify, identify_bytes
 from .header import Header, read_header
 from .structure import Structure, examine, is_spiking
-from .wire import opened
+from .wire import Steps, opened
 
 PAPER_NEURONS = ("LIF", "LIFRate", "AdaptiveLIF", "AdaptiveLIFRate", "Izhikevich", "SoftLIFRate")
 """The spiking op_types of the paper authors' code."""
@@ -47,6 +47,12 @@ DL_PRODUCERS = (
     "onnxruntime.transformers", "nnabla", "optimum", "winmltools", "darknet", "yolo",
 )  # fmt: skip
 MAX_NODES_NAMED = 12
+
+READING = 2_250_000
+"""Steps for telling a file's format and reading it, less than a second: some 150,000 plain operators."""
+
+LOOKING = 500_000
+"""Steps for what an ONNX file's operators do together, beside looking at each of them once."""
 
 
 @dataclass(frozen=True)
@@ -157,21 +163,26 @@ def detect(path: str | os.PathLike[str]) -> Detection:
     """
     name = os.fsdecode(path)
     findings: tuple[Finding, ...] = ()
+    steps = Steps(READING)
     if not os.path.isfile(name) or os.path.getsize(name) == 0:
-        what = identify(name)  # a folder, nothing, or an empty file
+        what = identify(name, steps)  # a folder, nothing, or an empty file
         detection = _of_format(what, name, _folder_size(name))
         if os.path.isfile(graph := os.path.join(name, "saved_model.pb")):
             with opened(graph) as buffer:
-                findings = safety.glance(Path(name), buffer, what)
+                findings = safety.glance(Path(name), buffer, what, steps)
         return _with(detection, findings)
     with opened(name) as buffer:
-        what = against_name(identify_bytes(buffer), name)
+        what = against_name(identify_bytes(buffer, steps), name)
         if what.name != "ONNX":
-            return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what))
-        header = read_header(name, buffer)
+            return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what, steps))
+        header = read_header(name, buffer, steps=steps)
     detection = _of_header(header, name)
     detection = replace(detection, warnings=(*what.warnings, *detection.warnings))
-    return _with(detection, safety.external.findings(Path(name), header))
+    findings = safety.external.findings(Path(name), header)
+    if header.in_part:
+        advice = "Open it only if you know where it comes from: what was not looked at could be harmful."
+        findings = (Finding("read-in-part", "warning", "", header.in_part, advice), *findings)
+    return _with(detection, findings)
 
 
 MOST_FINDINGS = 100
@@ -202,12 +213,13 @@ def paper_rule(header: Header) -> PaperRule:
     for node in header.graph.nodes:
         if node.op_type in PAPER_NEURONS:
             return PaperRule("SNN", f"op_type {node.op_type} is a spiking neuron")
+    none = "no spiking op_type" + (" in what was read" if header.in_part else "")
     if header.domain == "ai.onnx":
-        return PaperRule("ML", "no spiking op_type, and domain is ai.onnx")
+        return PaperRule("ML", f"{none}, and domain is ai.onnx")
     if header.domain == "onnx":
-        return PaperRule("DL", "no spiking op_type, and domain is onnx")
+        return PaperRule("DL", f"{none}, and domain is onnx")
     written = f'domain is "{header.domain}"' if header.domain else "domain is empty"
-    return PaperRule(None, f"no spiking op_type, and {written}, for which the rule has no answer")
+    return PaperRule(None, f"{none}, and {written}, for which the rule has no answer")
 
 
 def our_rule(header: Header) -> tuple[str, str, tuple[Evidence, ...], tuple[str, ...]]:
@@ -216,7 +228,7 @@ def our_rule(header: Header) -> tuple[str, str, tuple[Evidence, ...], tuple[str,
     Returns:
         (kind, because, evidence, warnings).
     """
-    found = examine(header)
+    found = examine(header, Steps(LOOKING))
     producer = header.producer_name.strip().lower()
     made_ml = producer.startswith(ML_PRODUCERS)
     made_dl = producer.startswith(DL_PRODUCERS)
@@ -225,7 +237,12 @@ def our_rule(header: Header) -> tuple[str, str, tuple[Evidence, ...], tuple[str,
     marked = tuple(
         replace(s, decides=kind != "unknown" and s.signal in deciders and s.supports == kind) for s in signals
     )
-    if found.unused_functions:
+    if not found.complete:
+        warnings += ("How its values flow was followed in part only: it would take too long to follow them all.",)
+    if kind == "unknown" and (header.in_part or not found.complete):
+        because = "Nothing tells its kind in the part of it that was looked at."
+        warnings = (because, *warnings[1:])
+    if found.unused_functions and not header.in_part:
         names = ", ".join(found.unused_functions[:3])
         warnings += (f"{len(found.unused_functions)} function(s) in the file are never called: {names}.",)
     return kind, because, marked, warnings
@@ -240,7 +257,7 @@ def _verdict(
     if found.spike_resets:
         because = (
             "Its operators integrate, fire and reset: a threshold whose spike is subtracted from the state it came "
-            f"from, {found.spike_resets} times over."
+            f"from, {'' if found.complete else 'at least '}{found.spike_resets} times over."
         )
         return "SNN", because, ("dynamics",), ()
 

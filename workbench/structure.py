@@ -7,10 +7,9 @@ tensors alone counts as learnt, whatever its numbers.
 from __future__ import annotations
 
 import re
-from collections import ChainMap, Counter
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TypeAlias
 
 from .dynamics import Dynamics
 from .header import Function, Graph, Header, Node
@@ -24,6 +23,7 @@ from .operators import (
     STANDARD_DOMAINS,
     TRIVIAL,
 )
+from .wire import Steps
 
 # Tokens of an op_type that name a spiking neuron wherever they stand (SoftLIFRate, lif_cell, CubaLIF, SpikingReLU).
 _NEURON_TOKENS = {"lif", "Lif", "LIF", "ALIF", "PLIF", "Izhikevich", "izhikevich", "Spiking", "spiking"}
@@ -43,14 +43,13 @@ _NEURON_BODY = {*COMPARISONS, "ThresholdedRelu", "Floor", "Sign", "Where", "Scan
 
 # What skl2onnx calls the tensors it makes: <prefix>_<op_type>cst from its operator algebra, and these; the weaker
 # ones count only beside an output name of its own.
-_SKLEARN_CST = re.compile(r"\w*_[A-Z]\w*?cst\d*")
 _SKLEARN_PAIRS = ({"coefficient", "intercepts"}, {"coef", "offset"}, {"quantiles", "references"})
 _SKLEARN_NAMES = {"transform_matrix", "classes_tensor", "shape_tensor", "column_indices"}
 _SKLEARN_OUTPUTS = {
     "variable", "label", "probabilities", "output_label", "output_probability", "scores", "GPmean", "distance", "index",
 }  # fmt: skip
 _FRAMEWORK_NAMES = re.compile(
-    r".*/(?:ReadVariableOp|BiasAdd)\b.*|const_fold_opt__\d+|(?:\w+\.)+(?:weight|bias|running_mean)"
+    r".*/(?:ReadVariableOp|BiasAdd)\b|const_fold_opt__\d+\Z|(?:\w+\.)+(?:weight|bias|running_mean)\Z"
 )
 
 
@@ -82,6 +81,8 @@ class Structure:
     """Nothing but one product and operators that leave it linear, or squash its result."""
     common: list[str] = field(default_factory=list)
     unused_functions: list[str] = field(default_factory=list)
+    complete: bool = True
+    """Whether the steps sufficed to follow all values through all bodies, and all thresholds."""
 
 
 @lru_cache(1024)  # a graph repeats a few op_types many times
@@ -100,72 +101,80 @@ def is_spiking(op_type: str, domain: str) -> bool:
     return bool(spoken) and bool(_NEURON_IN_DOMAIN & {*lower, leaf.lower()})
 
 
-def examine(header: Header) -> Structure:
-    """Gather every structural signal of a model in one walk over its reachable nodes."""
+def examine(header: Header, steps: Steps) -> Structure:
+    """Gather every structural signal of a model in one walk over its reachable nodes.
+
+    Args:
+        header: what was read of it; reading it has paid for looking at each of its nodes once.
+        steps: for bodies that are gone through again, and for `Dynamics`.
+    """
     out = Structure()
     functions = {function.key: function for function in header.functions}
     used: dict[tuple[str, str], None] = {}
     graphs: list[Graph] = []
+    groups: dict[tuple[str, str], list[str] | None] = {}
+    counts: Counter[tuple[str, str]] = Counter()
     todo = [header.graph]
     while todo:
         graph = todo.pop()
         graphs.append(graph)
-        for node in graph.nodes:
-            todo += node.subgraphs
-            if node.key in functions and node.key not in used:
-                used[node.key] = None
-                todo.append(functions[node.key].body)
-    out.unused_functions = [":".join(key) for key in functions if key not in used]
-    counts: Counter[str] = Counter()
-    for graph in graphs:
         for index, node in enumerate(graph.nodes):
-            counts[node.op_type] += 1
-            _classify(node, index, out, functions)
-    out.total = counts.total()
-    out.common = [op_type for op_type, _ in counts.most_common(6)]
-    _Flow(out, {key: functions[key].body for key in used}).graph(header.graph, ChainMap())
-    _distances(out, counts)
-    out.plain_linear = out.products <= 1 and set(counts) <= TRIVIAL | PRODUCTS
+            key = node.key
+            counts[key] += 1
+            if key not in groups:
+                groups[key] = _group(key, out, functions)
+                if key in functions:
+                    used[key] = None
+                    todo.append(functions[key].body)
+            if (names := groups[key]) is not None:
+                names.append(node.name or f"{node.op_type}[{index}]")
+            todo += node.subgraphs
+    out.unused_functions = [":".join(key) for key in functions if key not in used]
+    ops: Counter[str] = Counter()
+    for (domain, op_type), count in counts.items():
+        ops[op_type] += count
+        if domain in STANDARD_DOMAINS and op_type in ACTIVATIONS:
+            out.activations += count
+    out.total = ops.total()
+    out.common = [op_type for op_type, _ in ops.most_common(6)]
+    _Flow(out, {key: functions[key].body for key in used}, steps).graph(header.graph, {})
+    _distances(out, ops)
+    out.plain_linear = out.products <= 1 and set(ops) <= TRIVIAL | PRODUCTS
     _names(header, out)
     if not out.neurons:
-        out.reset_nodes = Dynamics(graphs).resets
+        dynamics = Dynamics(graphs, steps)
+        out.reset_nodes = dynamics.resets
         out.spike_resets = len(out.reset_nodes)
+        out.complete &= dynamics.complete
     return out
 
 
-def _claims_falsely(node: Node, functions: dict[tuple[str, str], Function]) -> bool:
+def _claims_falsely(function: Function, functions: dict[tuple[str, str], Function]) -> bool:
     """Whether a neuron's name is contradicted by a body in the file that neither compares nor loops."""
-    function = functions.get(node.key)
-    if function is None:
-        return False
     inside = {inner.op_type for graph in function.body.walk() for inner in graph.nodes}
     calls = any(inner.key in functions for inner in function.body.nodes)
     return not calls and not inside & _NEURON_BODY and not any(is_spiking(op_type, "") for op_type in inside)
 
 
-def _classify(node: Node, index: int, out: Structure, functions: dict[tuple[str, str], Function]) -> None:
-    """Put one node into the groups its op_type belongs to."""
-    domain, op_type = node.key
-    name = node.name or f"{op_type}[{index}]"
-
-    def note(group: dict[str, list[str]]) -> None:
-        group.setdefault(op_type if domain == "" else f"{domain}:{op_type}", []).append(name)
-
-    if is_spiking(op_type, domain) and not _claims_falsely(node, functions):
-        note(out.neurons)
+def _group(key: tuple[str, str], out: Structure, functions: dict[tuple[str, str], Function]) -> list[str] | None:
+    """Where to note the names of an op_type's nodes; None where it belongs to no group."""
+    domain, op_type = key
+    group: dict[str, list[str]] | None = None
+    if is_spiking(op_type, domain) and not (key in functions and _claims_falsely(functions[key], functions)):
+        group = out.neurons
     elif domain == "ai.onnx.ml":
         if op_type in PREDICTORS:
-            note(out.predictors)
+            group = out.predictors
         elif op_type in FEATURES:
-            note(out.features)
+            group = out.features
         elif op_type == "ArrayFeatureExtractor":
-            note(out.extractors)
+            group = out.extractors
     elif domain in STANDARD_DOMAINS:
         if op_type in LAYERS:
-            note(out.layers)
+            group = out.layers
         elif op_type in ("TfIdfVectorizer", "CDist"):
-            note(out.features if op_type == "TfIdfVectorizer" else out.distances)
-        out.activations += op_type in ACTIVATIONS
+            group = out.features if op_type == "TfIdfVectorizer" else out.distances
+    return None if group is None else group.setdefault(op_type if domain == "" else f"{domain}:{op_type}", [])
 
 
 def _distances(out: Structure, counts: Counter[str]) -> None:
@@ -180,62 +189,75 @@ def _distances(out: Structure, counts: Counter[str]) -> None:
 
 def _names(header: Header, out: Structure) -> None:
     """Tensor names as skl2onnx, TensorFlow and PyTorch give them."""
-    # No converter writes longer names, and the patterns below are slow on a long one made for that.
+    # No converter writes longer names.
     stored = [name for graph in header.graphs() for name in graph.initializers if len(name) < 200]
     outputs = {value.name for value in header.graph.outputs}
     plain = {name: name.rstrip("0123456789") for name in stored}
-    strong = set().union(*(pair for pair in _SKLEARN_PAIRS if pair <= set(plain.values())))
+    bases = set(plain.values())
+    strong = set().union(*(pair for pair in _SKLEARN_PAIRS if pair <= bases))
     if outputs & _SKLEARN_OUTPUTS:
         strong |= _SKLEARN_NAMES
-    for name in stored:
-        if _SKLEARN_CST.fullmatch(name) or plain[name] in strong:
-            out.sklearn_names.setdefault(plain[name], []).append(name)
+    for name, base in plain.items():
+        if base in strong or (base.endswith("cst") and base.isidentifier() and re.search("_[A-Z]", base[:-3])):
+            out.sklearn_names.setdefault(base, []).append(name)
     for name in (*stored, *(node.name for node in header.graph.nodes)):
-        if len(name) < 200 and _FRAMEWORK_NAMES.fullmatch(name):
+        if len(name) < 200 and name and _FRAMEWORK_NAMES.match(name):
             out.framework_names.setdefault(name, []).append(name)
 
 
-_STORED = -1  # a value that depends on stored tensors alone
-
-# (learnt products behind a value or _STORED, whether a nonlinearity came after the last one)
+# (learnt products behind a value, whether a nonlinearity came after the last one)
 _Value = tuple[int, bool]
-_Scope: TypeAlias = "ChainMap[str, _Value]"
+_STORED = (-1, False)
+"""A value that depends on stored tensors alone."""
+_NEW = (0, False)
 
 
 class _Flow:
     """Follows how many learnt products, with a nonlinearity between each two, lie behind every value."""
 
-    def __init__(self, out: Structure, functions: dict[tuple[str, str], Graph]) -> None:
+    def __init__(self, out: Structure, functions: dict[tuple[str, str], Graph], steps: Steps) -> None:
         self.out = out
         self.functions = functions
-        # Bodies within bodies multiply: a hostile file of nested loops must not take for ever.
-        self.left = 1_000_000
+        self.steps = steps
+        self.seen: set[int] = set()
+        self.costs: dict[int, int] = {}
         self.counted: set[int] = set()
+        self.answers: dict[tuple[int, int, tuple[_Value, ...]], _Value] = {}
 
-    def graph(self, graph: Graph, outer: _Scope, depth: int = 0) -> _Scope:
-        """The values of one graph, by name; those of the graphs around it stay visible."""
-        values = outer.new_child(dict.fromkeys(graph.initializers, (_STORED, False)))
-        self.left -= len(graph.nodes) + 1
-        if self.left > 0:
-            for node in graph.nodes:
-                result = self._node(node, values, depth)
-                values.update(dict.fromkeys(filter(None, node.outputs), result))
-        return values
+    def graph(self, graph: Graph, values: dict[str, _Value], depth: int = 0) -> None:
+        """Add the values of a graph, by name, to those that are visible in it."""
+        if id(graph) in self.seen:
+            # Reading it has paid for once. Bodies within bodies multiply.
+            self.steps.left -= self._cost(graph)
+            if self.steps.left < 0:
+                self.out.complete = False
+                return
+        self.seen.add(id(graph))
+        values.update(dict.fromkeys(graph.initializers, _STORED))
+        for node in graph.nodes:
+            result = self._node(node, values, depth)
+            for name in node.outputs:
+                if name:
+                    values[name] = result
 
-    def _node(self, node: Node, values: _Scope, depth: int) -> _Value:
-        domain, op_type = node.key
-        inputs = [values.get(name, (0, False)) for name in node.inputs if name]
+    def _cost(self, graph: Graph) -> int:
+        if id(graph) not in self.costs:
+            sizes = (3 + len(node.inputs) + len(node.outputs) for node in graph.nodes)
+            self.costs[id(graph)] = 10 + len(graph.inputs) + len(graph.outputs) + len(graph.initializers) + sum(sizes)
+        return self.costs[id(graph)]
+
+    def _node(self, node: Node, values: dict[str, _Value], depth: int) -> _Value:
+        domain, op_type = key = node.key
+        inputs = [values.get(name, _NEW) for name in node.inputs if name]
+        moving = [value for value in inputs if value is not _STORED]
         if node.subgraphs:
-            return self._subgraphs(node, inputs, values, depth)
-        body = self.functions.get(node.key)
-        if body is not None and depth < 8:
-            given = [values.get(name, (_STORED, False) if not name else (0, False)) for name in node.inputs]
-            scope: _Scope = ChainMap(dict(zip((value.name for value in body.inputs), given, strict=False)))
-            return self._ends(body, self.graph(body, scope, depth + 1))
-        if op_type == "Constant" or (inputs and all(stack == _STORED for stack, _ in inputs)):
-            return _STORED, False
-        moving = [value for value in inputs if value[0] != _STORED]
-        stack, bent = max(moving, default=(0, False))
+            return self._subgraphs(node, max(moving, default=_NEW), values, depth)
+        if depth < 8 and key in self.functions:
+            given = tuple([values.get(name, _NEW) if name else _STORED for name in node.inputs])
+            return self._call(self.functions[key], given, depth)
+        if op_type == "Constant" or (inputs and not moving):
+            return _STORED
+        stack, bent = moving[0] if len(moving) == 1 else max(moving, default=_NEW)
         if domain not in STANDARD_DOMAINS:
             return stack, bent
         if op_type in PRODUCTS:
@@ -252,7 +274,7 @@ class _Flow:
             self._count(node, "decisions")
         if op_type in ACTIVATIONS or op_type == "QuantizeLinear":  # it clips: optimisers fold a Relu into it
             return stack, stack > 0 or bent
-        if op_type == "Gather" and inputs and inputs[0][0] == _STORED and len(moving) == 1:
+        if op_type == "Gather" and inputs and inputs[0] is _STORED and len(moving) == 1:
             self._count(node, "embeddings")
             return max(stack, 1), True
         return stack, bent
@@ -262,16 +284,34 @@ class _Flow:
             self.counted.add(id(node))
             setattr(self.out, what, getattr(self.out, what) + 1)
 
-    def _subgraphs(self, node: Node, inputs: list[_Value], values: _Scope, depth: int) -> _Value:
+    def _call(self, function: Graph, given: tuple[_Value, ...], depth: int) -> _Value:
+        """What a function makes of values, which is the same each time."""
+        question = (id(function), depth, given)
+        if question not in self.answers:
+            scope = dict(zip((value.name for value in function.inputs), given, strict=False))
+            self.graph(function, scope, depth + 1)
+            self.answers[question] = self._ends(function, scope)
+        return self.answers[question]
+
+    def _subgraphs(self, node: Node, best: _Value, values: dict[str, _Value], depth: int) -> _Value:
         """Loop and Scan bodies run twice, so that what their state carries round is seen; If branches run once."""
-        best = max((value for value in inputs if value[0] != _STORED), default=(0, False))
         for body in node.subgraphs:
+            given = [value.name for value in body.inputs]
+            own = {*given, *body.initializers, *(name for inner in body.nodes for name in inner.outputs)}
+            self.steps.left -= len(own)
+            hidden = {name: values[name] for name in own if name in values}
             for _ in range(1 if node.op_type == "If" or depth > 2 else 2):
-                scope = values.new_child({value.name: best for value in body.inputs})
-                best = max(best, self._ends(body, self.graph(body, scope, depth + 1)))
+                values.update(dict.fromkeys(given, best))
+                self.graph(body, values, depth + 1)
+                before, best = best, max(best, self._ends(body, values))
+                for name in own:
+                    values.pop(name, None)
+                values.update(hidden)
+                if best == before:
+                    break  # once more would be the same
         return best
 
     @staticmethod
-    def _ends(body: Graph, values: _Scope) -> _Value:
-        ends = [values.get(value.name, (0, False)) for value in body.outputs]
-        return max([end for end in ends if end[0] != _STORED], default=(0, False))
+    def _ends(body: Graph, values: dict[str, _Value]) -> _Value:
+        ends = [values.get(value.name, _NEW) for value in body.outputs]
+        return max([end for end in ends if end is not _STORED], default=_NEW)

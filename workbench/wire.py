@@ -5,7 +5,7 @@ So questions about structure are answered by walking the wire format, a small wi
 schema compiler, no copy, no parsed weights. Source: https://protobuf.dev/programming-guides/encoding/.
 
 Bytes are hostile until proven otherwise: every length is checked against its parent, every varint against
-ten bytes, and one `Wire` reads at most `MAX_FIELDS` fields in all.
+ten bytes, and reading ends when its `Steps` are spent.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import BinaryIO, TypeAlias, overload
 
 from .errors import UnreadableFile
 
-MAX_FIELDS = 2_000_000
-"""Fields read from one file before giving up: about 150,000 operators, a few seconds of work."""
+MAX_STEPS = 6_000_000
+"""For whoever needs all of a file: about 400,000 operators, a few seconds of work."""
 
 MAX_TEXT = 1 << 16
 """Bytes kept of one string: names are short, and a doc_string can be a gigabyte of somebody's joke."""
@@ -33,6 +33,9 @@ VARINT, I64, LEN, I32 = 0, 1, 2, 5
 WINDOW = 1 << 13
 """Bytes fetched at a time."""
 
+_SHORT = 1 << 9
+"""Bytes of a message that is read at once."""
+
 _LONGEST = 20
 """Bytes of the longest field head: two varints."""
 
@@ -42,6 +45,23 @@ Span: TypeAlias = tuple[int, int]
 
 class WireError(UnreadableFile):
     """The bytes are not a well-formed protobuf message."""
+
+
+class StepsSpent(WireError):
+    """There is more in the file than the steps allow for; what was read until then is sound."""
+
+
+class Steps:
+    """What is left of the work that one question may cost: fields, strings, operators, whatever is looked at.
+
+    Counted and not timed, so that a file gets the same answer on every machine and on every day. A step is about half
+    a microsecond; what costs more counts as several.
+    """
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int = MAX_STEPS) -> None:
+        self.left = left
 
 
 class FileBytes:
@@ -79,18 +99,18 @@ Buffer: TypeAlias = "FileBytes | mmap.mmap | bytes | memoryview"
 
 
 class Wire:
-    """A buffer of protobuf bytes and what is left of its reading budget.
+    """A buffer of protobuf bytes and what is left of the steps to read them with.
 
     Args:
         buffer: the bytes.
-        max_fields: how many fields may be read through this object, over all nested messages.
+        steps: what reading takes its steps from; `MAX_STEPS` if None.
     """
 
-    __slots__ = ("_base", "_safe", "_window", "buffer", "left", "text_left")
+    __slots__ = ("_base", "_safe", "_window", "buffer", "steps", "text_left")
 
-    def __init__(self, buffer: Buffer, max_fields: int = MAX_FIELDS) -> None:
+    def __init__(self, buffer: Buffer, steps: Steps | None = None) -> None:
         self.buffer = buffer
-        self.left = max_fields
+        self.steps = Steps() if steps is None else steps
         self.text_left = MAX_TEXTS
         self._window, self._base, self._safe = b"", 0, -1
 
@@ -124,13 +144,16 @@ class Wire:
             `span` is the payload of a length-delimited or fixed field; for a varint, its own bytes.
 
         Raises:
-            WireError: truncated or malformed bytes, or the budget is used up.
+            WireError: truncated or malformed bytes.
+            StepsSpent: a step for the message and each of its fields is more than there are.
         """
         pos, end = span
+        steps = self.steps
+        steps.left -= 1
         while pos < end:
-            if self.left <= 0:
-                raise WireError(f"more than {MAX_FIELDS:,} fields by byte {pos:,}: not read further")
-            self.left -= 1
+            steps.left -= 1
+            if steps.left < 0:
+                raise StepsSpent(f"there is more in it than is looked at here: nothing is read from byte {pos:,} on")
             at = pos - self._base
             if not 0 <= at <= self._safe:
                 self._fetch(pos)
@@ -189,6 +212,7 @@ class Wire:
             at += 1
             value |= (byte & 0x7F) << shift
             if byte < 0x80:
+                self.steps.left -= 1 + (shift >> 4)
                 return value & 0xFFFF_FFFF_FFFF_FFFF, at
         raise WireError(f"damaged at byte {self._base + at:,}: a number does not end")
 
@@ -200,29 +224,60 @@ class Wire:
     def text(self, span: Span, limit: int = MAX_TEXT) -> str:
         """A string field; longer than `limit` bytes it is cut and ends in an ellipsis."""
         start, stop = span
-        self.text_left -= min(stop - start, limit)
-        if self.text_left < 0:
-            raise WireError(f"more than {MAX_TEXTS >> 20} MiB of names and descriptions by byte {start:,}")
+        size = stop - start
+        self.steps.left -= 1
         at = start - self._base
-        if at >= 0 and stop - self._base <= len(self._window):
-            # Mostly it stands beside the field just read.
-            if stop - start <= limit:
-                return self._window[at : stop - self._base].decode("utf-8", "replace")
-        elif stop - start <= limit:
-            return str(self.buffer[start:stop], "utf-8", "replace")
-        return self.data(span, limit).decode("utf-8", "replace") + "…"
+        if size > limit:
+            text = self.data(span, limit).decode("utf-8", "replace") + "…"
+        elif at >= 0 and at + size <= len(self._window):  # mostly it stands beside the field just read
+            text = self._window[at : at + size].decode("utf-8", "replace")
+        else:
+            text = self.data(span).decode("utf-8", "replace")
+        # One sign outside ASCII, and Python keeps every letter of the string in up to four bytes.
+        self.text_left -= len(text) if text.isascii() else 4 * len(text)
+        if self.text_left < 0:
+            raise StepsSpent(f"it holds more than {MAX_TEXTS >> 20} MiB of names and descriptions by byte {start:,}")
+        return text
 
-    def packed(self, wire_type: int, value: int, span: Span) -> list[int]:
-        """The varints of one occurrence of a repeated integer field, packed or not."""
-        if wire_type == VARINT:
-            return [value]
-        out, (pos, end) = [], span
-        while pos < end:
-            self.left -= 1
-            if self.left <= 0:
-                raise WireError(f"more than {MAX_FIELDS:,} fields by byte {pos:,}: not read further")
-            number, pos = self.varint(pos, end)
+    def strings(self, span: Span, into: dict[int, list[str]]) -> bool:
+        """What `fields` and `text` give of a short message with short strings alone, in half their time.
+
+        Args:
+            span: the message.
+            into: field number -> where its strings are put.
+
+        Returns:
+            Whether it is such a message, with none but these fields; if not, a part of them may have been put there.
+        """
+        start, stop = span
+        if stop - start > _SHORT:
+            return False
+        if start < self._base or stop > self._base + len(self._window):
+            self._fetch(start)
+        window, at, end = self._window, start - self._base, stop - self._base
+        self.text_left -= stop - start if window[at:end].isascii() else 4 * (stop - start)
+        count = 1
+        while at + 1 < end:
+            head, size = window[at], window[at + 1]
+            after = at + 2 + size
+            if head & 0x87 != LEN or size > 0x7F or after > end or (texts := into.get(head >> 3)) is None:
+                return False
+            texts.append(window[at + 2 : after].decode("utf-8", "replace"))
+            at = after
+            count += 1
+        self.steps.left -= count
+        return at == end and self.steps.left >= 0 and self.text_left >= 0
+
+    def packed(self, span: Span, most: int) -> list[int]:
+        """The varints of one packed occurrence of a repeated integer field; at most `most` of them."""
+        out: list[int] = []
+        data, pos = self.data(span, 10 * most), 0
+        size, data = len(data), data + bytes(_LONGEST)
+        while pos < size and len(out) < most:
+            number, pos = self._head(data, pos)
             out.append(number)
+        if pos > size:
+            raise WireError(f"cut short at byte {span[1]:,}: a number does not end")
         return out
 
 

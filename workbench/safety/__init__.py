@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..errors import Finding, Scan
 from ..formats import Format, identify
-from ..wire import Buffer, opened
+from ..wire import Buffer, Steps, opened
 from . import external as external
 from . import keras, pickles, skops, tensorflow
 from .subject import Subject
@@ -50,7 +50,14 @@ def scan(path: str | os.PathLike[str], name: str | None = None, known: tuple[str
         return scanner(Subject(path, shown, buffer, what, known))
 
 
-def glance(path: Path, buffer: Buffer, what: Format) -> tuple[Finding, ...]:
-    """What `scan` would find, as far as can be told at once: within the bounds of `workbench.kind.detect`."""
+def glance(path: Path, buffer: Buffer, what: Format, steps: Steps) -> tuple[Finding, ...]:
+    """What `scan` would find, as far as can be told at once: with the steps that `workbench.kind.detect` has left."""
     scanner = _SCANNERS.get(what.name)
-    return () if scanner is None else scanner(Subject(path, str(path), buffer, what, thorough=False)).findings
+    if scanner is None:
+        return ()
+    findings = scanner(Subject(path, str(path), buffer, what, steps=steps)).findings
+    if steps.left < 0:
+        says = "It was looked through in part only, because it is large or made to take long."
+        advice = "Open it only if you know where it comes from: what was not looked at could be harmful."
+        findings = (*findings, Finding("read-in-part", "warning", "", says, advice))
+    return findings

@@ -50,6 +50,10 @@ _REACH_OUT = frozenset(
 """Parts of names of TensorFlow's functions that do more than compute, where they are not on the list."""
 
 
+_PART = 16
+"""Steps for looking at one part of a network's description."""
+
+
 def scan(subject: Subject) -> Scan:
     """Everything a network's description names that is not known to be a plain part of a network: Keras's own safe
     mode lets much of it pass, and does not exist for HDF5 files of Keras 2."""
@@ -59,7 +63,7 @@ def scan(subject: Subject) -> Scan:
     try:
         config, files = _read(subject)
         unusual |= dict.fromkeys(files)
-        for harms, what in _judged(config, subject.known):
+        for harms, what in _judged(config, subject):
             (dangerous if harms else unusual)[what] = None
     except (*UNREADABLE, sandbox.WorkerFailed):
         return Scan(shown, name, True, tuple(dangerous), tuple(unusual), complete=False)
@@ -154,14 +158,18 @@ _BEGINNING = re.compile(r'\{\s*"(?:class_name|module|config|registered_name)"\s*
 # --- what its parts would do ---------------------------------------------------------------------------------------
 
 
-def _judged(config: Any, known: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
-    """(can it harm, what)."""
+def _judged(config: Any, subject: Subject) -> Iterator[tuple[bool, str]]:
+    """(can it harm, what), as far as there are steps."""
     for part in _walk(config):
+        if subject.steps is not None:
+            subject.steps.left -= _PART
+            if subject.steps.left < 0:
+                return
         # Lookup layers read a vocabulary from the file that is named in its place.
         if isinstance(part.get("vocabulary"), str):
             yield True, f"the file {part['vocabulary']} to be read"
         if "class_name" in part:
-            yield from _judged_part(part, known)
+            yield from _judged_part(part, subject.known)
 
 
 def _walk(config: Any) -> Iterator[dict[str, Any]]:

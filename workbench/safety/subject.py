@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..formats import Format
-from ..wire import Buffer
+from ..wire import Buffer, Steps
 
 
 @dataclass(frozen=True)
@@ -18,8 +18,8 @@ class Subject:
         buffer: the file's bytes; of a SavedModel folder, those of its ``saved_model.pb``.
         format: what `workbench.formats` calls it.
         known: class names that the caller brings along, so that the file need not import them.
-        thorough: read to its end, whatever that takes, in a worker process; else within the bounds of `detect`, in the
-            caller's, where no C library may parse the file.
+        steps: what is left to `detect`, in the caller's process, where no C library may parse the file; None to read it
+            to its end, whatever that takes, in a worker process.
     """
 
     path: Path
@@ -27,4 +27,9 @@ class Subject:
     buffer: Buffer
     format: Format
     known: tuple[str, ...] = ()
-    thorough: bool = True
+    steps: Steps | None = None
+
+    @property
+    def thorough(self) -> bool:
+        """To its end."""
+        return self.steps is None

@@ -8,12 +8,9 @@ from pathlib import PurePosixPath
 from typing import NamedTuple
 
 from ..errors import Scan
-from ..wire import LEN, Span, Wire, WireError
+from ..wire import LEN, Span, Steps, StepsSpent, Wire, WireError
 from .names import listed
 from .subject import Subject
-
-AT_ONCE = 200_000
-"""Fields read where it is done in the caller's own process: a graph of some 10,000 operators."""
 
 THOROUGH = 100_000_000
 
@@ -40,7 +37,7 @@ def scan(subject: Subject) -> Scan:
     """The operators that are not known to calculate only, of a graph and all its functions. A SavedModel restores
     objects besides."""
     shown, name, thorough = subject.shown, subject.format.name, subject.thorough
-    wire = Wire(subject.buffer, THOROUGH if thorough else AT_ONCE)
+    wire = Wire(subject.buffer, subject.steps or Steps(THOROUGH))
     dangerous: dict[str, None] = {}
     unusual: dict[str, None] = {}
     complete = True
@@ -48,9 +45,8 @@ def scan(subject: Subject) -> Scan:
     try:
         for harms, what in judge(wire, thorough):
             (dangerous if harms else unusual)[what] = None
-    except (WireError, RecursionError):
-        # Not all of a large graph is read at once.
-        complete = not thorough and wire.left <= 0
+    except (WireError, RecursionError) as error:
+        complete = not thorough and isinstance(error, StepsSpent)  # which `glance` says
     if name == "SavedModel":
         # TensorFlow reads these rather than saved_model.pb, or where that is missing.
         others = (other for other in ("saved_model.cpb", "saved_model.pbtxt") if (subject.path / other).exists())
