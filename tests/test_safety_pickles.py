@@ -34,6 +34,7 @@ from workbench.formats import identify
 from workbench.pickle_walk import MAX_NAME, Budget, BudgetSpent, Damaged, Walk
 from workbench.safety.pickle_names import grade, listed
 from workbench.unpack import unpacked
+from workbench.wire import opened
 
 DATA = Path(__file__).parent / "data"
 
@@ -195,6 +196,7 @@ TRICKS: dict[str, tuple[bytes, str]] = {
     ),
     "a reference to outside": (protocol(text("x") + b"Q"), "a reference to something outside it"),
     "a constructor that reads a file": (protocol(call(BOOSTER, b"N", b")", text("x"))), "a call of xgboost.core"),
+    "a new object with arguments": (protocol(call(names("copyreg", "__newobj__"), BOOSTER, text("x"))), "a call of"),
     "a distribution with a text": (protocol(names("scipy.stats._continuous_distns", "norm_gen") + b")\x81}b"), "norm"),
     "a pickle in a value": (
         protocol(b"C" + bytes([len(held := protocol(names("my", "Net") + b")R"))]) + held), "a pickle inside a value",
@@ -633,7 +635,8 @@ HEAVY = {
 def test_a_glance_is_bounded_and_says_what_it_left(tmp_path: Path, heavy: str) -> None:
     path = tmp_path / "model.pkl"
     path.write_bytes(b"\x80\x04" + HEAVY[heavy] + b"N.")
-    assert "code-partly" in {found.id for found in detect(path).findings}
+    with opened(path) as buffer:
+        assert "code-partly" in {found.id for found in safety.glance(path, buffer, identify(path))}
 
 
 SEEDS = [

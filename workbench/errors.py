@@ -130,7 +130,7 @@ MOST_ITEMS = 50
 """Names in a table; a hostile file may hold thousands."""
 
 _PARTLY = "Only its first part was looked through for code, as the whole takes longer than a moment."
-_ALL_OF_IT = "Convert it without trust: then all of it is looked through before anything is opened."
+_ALL_OF_IT = "All of it is looked through before it is converted or run here, unless you say that you trust it."
 _UNREAD = "It could not be read to its end, as happens with damaged files and ones made to mislead."
 
 

@@ -106,8 +106,6 @@ _WRAPPERS = ("joblib.numpy_pickle.NumpyArrayWrapper", "sklearn.externals.joblib.
 _PYTHON_2 = "latin-1"
 """How strings of Python 2 are read: whoever loads them must say, and every byte means something this way."""
 
-_MAKES_NEW = ("copyreg._reconstructor", "copy_reg._reconstructor", "copyreg.__newobj__", "copyreg.__newobj_ex__")
-
 
 class Walk:
     """One pickle, or several that stand behind each other.
@@ -277,12 +275,14 @@ class Walk:
 
     def _reduce(self) -> None:
         arguments, what = self._stack.pop(), self._stack.pop()
-        if isinstance(what, Named) and str(what) in _MAKES_NEW and isinstance(arguments, tuple) and arguments:
-            self.called(what, arguments)
-            self._push(self._new(arguments[0]))
-            return
         self.called(what, arguments)
-        self._push(Made(what, arguments))
+        maker = str(what) if isinstance(what, Named) and isinstance(arguments, tuple) and arguments else ""
+        if maker == "copyreg._reconstructor":
+            self._push(self._new(arguments[0]))
+        elif maker == "copyreg.__newobj__":
+            self._push(self._new(arguments[0], arguments[1:]))
+        else:
+            self._push(Made(what, arguments))
 
     def _new(self, what: Any, arguments: Any = ()) -> Made:
         if arguments == ():

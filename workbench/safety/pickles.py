@@ -362,7 +362,7 @@ def _behind(file: io.BufferedReader, found: _Found) -> None:
 
 def _npy(file: io.BufferedReader, found: _Found) -> None:
     """An ``.npy`` file: a pickle behind its header where it is an array of objects."""
-    version, size = file.read(8)[6:7], 0
+    version = file.read(8)[6:7]
     size = int.from_bytes(file.read(2 if version == b"\1" else 4), "little")
     header = file.read(min(size, 1 << 16))
     try:
@@ -384,7 +384,7 @@ def _archive(buffer: Buffer, start: int, stop: int, found: _Found, detail: str) 
         try:
             _member(buffer, member, found, detail)
         except (Damaged, OSError):
-            found.unread |= member.listed
+            found.unread |= member.listed and detail != ""  # an archive of anything may be packed in any way
 
 
 def _member(buffer: Buffer, member: Member, found: _Found, detail: str) -> None:
@@ -392,7 +392,9 @@ def _member(buffer: Buffer, member: Member, found: _Found, detail: str) -> None:
     head = file.peek(16)[:16]
     if head.startswith(b"\x93NUMPY"):
         _npy(file, found)
-    elif head.startswith(b"PK\x03\x04") and found.depth < _NESTED:
+    elif head.startswith(b"PK\x03\x04"):
+        if found.depth >= _NESTED:
+            raise Damaged
         found.depth += 1
         if file.seekable():
             _archive(buffer, member.start, member.stop, found, detail)
