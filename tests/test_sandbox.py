@@ -45,6 +45,10 @@ def spin():
 def hold_the_lock():
     ctypes.PyDLL(None).sleep(3600)
 def hold_the_lock_for(path): hold_the_lock()
+def spin_over(path): spin()
+def spin_there(path):
+    from workbench import sandbox
+    return sandbox.parse(spin_over, path)
 def read(path): return open(path).read()
 def read_and_tell(path): return read(path), os.getpid()
 def parse_there(path):
@@ -235,6 +239,18 @@ def test_reading_ends_with_the_time_for_its_size_or_the_callers(
         sandbox.parse(tasks.hold_the_lock_for, tmp_path / "file")
     with pytest.raises(WorkerFailed, match=r"Reading \S*file took more than the 0\.2 seconds it was given"):
         sandbox.parse(tasks.hold_the_lock_for, tmp_path / "file", timeout=0.2)
+
+
+def test_reading_ends_with_the_computing_for_its_size(
+    tasks: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However busy the machine: what hangs computes, and what waits for its turn does not."""
+    (tmp_path / "file").write_bytes(b"small")
+    monkeypatch.setattr(sandbox, "PARSE_COMPUTING", 0.5)
+    with pytest.raises(WorkerFailed, match=r"Reading \S*file took more computing than any sound file"):
+        sandbox.parse(tasks.spin_over, tmp_path / "file")
+    with pytest.raises(WorkerFailed, match="took more computing than any sound file"):
+        run(tasks.spin_there, str(tmp_path / "file"), timeout=600)
 
 
 def test_limits_hold_while_a_worker_floods_its_caller_with_progress(tasks: Any) -> None:

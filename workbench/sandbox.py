@@ -55,6 +55,9 @@ PARSE_SECONDS = 60
 """To read a small file with a C library, which takes milliseconds; a larger one gets a second more for each megabyte,
 which is slower than any disk."""
 
+PARSE_COMPUTING = 4
+"""Seconds of computing for the same, most of it for the library's start; a second more for each 5 megabytes."""
+
 _IDLE_EXIT = 75
 _MADV_DONTNEED = 4
 _PR_SET_PDEATHSIG = 1
@@ -138,7 +141,8 @@ def parse(
     cancel: threading.Event | None = None,
 ) -> Result:
     """``function(path, *args)``, which lets a C library read a file that anybody may have made: it can crash there, or
-    never come back, holding Python's lock. In a worker, with limits by the file's size; at once where this is one.
+    never come back, holding Python's lock. In a worker, with limits by the file's size: of wall clock, and of
+    computing, which ends a file made to hang soon, and a sound one on a busy machine never. Where this is a worker, here.
 
     Args:
         timeout, since: as for `run`, where the caller gives less time.
@@ -146,14 +150,26 @@ def parse(
     Raises:
         See `run`.
     """
-    if in_worker():
-        return function(path, *args)
     size = os.path.getsize(path) if os.path.isfile(path) else 0
+    computing = PARSE_COMPUTING + size / 5e6
+    if in_worker():
+        return _within(computing, function, path, *args)
     seconds = min(PARSE_SECONDS + size / 1e6, math.inf if timeout is None else timeout)
     return run(
-        function, path, *args, timeout=seconds, since=since, memory_mib=memory_for(size), cancel=cancel, warm=True,
-        what=f"Reading {os.fspath(path)}",
+        _within, computing, function, path, *args, timeout=seconds, since=since, memory_mib=memory_for(size),
+        cancel=cancel, warm=True, what=f"Reading {os.fspath(path)}",
     )  # fmt: skip
+
+
+def _within(seconds: float, function: Callable[..., Result], *args: Any) -> Result:
+    """In a worker: ``function(*args)``, which ends the process with so many seconds of computing."""
+    # By the signal's own way: a handler of Python's would wait for the lock.
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_VIRTUAL, seconds)
+    try:
+        return function(*args)
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 class Worker:
@@ -389,6 +405,11 @@ class _Process:
         code = self.wait()
         if code >= 0:
             return f"{name} ended its process with exit code {code} instead of returning a result."
+        if code == -signal.SIGVTALRM:
+            return (
+                f"{name} took more computing than any sound file of its size and was stopped: it is damaged, or made "
+                "to hang; get it again."
+            )
         if code == -signal.SIGKILL:
             return f"{name} was killed by the system, most likely because memory ran out."
         self.output.seek(0)
