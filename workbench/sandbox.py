@@ -142,7 +142,7 @@ def parse(
 ) -> Result:
     """``function(path, *args)``, which lets a C library read a file that anybody may have made: it can crash there, or
     never come back, holding Python's lock. In a worker, with limits by the file's size: of wall clock, and of
-    computing, which ends a file made to hang soon, and a sound one on a busy machine never. Where this is a worker, here.
+    computing, which soon ends a file made to hang, and never a sound one on a busy machine. Here, where this is one.
 
     Args:
         timeout, since: as for `run`, where the caller gives less time.
