@@ -34,7 +34,7 @@ from workbench.formats import identify
 from workbench.pickle_walk import MAX_NAME, Budget, BudgetSpent, Damaged, Walk
 from workbench.safety.pickle_names import grade, listed
 from workbench.unpack import unpacked
-from workbench.wire import opened
+from workbench.wire import Steps, opened
 
 DATA = Path(__file__).parent / "data"
 
@@ -617,7 +617,7 @@ def test_what_unpacks_to_too_much_is_left(tmp_path: Path) -> None:
     with pytest.raises(BudgetSpent):
         Walk(unpacked(bomb, budget), budget).load()
     (tmp_path / "bomb.joblib").write_bytes(bomb)
-    assert [found.id for found in detect(tmp_path / "bomb.joblib").findings] == ["code-partly"]
+    assert [found.id for found in detect(tmp_path / "bomb.joblib").findings] == ["read-in-part"]
 
 
 HEAVY = {
@@ -636,7 +636,7 @@ def test_a_glance_is_bounded_and_says_what_it_left(tmp_path: Path, heavy: str) -
     path = tmp_path / "model.pkl"
     path.write_bytes(b"\x80\x04" + HEAVY[heavy] + b"N.")
     with opened(path) as buffer:
-        assert "code-partly" in {found.id for found in safety.glance(path, buffer, identify(path))}
+        assert "read-in-part" in {found.id for found in safety.glance(path, buffer, identify(path), Steps())}
 
 
 SEEDS = [

@@ -52,7 +52,6 @@ class Scan:
         unusual: the ones that are not known to do harm, and that a model of this sort seldom has.
         complete: the file was read to its end; if not, it is damaged or made to mislead.
         scanner: who judged, with its version.
-        reached: all of it was looked through; `detect` stops where that would take longer than a moment.
     """
 
     path: str
@@ -62,7 +61,6 @@ class Scan:
     unusual: tuple[str, ...] = ()
     complete: bool = True
     scanner: str = "workbench"
-    reached: bool = True
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "dangerous": list(self.dangerous), "unusual": list(self.unusual), "says": self.says}
@@ -82,7 +80,6 @@ class Scan:
                 for name in self.unusual
             ),
             *(() if self.complete else (Finding("code-unread", "warning", "", _UNREAD, asked),)),
-            *(() if self.reached else (Finding("code-partly", "note", "", _PARTLY, _ALL_OF_IT),)),
         )
 
     @property
@@ -94,8 +91,6 @@ class Scan:
             return _UNREAD
         if self.unusual:
             return f"Nothing known to be dangerous was found, but it holds {listed(self.unusual, MOST_SHOWN)}."
-        if not self.reached:
-            return _PARTLY
         if not self.runs_code:
             return "Opening it runs no code from the file."
         return "Nothing suspicious was found in it, but its format can run code all the same."
@@ -129,8 +124,6 @@ MOST_SHOWN = 6
 MOST_ITEMS = 50
 """Names in a table; a hostile file may hold thousands."""
 
-_PARTLY = "Only its first part was looked through for code, as the whole takes longer than a moment."
-_ALL_OF_IT = "All of it is looked through before it is converted or run here, unless you say that you trust it."
 _UNREAD = "It could not be read to its end, as happens with damaged files and ones made to mislead."
 
 

@@ -42,9 +42,9 @@ _BEHIND = 4 << 20
 def scan(subject: Subject) -> Scan:
     """What a pickle, or a file with pickles in it, would import and call.
 
-    Where the scan is not thorough, what was not reached is said.
+    Where the scan is not thorough and does not reach the end, `subject` has no steps left.
     """
-    limit = _THOROUGH if subject.thorough else _AT_ONCE
+    limit = _THOROUGH if subject.steps is None else _AT_ONCE
     found, name = _Found(Budget(limit.steps, limit.unpacked)), subject.format.name
     arrays = name in ("NumPy npy", "NumPy npz", "zip archive")
     buffer, head = subject.buffer, bytes(subject.buffer[:16])
@@ -58,15 +58,17 @@ def scan(subject: Subject) -> Scan:
         else:
             _file(lambda: unpacked(buffer, found.budget), found)
     except BudgetSpent:
-        found.spent = True
+        if subject.steps is None:
+            found.unread = True
+        else:
+            subject.steps.left = -1
     except (Damaged, OSError):
         found.unread = True
     dangerous, unusual = found.judged()
     runs_code = not arrays or found.pickles > 0 or bool(dangerous)
     return Scan(
         subject.shown, name, runs_code, tuple(sorted(dangerous)), tuple(sorted(unusual)),
-        not found.unread and not (found.spent and subject.thorough), names.judges(),
-        reached=not found.spent or subject.thorough,
+        not found.unread, names.judges(),
     )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ class _Found:
         acts, odd: dangerous and unusual things that are no names of imports.
         script: the file is TorchScript, whose own classes are compiled from the archive and never imported.
         pickles: how many there were.
-        unread: something could not be read to its end; spent: the budget was used up before all was.
+        unread: something could not be read to its end.
         depth: how many archives and pickles this one is inside of.
         suspected: what is in bytes that may be no pickle at all: only names that are dangerous count.
     """
@@ -96,7 +98,6 @@ class _Found:
     odd: set[str] = field(default_factory=set)
     pickles: int = 0
     unread: bool = False
-    spent: bool = False
     suspected: _Found | None = None
 
     def imported(self, module: str, name: str, called: bool = False) -> None:
