@@ -6,11 +6,13 @@ steps; only what C does in one line (patterns) is timed, against an honest file 
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import subprocess
 import sys
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -495,6 +497,26 @@ def test_a_large_file_takes_little_memory(tmp_path: Path, family: str) -> None:
     (tmp_path / "small.onnx").write_bytes(GRAPHS[family](10))
     (tmp_path / "m.onnx").write_bytes(GRAPHS[family](int(8e6 / unit)))
     assert int(in_another_process(_SWELLING, tmp_path / "m.onnx")) < 300
+
+
+def test_a_file_of_empty_streams_is_not_unpacked_to_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "m.joblib"
+    path.write_bytes(gzip.compress(b"", mtime=0) * 100_000)
+    assert lines(path) < 300_000
+
+
+def test_a_keras_config_that_zipfile_would_unpack_without_bound_stays_packed(tmp_path: Path) -> None:
+    path = tmp_path / "m.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_BZIP2) as file:
+        file.writestr("metadata.json", "{}")
+        file.writestr("config.json", "[" + " " * 30_000_000 + "]")
+    detect(path)  # the first time imports
+    tracemalloc.start()
+    try:
+        assert detect(path).format == "Keras v3"
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_formats_read_in_part_are_named_all_the_same() -> None:

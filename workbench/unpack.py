@@ -18,6 +18,9 @@ LZMA_MEMORY = 80 << 20
 
 _BLOCK = 1 << 16
 
+_STREAM = 512
+"""What a stream of its own costs, in bytes unpacked: a file can be a million empty ones."""
+
 _FORMS: tuple[tuple[re.Pattern[bytes], Callable[[], Any], int], ...] = (
     (re.compile(rb"\x1f\x8b|\x78[\x01\x5e\x9c\xda]"), lambda: zlib.decompressobj(zlib.MAX_WBITS | 32), 1),
     (re.compile(rb"BZh"), bz2.BZ2Decompressor, 16),
@@ -91,6 +94,7 @@ class _Unpacked(io.RawIOBase):
                 self._held = self._unpacker.unused_data.lstrip(b"\0") or self._packed.read(_BLOCK).lstrip(b"\0")
                 if not self._held:
                     return b""
+                self._budget.unpack(_STREAM)
                 self._unpacker = self._make()
             # bzip2 and xz keep what they could not unpack yet; zlib gives it back.
             elif not self._held and getattr(self._unpacker, "needs_input", True):

@@ -41,6 +41,8 @@ def description(path: Path, name: str, thorough: bool) -> bytes | None:
     with zipfile.ZipFile(path) as archive, archive.open(name) as member:
         if thorough:
             return member.read()
+        if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            return None  # zipfile unpacks the other kinds without a bound
         data = member.read(MOST_AT_ONCE // 4)
         return None if member.read(1) or memory(data) > MOST_AT_ONCE else data
 
