@@ -91,6 +91,8 @@ class Scan:
             return _UNREAD
         if self.unusual:
             return f"Nothing known to be dangerous was found, but it holds {listed(self.unusual, MOST_SHOWN)}."
+        if self.format == "unknown":
+            return "It is in no format the workbench knows, so nobody here can say what opening it would do."
         if not self.runs_code:
             return "Opening it runs no code from the file."
         return "Nothing suspicious was found in it, but its format can run code all the same."
