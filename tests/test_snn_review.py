@@ -139,7 +139,7 @@ DAMAGE = {
     "voltage of two samples": (initializer("a.voltage", np.zeros((2, 10), np.float32)), "expected \\(1, 10\\)"),
     "matrix too small": (initializer("a.encode.weight", np.zeros((2, 10), np.float32)), "weight of shape \\(2, 10\\)"),
     "matrix that claims 10^18 numbers": (huge, "cannot be read"),
-    "weights in another folder": (outside, "cannot be read"),
+    "weights in another folder": (outside, "outside its own folder"),
     "input of 10^12 numbers": (of_input(10**12), "more than|expected \\(1000000000000"),
     "input of -5 numbers": (of_input(-5), "lengths of 1"),
     "input that nothing gives": (first("Gemm", lambda n: n.input.__setitem__(0, "nowhere")), "nothing in the file"),
