@@ -183,16 +183,19 @@ def test_a_side_rests_until_its_threads_no_longer_spin(tmp_path: Path) -> None:
             time.sleep(seconds)
             return (time.process_time() - start) / (time.perf_counter() - began)
 
-        spinning, resting = [], []
-        for _ in range(5):
-            engine.run(rows)
-            spinning.append(used(0.03))
-            engine.run(rows)
-            side.rest()
-            resting.append(used(0.03))
-    if min(spinning) < 0.2:
+        for _ in range(6):  # again where others crowd the cores: threads that get no time look quiet
+            spinning = resting = 0.0
+            for _ in range(5):
+                engine.run(rows)
+                spinning += used(0.03) / 5
+                engine.run(rows)
+                side.rest()
+                resting += used(0.03) / 5
+            if resting < spinning / 3:
+                break
+    if spinning < 0.2:
         pytest.skip("ONNX Runtime's threads do not spin on this machine, or others leave them no time to")
-    assert min(resting) < min(spinning) / 2
+    assert resting < spinning / 3
 
 
 # --- memory, limits and ends ---------------------------------------------------------------------------------------

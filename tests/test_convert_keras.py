@@ -323,7 +323,7 @@ if sys.argv[3] == "make":
     model.save(folder / "model.keras")
     print(json.dumps(note))
 else:
-    clock = time.perf_counter
+    clock = time.process_time
     start = clock(); model = route.load(folder / "model.keras"); loaded = clock()
     draft = route.draft(model, progress=lambda sentence: None, folder=folder)
     done = clock()
@@ -354,7 +354,7 @@ def test_the_papers_networks_convert_in_seconds_and_under_two_gigabytes(name: st
     print(f"{name}: loaded in {loading:.1f} s, converted in {converting:.1f} s, peak {peak / 1e9:.2f} GB, "
           f"max_abs {difference:.2g}. {note}")  # fmt: skip
     assert peak < 2e9
-    # Seconds: VGG16 takes about one, DenseNet121 four, on a busy machine more.
+    # Of computing: VGG16 takes about two, DenseNet121 six.
     assert converting < 60
     # Probabilities of 10 or 1,000 classes; float32 rounding through up to 121 layers stays below 1e-5 of the largest.
     assert difference <= 1e-5 * largest

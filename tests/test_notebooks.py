@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
@@ -26,8 +27,8 @@ CHAPTERS = [
 
 MOST_MIB = 2000
 """Binder's 2 GB are for JupyterLab, too, which takes 100 MiB: what Binder does not stop is 2,048."""
-MOST_SECONDS = 300
-"""Three minutes are what a notebook may take on two idle cores; here another worker of pytest has one of them."""
+MOST_SECONDS = 600
+"""Of computing. Three minutes are what a notebook may take on two idle cores; others are slower."""
 
 # Their own worker, beside the one that drives JupyterLab: opening still pages does not suffer from a second Chromium.
 here = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("notebooks")]
@@ -94,7 +95,8 @@ class TestOne:
     def test_runs_from_a_clean_kernel_within_binders_memory(self, run: Running, record_property: Any) -> None:
         record_property("notebook", f"{run.name}: {run.seconds:.0f} s, {run.peak_mib:,.0f} MiB")
         assert run.peak_mib < MOST_MIB
-        assert run.seconds < MOST_SECONDS
+        used = psutil.Process(run._client.km.provisioner.pid).cpu_times()
+        assert sum(used[:4]) < MOST_SECONDS  # with the workers that ended
         errors = [cell.id for cell in run.notebook.cells for o in cell.get("outputs", ()) if o.output_type == "error"]
         assert errors == []
 
