@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import picklescan.scanner  # noqa: F401, which a pickle with an unknown name asks
 from mutations import mutate
 
 from workbench import WorkbenchError, detect, graph, load_engine, sandbox

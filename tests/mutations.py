@@ -9,6 +9,7 @@ import io
 import pickletools
 import random
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -169,12 +170,10 @@ def _zip(data: bytes, chance: random.Random) -> bytes:
     else:
         members += [(f"{name}{index}", b"") for index in range(chance.choice((1, 5000)))]
     out = io.BytesIO()
-    import warnings
-
     with warnings.catch_warnings(), zipfile.ZipFile(out, "w", chance.choice((0, 8))) as archive:
         warnings.simplefilter("ignore")  # names given twice are the point
         for name, content in members:
-            archive.writestr(name, content)
+            archive.writestr(name.partition("\0")[0] or "x", content)  # `zipfile` writes no empty names
     return out.getvalue()
 
 
