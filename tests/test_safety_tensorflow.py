@@ -262,10 +262,15 @@ def test_a_saver_within_the_graph_is_allowed_unless_it_is_what_runs(tf: Any, tmp
     def at_the_start(meta: Any) -> None:
         meta.collection_def["saved_model_main_op"].node_list.value.append(save(meta))
 
+    def by_a_long_name(meta: Any) -> None:
+        node = next(node for node in meta.graph_def.node if node.op == "SaveV2")
+        node.name = "x" * 1000
+        meta.signature_def["serving_default"].outputs["y"].name = f"{node.name}:0"
+
     def on_restoring(meta: Any) -> None:
         meta.saver_def.restore_op_name = save(meta)
 
-    for change in (as_an_answer, behind_an_answer, at_the_start, on_restoring):
+    for change in (as_an_answer, behind_an_answer, by_a_long_name, at_the_start, on_restoring):
         model = saved_model_pb2.SavedModel.FromString(original)
         change(model.meta_graphs[0])
         (path / "saved_model.pb").write_bytes(model.SerializeToString())

@@ -225,7 +225,7 @@ def _foreign(part: dict[str, Any], kind: str, known: tuple[str, ...]) -> str | N
     """A class or function by its full name, unless it is one of Keras's that networks are made of, or the caller's."""
     lists = listed("keras.txt")
     module, registered = part.get("module"), part.get("registered_name")
-    if kind in _DATA:
+    if module is None and registered is None and (kind in _DATA or part.get("type_spec") in lists["types"]):
         return None
     if kind == "function":
         name = str(part.get("config"))
@@ -233,9 +233,9 @@ def _foreign(part: dict[str, Any], kind: str, known: tuple[str, ...]) -> str | N
             module in _OPERATIONS_OF and name in lists["operations"]
         )
         return None if name in known or (plain and registered in (None, name, kind)) else f"{module}.{name}"
-    if kind in ("TypeSpec", "__typespec__"):
-        kind, name = "types", str(part.get("type_spec")) if kind == "TypeSpec" else f"{module}.{part.get('spec_name')}"
-        return None if name in lists["types"] else name
+    if kind == "__typespec__":
+        name = f"{module}.{part.get('spec_name')}"
+        return None if name in lists["types"] and registered in (None, part.get("spec_name")) else name
     name = kind if module is None else f"{module}.{kind}"
     plain = name in (lists["names"] if module is None else lists["classes"])
     if plain and (registered is None or registered == kind or registered in lists["names"]):

@@ -38,6 +38,7 @@ def scan(subject: Subject) -> Scan:
     objects besides."""
     shown, name, thorough = subject.shown, subject.format.name, subject.thorough
     wire = Wire(subject.buffer, subject.steps or Steps(THOROUGH))
+    wire.text_left *= 16 if thorough else 1  # a SavedModel's nodes have names, and those they read
     dangerous: dict[str, None] = {}
     unusual: dict[str, None] = {}
     complete = True
@@ -188,7 +189,7 @@ class _Graph:
         by_name: dict[str, list[_Node]] = {}
         for node in self.nodes or ():
             for name in node.names:
-                by_name.setdefault(name, []).append(node)
+                by_name.setdefault(_node_name(name), []).append(node)
         found: set[str] = set()
         seen: set[tuple[bool, str]] = set()
         waiting = [(False, _node_name(name)) for name in tensors] + [(True, name) for name in functions]
@@ -205,7 +206,8 @@ class _Graph:
 
 
 def _node_name(tensor: str) -> str:
-    return tensor.lstrip("^").partition(":")[0]
+    # As much as `_texts` keeps of names of any length, whatever stands before and behind them.
+    return tensor.lstrip("^").partition(":")[0][:900]
 
 
 def _calls(wire: Wire, value: Span) -> Iterator[str]:
