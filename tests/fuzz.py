@@ -45,8 +45,8 @@ watching = False
 
 
 def hook(event: str, args: tuple[Any, ...]) -> None:
-    if not watching:
-        return
+    if not watching or (event == "compile" and args[1] == "<unknown>"):
+        return  # `ast.literal_eval`, which reads the head of an array and runs nothing
     if event.startswith(HARMFUL):
         seen.append(f"{event}{str(args)[:200]}")
     elif event == "open" and isinstance(args[1], str) and set(args[1]) & set("wax+"):
@@ -110,7 +110,7 @@ def main(folder: str, family: str, count: int, seed: int, load: bool) -> None:
                 found.append(f"detect took {seconds:.1f} s")
             if mib > MIB:
                 found.append(f"detect took {mib:.0f} MiB")
-            if source.suffix in HDF5:
+            if source.suffix in (*HDF5, ".keras"):
                 with suppress(WorkbenchError):
                     sandbox.run(scan, path, timeout=60, warm=True)
             else:
