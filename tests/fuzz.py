@@ -18,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import picklescan.scanner  # noqa: F401, which a pickle with an unknown name asks
 from mutations import mutate
 
 from workbench import WorkbenchError, detect, graph, load_engine, sandbox
@@ -91,9 +90,10 @@ def main(folder: str, family: str, count: int, seed: int, load: bool) -> None:
     faults: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
         # What is imported on first use is none of the mutated files' doing.
-        for module in pkgutil.iter_modules(encodings.__path__):
+        texts = (f"encodings.{module.name}" for module in pkgutil.iter_modules(encodings.__path__))
+        for name in ("numpy.lib.format", "picklescan.scanner", *texts):
             with suppress(ImportError):  # some are another system's
-                importlib.import_module(f"encodings.{module.name}")
+                importlib.import_module(name)
         for path in sound:
             detect(path)
             if path.suffix not in HDF5:
