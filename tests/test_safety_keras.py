@@ -21,9 +21,10 @@ from tf_models import library, unsuspected
 from workbench import convert, detect, safety
 from workbench.convert.tf_start import start
 from workbench.errors import NeedsTrust
-from workbench.formats import identify
+from workbench.formats import Format, identify
 from workbench.safety.keras import _judged
 from workbench.safety.names import listed
+from workbench.safety.subject import Subject
 from workbench.safety.trust import named_for_its_loader
 
 LISTS = listed("keras.txt")
@@ -432,12 +433,13 @@ def test_a_name_without_a_module_is_a_class_of_a_network_in_every_table_or_in_no
 def test_no_public_name_of_keras_is_taken_but_for_those_of_networks() -> None:
     """As a class, and as a function; all that both Keras export."""
     taken = set()
+    anyones = Subject(Path("m.keras"), "m.keras", b"", Format("Keras v3"))
     for name, values in exported().items():
         module, _, kind = name.rpartition(".")
         if not name.startswith("keras"):
             continue
         for part in (layer(kind, module), layer(kind, f"tf_{module}"), function(module, kind)):
-            if not list(_judged(part, ())):
+            if not list(_judged(part, anyones)):
                 taken.add(name)
                 assert all(COMPUTES.match(getattr(value, "__module__", "")) for value in values), name
     assert len(taken) > 600

@@ -183,18 +183,23 @@ def _walk(config: Any) -> Iterator[dict[str, Any]]:
             waiting.extend(reversed(value))
 
 
+def _word(value: Any) -> str:
+    """Text where the file has it; what else stands there can be as long as the file, and stand in itself."""
+    return value if isinstance(value, str) else type(value).__name__
+
+
 def _judged_part(part: dict[str, Any], known: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
-    kind, lists = str(part["class_name"]), listed("keras.txt")
+    kind, lists = _word(part["class_name"]), listed("keras.txt")
     inside = part.get("config")
     options = inside if isinstance(inside, dict) else {}
     # Readers take the last part of a dotted name, and the registered name where there is no such class.
     names = _last_parts(kind, part.get("registered_name"), part.get("spec_name"))
     for name in sorted(names & _CODE.keys()):
-        yield True, f"the {kind.rpartition('.')[2]} layer {options.get('name', '(unnamed)')} {_CODE[name]}"
+        yield True, f"the {kind.rpartition('.')[2]} layer {_word(options.get('name', '(unnamed)'))} {_CODE[name]}"
     if "__lambda__" in names:
         yield True, "Python code in a __lambda__"
     if names & {"TFOpLambda", "SlicingOpLambda"}:
-        function = str(options.get("function"))
+        function = _word(options.get("function"))
         if function.removeprefix("compat.v1.") not in lists["tensorflow"]:
             yield not _REACH_OUT.isdisjoint(function.split(".")), f"a call of tf.{function}"
     if names & {"InstanceMethod", "InstanceProperty"} and options.get("attr_name") not in lists["attributes"]:
