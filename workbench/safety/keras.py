@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import reprlib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -185,7 +186,7 @@ def _walk(config: Any) -> Iterator[dict[str, Any]]:
 
 def _word(value: Any) -> str:
     """Text where the file has it; what else stands there can be as long as the file, and stand in itself."""
-    return value if isinstance(value, str) else type(value).__name__
+    return value if isinstance(value, str) else reprlib.repr(value)
 
 
 def _judged_part(part: dict[str, Any], known: tuple[str, ...]) -> Iterator[tuple[bool, str]]:
