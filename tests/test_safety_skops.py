@@ -153,6 +153,12 @@ def test_of_a_key_written_twice_the_last_counts_as_for_skops(tmp_path: Path) -> 
         load_engine(path)
 
 
+def test_an_archive_of_any_size_is_told_at_once_or_said_to_be_too_large(tmp_path: Path) -> None:
+    path = archive(tmp_path / "m.skops", several(*[instance(LINEAR, {})] * 100_000, call("os.system", text("true"))))
+    assert [finding.id for finding in detect(path).findings] == ["read-in-part"]
+    assert safety.scan(path).dangerous == ("a call of os.system",)
+
+
 @pytest.mark.parametrize("spoilt", ["{", "[" * 5000, '{"protocol": 2}', '{"protocol": true, "__loader__": "JsonNode"}'])
 def test_a_damaged_description_is_never_opened(tmp_path: Path, spoilt: str) -> None:
     with zipfile.ZipFile(tmp_path / "m.skops", "w") as file:

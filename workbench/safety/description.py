@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 from ..errors import UnreadableFile
+from ..wire import Steps
 
 UNREADABLE = (
     ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
@@ -21,30 +22,33 @@ _MOST_DIRECTORY = 1 << 20
 """Bytes of a directory read there: some 10,000 entries."""
 
 
-def description(path: Path, name: str, thorough: bool) -> bytes | None:
+def description(path: Path, name: str, steps: Steps | None) -> bytes | None:
     """A member that holds JSON; of several with this name the last, as for everybody who reads with `zipfile`.
 
     Args:
         path: the archive.
         name: the member.
-        thorough: read it whatever its size; else None where its JSON could take more than `MOST_AT_ONCE`.
+        steps: see `Subject`. With them, None where its JSON could take more than `MOST_AT_ONCE`, which takes them all.
 
     Raises:
         one of `UNREADABLE`.
     """
-    if not thorough:
+    if steps is not None:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - (1 << 16) - 22))
             end = file.read()
         if int.from_bytes(end[(start := end.rfind(b"PK\5\6") + 12) : start + 4], "little") > _MOST_DIRECTORY:
             raise ValueError("the archive lists more than a model has")
     with zipfile.ZipFile(path) as archive, archive.open(name) as member:
-        if thorough:
+        if steps is None:
             return member.read()
         if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             return None  # zipfile unpacks the other kinds without a bound
         data = member.read(MOST_AT_ONCE // 4)
-        return None if member.read(1) or memory(data) > MOST_AT_ONCE else data
+        if member.read(1) or memory(data) > MOST_AT_ONCE:
+            steps.left = -1
+            return None
+        return data
 
 
 def memory(json: bytes) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Scan
+from ..wire import Steps
 from .description import UNREADABLE, description
 from .names import listed
 from .subject import Subject
@@ -52,6 +53,10 @@ _STRUCTURES = {
 """What the structures in C take for their state, sample weights left out; they end the process where it is another."""
 
 
+_NODE = 16
+"""Steps for looking at one node."""
+
+
 def trusted() -> list[str]:
     """What skops itself need not ask about once `examined` found nothing."""
     return sorted(frozenset().union(*listed("skops.txt").values(), *_FEW.values()))
@@ -59,29 +64,29 @@ def trusted() -> list[str]:
 
 def scan(subject: Subject) -> Scan:
     """See `examined`."""
-    return examined(subject.path, subject.shown, subject.thorough)
+    return examined(subject.path, subject.shown, subject.steps)
 
 
-def examined(path: Path, shown: str, thorough: bool = True) -> Scan:
+def examined(path: Path, shown: str, steps: Steps | None = None) -> Scan:
     """What an archive would make, call or look up that no fitted estimator needs.
 
     Args:
         path: the archive; shown: what to call it in sentences.
-        thorough: see `Subject`.
+        steps: see `Subject`.
     """
     dangerous: dict[str, None] = {}
     unusual: dict[str, None] = {}
     try:
-        data = description(path, "schema.json", thorough)
-        for harms, name in () if data is None else _found(data):
+        data = description(path, "schema.json", steps)
+        for harms, name in () if data is None else _found(data, steps):
             (dangerous if harms else unusual)[name] = None
     except UNREADABLE:
         return Scan(shown, "skops", False, complete=False)
     return Scan(shown, "skops", bool(dangerous or unusual), tuple(dangerous), tuple(unusual))
 
 
-def _found(data: bytes) -> Iterator[tuple[bool, str]]:
-    """(can it harm, what) of everything."""
+def _found(data: bytes, steps: Steps | None) -> Iterator[tuple[bool, str]]:
+    """(can it harm, what) of everything, as far as there are steps."""
     schema = json.loads(data)
     protocol = schema["protocol"]
     if isinstance(protocol, bool) or not isinstance(protocol, int) or protocol < 0:
@@ -92,6 +97,10 @@ def _found(data: bytes) -> Iterator[tuple[bool, str]]:
     nodes: list[dict[str, Any]] = []
     _resolved(schema, {}, nodes)
     for node in nodes:
+        if steps is not None:
+            steps.left -= _NODE
+            if steps.left < 0:
+                return
         yield from _judged(node, protocol)
 
 
