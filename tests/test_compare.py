@@ -142,7 +142,9 @@ def test_an_estimator_and_its_file_agree_with_all_the_contract_names(iris: tuple
     assert found.native.threads == found.onnx.threads == found.environment["threads"] == usable_cores()
     for side in (found.native, found.onnx):
         assert side.peak_mib is not None and side.peak_mib > 20 and 0 < side.seconds.low <= side.seconds.median
-    assert found.one_row is not None and found.rows == 150 and found.rounds == 2 and found.ended in ("rounds", "budget")
+    assert found.one_row is not None and found.rows == 150
+    # Where others crowd the machine, the time for the race may end it first.
+    assert (found.rounds, found.ended) == (2, "rounds") or (1 <= found.rounds <= 2 and found.ended == "budget")
     assert said[0] == "Loading LogisticRegression" and "Asking both sides 150 rows" in said
     data = json.loads(json.dumps(found.to_dict()))
     for name in ("native", "onnx"):

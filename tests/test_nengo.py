@@ -160,7 +160,7 @@ def test_in_a_notebook_the_import_prints_nothing() -> None:
 
     cells = ["from workbench.snn import nengo_dl", "import tensorflow as tf; print(int(tf.constant(1) + 1))"]
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
-    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=600, iopub_timeout=600, kernel_name="python3").execute()
     assert [[output.text for output in cell.outputs] for cell in notebook.cells] == [[], ["2\n"]]
 
 

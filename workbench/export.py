@@ -190,6 +190,7 @@ def running(path: str | os.PathLike[str]) -> Iterator[Running]:
     client = NotebookClient(
         read(source),
         timeout=CELL_SECONDS,
+        iopub_timeout=CELL_SECONDS,  # what a crowded machine says late would be missing without a word
         resources={"metadata": {"path": str(source.parent)}},
         store_widget_state=False,  # the page holds still copies
         coalesce_streams=True,  # what two prints write is one text
