@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from workbench.paper.models.data import dataset
 
 from workbench import convert, load_engine
-from workbench.data import dataset
-from workbench.engines.onnxruntime_snn import OnnxRuntimeSnnEngine
-from workbench.snn import digits, nengo_dl
-from workbench.snn.network import Input, Node, Output, SpikingNetwork
+from workbench.frameworks.spiking.engine_onnxruntime import OnnxRuntimeSnnEngine
+from workbench.frameworks.spiking.network import Input, Node, Output, SpikingNetwork
+from workbench.paper import digits
+from workbench.snn import nengo_dl
 
 ROUNDS = 9
 

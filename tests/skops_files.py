@@ -60,9 +60,10 @@ NAMED = ("memory", "func", "metric", "kernel", "path", "_sklearn_version", "a")
 
 def _hostile() -> Iterator[tuple[str, dict[str, Any]]]:
     """Every name on the lists, put together from content made up."""
+    from workbench.frameworks.sklearn.skops import NAMES as SKOPS
     from workbench.safety.names import listed
 
-    lists = listed("skops.txt")
+    lists = listed(SKOPS)
     calls = {name: node("FunctionNode", "numpy.max") for name in NAMED}
     tuples = [several(*map(text, values)) for values in ((), EVIL, range(20), ([1, 2], {}, None))]
     for name in lists["objects"]:
@@ -117,8 +118,8 @@ QUIET = frozenset(
 def main(folder: Path, which: str) -> None:
     import skops.io
 
-    from workbench.safety.skops import examined, trusted
-    from workbench.wire import Steps
+    from workbench.files.wire import Steps
+    from workbench.frameworks.sklearn.skops import examined, trusted
 
     events: list[str] = []
     watching = False

@@ -14,7 +14,7 @@ from workbench import convert, load_engine
 from workbench.agreement import FLOAT32, hold, readable, share
 from workbench.compare.matching import fit_inputs, match_outputs
 from workbench.errors import BadInput, UnsupportedModel
-from workbench.header import ValueInfo
+from workbench.files.header import ValueInfo
 
 ROWS = {"x": np.arange(12.0).reshape(4, 3)}
 

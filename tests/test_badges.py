@@ -17,9 +17,9 @@ import psutil
 import pytest
 from onnx import TensorProto, helper
 
-from workbench import badges
-from workbench.badges import Badges
-from workbench.folder import Look, look
+from workbench.session import badges
+from workbench.session.badges import Badges
+from workbench.session.folder import Look, look
 
 DATA = Path(__file__).parent / "data"
 DL = Look("DL", "ONNX")

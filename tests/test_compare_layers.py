@@ -13,7 +13,7 @@ from onnx import helper, numpy_helper
 
 from workbench import convert
 from workbench.compare.layers import Divergence, first_divergence
-from workbench.engines.keras import KerasEngine
+from workbench.frameworks.tensorflow.keras import KerasEngine
 
 # Each network is converted first, in some seconds.
 pytestmark = pytest.mark.slow

@@ -23,10 +23,10 @@ from tests.test_compare import here as both_here
 from workbench import BadInput, compare, convert, load_engine
 from workbench.compare import Comparison
 from workbench.compare.answers import KEPT_ROWS
-from workbench.compare.showing import row_html
 from workbench.errors import UnreadableFile
 from workbench.sandbox import end_warm_worker
 from workbench.session import Session
+from workbench.show.answers import row_html
 from workbench.widgets.comparison import ELSEWHERE, ComparisonPanel
 
 FLOWERS = load_iris(as_frame=True)

@@ -30,14 +30,14 @@ from workbench import (
     NeedsTrust,
     UnsupportedModel,
     WorkbenchError,
-    certificate,
     convert,
     detect,
     load_engine,
     safety,
     sandbox,
-)  # fmt: skip
+)
 from workbench.convert import output
+from workbench.files import certificate  # fmt: skip
 from workbench.sandbox import Cancelled, WorkerFailed
 from workbench.scratch import fleeting_folder
 

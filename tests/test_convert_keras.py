@@ -20,14 +20,14 @@ import onnx
 import pytest
 from tf_models import agree, library, unsuspected
 
-from workbench.convert import keras as keras_route
-from workbench.convert import tf_network
-from workbench.convert import weights as weights_module
 from workbench.convert.draft import Draft
-from workbench.convert.tf_start import start
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
-from workbench.header import Header, read_header
+from workbench.files.header import Header, read_header
+from workbench.frameworks.tensorflow import convert_keras as keras_route
+from workbench.frameworks.tensorflow import network as tf_network
+from workbench.frameworks.tensorflow import weights as weights_module
+from workbench.frameworks.tensorflow.convert_start import start
 
 FEWEST = 30
 """Families each Keras must convert."""

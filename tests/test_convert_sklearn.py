@@ -53,10 +53,10 @@ from tests.corpus import fitted_estimators
 from workbench.convert.check import check_file
 from workbench.convert.draft import Draft
 from workbench.convert.proof import ask_native, hold_against
-from workbench.convert.skl2onnx_mends import float32_below
-from workbench.convert.sklearn import draft, load
-from workbench.convert.sklearn_points import splits
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
+from workbench.frameworks.sklearn.convert import draft, load
+from workbench.frameworks.sklearn.mends import float32_below
+from workbench.frameworks.sklearn.points import splits
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 

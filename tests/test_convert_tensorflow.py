@@ -11,12 +11,12 @@ import onnx
 import pytest
 from tf_models import agree, library, unsuspected
 
-from workbench.convert import tensorflow as route
 from workbench.convert.check import check_file
 from workbench.convert.draft import Draft
 from workbench.convert.proof import ask_native, hold_against
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
-from workbench.header import read_header
+from workbench.files.header import read_header
+from workbench.frameworks.tensorflow import convert as route
 
 COMMON = [
     "dense", "lenet_1", "residual", "depthwise_and_separable", "batch_normalisation", "layer_normalisation",

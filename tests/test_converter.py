@@ -20,15 +20,18 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
+from workbench.paper.models.data import dataset
 
 from workbench import BadInput, NeedsTrust, WorkbenchError, convert, safety
-from workbench.convert import batch, graph_def, saved_model, tflite
+from workbench.convert import batch
 from workbench.convert.options import chosen, options_for
 from workbench.convert.source import CONVERTERS
-from workbench.data import dataset
-from workbench.formats import EXTENSIONS
+from workbench.files.formats import EXTENSIONS
+from workbench.frameworks.spiking.nir import read_nir
+from workbench.frameworks.tensorflow import convert_graph_def as graph_def
+from workbench.frameworks.tensorflow import convert_saved_model as saved_model
+from workbench.frameworks.tensorflow import convert_tflite as tflite
 from workbench.session import Session
-from workbench.snn.nir import read_nir
 from workbench.widgets.converter import Converter
 from workbench.widgets.job import JobBar
 

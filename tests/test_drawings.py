@@ -6,10 +6,10 @@ from xml.etree import ElementTree
 
 import numpy as np
 from matplotlib.figure import Figure
+from workbench.paper.models.plots import picture
 
 from workbench.compare.answers import Spikes
-from workbench.flow import chain
-from workbench.plots import picture
+from workbench.show.flow import chain
 
 
 def test_a_plot_is_inline_svg_with_words_that_stand_for_it() -> None:

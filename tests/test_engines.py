@@ -20,7 +20,7 @@ from workbench.engines import ENGINES, load_engine
 from workbench.engines.inputs import CastWarning, cast, check_shape, match
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
-from workbench.header import ValueInfo
+from workbench.files.header import ValueInfo
 
 
 def info(dtype: str = "float32", shape: tuple[int | str | None, ...] | None = (None, 4)) -> ValueInfo:

@@ -26,7 +26,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from tf_models import library
 
 from workbench import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel, WorkbenchError, load_engine
-from workbench.convert.tf_start import start
+from workbench.frameworks.tensorflow.convert_start import start
 
 IRIS = load_iris()
 ROWS: np.ndarray = IRIS.data
@@ -179,7 +179,7 @@ def test_pickles_need_trust_and_answer_with_it(tmp_path: Path, suffix: str) -> N
 
 
 def test_a_refused_pickle_was_never_opened(tmp_path: Path) -> None:
-    from workbench.engines.sklearn import SklearnEngine
+    from workbench.frameworks.sklearn.engine import SklearnEngine
 
     path, trace = tmp_path / "evil.pkl", tmp_path / "trace"
     path.write_bytes(pickle.dumps([LogisticRegression(), Runs(trace)]))
@@ -481,7 +481,7 @@ model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)])
     early = "import os; os.environ['KERAS_BACKEND'] = 'tensorflow'\n"
     # Making a model starts TensorFlow's threads: a number is set before, or not at all.
     set_first = (
-        "from workbench.engines.tf_start import use_threads; use_threads(1)\n"
+        "from workbench.frameworks.tensorflow.start import use_threads; use_threads(1)\n"
         f"{script}print(load_engine(model, threads=1).name)\n"
     )
     for code, expected in ((early + script + refused, "comes too late"), (early + set_first, "keras")):

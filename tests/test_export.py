@@ -19,8 +19,8 @@ from test_graph import Shown, hostile, shown, state  # noqa: F401  shown is a fi
 
 from workbench.__main__ import main
 from workbench.errors import BadInput, UnreadableFile, WorkbenchError
-from workbench.export import export, page
 from workbench.graph import graph
+from workbench.show.export import export, page
 
 DATA = Path(__file__).parent / "data"
 

@@ -16,8 +16,8 @@ from onnx import TensorProto, helper
 
 from workbench import UnreadableFile, UnsupportedModel, WorkbenchError, detect, load_engine, report, to_nengo
 from workbench.compare.inside import Inside
-from workbench.header import _Reader, parse_header, read_header
-from workbench.wire import Wire
+from workbench.files.header import _Reader, parse_header, read_header
+from workbench.files.wire import Wire
 
 SECRET = b"TOPSECRET-0123456789-abcdefghij!"
 

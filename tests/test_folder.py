@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from workbench.errors import UnreadableFile, WorkbenchError
-from workbench.folder import MOST_ENTRIES, Look, listing, look, search
-from workbench.upload import Upload
+from workbench.session.folder import MOST_ENTRIES, Look, listing, look, search
+from workbench.session.upload import Upload
 
 DATA = Path(__file__).parent / "data"
 
@@ -103,7 +103,7 @@ def test_a_fault_of_a_reader_is_one_files_damage_in_lists_and_on_the_command_lin
         return real(path)
 
     monkeypatch.setattr("workbench.kind.detect", detect)
-    monkeypatch.setattr("workbench.folder.detect", detect)
+    monkeypatch.setattr("workbench.session.folder.detect", detect)
     assert (look(bad).badge, look(good).badge) == ("damaged", "DL")
     assert main(["detect", bad, good]) == 1
     out, err = capsys.readouterr()

@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import UnreadableFile, WorkbenchError, detect
-from workbench.formats import NAMES, identify, identify_bytes
+from workbench.files.formats import NAMES, identify, identify_bytes
 
 DATA = Path(__file__).parent / "data"
 

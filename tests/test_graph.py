@@ -24,11 +24,10 @@ from PIL import Image
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
 from test_snn_onnx import picture
 
-from workbench import svg
 from workbench.errors import UnreadableFile, UnsupportedModel, WorkbenchError
-from workbench.graph import GraphView, graph
-from workbench.header import parse_header
-from workbench.snn.write import write
+from workbench.files.header import parse_header
+from workbench.frameworks.spiking.write import write
+from workbench.graph import GraphView, graph, svg
 
 KIB = 1024
 PATIENCE = 180_000  # milliseconds a loaded machine may take for what takes one second on an idle one

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench import UnreadableFile, WorkbenchError, detect
-from workbench.formats import identify_bytes
-from workbench.header import MAX_DEPTH, parse_header, read_header
+from workbench.files.formats import identify_bytes
+from workbench.files.header import MAX_DEPTH, parse_header, read_header
+from workbench.files.wire import MAX_TEXT, Steps, Wire
 from workbench.kind import our_rule
-from workbench.wire import MAX_TEXT, Steps, Wire
 
 ONNX_DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"
 

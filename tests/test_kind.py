@@ -13,9 +13,9 @@ from onnx import TensorProto, compose, helper, numpy_helper
 
 from tests.corpus import sklearn_models
 from workbench import detect
-from workbench.header import Header, parse_header, read_header
+from workbench.files.header import Header, parse_header, read_header
 from workbench.kind import dispatch, our_rule, paper_rule
-from workbench.structure import is_spiking
+from workbench.kind.structure import is_spiking
 
 DATA = Path(__file__).parent / "data"
 ONNX_DATA = Path(onnx.__file__).parent / "backend" / "test" / "data"

@@ -16,14 +16,14 @@ from playwright.sync_api import Browser, Page, expect
 from test_snn_onnx import picture
 
 from tests.lab import jupyter_lab
-from workbench.card import card
-from workbench.explain import difference, in_words
-from workbench.flow import engines, exchange, flow
-from workbench.header import parse_header
+from workbench.files.header import parse_header
+from workbench.frameworks.spiking.write import write
+from workbench.graph.places import places
 from workbench.kind import Detection, detect
-from workbench.places import places
 from workbench.session import Session
-from workbench.snn.write import write
+from workbench.show.card import card
+from workbench.show.explain import difference, in_words
+from workbench.show.flow import engines, exchange, flow
 from workbench.widgets.graph_view import GraphPanel
 from workbench.widgets.kind_card import KindCard
 

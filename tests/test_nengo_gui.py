@@ -27,8 +27,8 @@ from playwright.sync_api import Browser, FrameLocator, Page, expect
 
 from tests.lab import jupyter_lab
 from workbench import BadInput, WorkbenchError, nengo_gui
-from workbench.gui import LONGEST_LABEL, MAX_RUNNING, MAX_STRANGERS, Gui, gui, plain
-from workbench.snn.picture import picture
+from workbench.frameworks.spiking.gui import LONGEST_LABEL, MAX_RUNNING, MAX_STRANGERS, Gui, gui, plain
+from workbench.frameworks.spiking.picture import picture
 
 SCREENSHOTS = os.environ.get("WORKBENCH_SCREENSHOTS")
 """A folder to leave pictures in, for whoever wants to look."""
@@ -252,7 +252,7 @@ def test_a_page_that_reads_nothing_does_not_keep_the_server(served: Gui) -> None
 
 
 def test_forgotten_servers_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("workbench.gui._SLOW_SECONDS", 0)  # no browser is coming
+    monkeypatch.setattr("workbench.frameworks.spiking.gui._SLOW_SECONDS", 0)  # no browser is coming
     guis = [gui(_network()) for _ in range(MAX_RUNNING + 3)]
     for each in guis:
         each.open()
@@ -266,7 +266,7 @@ def test_forgotten_servers_do_not_pile_up(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_page_never_shown_is_given_up(served: Gui, monkeypatch: pytest.MonkeyPatch) -> None:
     _get(served.url)
-    monkeypatch.setattr("workbench.gui._SLOW_SECONDS", 0)
+    monkeypatch.setattr("workbench.frameworks.spiking.gui._SLOW_SECONDS", 0)
     time.sleep(0.01)
     _get(served.url)
     assert served._server is not None
@@ -359,7 +359,7 @@ def test_hostile_names_are_text_in_the_picture() -> None:
     assert "img" not in tags
     network.label = HOSTILE
     widget = nengo_gui(network)
-    from workbench.widgets.nengo_gui import _Still
+    from workbench.frameworks.spiking.gui_widget import _Still
 
     assert "<script" not in _Still(widget)._repr_html_()
     widget.close()

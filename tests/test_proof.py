@@ -19,7 +19,7 @@ from workbench.convert.draft import Draft
 from workbench.convert.proof import ask_native, hold_against
 from workbench.convert.samples import plan
 from workbench.errors import BadInput, UnsupportedModel, WorkbenchError
-from workbench.header import ValueInfo
+from workbench.files.header import ValueInfo
 
 TOLERANCE = Tolerance(1e-5, 1e-6, "float32 keeps seven digits")
 WEIGHTS = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)

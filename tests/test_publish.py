@@ -12,14 +12,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import external_data_helper
+from workbench.paper.models.tables import Tables
 
 from workbench import convert, graph, report
 from workbench.__main__ import main
 from workbench.errors import BadInput, WorkbenchError
-from workbench.export import export
 from workbench.publish import sparing, write_text
 from workbench.session import Session
-from workbench.tables import Tables
+from workbench.show.export import export
 
 DATA = Path(__file__).parent / "data"
 

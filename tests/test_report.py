@@ -26,10 +26,10 @@ from test_graph import ATTACK, Shown, hostile, state
 
 from workbench import convert, report
 from workbench.errors import BadInput, NeedsTrust, UnreadableFile, WorkbenchError
-from workbench.report import write
 from workbench.safety.trust import private_copy
 from workbench.sandbox import Cancelled
 from workbench.session import Session
+from workbench.show.report import write
 from workbench.widgets.report import CHUNK, Download, ReportPanel
 
 DATA = Path(__file__).parent / "data"

@@ -19,15 +19,16 @@ import pytest
 from tf_models import library, unsuspected
 
 from workbench import convert, detect, safety
-from workbench.convert.tf_start import start
 from workbench.errors import NeedsTrust
-from workbench.formats import Format, identify
-from workbench.safety.keras import _judged
+from workbench.files.formats import Format, identify
+from workbench.frameworks.tensorflow.convert_start import start
+from workbench.frameworks.tensorflow.scan_keras import NAMES as KERAS
+from workbench.frameworks.tensorflow.scan_keras import _judged
 from workbench.safety.names import listed
 from workbench.safety.subject import Subject
 from workbench.safety.trust import named_for_its_loader
 
-LISTS = listed("keras.txt")
+LISTS = listed(KERAS)
 
 
 def network(path: Path, *layers: dict[str, Any], version: str = "3.0.0") -> Path:

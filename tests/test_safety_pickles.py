@@ -30,11 +30,11 @@ from hypothesis import strategies as st
 
 from tests import allowed_names
 from workbench import detect, safety
-from workbench.formats import identify
-from workbench.pickle_walk import MAX_NAME, Budget, BudgetSpent, Damaged, Walk
+from workbench.files.formats import identify
+from workbench.files.pickle_walk import MAX_NAME, Budget, BudgetSpent, Damaged, Walk
+from workbench.files.unpack import unpacked
+from workbench.files.wire import Steps, opened
 from workbench.safety.pickle_names import grade, listed
-from workbench.unpack import unpacked
-from workbench.wire import Steps, opened
 
 DATA = Path(__file__).parent / "data"
 

@@ -27,11 +27,12 @@ from skops_files import archive, call, instance, mapping, node, several, text
 
 from workbench import convert, detect, load_engine, safety
 from workbench.errors import NeedsTrust, UnreadableFile
+from workbench.frameworks.sklearn.skops import NAMES as SKOPS
+from workbench.frameworks.sklearn.skops import examined, trusted
 from workbench.safety.names import listed
-from workbench.safety.skops import examined, trusted
 
 ROWS, SPECIES = np.random.default_rng(0).normal(size=(30, 4)), np.arange(30) % 3
-LISTS = listed("skops.txt")
+LISTS = listed(SKOPS)
 
 
 LINEAR = "sklearn.linear_model._base.LinearRegression"
@@ -270,7 +271,7 @@ def test_a_distribution_never_runs_its_text(tmp_path: Path) -> None:
 
 
 def test_an_archive_with_foreign_types_opens_with_trust_alone(tmp_path: Path) -> None:
-    from workbench.engines.sklearn import load
+    from workbench.frameworks.sklearn.engine import load
 
     path = tmp_path / "model.skops"
     io.dump(FunctionTransformer(func=convert).fit(ROWS), path)

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from workbench import convert, detect, load_engine, safety
-from workbench.convert import tensorflow as route
 from workbench.errors import NeedsTrust
+from workbench.frameworks.tensorflow import convert as route
+from workbench.frameworks.tensorflow.scan_graphs import NAMES as TENSORFLOW
 from workbench.safety.names import listed
 
-LISTS = listed("tensorflow.txt")
+LISTS = listed(TENSORFLOW)
 
 READERS_AND_WRITERS = (
     "ReadFile WriteFile MatchingFiles ImmutableConst RecordInput DecodeProtoV2 EncodeProto LoadAndRemapMatrix "

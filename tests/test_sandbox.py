@@ -639,8 +639,8 @@ def test_a_worker_starts_tensorflow_without_what_only_keras_wrappers_and_plots_n
 
 
 def _started() -> tuple[list[str], str]:
-    from workbench.engines.tf_start import start_keras
-    from workbench.snn.borrowed import OPTIONAL
+    from workbench.frameworks.spiking.borrowed import OPTIONAL
+    from workbench.frameworks.tensorflow.start import start_keras
 
     start_keras()
     loaded = [name for name in OPTIONAL if name in sys.modules]

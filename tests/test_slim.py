@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from workbench import slim
 from workbench.errors import UnreadableFile, UnsupportedModel, WorkbenchError
-from workbench.wire import WireError, opened
+from workbench.files.wire import WireError, opened
+from workbench.graph import slim
 
 LIGHT = sorted((Path(onnx.__file__).parent / "backend/test/data/light").glob("light_*.onnx"))
 X = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])

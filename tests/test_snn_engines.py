@@ -15,14 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import workbench
-from workbench import BadInput, UnsupportedModel, WorkbenchError, certificate, convert, load_engine, to_nengo
-from workbench.engines.nengo import NengoEngine
-from workbench.engines.nengo_dl import NengoDlEngine
-from workbench.engines.onnxruntime_snn import OnnxRuntimeSnnEngine
-from workbench.snn import digits
-from workbench.snn.from_nengo import from_nengo
-from workbench.snn.read import read
-from workbench.snn.write import write
+from workbench import BadInput, UnsupportedModel, WorkbenchError, convert, load_engine, to_nengo
+from workbench.files import certificate
+from workbench.frameworks.spiking.engine_nengo import NengoEngine
+from workbench.frameworks.spiking.engine_nengo_dl import NengoDlEngine
+from workbench.frameworks.spiking.engine_onnxruntime import OnnxRuntimeSnnEngine
+from workbench.frameworks.spiking.from_nengo import from_nengo
+from workbench.frameworks.spiking.read import read
+from workbench.frameworks.spiking.write import write
+from workbench.paper import digits
 
 MNIST = Path(__file__).parent.parent.parent / "shared" / "data" / "mnist.npz"
 PAPER = MNIST.parent / "paper-models"
@@ -98,7 +99,7 @@ def test_the_callers_network_stays_as_it_was(tmp_path: Path) -> None:
 
 def test_a_wrong_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The proof is real: with one weight off, `convert` must refuse."""
-    from workbench.convert import nengo as route
+    from workbench.frameworks.spiking import convert as route
 
     right = route._model
 
@@ -372,7 +373,7 @@ def test_the_callers_own_arithmetic_keeps_its_smallest_numbers(files: Path) -> N
 
 
 def test_long_runs_are_cut_into_pieces_that_bound_memory(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from workbench.engines import onnxruntime_snn
+    from workbench.frameworks.spiking import engine_onnxruntime as onnxruntime_snn
 
     images = np.random.default_rng(0).uniform(0, 255, (5, 784)).astype(np.float32)
     with load_engine(files / "digits.onnx", "onnxruntime") as engine:
@@ -423,7 +424,7 @@ def test_the_authors_network_reads_the_ten_digits(name: str) -> None:
 
 
 def test_the_first_inference_of_a_spiking_network_reads_its_digits(files: Path) -> None:
-    from workbench.inference import first_inference
+    from workbench.session.inference import first_inference
 
     found = first_inference(files / "digits.onnx")
     # 98.9 % of MNIST; these 50 are of its training part, which the network has seen.

@@ -11,11 +11,11 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
-from workbench.snn.foreign import read_foreign
-from workbench.snn.layers import read_layers
-from workbench.snn.network import SpikingNetwork
-from workbench.snn.table import weight_table
-from workbench.snn.write import write
+from workbench.frameworks.spiking.foreign import read_foreign
+from workbench.frameworks.spiking.layers import read_layers
+from workbench.frameworks.spiking.network import SpikingNetwork
+from workbench.frameworks.spiking.table import weight_table
+from workbench.frameworks.spiking.write import write
 
 rng = np.random.RandomState(0)
 

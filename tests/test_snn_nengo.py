@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import BadInput, UnsupportedModel
-from workbench.snn.from_nengo import from_nengo, inputs_of, outputs_of
-from workbench.snn.network import Input, Node, Output, SpikingNetwork
-from workbench.snn.neurons import NEURONS
-from workbench.snn.to_nengo import to_nengo
+from workbench.frameworks.spiking.from_nengo import from_nengo, inputs_of, outputs_of
+from workbench.frameworks.spiking.network import Input, Node, Output, SpikingNetwork
+from workbench.frameworks.spiking.neurons import NEURONS
+from workbench.frameworks.spiking.to_nengo import to_nengo
 
 # Nengo solves decoders and tuning curves of neurons that never fire, and says so.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -384,7 +384,7 @@ def by_hand() -> SpikingNetwork:
 def test_a_network_that_never_was_in_nengo_comes_back_and_runs_as_in_onnx_runtime() -> None:
     import onnxruntime
 
-    from workbench.snn.write import write
+    from workbench.frameworks.spiking.write import write
 
     network = by_hand()
     net = assert_comes_back(network)
@@ -440,8 +440,8 @@ def test_a_synapse_that_does_not_start_from_zero_is_refused() -> None:
 def test_an_onnx_file_becomes_a_nengo_network(tmp_path: Path) -> None:
     import onnx
 
-    from workbench.snn.read import read
-    from workbench.snn.write import write
+    from workbench.frameworks.spiking.read import read
+    from workbench.frameworks.spiking.write import write
 
     path = tmp_path / "net.onnx"
     onnx.save(write(by_hand()), path)

@@ -14,10 +14,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workbench.errors import UnreadableFile, UnsupportedModel
-from workbench.snn import nir_file
-from workbench.snn.network import Input, Node, Output, SpikingNetwork
-from workbench.snn.nir import read_nir, write_nir
-from workbench.snn.write import write
+from workbench.frameworks.spiking import nir_file
+from workbench.frameworks.spiking.network import Input, Node, Output, SpikingNetwork
+from workbench.frameworks.spiking.nir import read_nir, write_nir
+from workbench.frameworks.spiking.write import write
 
 SNNTORCH = Path(__file__).parent / "data" / "snntorch"
 DT = 0.001

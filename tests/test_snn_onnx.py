@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from workbench import detect
-from workbench.engines.onnxruntime_snn import OnnxRuntimeSnnEngine
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
-from workbench.snn.network import Input, Node, Output, SpikingNetwork
-from workbench.snn.neurons import NEURONS
-from workbench.snn.operators import DOMAIN, has_fast_form
-from workbench.snn.read import load, read
-from workbench.snn.write import write
+from workbench.frameworks.spiking.engine_onnxruntime import OnnxRuntimeSnnEngine
+from workbench.frameworks.spiking.network import Input, Node, Output, SpikingNetwork
+from workbench.frameworks.spiking.neurons import NEURONS
+from workbench.frameworks.spiking.operators import DOMAIN, has_fast_form
+from workbench.frameworks.spiking.read import load, read
+from workbench.frameworks.spiking.write import write
 
 STEPS, NEURON_COUNT = 300, 20
 VALUES = {

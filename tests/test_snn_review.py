@@ -18,9 +18,9 @@ from onnx import helper, numpy_helper
 
 import workbench
 from workbench import BadInput, UnreadableFile, WorkbenchError, convert, load_engine, to_nengo
-from workbench.snn.from_nengo import from_nengo
-from workbench.snn.read import read
-from workbench.snn.write import write
+from workbench.frameworks.spiking.from_nengo import from_nengo
+from workbench.frameworks.spiking.read import read
+from workbench.frameworks.spiking.write import write
 
 
 def network(*labels: str, recurrent: bool = False) -> nengo.Network:

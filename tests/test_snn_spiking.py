@@ -11,10 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench.errors import BadInput, UnsupportedModel
-from workbench.snn.network import SpikingNetwork
-from workbench.snn.neurons import NEURONS
-from workbench.snn.spiking import spiking
-from workbench.snn.write import write
+from workbench.frameworks.spiking.network import SpikingNetwork
+from workbench.frameworks.spiking.neurons import NEURONS
+from workbench.frameworks.spiking.spiking import spiking
+from workbench.frameworks.spiking.write import write
 
 
 def run(network: SpikingNetwork, images: np.ndarray, steps: int) -> np.ndarray:

@@ -22,12 +22,12 @@ from typing import Any
 
 import pytest
 
-from workbench import UnreadableFile, detect, dynamics, kind
-from workbench.formats import identify_bytes
-from workbench.header import Header, _Reader, parse_header
-from workbench.kind import our_rule, paper_rule
-from workbench.structure import examine
-from workbench.wire import MAX_STEPS, Steps, StepsSpent, Wire, encode_varint
+from workbench import UnreadableFile, detect, kind
+from workbench.files.formats import identify_bytes
+from workbench.files.header import Header, _Reader, parse_header
+from workbench.files.wire import MAX_STEPS, Steps, StepsSpent, Wire, encode_varint
+from workbench.kind import dynamics, our_rule, paper_rule
+from workbench.kind.structure import examine
 
 
 def field(number: int, payload: bytes) -> bytes:

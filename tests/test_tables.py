@@ -9,13 +9,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from workbench.paper.models.tables import TABLE3, TABLE4, WORKER_MIB, AccuracyRow, Tables, prepare_folder, tables
 
-from workbench import plots
-from workbench import tables as module
 from workbench.agreement import readable
 from workbench.errors import BadInput
+from workbench.paper import plots
+from workbench.paper import tables as module
 from workbench.sandbox import Cancelled
-from workbench.tables import TABLE3, TABLE4, WORKER_MIB, AccuracyRow, Tables, prepare_folder, tables
 
 ROW = {"model", "native_seconds", "onnx_seconds", "speedup", "paper_native", "paper_onnx", "agreement"}
 """What every row of Tables 3 and 4 promises in JSON."""

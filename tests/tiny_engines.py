@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from workbench.header import ValueInfo
+from workbench.files.header import ValueInfo
 
 
 class NullEngine:

@@ -14,16 +14,16 @@ from .convert import Conversion, ConversionDisagrees, convert
 from .errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel, WorkbenchError
 from .graph import GraphView, graph
 from .kind import Detection, detect
-from .report import report
+from .show.report import report
 
 if TYPE_CHECKING:
     from .engines import Engine, load_engine
-    from .snn.nir import read_nir, write_nir
-    from .snn.spiking import spiking
-    from .snn.table import weight_table
-    from .snn.to_nengo import to_nengo
+    from .frameworks.spiking.gui_widget import nengo_gui
+    from .frameworks.spiking.nir import read_nir, write_nir
+    from .frameworks.spiking.spiking import spiking
+    from .frameworks.spiking.table import weight_table
+    from .frameworks.spiking.to_nengo import to_nengo
     from .widgets import Workbench
-    from .widgets.nengo_gui import nengo_gui
 
 __version__ = "0.1.0"
 
@@ -34,9 +34,10 @@ __all__ = [
 ]  # fmt: skip
 
 _LAZY = {
-    "Engine": "engines", "load_engine": "engines", "Workbench": "widgets", "nengo_gui": "widgets.nengo_gui",
-    "read_nir": "snn.nir", "write_nir": "snn.nir", "spiking": "snn.spiking", "to_nengo": "snn.to_nengo",
-    "weight_table": "snn.table",
+    "Engine": "engines", "load_engine": "engines", "Workbench": "widgets", "nengo_gui": "frameworks.spiking.gui_widget",
+    "read_nir": "frameworks.spiking.nir", "write_nir": "frameworks.spiking.nir",
+    "spiking": "frameworks.spiking.spiking", "to_nengo": "frameworks.spiking.to_nengo",
+    "weight_table": "frameworks.spiking.table",
 }  # fmt: skip
 """Name -> module that has it, imported on first use."""
 

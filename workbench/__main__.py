@@ -345,7 +345,7 @@ def _convert(arguments: argparse.Namespace) -> int:
 
 def _compare(arguments: argparse.Namespace) -> int:
     from . import compare
-    from .formats import identify
+    from .files.formats import identify
 
     if (found := identify(arguments.onnx).name) != "ONNX":
         raise BadInput(
@@ -377,7 +377,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from .report import report
+    from .show.report import report
 
     asked = _asked(arguments)
     with _progress() as say:
@@ -398,7 +398,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _tables(arguments: argparse.Namespace) -> int:
-    from .tables import prepare_folder, tables
+    from .paper.tables import prepare_folder, tables
 
     # Now, not after minutes of measuring.
     prepare_folder(arguments.output, arguments.force)
@@ -414,8 +414,8 @@ def _tables(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from .export import export
     from .publish import make_folder
+    from .show.export import export
 
     failed = 0
     for notebook in map(Path, arguments.notebooks):
@@ -478,7 +478,7 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
         return {"inputs": data, "target": arguments.targets}
     import numpy as np
 
-    from .data import read
+    from .paper.data import read
 
     found = read(arguments.targets).inputs
     parts = found.values() if isinstance(found, dict) else [found]
@@ -514,7 +514,7 @@ def _option(text: str) -> tuple[str, Any]:
 
 def _rows(path: str) -> object:
     """Sample rows of a file; a table keeps its columns' names, which a model may know its inputs by."""
-    from .data import read
+    from .paper.data import read
 
     rows = read(path)
     for note in rows.notes:

@@ -45,7 +45,7 @@ class Scan:
     """What was found in a model file without opening it. Names come from the file: escape them.
 
     Attributes:
-        path, format: which file, and what `workbench.formats` calls it.
+        path, format: which file, and what `workbench.files.formats` calls it.
         runs_code: opening the file, or running the model in it, can run code that the file brings or names, or reach
             other files.
         dangerous: imports, operators or layers made for doing something other than holding a model.

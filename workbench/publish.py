@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from .errors import BadInput, WorkbenchError
-from .header import read_header
+from .files.header import read_header
 
 _spared: ContextVar[tuple[object, ...]] = ContextVar("spared", default=())
 

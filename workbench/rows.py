@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from .engines.inputs import cast, check_shape
 from .errors import BadInput, UnreadableFile
-from .header import ValueInfo
+from .files.header import ValueInfo
 from .words import escape
 
 if TYPE_CHECKING:

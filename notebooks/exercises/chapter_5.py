@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from workbench.paper.models.data import dataset
 
 from workbench import WorkbenchError, detect, load_engine
-from workbench.data import dataset
 from workbench.engines import Engine
 from workbench.kind import KIND_NAMES, Detection, our_rule
 
@@ -58,7 +58,7 @@ def _support_vectors() -> Any:
     from skl2onnx import to_onnx
     from sklearn.svm import SVC
 
-    from workbench.header import parse_header
+    from workbench.files.header import parse_header
 
     flowers = dataset("iris")
     with warnings.catch_warnings():

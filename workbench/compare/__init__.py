@@ -82,12 +82,12 @@ def compare(
             anything else in a worker of its own.
         onnx: the same for the ONNX side.
         inputs: rows, as for `Engine.run`; pictures in either layout. Or a path to a file of rows, as
-            `workbench.data.read` takes them; ``"paper"``: rows of the paper's data; ``"random"``: numbers from 0 to 1
-            in the shape of the model's inputs. If None, the paper's data where it fits, else random numbers; a warning
+            `workbench.paper.data.read` takes them; ``"paper"``: rows of the paper's data; ``"random"``: numbers from 0
+            to 1 in the shape of its inputs. If None, the paper's data where it fits, else random numbers; a warning
             says which.
         targets: (rows,) the right classes, or (rows, classes) one-hot, for the accuracy of both sides. If None, those
             of the file or of the paper's data.
-        target: the column of a file that holds the right answers, as for `workbench.data.read`.
+        target: the column of a file that holds the right answers, as for `workbench.paper.data.read`.
         scale: what to multiply the numbers of a file or of the paper's data by: 1/255 brings grey values to 0 to 1.
         rows: how many are asked at most, from 1; if None all that are given, and 50 of the paper's data or at random. A
             model with one batch size is asked a multiple of it, one batch at least.
@@ -212,7 +212,7 @@ def compare(
 
 def environment(threads: int | None) -> dict[str, Any]:
     """What the figures were measured on: {cpu, cores, threads, versions}."""
-    from ..certificate import versions
+    from ..files.certificate import versions
     from .sides import usable_cores
 
     return {
@@ -257,7 +257,7 @@ def _side(sides: ExitStack, model: Any, engine: str | None, **options: Any) -> S
 
 def _is_onnx(path: str | os.PathLike[str]) -> bool:
     """A file for ONNX Runtime."""
-    from ..formats import identify
+    from ..files.formats import identify
     from ..kind import detect, dispatch
 
     return identify(path).name == "ONNX" and dispatch(detect(path).kind) == "onnxruntime"

@@ -49,7 +49,7 @@ class Spikes:
     onnx: np.ndarray
 
     def _repr_html_(self) -> str:
-        from .showing import spikes_html
+        from ..show.answers import spikes_html
 
         return spikes_html(self)
 
@@ -232,7 +232,7 @@ def watch(theirs: Side, ours: Side, asked: Questions, rows: tuple[int, ...]) -> 
     """The spikes of the last layer that both sides have; None where one of them does not spike."""
     import numpy as np
 
-    from ..engines.spiking import STEPS
+    from ..frameworks.spiking.engine import STEPS
 
     both = [layer for layer in theirs.neurons if layer in ours.neurons]
     if not both or ours.dt is None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines.onnxruntime import _load_error
 from ..errors import BadInput
-from ..light import without_weights
+from ..files.light import without_weights
 from ..safety import external
 
 if TYPE_CHECKING:

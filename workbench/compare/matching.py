@@ -19,7 +19,7 @@ from .accuracy import label_text
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..header import ValueInfo
+    from ..files.header import ValueInfo
 
     Arrays = Mapping[str, np.ndarray]
     Classes = Mapping[str, tuple[Any, ...]]

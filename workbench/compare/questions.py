@@ -14,7 +14,7 @@ from .asking import AT_ONCE, first, fixed_rows, is_spiking, rows_of
 if TYPE_CHECKING:
     import numpy as np
 
-    from ..header import ValueInfo
+    from ..files.header import ValueInfo
     from .sides import Side
 
     Arrays = dict[str, np.ndarray]
@@ -120,7 +120,7 @@ def _found(
     if isinstance(given, str) and given == "random":
         return _random(side, wanted, size, warnings)
     if isinstance(given, str | os.PathLike):
-        from ..data import read
+        from ..paper.data import read
 
         rows = read(given, of_any_rows(side), target=target, scale=scale)
         warnings += rows.notes
@@ -129,7 +129,7 @@ def _found(
 
 
 def _of_the_paper(side: Side, scale: float | None, wanted: int, warnings: list[str], *, told: bool) -> Questions | None:
-    from ..data import rows_for
+    from ..paper.data import rows_for
 
     found = rows_for(of_any_rows(side), wanted)
     if found is None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ..agreement import Tolerance
     from ..engines import LayerOutput
-    from ..header import ValueInfo
+    from ..files.header import ValueInfo
     from .layers import Divergence
 
     Arrays = dict[str, np.ndarray]

@@ -18,12 +18,12 @@ from typing import Any
 
 from .. import sandbox
 from ..errors import BadInput, Scan
-from ..formats import identify
+from ..files.formats import identify
+from ..frameworks.spiking.convert import convert_nengo, convert_nir, is_nengo, refuse_options
 from ..safety import scan
 from ..safety.trust import check_trust, known_as, named_for_its_loader, private_copy
 from ..scratch import fleeting_folder
 from .conversion import Agreement, Conversion, ConversionDisagrees
-from .nengo import convert_nengo, convert_nir, is_nengo, refuse_options
 from .output import no_half_files, publish, target_of
 from .source import CONVERTERS, check_format, from_memory, from_path, parcel
 
@@ -40,7 +40,7 @@ class Job:
     """What the worker is asked to do; see `work.work`.
 
     Attributes:
-        converter: module of this package; source: the private copy; format: its `workbench.formats` name.
+        converter: module of this package; source: the private copy; format: its `workbench.files.formats` name.
         estimator: a pickled estimator in memory, instead of a copy.
         parcel: the pickled sample and custom objects, which may be of classes that only the caller defines.
         folder: where ``model.onnx`` is to be written, with external data named after `output_name`.

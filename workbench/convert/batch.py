@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import BadInput
-from ..header import ValueInfo
+from ..files.header import ValueInfo
 from ..words import counted
 
 if TYPE_CHECKING:

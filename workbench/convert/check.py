@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import UnsupportedModel
-from ..header import read_header
-from ..light import without_weights
+from ..files.header import read_header
+from ..files.light import without_weights
 
 KNOWN_DOMAINS = ("", "ai.onnx.ml", "com.microsoft")
 """Operator domains that ONNX Runtime as installed from PyPI brings; a function in the file brings its own."""

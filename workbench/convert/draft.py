@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..agreement import Tolerance
-from ..header import ValueInfo
+from ..files.header import ValueInfo
 
 if TYPE_CHECKING:
     import numpy as np

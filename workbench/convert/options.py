@@ -146,7 +146,7 @@ _OPTIONS: dict[str, tuple[Option, ...]] = {
 
 
 def options_for(format_name: str) -> tuple[Option, ...]:
-    """The options for a file of this format (`workbench.formats` names it); empty where it cannot be converted."""
+    """The options for a file of this format (`files.formats` names it); empty where it cannot be converted."""
     return _OPTIONS.get(format_name, ())
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..engines.inputs import by_column, cast, check_shape, match
 from ..errors import BadInput, UnsupportedModel
-from ..header import ValueInfo
+from ..files.header import ValueInfo
 from .draft import Draft
 
 if TYPE_CHECKING:

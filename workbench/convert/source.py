@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BadInput, UnsupportedModel
-from ..formats import NO_MODEL, Format, identify
+from ..files.formats import NO_MODEL, Format, identify
 from ..scratch import disk_full
 
 CONVERTERS = {

@@ -10,9 +10,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import certificate
 from ..errors import UnsupportedModel, WorkbenchError
-from ..header import read_header
+from ..files import certificate
+from ..files.header import read_header
 from ..sandbox import peak_mib, release_memory
 from ..scratch import disk_full
 from .check import check_file
@@ -27,6 +27,8 @@ MOST_IN_ONE_FILE = 1_500_000_000
 """Bytes of a model object up to which it becomes one file; protobuf ends at 2 GiB."""
 
 MOST_MENDS = 3
+
+_WHERE = {"sklearn": "sklearn.convert", "keras": "tensorflow.convert_keras", "tensorflow": "tensorflow.convert"}
 
 TOOLS = ("onnx", "onnxruntime", "scikit-learn", "skl2onnx", "tensorflow", "keras", "tf-keras", "tf2onnx", "numpy")
 
@@ -99,7 +101,7 @@ class Proved:
 
 
 def _draft(job: Job, sample: Any, custom_objects: dict[str, Any], progress: Progress) -> Draft:
-    module = import_module(f".{job.converter}", __package__)
+    module = import_module(f"workbench.frameworks.{_WHERE[job.converter]}")
     common: dict[str, Any] = {"sample": sample, "opset": job.opset, "options": job.options, "progress": progress}
     progress("Loading the model")
     if job.converter == "sklearn":

@@ -22,21 +22,21 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..agreement import Tolerance
-    from ..header import ValueInfo
+    from ..files.header import ValueInfo
 
 ENGINES = {
-    "onnxruntime": ("onnxruntime", "OnnxRuntimeEngine"),
-    "sklearn": ("sklearn", "SklearnEngine"),
-    "keras": ("keras", "KerasEngine"),
-    "tensorflow": ("tensorflow", "TensorFlowEngine"),
-    "tflite": ("tflite", "TfliteEngine"),
-    "nengo": ("nengo", "NengoEngine"),
-    "nengo_dl": ("nengo_dl", "NengoDlEngine"),
+    "onnxruntime": ("engines.onnxruntime", "OnnxRuntimeEngine"),
+    "sklearn": ("frameworks.sklearn.engine", "SklearnEngine"),
+    "keras": ("frameworks.tensorflow.keras", "KerasEngine"),
+    "tensorflow": ("frameworks.tensorflow.graphs", "TensorFlowEngine"),
+    "tflite": ("frameworks.tensorflow.tflite", "TfliteEngine"),
+    "nengo": ("frameworks.spiking.engine_nengo", "NengoEngine"),
+    "nengo_dl": ("frameworks.spiking.engine_nengo_dl", "NengoDlEngine"),
 }
 """Engine name -> (module beside this one, its class), imported on first use."""
 
 SPIKING = {
-    "onnxruntime": ("onnxruntime_snn", "OnnxRuntimeSnnEngine"),
+    "onnxruntime": ("frameworks.spiking.engine_onnxruntime", "OnnxRuntimeSnnEngine"),
     "nengo": ENGINES["nengo"],
     "nengo_dl": ENGINES["nengo_dl"],
 }
@@ -216,7 +216,7 @@ def load_engine(
         name = "onnxruntime"
         why = "It is a spiking neural network (SNN) in standard operators, which ONNX Runtime runs and Nengo does not."
     if spiking:
-        from ..snn.read import is_ours, load
+        from ..frameworks.spiking.read import is_ours, load
 
         try:
             return _make(SPIKING[name], path, name, why, options, params=params)
@@ -255,7 +255,7 @@ def _from_memory(source: Any, engine: str | None, params: Any, options: dict[str
     what = type(source).__name__
     spiking = bases & {("nengo", "Network"), ("nengo", "Simulator"), ("nengo_dl", "Simulator"), _OURS}
     if spiking:
-        from ..snn.from_nengo import from_nengo
+        from ..frameworks.spiking.from_nengo import from_nengo
 
         _require(engine, SPIKING, f"A {what} is a spiking network")
         _refuse_params(params, "nengo")
@@ -297,7 +297,7 @@ def _make(where: tuple[str, str], source: Any, name: str, why: str, options: dic
     Args:
         options: the person's; ours: what `load_engine` itself was given, for engines that take it.
     """
-    maker: Callable[..., Engine] = getattr(import_module(f".{where[0]}", __name__), where[1])
+    maker: Callable[..., Engine] = getattr(import_module(f"workbench.{where[0]}"), where[1])
     known = [p.name for p in inspect.signature(maker).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known or option == "why":
@@ -308,8 +308,8 @@ def _make(where: tuple[str, str], source: Any, name: str, why: str, options: dic
 
 def _runs_over_time(path: str, found: Detection) -> bool:
     """Whether an SNN's ONNX file has neurons as operators, which `workbench.snn` reads; others are plain graphs."""
-    from ..header import read_header
-    from ..snn.load import has_neurons
+    from ..files.header import read_header
+    from ..frameworks.spiking.load import has_neurons
 
     return found.format == "ONNX" and has_neurons(read_header(path))
 

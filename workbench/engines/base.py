@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from ..agreement import Tolerance
 from ..errors import BadInput, WorkbenchError
-from ..header import ValueInfo
+from ..files.header import ValueInfo
 from ..kind import ENGINE_NAMES
 from .inputs import CastWarning, cast, check_shape, match
 

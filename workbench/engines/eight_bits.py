@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import onnx
     import onnxruntime
 
-    from ..header import Header
+    from ..files.header import Header
 
 SUMS = {
     *(("", name) for name in ("MatMulInteger", "QLinearConv", "QLinearMatMul")),

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, UnsupportedModel
-from ..header import ValueInfo
+from ..files.header import ValueInfo
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
-from ..header import ValueInfo
-from ..light import without_weights
+from ..files.header import ValueInfo
+from ..files.light import without_weights
 from ..safety import external
 from .base import ModelEngine
 from .eight_bits import exact_session, may_clip

@@ -26,7 +26,7 @@ from .inputs import is_frame
 
 if TYPE_CHECKING:
     from ..agreement import Tolerance
-    from ..header import ValueInfo
+    from ..files.header import ValueInfo
     from .base import Arrays, Calls
 
 Result = TypeVar("Result")
@@ -189,8 +189,8 @@ class WorkerEngine(Closing):
 def _packed(source: Any, engine: str | None, settings: dict[str, Any]) -> Iterator[tuple[str | bytes, str | None]]:
     """(a path, or a model in memory as it travels: as a file, which is gone afterwards, or pickled; its engine). The
     classes that it needs go into the settings."""
-    from ..convert.nengo import is_nengo
     from ..convert.source import from_memory
+    from ..frameworks.spiking.convert import is_nengo
 
     if isinstance(source, str | os.PathLike):
         yield os.fspath(source), engine
@@ -208,8 +208,8 @@ def _packed(source: Any, engine: str | None, settings: dict[str, Any]) -> Iterat
 def _network(source: Any, engine: str | None) -> tuple[bytes, str]:
     """A network or simulator of Nengo's or NengoDL's as (ours, pickled; the engine it came from): theirs hold functions
     that no other process could be given."""
-    from ..snn.from_nengo import from_nengo
-    from ..snn.network import SpikingNetwork
+    from ..frameworks.spiking.from_nengo import from_nengo
+    from ..frameworks.spiking.network import SpikingNetwork
 
     native = "nengo_dl" if type(source).__module__.partition(".")[0] == "nengo_dl" else "nengo"
     network = source if isinstance(source, SpikingNetwork) else from_nengo(source)

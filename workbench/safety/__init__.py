@@ -11,10 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ..errors import Finding, Scan
-from ..formats import Format, identify
-from ..wire import Buffer, Steps, opened
+from ..files.formats import Format, identify
+from ..files.wire import Buffer, Steps, opened
+from ..frameworks.sklearn import skops
+from ..frameworks.tensorflow import scan_graphs as tensorflow
+from ..frameworks.tensorflow import scan_keras as keras
 from . import external as external
-from . import keras, pickles, skops, tensorflow
+from . import pickles
 from .subject import Subject
 
 _SCANNERS: dict[str, Callable[[Subject], Scan]] = {

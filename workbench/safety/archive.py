@@ -13,9 +13,9 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ..pickle_walk import Budget, Damaged
-from ..unpack import Window, inflated
-from ..wire import Buffer
+from ..files.pickle_walk import Budget, Damaged
+from ..files.unpack import Window, inflated
+from ..files.wire import Buffer
 
 _LOCAL = b"PK\x03\x04"
 _HEADER = struct.Struct("<4s5H3I2H")

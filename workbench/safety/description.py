@@ -7,7 +7,7 @@ import zlib
 from pathlib import Path
 
 from ..errors import UnreadableFile
-from ..wire import Steps
+from ..files.wire import Steps
 
 UNREADABLE = (
     ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,

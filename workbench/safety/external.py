@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import Finding, UnreadableFile, UnsupportedModel
-from ..header import External, Header, read_header
+from ..files.header import External, Header, read_header
 from ..words import counted, size, visible
 
 _UNLOADED = "Do not load it, unless you know why it asks for that file."

@@ -1,4 +1,4 @@
-"""Exact names, from the lists beside this file."""
+"""Exact names, from the lists that the scanners keep beside them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 
 
 @cache
-def listed(file: str) -> dict[str, frozenset[str]]:
+def listed(file: Path) -> dict[str, frozenset[str]]:
     """{section: names} of a list: ``[section]``, then names by the line, those of one module behind ``module:``."""
     sections: dict[str, set[str]] = {}
     names: set[str] = set()
-    for line in Path(__file__).with_name(file).read_text("utf-8").splitlines():
+    for line in file.read_text("utf-8").splitlines():
         text = line.partition("#")[0].strip()
         if text.startswith("["):
             names = sections.setdefault(text.strip("[]"), set())

@@ -1,6 +1,6 @@
 """Pickles, wherever they are: alone, behind each other, compressed, between joblib's arrays, in archives, in arrays.
 
-Nothing is imported, called or built: `workbench.pickle_walk` follows the opcodes, `pickle_names` knows what a model
+Nothing is imported, called or built: `files.pickle_walk` follows the opcodes, `pickle_names` knows what a model
 needs. What would be called or changed in a way that no pickler writes is told, too, as it would be a way around the
 names.
 """
@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Scan
-from ..pickle_walk import OPCODES, OPENINGS, TORCH_MAGIC, Budget, BudgetSpent, Damaged, Made, Named, Walk
-from ..unpack import Window, unpacked
-from ..wire import Buffer
+from ..files.pickle_walk import OPCODES, OPENINGS, TORCH_MAGIC, Budget, BudgetSpent, Damaged, Made, Named, Walk
+from ..files.unpack import Window, unpacked
+from ..files.wire import Buffer
 from . import pickle_names as names
 from .archive import Member, members
 from .subject import Subject

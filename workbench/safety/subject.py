@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..formats import Format
-from ..wire import Buffer, Steps
+from ..files.formats import Format
+from ..files.wire import Buffer, Steps
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Subject:
     Attributes:
         path: the file or folder; shown: what to call it in sentences.
         buffer: the file's bytes; of a SavedModel folder, those of its ``saved_model.pb``.
-        format: what `workbench.formats` calls it.
+        format: what `workbench.files.formats` calls it.
         known: class names that the caller brings along, so that the file need not import them.
         steps: what is left to `detect`, in the caller's process, where no C library may parse the file; None to read it
             to its end, whatever that takes, in a worker process.

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import NeedsTrust, UnreadableFile, WorkbenchError
-from ..formats import Format, identify
+from ..files.formats import Format, identify
 from ..scratch import disk_full, fleeting_folder
 from . import scan
 

@@ -9,13 +9,13 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from ..compare.showing import row_html
 from ..convert.source import why_not
 from ..engines import NATIVE, SPIKING
 from ..kind import ENGINE_NAMES
-from ..pairing import Pairing, partners
 from ..rows import row_files
 from ..session import Session
+from ..session.pairing import Pairing, partners
+from ..show.answers import row_html
 from ..words import escape, visible
 from .form import FIELD, WIDE, button, help_text, hint, line, note, outcome, plan, refusal, show_if, trust_box
 from .job import JobBar

@@ -17,16 +17,16 @@ import traitlets
 
 from ..convert.options import options_for
 from ..errors import WorkbenchError
-from ..places import places
+from ..frameworks.spiking.load import has_neurons
+from ..graph.places import places
 from ..session import Session
-from ..snn.load import has_neurons
 from ..words import escape, visible
 from .form import button, line, show_if
 
 if TYPE_CHECKING:
     import nengo
 
-    from .nengo_gui import NengoGui
+    from ..frameworks.spiking.gui_widget import NengoGui
 
 MOST_OFFERED = 500
 """op_types in the menu; the most frequent ones."""
@@ -38,7 +38,7 @@ class Netron(anywidget.AnyWidget):
     Traits:
         said: the line.
         markup: HTML with the frame (`workbench.graph.GraphView`).
-        marked: values whose nodes the frame is asked to mark (`workbench.places.Places`).
+        marked: values whose nodes the frame is asked to mark (`workbench.graph.places.Places`).
     """
 
     _esm = Path(__file__).with_name("graph_view.js")
@@ -165,8 +165,8 @@ class GraphPanel(ipywidgets.VBox):
         def load() -> None:
             network, problem = None, ""
             try:
-                from ..snn.to_nengo import to_nengo
-                from . import nengo_gui  # noqa: F401 -- so that the main thread need not wait for it
+                from ..frameworks.spiking import gui_widget as nengo_gui  # noqa: F401 -- so that the main thread need not wait for it
+                from ..frameworks.spiking.to_nengo import to_nengo
 
                 network = to_nengo(path, params)
             except WorkbenchError as error:
@@ -185,7 +185,7 @@ class GraphPanel(ipywidgets.VBox):
         self._tell(problem)
         if network is None:
             return
-        from .nengo_gui import NengoGui
+        from ..frameworks.spiking.gui_widget import NengoGui
 
         try:
             self.gui = NengoGui(network, title=os.path.basename(path))

@@ -9,8 +9,8 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ..card import card
 from ..session import Session
+from ..show.card import card
 from ..words import escape
 
 _HELLO = (

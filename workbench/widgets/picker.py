@@ -13,13 +13,13 @@ from typing import Any
 import anywidget
 import traitlets
 
-from .. import folder as folders
-from ..badges import badges
-from ..card import LEVEL_WORDS
 from ..errors import WorkbenchError
-from ..paper import samples
+from ..paper.models import samples
 from ..session import Session, session_of
-from ..upload import Upload
+from ..session import folder as folders
+from ..session.badges import badges
+from ..session.upload import Upload
+from ..show.card import LEVEL_WORDS
 from ..words import size
 
 MADE = {"ONNX": "ONNX", "skops": "scikit-learn (.skops)", "Keras v3": "Keras (.keras)"}

@@ -11,8 +11,8 @@ import ipywidgets
 import traitlets
 
 from ..convert.options import options_for
-from ..report import Part, parts
 from ..session import RESULTS, Session
+from ..show.report import Part, parts
 from ..words import escape, size
 from .form import button, note, plan, show_if
 from .job import JobBar

@@ -9,13 +9,13 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from ..card import card
 from ..compare import Comparison
 from ..convert import Conversion
 from ..graph import GraphView
-from ..inference import FirstInference
 from ..kind import Detection
 from ..session import STEPS, Choices, Session, session_of
+from ..session.inference import FirstInference
+from ..show.card import card
 from ..words import escape
 from .comparison import ComparisonPanel
 from .converter import Converter

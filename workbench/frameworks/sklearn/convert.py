@@ -1,0 +1,399 @@
+"""scikit-learn estimators and pipelines to ONNX, through skl2onnx.
+
+What an estimator takes and answers, `engine` knows; rows worth asking are learnt from itself (`points`), and the
+converter's faults are mended (`mends`). Everything here runs in the worker.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ...convert import batch
+from ...convert.draft import Draft
+from ...convert.options import SKL2ONNX_OPSETS, chosen
+from ...errors import UnsupportedModel
+from .answers import Native, has_trees
+from .declared import declared, name_inputs
+from .engine import check_fitted, load, tolerance, unwrapped
+from .inputs import Signature, first_steps, signature_of, walk
+from .mends import Mend, changed_attributes, in_float32, in_float64, mended
+from .points import rows_worth_asking
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+    from ...convert.draft import Arrays
+
+__all__ = ["draft", "load"]
+
+Progress = Callable[[str], object]
+
+HIGHEST = SKL2ONNX_OPSETS[1]
+
+OPSETS: tuple[int | dict[str, int], ...] = (
+    {"": HIGHEST, "ai.onnx.ml": 3},
+    HIGHEST,
+    {"": 15, "ai.onnx.ml": 3},
+)
+"""Tried in this order where the caller asks for none. With ai.onnx.ml above 3 IsolationForest fails, with a dictionary
+GaussianMixture in float64, and onnxmltools (XGBoost, LightGBM) above 15."""
+
+
+def draft(
+    estimator: Any,
+    *,
+    sample: Any = None,
+    opset: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress,
+) -> Draft:
+    """Convert a fitted estimator or pipeline.
+
+    Args:
+        estimator: fitted.
+        sample: rows as its ``predict`` or ``transform`` takes them; None: the estimator says what it takes.
+        opset: of the default domain; None: the highest that works.
+        options: those of `convert.options`: ``zipmap`` (off: probabilities are one array), ``cdist`` (on: distances of
+            neighbours by ONNX Runtime's operator CDist instead of a loop), ``dtype`` of the inputs, ``batch``.
+        progress: told each stage.
+
+    Returns:
+        A draft. Its native side is asked in float64, as estimators are by people, whatever the graph takes. Where the
+        caller leaves the dtype open, its mend is the float64 graph.
+
+    Raises:
+        UnsupportedModel: names the estimator that has no converter, or whose graph no engine loads.
+        BadInput: an option or the sample does not fit.
+    """
+    import numpy as np
+    import skl2onnx
+
+    choices = chosen("joblib", {"opset": opset, **(options or {})}, "scikit-learn")
+    dtype = choices["dtype"] or "float32"
+    inner = unwrapped(estimator)
+    _check(inner)
+    signature = signature_of(inner, sample)
+    inputs = signature.inputs(dtype)
+    progress(f"Converting {type(inner).__name__} with skl2onnx {skl2onnx.__version__}")
+    model = _convert(inner, signature, dtype, choices)
+
+    def points(rng: np.random.Generator) -> Arrays:
+        return rows_worth_asking(inner, inputs, signature.kinds, sample, rng)
+
+    def mend() -> tuple[Draft, str]:
+        wide = draft(
+            estimator, sample=sample, opset=opset, options={**(options or {}), "dtype": "float64"}, progress=progress
+        )
+        return wide, f"Its inputs are float64 now: in float32, {_fault(inner)}."
+
+    native = Native(inner, signature)
+    some_rows = points(np.random.default_rng(0))
+    _settle_outputs(model, native, some_rows)
+    if choices["batch"] is not None:
+        batch.fix(model.graph, choices["batch"])
+    first, ranges = first_steps(inner)[0], {}
+    if hasattr(first, "n_categories_"):
+        # CategoricalNB knows the numbers from zero up that it was fitted on.
+        ranges[inputs[0].name] = (0.0, float(min(first.n_categories_) - 1))
+    return Draft(
+        model=model,
+        converter=("skl2onnx", skl2onnx.__version__),
+        inputs=inputs,
+        native=native,
+        tolerance=tolerance(inner, dtype),
+        points=points,
+        accepts_nan=native.accepts_nan(some_rows),
+        ranges=ranges,
+        mend=mend if choices["dtype"] is None and "float" in signature.kinds else None,
+        notes=_notes(estimator, inner),
+    )
+
+
+def _fault(estimator: Any) -> str:
+    """What float32 does to this estimator, in half a sentence."""
+    if has_trees(estimator):
+        return "rounding moved rows to the other side of a tree's threshold"
+    if any("Neighbor" in type(part).__name__ or "Outlier" in type(part).__name__ for part in walk(estimator)):
+        return "distances between rows that lie close together were too coarse to tell which is nearer"
+    return "rounding changed its answers by more than the tolerance"
+
+
+def _check(estimator: Any) -> None:
+    from sklearn.feature_extraction import DictVectorizer, FeatureHasher
+    from sklearn.feature_extraction.text import CountVectorizer
+
+    for part in walk(estimator):
+        name = type(part).__name__
+        if isinstance(part, DictVectorizer | FeatureHasher):
+            raise UnsupportedModel(
+                f"{name} takes dictionaries, which no ONNX tensor holds: put the values into columns and fit "
+                "OneHotEncoder instead."
+            )
+        if isinstance(part, CountVectorizer):
+            _check_text(part, name)
+        if (indicator := getattr(part, "indicator_", None)) is not None and len(indicator.features_):
+            raise UnsupportedModel(f"{name} with add_indicator=True cannot be converted to ONNX: fit it without.")
+    check_fitted(estimator)
+
+
+def _check_text(part: Any, name: str) -> None:
+    """ONNX splits texts by a regular expression, and that is all it does."""
+    foreign = [
+        setting for setting in ("strip_accents", "preprocessor", "tokenizer") if getattr(part, setting) is not None
+    ]
+    if callable(part.analyzer) or part.analyzer == "char_wb":
+        foreign.append("analyzer" if callable(part.analyzer) else 'analyzer="char_wb"')
+    if foreign:
+        raise UnsupportedModel(f"{name} with {foreign[0]} cannot be converted to ONNX: fit it without.")
+    if part.analyzer == "word" and part.get_stop_words() and part.ngram_range[1] > 1:
+        raise UnsupportedModel(
+            f"{name} with stop words and n-grams cannot be converted: ONNX counts the n-grams of the words with the "
+            "stop words between them, so its numbers would be wrong. Fit it with stop_words=None or ngram_range=(1, 1)."
+        )
+
+
+def _convert(estimator: Any, signature: Signature, dtype: str, choices: dict[str, Any]) -> onnx.ModelProto:
+    from skl2onnx import convert_sklearn
+
+    _register_boosters(estimator)
+    failure: Exception | None = None
+    opset = choices["opset"]
+    for opsets in OPSETS if opset is None else ({"": opset, "ai.onnx.ml": 3}, opset):
+        try:
+            with mended(), _convertible(estimator, signature), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                model = convert_sklearn(
+                    estimator,
+                    type(estimator).__name__,
+                    declared(signature, dtype),
+                    target_opset=opsets,
+                    options=_converter_options(estimator, choices),
+                )
+        except UnsupportedModel:
+            raise
+        except Exception as error:
+            failure = failure or error
+            continue
+        name_inputs(signature, model)
+        _tidy_opsets(model)
+        _split_sequences(model)
+        return model
+    assert failure is not None
+    raise UnsupportedModel(_reason(estimator, failure)) from failure
+
+
+def _converter_options(estimator: Any, choices: dict[str, Any]) -> dict[Any, Any]:
+    """Options by class, for every class skl2onnx knows and that has them; those of text by instance."""
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+    from skl2onnx.common._registration import _converter_pool
+
+    # Scaler would multiply by 1/scale, which rounds to another float than the division scikit-learn does.
+    wanted = {"zipmap": choices["zipmap"], "optim": "cdist" if choices["cdist"] else None, "div": "div"}
+    chosen: dict[Any, Any] = {}
+    for kind, alias in sklearn_operator_name_map.items():
+        allowed = _converter_pool[alias].get_allowed_options() if alias in _converter_pool else None
+        if isinstance(allowed, dict):
+            chosen[kind] = {name: value for name, value in wanted.items() if name in allowed}
+    for part in walk(estimator):
+        if hasattr(part, "vocabulary_") and hasattr(part, "token_pattern"):
+            chosen[id(part)] = {"locale": _locale(part)}
+            if part.analyzer == "word" and part.token_pattern == r"(?u)\b\w\w+\b":
+                # skl2onnx takes words of one letter too, which breaks n-grams, and ASCII only.
+                chosen[id(part)]["tokenexp"] = r"[\p{L}\p{N}_][\p{L}\p{N}_]+"
+    return chosen
+
+
+def _convertible(estimator: Any, signature: Signature) -> AbstractContextManager[None]:
+    """Within it, what skl2onnx cannot read of the estimator is said another way."""
+    import numpy as np
+    from sklearn.compose import ColumnTransformer
+    from sklearn.ensemble import VotingClassifier
+
+    changes: list[tuple[Any, str, Any]] = []
+    for part in walk(estimator):
+        if hasattr(part, "cluster_centers_"):
+            # Their squares were computed in the dtype of the fit, also for a float64 graph.
+            changes.append((part, "cluster_centers_", part.cluster_centers_.astype("float64")))
+        if getattr(part, "encode", None) == "onehot":
+            # KBinsDiscretizer: ONNX has no sparse tensors.
+            changes.append((part, "encode", "onehot-dense"))
+        if isinstance(part, VotingClassifier):
+            # Of transform alone, which ONNX does not compute here.
+            changes.append((part, "flatten_transform", False))
+        if isinstance(getattr(part, "weights", None), list):
+            changes.append((part, "weights", np.array(part.weights)))
+        if isinstance(part, ColumnTransformer):
+            # Column names, masks and slices as plain numbers: skl2onnx knows no masks, and no name with a bracket.
+            places = signature.places if any(part is first for first in first_steps(estimator)) else {}
+            plain = [
+                (name, step, [places.get(int(i), int(i)) for i in part._transformer_to_input_indices[name]])
+                for name, step, _ in part.transformers_
+                if not (isinstance(step, str) and step == "drop")
+            ]
+            changes.append((part, "transformers_", plain))
+    return changed_attributes(changes)
+
+
+BOOSTERS: dict[str, tuple[str, str, Mend]] = {
+    "xgboost": ("XGBoost", "XGB", in_float32),
+    "lightgbm": ("LightGbm", "LGBM", in_float64),
+}
+"""Package -> the name onnxmltools gives it, how its estimators' names begin, and the mend of their converter."""
+
+
+def _register_boosters(estimator: Any) -> None:
+    """Tell skl2onnx of XGBoost and LightGBM where the estimator holds one."""
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common import shape_calculator
+
+    for package in {type(part).__module__.split(".")[0] for part in walk(estimator)} & set(BOOSTERS):
+        name, short, mend = BOOSTERS[package]
+        try:
+            converters = import_module(f"onnxmltools.convert.{package}.operator_converters.{name}")
+        except ModuleNotFoundError as error:
+            raise UnsupportedModel(
+                f"Converting a model of {package} needs the package onnxmltools: pip install onnxmltools."
+            ) from error
+        flags = {"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False], "split": None}
+        for kind in ("Classifier", "Regressor"):
+            update_registered_converter(
+                getattr(import_module(package), f"{short}{kind}"),
+                f"{name}{short}{kind}",
+                getattr(shape_calculator, f"calculate_linear_{kind.lower()}_output_shapes"),
+                mend(getattr(converters, f"convert_{package}")),
+                options=flags,
+            )
+
+
+def _reason(estimator: Any, error: Exception) -> str:
+    """One sentence that names the estimator at fault."""
+    import re
+
+    from skl2onnx._supported_operators import sklearn_operator_name_map
+
+    text = str(error)
+    lacking = [type(part).__name__ for part in walk(estimator) if type(part) not in sklearn_operator_name_map]
+    if re.search(r"shape calculator|Unable to find|alias", text) and lacking:
+        return f"skl2onnx has no converter for {lacking[-1]}, so this {type(estimator).__name__} cannot become ONNX."
+    return f"skl2onnx could not convert this {type(estimator).__name__}: {_first_line(error)}{_hint(estimator)}."
+
+
+def _hint(estimator: Any) -> str:
+    """What to do about several targets, of which skl2onnx converts the plain cases alone."""
+    if any(isinstance(getattr(part, "classes_", None), list) for part in walk(estimator)):
+        return "; for several targets, fit it within MultiOutputClassifier"
+    return ""
+
+
+def _tidy_opsets(model: onnx.ModelProto) -> None:
+    """One entry per domain: skl2onnx writes the default domain twice."""
+    highest: dict[str, int] = {}
+    for entry in model.opset_import:
+        domain = "" if entry.domain == "ai.onnx" else entry.domain
+        highest[domain] = max(entry.version, highest.get(domain, 0))
+    del model.opset_import[:]
+    for domain, version in sorted(highest.items()):
+        model.opset_import.add(domain=domain, version=version)
+
+
+def _split_sequences(model: onnx.ModelProto) -> None:
+    """A multi-output classifier gives a sequence of probability arrays: make each an output of its own."""
+    import onnx
+
+    makers = {node.output[0]: node for node in model.graph.node if node.op_type == "SequenceConstruct"}
+    outputs = list(model.graph.output)
+    if not any(out.name in makers for out in outputs):
+        return
+    del model.graph.output[:]
+    for out in outputs:
+        if out.name not in makers:
+            model.graph.output.append(out)
+            continue
+        node = makers[out.name]
+        element = out.type.sequence_type.elem_type.tensor_type.elem_type
+        for index, name in enumerate(node.input):
+            ours = f"{out.name}_{index}"
+            model.graph.node.append(onnx.helper.make_node("Identity", [name], [ours]))
+            model.graph.output.append(onnx.helper.make_tensor_value_info(ours, element, ["N", None]))
+        model.graph.node.remove(node)
+
+
+def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> None:
+    """Load the model, ask it a few rows, and write the true output shapes: skl2onnx declares some wrongly.
+
+    Raises:
+        UnsupportedModel: ONNX Runtime does not load or run it; the sentence names the operator.
+    """
+    import numpy as np
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 4
+    settings.intra_op_num_threads = 1
+    fault = "no engine loads"
+    try:
+        session = onnxruntime.InferenceSession(model.SerializeToString(), settings, ["CPUExecutionProvider"])
+        fault = "does not run"
+        two, three = (session.run(None, {name: column[:n] for name, column in rows.items()}) for n in (2, 3))
+    except Exception as error:
+        name = type(native.engine.estimator).__name__
+        raise UnsupportedModel(
+            f"skl2onnx wrote a graph for {name} that {fault}: {_first_line(error)}{_hint(native.engine.estimator)}."
+        ) from error
+    for out, fewer, answer in zip(model.graph.output, two, three, strict=True):
+        if not isinstance(answer, np.ndarray):
+            native.outputs.append((out.name, None))
+            continue
+        native.outputs.append((out.name, answer.shape[1:]))
+        shape = out.type.tensor_type.shape
+        del shape.dim[:]
+        for size, other in zip(answer.shape, fewer.shape, strict=True):
+            shape.dim.add(**({"dim_value": size} if size == other else {"dim_param": "N"}))
+    for value in model.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_param = "N"
+
+
+def _notes(outer: Any, estimator: Any) -> list[str]:
+    """What the person should know beforehand."""
+    import sklearn
+
+    notes = []
+    if version := vars(outer).get("_saved_with"):
+        notes.append(
+            f"It was saved with scikit-learn {version} and opened with {sklearn.__version__}; both sides of the proof "
+            "ran in the latter."
+        )
+    if any(_locale(part) != "C" for part in walk(estimator) if hasattr(part, "vocabulary_")):
+        notes.append(
+            "Its words hold letters beyond ASCII, so the ONNX model needs the locale C.UTF-8, which Linux has, to "
+            "write them small."
+        )
+    if any(_learnt_missing_text(part) for part in walk(estimator)):
+        notes.append(
+            "Text in ONNX is never missing: give the ONNX model the text that stands for a missing one, as the imputer "
+            "fills in."
+        )
+    return notes
+
+
+def _learnt_missing_text(part: Any) -> bool:
+    statistics = getattr(part, "statistics_", None)
+    return statistics is not None and any(isinstance(value, str) for value in statistics) and part.missing_values != ""
+
+
+def _locale(vectorizer: Any) -> str:
+    """For lower case. Not skl2onnx's en_US.UTF-8: ONNX Runtime loads a locale only where it is installed, and C always
+    is, but knows ASCII alone."""
+    return "C" if not vectorizer.lowercase or all(map(str.isascii, map(str, vectorizer.vocabulary_))) else "C.UTF-8"
+
+
+def _first_line(error: BaseException) -> str:
+    import re
+
+    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip()
+    return (text.splitlines()[0] if text else type(error).__name__)[:300].rstrip(". ")

@@ -1,0 +1,266 @@
+"""What a scikit-learn estimator takes: names and types of its columns, learnt from the estimator itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...errors import BadInput, UnsupportedModel
+from ...files.header import ValueInfo
+
+if TYPE_CHECKING:
+    from ...engines.base import Arrays
+
+
+def walk(estimator: Any) -> Iterator[Any]:
+    """An estimator and all fitted ones within it, outermost first."""
+    seen: set[int] = set()
+    waiting = [estimator]
+    while waiting:
+        part = waiting.pop(0)
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if hasattr(part, "get_params") and not isinstance(part, type):
+            yield part
+            # Not get_params: it holds the unfitted prototypes too.
+            waiting += [value for key, value in vars(part).items() if key in ("steps", "transformer_list")]
+            waiting += [value for key, value in vars(part).items() if key.endswith("_") and key != "loss_"]
+        elif isinstance(part, list | tuple) or type(part).__name__ == "Bunch":
+            waiting += part.values() if isinstance(part, dict) else part
+        elif type(part).__name__ == "ndarray" and part.dtype == object and hasattr(part.flat[0], "get_params"):
+            waiting += list(part.flat)
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What an estimator takes, and how an engine says it: one matrix, or a column per input where types differ.
+
+    Attributes:
+        kinds: "float", "int64" or "string" for each column that is used.
+        names: of the inputs: ("X",), or one per column.
+        width: columns of the native table.
+        places: native column number -> number of the column in use.
+        columns: names of the native table's columns, where the estimator was fitted on named ones.
+        flat: the estimator takes a list of values (documents, labels), not a table.
+    """
+
+    kinds: tuple[str, ...]
+    names: tuple[str, ...]
+    width: int
+    places: dict[int, int]
+    columns: tuple[str, ...] | None = None
+    flat: bool = False
+
+    @property
+    def one(self) -> bool:
+        return self.names == ("X",) and len(set(self.kinds)) == 1
+
+    def inputs(self, dtype: str) -> tuple[ValueInfo, ...]:
+        kinds = self.kinds[:1] if self.one else self.kinds
+        width = len(self.kinds) if self.one else 1
+        return tuple(
+            ValueInfo(name, dtype if kind == "float" else kind, ("N", width))
+            for name, kind in zip(self.names, kinds, strict=True)
+        )
+
+    def table(self, arrays: Arrays, narrow: bool) -> Any:
+        """The estimator's own input: an array, a DataFrame where it was fitted on one, or a list of documents."""
+        import numpy as np
+
+        wide = np.float32 if narrow else np.float64
+        given = [arrays[name].astype(wide) if arrays[name].dtype.kind == "f" else arrays[name] for name in self.names]
+        if self.flat:
+            return given[0].reshape(-1)
+        rows = len(given[0])
+        if self.one:
+            table = np.full((rows, self.width), np.nan, given[0].dtype) if given[0].dtype.kind == "f" else given[0]
+            if table is not given[0]:
+                for place, ours in self.places.items():
+                    table[:, place] = given[0][:, ours]
+            return self._framed({i: table[:, i] for i in range(self.width)}, rows) if self.columns else table
+        columns = {place: given[ours].reshape(-1) for place, ours in self.places.items()}
+        if self.columns:
+            return self._framed(columns, rows)
+        mixed = np.full((rows, self.width), np.nan, object)
+        for place, column in columns.items():
+            mixed[:, place] = column
+        return mixed
+
+    def _framed(self, columns: dict[int, Any], rows: int) -> Any:
+        import numpy as np
+        import pandas as pd
+
+        assert self.columns is not None
+        empty = np.full(rows, np.nan)
+        # One array per column: a dictionary would lose a name that occurs twice.
+        frame = pd.concat([pd.Series(columns.get(i, empty)) for i in range(self.width)], axis=1)
+        frame.columns = list(self.columns)
+        return frame
+
+
+def signature_of(estimator: Any, sample: Any) -> Signature:
+    """Input names and types: from the estimator, and from the sample what it leaves open."""
+    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+    from sklearn.preprocessing import LabelBinarizer, LabelEncoder
+
+    first = first_steps(estimator)[0]
+    if isinstance(first, CountVectorizer | HashingVectorizer):
+        return Signature(("string",), ("X",), 1, {0: 0}, flat=True)
+    if isinstance(first, LabelEncoder | LabelBinarizer):
+        kind = "string" if first.classes_.dtype.kind in "OUST" else "int64"
+        return Signature((kind,), ("X",), 1, {0: 0}, flat=True)
+    width = _width(estimator, sample)
+    kinds, taken = ["float"] * width, set()
+    for step in first_steps(estimator):
+        known, columns_of_step = _kinds(step, width)
+        kinds = [ours if ours != "float" else theirs for ours, theirs in zip(kinds, known, strict=True)]
+        taken |= set(columns_of_step)
+    used = sorted(taken)
+    names = getattr(estimator, "feature_names_in_", None)
+    seen = _sample_kinds(sample, names, width)
+    kinds = [ours if ours != "float" else theirs for ours, theirs in zip(kinds, seen, strict=True)]
+    columns = None if names is None else tuple(map(str, names))
+    if len({kinds[i] for i in used}) == 1:
+        # One matrix: also the columns nobody uses, so that the user's table goes in as it is.
+        return Signature((kinds[used[0]],) * width, ("X",), width, {i: i for i in range(width)}, columns)
+    labels = columns or tuple(map(str, _sample_names(sample) or [f"x{i}" for i in range(width)]))
+    return Signature(
+        tuple(kinds[i] for i in used),
+        tuple(labels[i] for i in used),
+        width,
+        {i: n for n, i in enumerate(used)},
+        columns,
+    )
+
+
+def _width(estimator: Any, sample: Any) -> int:
+    import numpy as np
+
+    if (width := getattr(estimator, "n_features_in_", None)) is None:
+        if sample is None:
+            raise UnsupportedModel(
+                f"{type(estimator).__name__} does not say how many columns it takes: give some rows with sample=."
+            )
+        return int(np.shape(sample)[1])
+    named = isinstance(sample, Mapping) or hasattr(sample, "columns")
+    if sample is not None and not named and np.shape(sample)[1:] != (width,):
+        given = np.shape(sample)[1] if np.ndim(sample) > 1 else 1
+        raise BadInput(f"The sample has {given} columns, and the {type(estimator).__name__} was fitted on {width}.")
+    return int(width)
+
+
+def first_steps(estimator: Any) -> list[Any]:
+    """The estimators that see the rows themselves."""
+    from sklearn.pipeline import FeatureUnion, Pipeline
+
+    found: list[Any] = []
+    if isinstance(estimator, Pipeline):
+        found = [step for _, step in estimator.steps if step not in (None, "passthrough")][:1]
+    elif isinstance(estimator, FeatureUnion):
+        found = [step for _, step in estimator.transformer_list if not isinstance(step, str)]
+    return [one for step in found for one in first_steps(step)] or [estimator]
+
+
+def _kinds(first: Any, width: int) -> tuple[list[str], list[int]]:
+    """The kind of each column by what the first estimator learnt of it, and the numbers of the columns in use."""
+    from sklearn.compose import ColumnTransformer
+    from sklearn.feature_extraction.text import CountVectorizer
+    from sklearn.naive_bayes import CategoricalNB
+
+    kinds, used = ["float"] * width, list(range(width))
+    if isinstance(first, ColumnTransformer):
+        taken: set[int] = set()
+        for name, step, _ in first.transformers_:
+            columns = [int(i) for i in first._transformer_to_input_indices.get(name, [])]
+            if isinstance(step, str) and step == "drop":
+                continue
+            taken.update(columns)
+            if isinstance(step, str):
+                continue
+            inner, _ = _kinds(first_steps(step)[0], len(columns))
+            for column, kind in zip(columns, inner, strict=True):
+                kinds[column] = kind if kind != "float" else kinds[column]
+        used = sorted(taken)
+    elif isinstance(first, CountVectorizer):
+        kinds = ["string"] * width
+    elif isinstance(first, CategoricalNB):
+        kinds = ["int64"] * width
+    elif hasattr(first, "categories_"):
+        kinds = [_kind_of(values) for values in first.categories_]
+    elif hasattr(first, "statistics_") and first.statistics_.dtype.kind == "O":
+        kinds = ["string" if isinstance(value, str) else "float" for value in first.statistics_]
+    return kinds, used
+
+
+def examples(estimator: Any, signature: Signature) -> Arrays:
+    """Two rows that the estimator takes: zeros and empty texts, and of categories the first it knows."""
+    import numpy as np
+
+    known: dict[int, Any] = {}
+    for first in first_steps(estimator):
+        known |= _categories(first, list(range(signature.width)))
+        if signature.flat and hasattr(first, "classes_"):
+            known[0] = first.classes_
+    arrays: Arrays = {}
+    for number, info in enumerate(signature.inputs("float64")):
+        text = info.dtype == "string"
+        array = np.zeros((2, len(signature.kinds) if signature.one else 1), object if text else info.dtype)
+        array[:] = "" if text else 0
+        for place, ours in signature.places.items():
+            fitting = [value for value in known.get(place, ()) if isinstance(value, str) is text]
+            if fitting and (signature.one or ours == number):
+                array[:, ours if signature.one else 0] = fitting[0]
+        arrays[info.name] = array
+    return arrays
+
+
+def _categories(first: Any, columns: list[int]) -> dict[int, Any]:
+    """Column number -> its categories, as the first estimator learnt them; it sees these columns."""
+    from sklearn.compose import ColumnTransformer
+
+    if not isinstance(first, ColumnTransformer):
+        return dict(zip(columns, getattr(first, "categories_", ()), strict=False))
+    found: dict[int, Any] = {}
+    for name, step, _ in first.transformers_:
+        if not isinstance(step, str):
+            inner = [columns[int(i)] for i in first._transformer_to_input_indices.get(name, [])]
+            found |= _categories(first_steps(step)[0], inner)
+    return found
+
+
+def _kind_of(categories: Any) -> str:
+    if categories.dtype.kind == "M":
+        raise UnsupportedModel("A column holds dates, which no ONNX tensor holds: turn them into numbers first.")
+    if categories.dtype.kind in "OUST":
+        return "string" if any(isinstance(value, str) for value in categories) else "float"
+    return "int64" if categories.dtype.kind in "biu" else "float"
+
+
+def _sample_kinds(sample: Any, names: Any, width: int) -> list[str]:
+    """ "string" for each column in which the sample has text, else "float"."""
+    import numpy as np
+
+    kinds = ["float"] * width
+    for index in range(width):
+        if hasattr(sample, "columns") and hasattr(sample, "iloc"):
+            place = (
+                index if names is None else next((i for i, n in enumerate(sample.columns) if n == names[index]), None)
+            )
+            column = None if place is None or place >= sample.shape[1] else sample.iloc[:, place].to_numpy()
+        elif isinstance(sample, np.ndarray) and sample.ndim == 2:
+            column = sample[:, index]
+        else:
+            continue
+        if column is not None and _texts(column):
+            kinds[index] = "string"
+    return kinds
+
+
+def _texts(column: Any) -> bool:
+    return column.dtype.kind in "OUST" and any(isinstance(value, str) for value in column)
+
+
+def _sample_names(sample: Any) -> list[str] | None:
+    return list(sample.columns) if hasattr(sample, "columns") else None

@@ -1,0 +1,343 @@
+"""Whether a network that came from a file makes sense, before any engine is given it.
+
+A file may say anything: sizes that do not fit, weights of another type, a time constant of zero, a few bytes that
+promise terabytes. Engines answer that with their own errors, or with wrong numbers; here it becomes one sentence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, NoReturn
+
+from ...errors import BadInput, UnreadableFile, UnsupportedModel
+from .network import STATELESS, Input, Node, Output, SpikingNetwork
+from .neurons import NEURONS, SYNAPSES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+MAX_NUMBERS = 200_000_000
+"""All signals of a step together: a few bytes of a file can name shapes that fill any memory."""
+
+LONGEST_STEP = 1e6
+"""Of dt, in its unit; a NIR file may count steps instead of seconds."""
+
+_POSITIVE = ("amplitude", "tau_rc", "tau_n", "sigma", "tau_recovery")
+_NOT_NEGATIVE = ("tau_ref", "inc_n", "coupling", "tau")
+"""Neuron and synapse parameters, with or without ``base_``, by the range that Nengo gives them."""
+
+_ATTRIBUTES = {
+    "Conv": {"strides": 2, "pads": 4, "group": 0},
+    "AveragePool": {"kernel_shape": 2, "strides": 2, "pads": 4},
+    "MaxPool": {"kernel_shape": 2, "strides": 2, "pads": 4},
+}
+"""op -> its attributes, and how many ints each has; 0 is an int by itself. A pool may leave out strides and pads."""
+
+_NUMBERS = {"BatchNormalization": "epsilon", "Elu": "alpha", "LeakyRelu": "alpha"}
+"""op -> its one attribute, a float that may be left out."""
+
+
+def check(network: SpikingNetwork) -> None:
+    """Check names, connections, shapes, types, sizes and parameters.
+
+    Raises:
+        UnreadableFile: names that are given twice or not at all, or more numbers than `MAX_NUMBERS`.
+        BadInput: a weight or parameter that does not fit.
+        UnsupportedModel: no input, no output, a cycle without a synapse, an attribute that nothing here heeds.
+    """
+    if not network.inputs:
+        raise UnsupportedModel("The network has no input, so nothing says how many steps to run: give it one.")
+    if not network.outputs:
+        raise UnsupportedModel("The network has no output over time, so it would answer nothing: give it one.")
+    if not 1e-30 <= network.dt <= LONGEST_STEP:
+        raise BadInput(f"The network's dt is {network.dt!r}; expected seconds per step, such as 0.001.")
+    _check_names(network)
+    shapes: dict[str, tuple[int, ...]] = {entry.name: (entry.size,) for entry in network.inputs}
+    shapes |= {node.name: node.shape for node in network.nodes}
+    numbers = 0
+    for name, shape in shapes.items():
+        if not shape or min(shape) < 1:
+            raise BadInput(f"{name!r} has shape {shape}; expected lengths of 1 and more.")
+        numbers += math.prod(shape)
+    if numbers > MAX_NUMBERS:
+        raise UnreadableFile(
+            f"The network's signals hold {numbers:,} numbers a step, more than the {MAX_NUMBERS:,} that are run here."
+        )
+    network.ordered()
+    for node in network.nodes:
+        _Checker(node, [shapes[name] for name in node.inputs]).check()
+    for output in network.outputs:
+        if len(shapes[output.source]) != 1:
+            raise BadInput(f"Output {output.name!r} gives an image {shapes[output.source]}; it must be flattened.")
+
+
+def _check_names(network: SpikingNetwork) -> None:
+    given = [entry.name for entry in network.inputs] + [node.name for node in network.nodes]
+    for name, count in Counter(given + [output.name for output in network.outputs]).items():
+        if count > 1 or not name:
+            raise UnreadableFile(f"{count} things in the network are called {name!r}; each needs a name of its own.")
+    known = set(given)
+    ends = [(f"Node {node.name!r}", name) for node in network.nodes for name in node.inputs]
+    ends += [(f"Output {output.name!r}", output.source) for output in network.outputs]
+    for user, name in ends:
+        if name not in known:
+            raise UnreadableFile(f"{user} takes {name!r}, which nothing in the network gives.")
+    if clashing := clashes(network):
+        raise UnreadableFile(
+            f"The name {sorted(clashing)[0]!r} is also what an ONNX file of this network needs for a part of another "
+            "object: rename that node."
+        )
+
+
+def clashes(network: SpikingNetwork) -> set[str]:
+    """Names of inputs, nodes and outputs that `write`, or an engine, also gives to a part of one of them."""
+    own = {entry.name for entry in network.inputs} | {output.name for output in network.outputs}
+    own |= {node.name for node in network.nodes}
+    parts = {"time", "time.steps", "batch.size"}
+    for entry in network.inputs:
+        parts |= {f"{entry.name}.{part}" for part in ("folded", "steps", "fold", "by_time", "now")}
+    for output in network.outputs:
+        parts |= {f"{output.name}.{part}" for part in ("unfold", "probe", "by_time", "now")}
+    for node in network.nodes:
+        parts |= {f"{node.name}.{key}" for key in node.weights}
+        parts |= {f"{node.name}.{part}" for part in _PARTS.get(node.op, ())}
+        if node.op in NEURONS:
+            parts.add(f"{node.name}.spikes")
+        for state in node.states:
+            parts |= {f"{node.name}.{state}{part}" for part in ("_out", "_now", "_next", ".shape", ".start")}
+            parts |= {"shape." + "x".join(map(str, node.shape))}
+    # The reader tells the Transpose in front of a node by its name.
+    return {name for name in own if name in parts or name.endswith(".hwc")}
+
+
+_PARTS = {"Image": ("shape",), "Place": ("pads",)}
+
+
+def renamed(network: SpikingNetwork) -> SpikingNetwork:
+    """The network without labels that an ONNX file needs for parts of other objects, or cannot hold: a dot in them
+    becomes an underscore, half a character a question mark."""
+    things: list[Input | Node | Output] = [*network.inputs, *network.nodes, *network.outputs]
+    given = {thing.name for thing in things}
+    wishes = {name: name.encode(errors="replace").decode() for name in given}
+    network.name = network.name.encode(errors="replace").decode()
+    wishes |= {name: wishes[name].replace(".", "_") if "." in name else f"{name}_" for name in clashes(network)}
+    new = {name: wish for name, wish in wishes.items() if name != wish}
+    for name in sorted(new):
+        wish, number = new[name], 1
+        while new[name] in given:
+            number += 1
+            new[name] = f"{wish}_{number}"
+        given.add(new[name])
+        shown = name.encode(errors="replace").decode()
+        network.notes.append(f"{shown!r} is called {new[name]!r}: an ONNX file cannot hold that name, or needs it.")
+    for thing in things:
+        thing.name = new.get(thing.name, thing.name)
+    for node in network.nodes:
+        node.inputs = tuple(new.get(name, name) for name in node.inputs)
+    for output in network.outputs:
+        output.source = new.get(output.source, output.source)
+    network.seeds = {new.get(name, name): seed for name, seed in network.seeds.items()}
+    return network if not new else renamed(network)
+
+
+class _Checker:
+    """One node, and the shapes of what it takes."""
+
+    def __init__(self, node: Node, taken: list[tuple[int, ...]]) -> None:
+        self.node, self.taken = node, taken
+
+    def check(self) -> None:
+        node = self.node
+        if not self.taken or (len(self.taken) > 1 and node.op != "Sum"):
+            self._refuse(f"takes {len(self.taken)} signals; expected one")
+        for key, array in node.weights.items():
+            self._check_numbers(key, array)
+        if node.op in NEURONS or node.op in SYNAPSES:
+            self._check_parameters()
+        elif node.op in STATELESS:
+            self._check_attributes()
+        else:
+            self._refuse("is no operator of a spiking network here")
+        getattr(self, f"_{node.op.lower()}", self._alike)()
+
+    # --- what every node has
+
+    def _check_numbers(self, key: str, array: np.ndarray) -> None:
+        import numpy as np
+
+        expected = "int64" if key == "indices" else "float32"
+        if array.dtype != expected:
+            self._refuse(f"has {key} of type {array.dtype}; expected {expected}")
+        # A threshold out of reach is a way to say "never".
+        if np.isnan(array).any() if key == "threshold" else not np.isfinite(array).all():
+            self._refuse(f"has {key} with numbers that are infinite or none (NaN); expected finite ones")
+
+    def _check_parameters(self) -> None:
+        node = self.node
+        model = NEURONS.get(node.op) or SYNAPSES[node.op]
+        for name in model.parameters:
+            value, plain = node.attributes.get(name), name.removeprefix("base_")
+            if not isinstance(value, int | float) or math.isnan(value):
+                self._refuse(f"has {name} {value!r}; expected a number")
+            lowest = math.isinf(value) and plain == "min_voltage"
+            if math.isinf(value) and not (lowest and value < 0):
+                self._refuse(f"has {name} {value!r}; expected a finite number")
+            rate = node.op.endswith(("SigmoidRate", "TanhRate"))
+            if plain in _POSITIVE or (plain == "tau_ref" and rate):
+                # Smaller ones are zero in ONNX Runtime, which the engine tells to treat subnormal numbers so.
+                if value < 1.2e-38:
+                    self._refuse(f"has {name} {value!r}; expected more than 0")
+            elif plain in _NOT_NEGATIVE and value < 0:
+                self._refuse(f"has {name} {value!r}; expected 0 or more")
+            elif plain == "min_voltage" and value > 0:
+                self._refuse(f"has {name} {value!r}; expected 0 or less")
+        for key in ("gain", "bias", *model.weights) if node.op in NEURONS else ():
+            self._broadcasts(key)
+        for state in model.states:
+            self._shaped(state, (1, *node.shape))
+
+    def _check_attributes(self) -> None:
+        node, said = self.node, self.node.attributes
+        known: dict[str, int] = _ATTRIBUTES.get(node.op, {})
+        order = {"Place": ("start", "size"), "Image": ("order",), "Flatten": ("order",)}.get(node.op, ())
+        for key, value in said.items():
+            if key in known:
+                count = known[key]
+                numbers = list(value) if count and isinstance(value, list | tuple) else [value]
+                if len(numbers) != (count or 1) or not all(isinstance(number, int) for number in numbers):
+                    self._refuse(f"has {key} {value!r}; expected {count or 1} whole numbers")
+                if min(numbers) < (0 if key == "pads" else 1) or max(numbers) > MAX_NUMBERS:
+                    self._refuse(f"has {key} {value!r}; expected {0 if key == 'pads' else 1} to {MAX_NUMBERS:,}")
+            elif key == _NUMBERS.get(node.op):
+                if not isinstance(value, float | int) or not math.isfinite(value):
+                    self._refuse(f"has {key} {value!r}; expected a number")
+            elif key not in order:
+                raise UnsupportedModel(
+                    f"Node {node.name!r} ({node.op}) has the attribute {key!r}, which has no meaning here."
+                )
+        free = () if node.op == "Conv" else ("strides", "pads")
+        if missing := [key for key in (*known, *order) if key not in said and key not in free]:
+            self._refuse(f"says nothing of {', '.join(missing)}")
+
+    # --- by operator
+
+    def _alike(self) -> None:
+        """The result is of the signal's shape."""
+        if self.taken[0] != self.node.shape:
+            self._refuse(f"gives {self.node.shape} for {self.taken[0]}; expected the same shape")
+
+    def _sum(self) -> None:
+        for shape in self.taken:
+            if shape != self.node.shape:
+                self._refuse(f"adds {shape} to {self.node.shape}; expected equal shapes")
+
+    def _gemm(self) -> None:
+        self._flat()
+        self._shaped("weight", (self.taken[0][0], *self.node.shape))
+        if "bias" in self.node.weights:
+            self._shaped("bias", self.node.shape)
+
+    def _scale(self) -> None:
+        self._alike()
+        self._broadcasts("weight")
+
+    def _bias(self) -> None:
+        self._alike()
+        self._broadcasts("bias")
+
+    def _slice(self) -> None:
+        self._flat()
+        indices = self.node.weights.get("indices")
+        self._shaped("indices", self.node.shape)
+        if indices is not None and not (indices.min() >= 0 and indices.max() < self.taken[0][0]):
+            self._refuse(f"takes elements {indices.min()} to {indices.max()} of a signal of {self.taken[0][0]}")
+
+    def _place(self) -> None:
+        self._flat()
+        start, size = self.node.attributes["start"], self.node.attributes["size"]
+        if not 0 <= start <= size - self.taken[0][0] or self.node.shape != (size,):
+            self._refuse(f"puts {self.taken[0][0]} numbers at {start} of {size}")
+
+    def _image(self) -> None:
+        self._size_stays()
+        if len(self.node.shape) != 3:
+            self._refuse(f"gives the shape {self.node.shape}; expected (channels, height, width)")
+
+    def _flatten(self) -> None:
+        self._size_stays()
+        if len(self.node.shape) != 1:
+            self._refuse(f"gives the shape {self.node.shape}; expected a flat signal")
+
+    def _softmax(self) -> None:
+        self._flat()
+        self._alike()
+
+    def _batchnormalization(self) -> None:
+        self._alike()
+        for key in ("scale", "bias", "mean", "variance"):
+            self._shaped(key, self.node.shape[:1])
+        if (self.node.weights["variance"] < 0).any():
+            self._refuse("has a negative variance; expected 0 or more")
+
+    def _conv(self) -> None:
+        weight, group = self.node.weights.get("weight"), self.node.attributes["group"]
+        if weight is None or weight.ndim != 4:
+            self._refuse("has no kernels of four axes (out, in, height, width)")
+        channels = len(self.taken[0]) == 3 and weight.shape[1] * group == self.taken[0][0]
+        if not channels or weight.shape[0] % group:
+            self._refuse(f"has kernels {weight.shape} in {group} groups, which do not fit its signal {self.taken[0]}")
+        if "bias" in self.node.weights:
+            self._shaped("bias", weight.shape[:1])
+        self._windows(weight.shape[0], weight.shape[2:])
+
+    def _averagepool(self) -> None:
+        if len(self.taken[0]) != 3:
+            self._refuse(f"takes {self.taken[0]}; expected an image (channels, height, width)")
+        self._windows(self.taken[0][0], tuple(self.node.attributes["kernel_shape"]))
+
+    _maxpool = _averagepool
+
+    # --- parts of those
+
+    def _windows(self, channels: int, kernel: tuple[int, ...]) -> None:
+        said = self.node.attributes
+        pads, strides = said.get("pads", [0] * 4), said.get("strides", [1] * 2)
+        sizes = [length + pads[axis] + pads[axis + 2] for axis, length in enumerate(self.taken[0][1:])]
+        sides = [(size - width) // step + 1 for size, width, step in zip(sizes, kernel, strides, strict=True)]
+        if min(kernel) < 1 or any(size < width for size, width in zip(sizes, kernel, strict=True)):
+            self._refuse(f"has windows of {kernel} for a signal {self.taken[0]}")
+        if self.node.op != "Conv" and any(pad >= kernel[axis % 2] for axis, pad in enumerate(pads)):
+            self._refuse(f"has pads {list(pads)} as wide as its windows {kernel}")
+        if self.node.shape != (channels, *sides):
+            self._refuse(f"gives {self.node.shape}; expected {(channels, *sides)}")
+
+    def _flat(self) -> None:
+        if len(self.taken[0]) != 1 or len(self.node.shape) != 1:
+            self._refuse(f"makes {self.node.shape} of {self.taken[0]}; expected flat signals")
+
+    def _size_stays(self) -> None:
+        if math.prod(self.taken[0]) != self.node.size:
+            self._refuse(f"makes {self.node.shape} of {self.taken[0]}; expected as many numbers")
+
+    def _shaped(self, key: str, shape: tuple[int, ...]) -> None:
+        found = self.node.weights.get(key)
+        if found is None or found.shape != shape:
+            self._refuse(f"has {key} of shape {None if found is None else found.shape}; expected {shape}")
+
+    def _broadcasts(self, key: str) -> None:
+        """Against ``(1, *shape)``."""
+        found, shape = self.node.weights.get(key), (1, *self.node.shape)
+        fits = found is not None and found.ndim <= len(shape)
+        # From the last axis backwards, each length is the signal's or 1.
+        if (
+            found is None
+            or not fits
+            or any(n not in (1, m) for n, m in zip(found.shape[::-1], shape[::-1], strict=False))
+        ):
+            self._refuse(
+                f"has {key} of shape {None if found is None else found.shape}; expected {shape}, or 1 for some"
+            )
+
+    def _refuse(self, what: str) -> NoReturn:
+        raise BadInput(f"Node {self.node.name!r} ({self.node.op}) {what}.")

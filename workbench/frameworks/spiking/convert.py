@@ -1,0 +1,486 @@
+"""A Nengo network, an open NengoDL simulator or a .nir file to ONNX, proved on the same inputs over time.
+
+Unlike files, Nengo's objects are the caller's own, which no other process could be given: they are read and asked where
+they are. A .nir file or a `SpikingNetwork` has no engine of its own: Nengo runs it as it was read, in float64, and in a
+worker, as ONNX Runtime's side does.
+
+**Agreement.** Both sides run the same `STEPS` steps. Spikes are all or nothing: where a voltage comes within a rounding
+of the threshold, float32 lets one side fire a step earlier, and what follows differs although nothing is wrong. So a
+sample agrees where every probe stays within `EXACT` of its range at every step. One that does not is *undecided*, if
+the source does the same to itself: its own answers move as far when its input moves by one rounding. And up to a
+quarter of the samples may be undecided for a few displaced spikes: apart by no more than `DISPLACED` of the range
+averaged over time. Everything else is a disagreement.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ... import sandbox
+from ...agreement import Agreement, OutputAgreement, WorstSample
+from ...convert.conversion import Conversion
+from ...convert.options import chosen
+from ...convert.output import no_half_files, publish, target_of
+from ...errors import BadInput, UnsupportedModel
+from ...files import certificate
+from ...safety.trust import known_as, private_copy
+from ...scratch import fleeting_folder
+from .network import SpikingNetwork
+from .operators import OPSET
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Arrays = dict[str, np.ndarray]
+
+STEPS = 30
+EXACT = 1e-4
+"""Of a probe's largest value: float32 keeps seven digits, and a filtered sum of some thousand spikes loses three."""
+DISPLACED = 0.02
+LEEWAY = 8
+TOOLS = ("onnx", "onnxruntime", "nengo", "nengo-dl", "tensorflow", "numpy")
+
+Progress = Callable[[str], object]
+
+
+def is_nengo(source: Any) -> bool:
+    """Whether this is for `convert_nengo`, without importing Nengo."""
+    nengo = sys.modules.get("nengo")
+    kinds = (SpikingNetwork,) if nengo is None else (SpikingNetwork, nengo.Network, nengo.Simulator)
+    return isinstance(source, kinds) or any(
+        base.__module__.partition(".")[0] == "nengo_dl" and base.__name__ == "Simulator"
+        for base in type(source).__mro__
+    )
+
+
+def convert_nengo(
+    source: Any,
+    output: Any,
+    *,
+    sample: Any,
+    overwrite: bool,
+    say: Progress,
+    cancel: threading.Event | None,
+    timeout: float | None,
+    begun: float,
+    memory_mib: float | None,
+    dt: float | None = None,
+    file: Path | None = None,
+    sha256: str | None = None,
+    source_bytes: int | None = None,
+) -> Conversion:
+    """See `workbench.convert.convert`.
+
+    Args:
+        source: a ``nengo.Network``, an open ``nengo_dl.Simulator`` with its trained parameters, or a `SpikingNetwork`.
+        sample: for each input a time series ``(batch, steps, n)``, or images ``(batch, n)`` held for `STEPS` steps.
+        begun: when the conversion did, and its `timeout`.
+        dt: seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
+        file: what `source` was read from; sha256, source_bytes: of that file.
+    """
+    apart = partial(
+        sandbox.run, timeout=timeout, since=begun, memory_mib=memory_mib or sandbox.MEMORY_MIB, cancel=cancel, warm=True
+    )
+    say("Reading the network")
+    with _opened(source, _dt_of(source, dt), apart) as native:
+        network = native.network
+        network.notes += _short_pauses(network)
+        target = target_of(output, file, file.stem if file else _stem(network.name), overwrite)
+        with no_half_files(target) as folder:
+            model, digest = _model(network)
+            path = folder / target.name
+            path.write_bytes(model.SerializeToString(deterministic=True))
+            groups = _samples(network, sample)
+            series = _joined(groups)
+            say("Asking the network")
+            answers, moved = native.run([series, {name: _moved(array) for name, array in series.items()}])
+            say("Asking ONNX Runtime the same")
+            theirs, peak, version = apart(answer, path, series, what="Running the ONNX file")
+            agreement = _compare(groups, answers, moved, theirs)
+            conversion = Conversion(
+                source=str(file or f"{type(source).__module__.partition('.')[0]} {type(source).__name__} (in memory)"),
+                output=str(target),
+                kind="SNN",
+                converter={"name": "onnx-workbench", "version": metadata.version("onnx-workbench")},
+                opset=next(entry.version for entry in model.opset_import if entry.domain == ""),
+                seconds=0,
+                peak_mib=peak,
+                sha256=sha256,
+                source_bytes=source_bytes,
+                agreement=agreement,
+                warnings=tuple(dict.fromkeys(network.notes)),
+            )
+            if agreement.within_tolerance:
+                say("Writing the certificate")
+                _certify(model, network, conversion, digest, native.version, version)
+                path.write_bytes(model.SerializeToString(deterministic=True))
+                say("Moving the ONNX file into place")
+                publish(folder, target, overwrite)
+    from ...convert import _finished, _refuse
+
+    if not agreement.within_tolerance:
+        _refuse(conversion, begun)
+    return _finished(conversion, target, begun)
+
+
+def convert_nir(
+    path: Path,
+    output: Any,
+    *,
+    cancel: threading.Event | None,
+    timeout: float | None,
+    begun: float,
+    options: dict[str, Any],
+    **rest: Any,
+) -> Conversion:
+    """See `workbench.convert.convert`.
+
+    Args:
+        options: those of `convert.options`, as `workbench.frameworks.spiking.nir.read_nir` takes them.
+    """
+    choices = chosen("NIR", options, "a .nir file")
+    with fleeting_folder("workbench-convert-") as scratch:
+        copy, digest, size = private_copy(path, scratch, cancel)
+        with known_as(copy, path):
+            network = sandbox.parse(_read_nir, copy, choices, timeout=timeout, since=begun, cancel=cancel)
+    return convert_nengo(
+        network, output, cancel=cancel, timeout=timeout, begun=begun, file=path, sha256=digest, source_bytes=size,
+        **rest,
+    )  # fmt: skip
+
+
+def _read_nir(path: Path, choices: dict[str, Any]) -> SpikingNetwork:
+    from .nir import read_nir
+
+    return read_nir(path, **choices)
+
+
+# --- the source's side ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Native:
+    """The source, read and ready to be asked.
+
+    Attributes:
+        network: what it was read as.
+        run: several {input: (batch, steps, n)} -> {output: (batch, steps, n)} for each.
+        version: the engine and its version.
+    """
+
+    network: SpikingNetwork
+    run: Callable[[Sequence[Arrays]], list[Arrays]]
+    version: str
+
+
+def _dt_of(source: Any, dt: float | None) -> float:
+    before = getattr(source, "spiking_network", source)
+    own = before.dt if isinstance(before, SpikingNetwork) else getattr(source, "dt", None)
+    if own is None:
+        own = dt or 0.001
+    if dt is not None and dt != own:
+        raise BadInput(f"dt is {dt} s, but this network was made for steps of {own} s: leave dt out.")
+    return float(own)
+
+
+@contextmanager
+def _opened(source: Any, dt: float, apart: Callable[..., Any]) -> Iterator[_Native]:
+    """
+    Args:
+        apart: calls a function in a worker.
+    """
+    if isinstance(source, SpikingNetwork):
+        run = partial(apart, _as_read, source, what=f"Running {source.name} in Nengo")
+        yield _Native(source, run, f"Nengo {metadata.version('nengo')}, the network as it was read")
+        return
+    import nengo
+
+    if isinstance(source, nengo.Network):
+        layers = any(type(node).__name__ == "TensorNode" for node in source.all_nodes)
+        with _in_nengo_dl(source, dt) if layers else _in_nengo(source, dt) as native:
+            yield native
+    elif isinstance(source, nengo.Simulator):
+        raise UnsupportedModel(
+            "A nengo.Simulator cannot be given other inputs, so nothing could be proved: convert the network itself, "
+            "with the dt it runs at."
+        )
+    else:
+        yield _asked_in_nengo_dl(source)
+
+
+def _as_read(network: SpikingNetwork, asked: Sequence[Arrays]) -> list[Arrays]:
+    from .engine_nengo import NengoEngine
+
+    with NengoEngine(network) as engine:
+        return [engine.run(series) for series in asked]
+
+
+@contextmanager
+def _in_nengo_dl(source: Any, dt: float) -> Iterator[_Native]:
+    from . import nengo_dl
+
+    with nengo_dl.Simulator(source, dt=dt, progress_bar=False) as simulator:
+        yield _asked_in_nengo_dl(simulator)
+
+
+def _asked_in_nengo_dl(simulator: Any) -> _Native:
+    from . import nengo_dl
+    from .engine_nengo_dl import predict
+    from .from_nengo import from_nengo, inputs_of
+
+    network, source = from_nengo(simulator), simulator.model.toplevel
+    nodes = {entry.name: node for entry, node in zip(network.inputs, inputs_of(source), strict=True)}
+    probes = {entry.name: probe for entry, probe in zip(network.outputs, _probes(source), strict=True)}
+
+    def run(asked: Sequence[Arrays]) -> list[Arrays]:
+        return [predict(simulator, nodes, probes, series) for series in asked]
+
+    return _Native(network, run, f"NengoDL {nengo_dl.__version__}")
+
+
+@contextmanager
+def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
+    """In ``nengo.Simulator``. Its inputs are functions of time while it is built, and what they were ever after."""
+    import nengo
+    import numpy as np
+
+    from .from_nengo import from_nengo, inputs_of
+
+    nodes = inputs_of(source)
+    now: dict[Any, np.ndarray] = {}
+    kept = [(node, node.output) for node in nodes]
+
+    def feeder(node: Any) -> Callable[[float], np.ndarray]:
+        return lambda t: now[node][max(0, round(t / dt) - 1)] if node in now else np.zeros(node.size_out)
+
+    try:
+        for node in nodes:
+            node.output = feeder(node)
+        simulator = nengo.Simulator(source, dt=dt, progress_bar=False)
+    finally:
+        for node, output in kept:
+            node.output = output
+    with simulator:
+        network = from_nengo(simulator)
+        probes = _probes(source)
+
+        def answers(series: Arrays) -> Arrays:
+            results: dict[str, list[np.ndarray]] = {entry.name: [] for entry in network.outputs}
+            batch, steps, _ = next(iter(series.values())).shape
+            for row in range(batch):
+                now.update({node: series[e.name][row] for node, e in zip(nodes, network.inputs, strict=True)})
+                simulator.reset()
+                simulator.run_steps(steps, progress_bar=False)
+                for entry, probe in zip(network.outputs, probes, strict=True):
+                    results[entry.name].append(np.array(simulator.data[probe]).reshape(steps, -1))
+                simulator.clear_probes()
+            return {name: np.stack(rows) for name, rows in results.items()}
+
+        yield _Native(network, lambda asked: [answers(series) for series in asked], f"Nengo {nengo.__version__}")
+
+
+def _probes(network: Any) -> list[Any]:
+    """The probes whose data is compared, step by step."""
+    from .from_nengo import outputs_of
+
+    probes = outputs_of(network)
+    for probe in probes:
+        if probe.sample_every is not None:
+            raise UnsupportedModel(
+                f"{probe} samples every {probe.sample_every} s, and both sides are compared step by step: leave "
+                "sample_every out."
+            )
+    return probes
+
+
+# --- ONNX's side ---------------------------------------------------------------------------------------------------
+
+
+def answer(path: Path, series: Arrays) -> tuple[Arrays, float, str]:
+    """In the worker: check the file, and run it.
+
+    Returns:
+        (its answers, the worker's peak memory in MiB, ONNX Runtime's version).
+    """
+    import onnx
+
+    from .engine_onnxruntime import OnnxRuntimeSnnEngine
+
+    onnx.checker.check_model(str(path), full_check=True)
+    with OnnxRuntimeSnnEngine(path) as engine:
+        return engine.run(series), sandbox.peak_mib(), engine.version
+
+
+# --- samples -------------------------------------------------------------------------------------------------------
+
+
+def _samples(network: SpikingNetwork, sample: Any) -> dict[str, Arrays]:
+    """{where they come from: {input: (batch, steps, n)}}"""
+    import numpy as np
+
+    if sample is not None:
+        from .engine import series_of
+
+        return {"given": series_of(network, sample, None)}
+    rng = np.random.default_rng(2021)
+    groups: dict[str, Arrays] = {"held": {}, "changing": {}, "edge": {}}
+    # Images are held, at the sizes they are usually fed in: 0 to 1, and 0 to 255; signals change, around zero.
+    sizes = np.repeat([1.0, 255.0], 2).reshape(-1, 1, 1)
+    for entry in network.inputs:
+        held = rng.random((len(sizes), 1, entry.size)) * sizes
+        groups["held"][entry.name] = np.repeat(held, STEPS, axis=1).astype(np.float32)
+        groups["changing"][entry.name] = rng.uniform(-1, 1, (4, STEPS, entry.size)).astype(np.float32)
+        groups["edge"][entry.name] = np.zeros((1, STEPS, entry.size), np.float32)
+    return groups
+
+
+def _joined(groups: dict[str, Arrays]) -> Arrays:
+    import numpy as np
+
+    names = next(iter(groups.values()))
+    return {name: np.concatenate([group[name] for group in groups.values()]) for name in names}
+
+
+def _moved(array: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.nextafter(array, np.float32(np.inf))
+
+
+# --- agreement -----------------------------------------------------------------------------------------------------
+
+
+def _compare(groups: dict[str, Arrays], native: Arrays, moved: Arrays, ours: Arrays) -> Agreement:
+    import numpy as np
+
+    samples = len(next(iter(native.values())))
+    labels = np.concatenate([np.full(len(next(iter(g.values()))), name) for name, g in groups.items()])
+    state = np.zeros(samples, int)  # 0 agrees, 1 undecided, 2 disagrees
+    largest, relative, outputs, worst = np.zeros(samples), 0.0, [], []
+    flipped = np.zeros(samples, bool)
+    for name, theirs in native.items():
+        theirs, answer_, own = theirs.astype(np.float64), ours[name].astype(np.float64), moved[name].astype(np.float64)
+        with np.errstate(all="ignore"):
+            apart = np.nan_to_num(np.abs(answer_ - theirs), nan=np.inf).reshape(samples, -1)
+        span = max(float(np.abs(theirs).max(initial=0)), 1e-12)
+        furthest = apart.max(axis=1, initial=0)
+        shift = np.abs(np.nan_to_num((answer_ - theirs).mean(axis=1), nan=np.inf)).max(axis=1, initial=0)
+        itself = float(np.abs(own - theirs).max(initial=0))
+        exact = furthest <= EXACT * span
+        excused = (furthest <= LEEWAY * itself) | (shift <= DISPLACED * span)
+        state = np.maximum(state, np.where(exact, 0, np.where(excused, 1, 2)))
+        if theirs.shape[2] > 1:
+            flipped |= ~exact & (answer_[:, -1].argmax(axis=1) != theirs[:, -1].argmax(axis=1))
+        counted = np.where(exact | ~excused, furthest, 0)
+        most, row = float(counted.max(initial=0)), int(counted.argmax())
+        outputs.append(
+            OutputAgreement(
+                name, "float32", most, most / span, 0, int((~exact & ~excused).sum()),
+                furthest=_worst(row, str(labels[row]), name, theirs[row], answer_[row], most) if most else None,
+            )
+        )  # fmt: skip
+        largest, relative = np.maximum(largest, furthest), max(relative, outputs[-1].max_rel)
+        row = int(furthest.argmax())
+        if not exact[row]:
+            worst.append(_worst(row, str(labels[row]), name, theirs[row], answer_[row], furthest[row]))
+    if (state == 1).mean() > 0.25 and not all(
+        float(np.abs(ours[n] - native[n]).max(initial=0)) <= LEEWAY * float(np.abs(moved[n] - native[n]).max(initial=0))
+        for n in native
+    ):
+        state[state == 1] = 2
+    return Agreement(
+        samples=samples,
+        max_abs=max(entry.max_abs for entry in outputs),
+        max_rel=relative,
+        label_mismatches=int((flipped & (state == 2)).sum()),
+        within_tolerance=bool((state < 2).all()),
+        undecided=int((state == 1).sum()),
+        groups={
+            name: {"samples": int((labels == name).sum()), "max_abs": float(largest[labels == name].max(initial=0))}
+            for name in groups
+        },
+        tolerance={
+            "relative": EXACT,
+            "absolute": 0.0,
+            "reason": "of a probe's largest value: float32 keeps seven digits, and sums of spikes lose three; a spike "
+            "that rounding displaces counts neither way",
+        },
+        outputs=tuple(outputs),
+        worst=tuple(worst),
+    )
+
+
+def _worst(row: int, group: str, name: str, native: np.ndarray, ours: np.ndarray, apart: float) -> WorstSample:
+    def shown(values: np.ndarray) -> str:
+        return "[" + ", ".join(f"{value:.7g}" for value in values[-1][:8]) + "] after the last step"
+
+    return WorstSample(row, group, name, {}, shown(native), shown(ours), float(apart))
+
+
+# --- the file ------------------------------------------------------------------------------------------------------
+
+
+def _model(network: SpikingNetwork) -> tuple[Any, str]:
+    """(the model without a certificate, the SHA-256 of its bytes)"""
+    from .write import write
+
+    kept = {key: value for key, value in network.metadata.items() if key != certificate.KEY}
+    model = write(replace(network, metadata=kept))
+    return model, hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _certify(model: Any, network: SpikingNetwork, found: Conversion, digest: str, native: str, runtime: str) -> None:
+    """Put the certificate into the model: the one it had, where it is the very model that one was given for, since
+    that one knows where it came from; else a new one."""
+    old = certificate.read(network.metadata) or {}
+    entry = model.metadata_props.add()
+    entry.key = certificate.KEY
+    if old.get("graph_sha256") == digest:
+        entry.value = network.metadata[certificate.KEY]
+        return
+    agreement = found.agreement.to_dict()
+    said = {
+        "source": Path(found.source).name,
+        "sha256": found.sha256,
+        "format": "NIR" if found.sha256 else "Nengo",
+        "graph_sha256": digest,
+        "converter": found.converter,
+        "opset": found.opset,
+        "native": native,
+        "tools": certificate.versions("onnx-workbench", *TOOLS),
+        "agreement": {key: value for key, value in agreement.items() if key not in ("outputs", "worst")},
+        "notes": list(found.warnings),
+    }
+    entry.value = json.dumps(said, sort_keys=True)
+
+
+def _short_pauses(network: SpikingNetwork) -> list[str]:
+    return [
+        f"{node.name}: tau_ref ({node.attributes['tau_ref']:g} s) is shorter than a step ({network.dt:g} s), so its "
+        "neurons fire once a step at most and slower than their equation says; a smaller dt resolves it."
+        for node in network.neurons()
+        if "voltage" in node.states and node.attributes.get("tau_ref", network.dt) < network.dt
+    ]
+
+
+def _stem(name: str) -> str:
+    stem = "".join(char if char.isalnum() or char in "._-" else "_" for char in name)[:80].strip("._")
+    return stem or "network"
+
+
+def refuse_options(options: dict[str, Any], opset: int | None) -> None:
+    """Raise for options other than `convert_nengo`'s own."""
+    if opset not in (None, OPSET):
+        raise BadInput(f"A spiking network is written in opset {OPSET}, which its functions need: leave opset out.")
+    if unknown := [key for key in options if key != "dt"]:
+        raise BadInput(f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds per step.")

@@ -1,0 +1,535 @@
+"""A ``nengo.Network``, or a simulator with what it has learnt, as a `SpikingNetwork`.
+
+Nengo's signals are flat vectors; whether one holds an image, and in which order, is known from the convolutions and
+layers around it. Connections become their weights and synapse; a node that only passes on becomes nothing, or the sum
+of what comes in. Constant nodes are folded into biases as far as they go.
+
+Names come from labels: of a passthrough Node for what it passes on, else of the Connection, the Keras layer, the
+Ensemble (``<ensemble>.encode``, ``<ensemble>.decode``). What has no label is numbered by kind: conv1, lif1 …
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, replace
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UnsupportedModel
+from .check import renamed
+from .keras_layers import add_layer
+from .nengo_model import Built, build
+from .network import Node, SpikingNetwork
+from .neurons import NEURONS, SYNAPSES
+from .operation import Operation, reordered
+from .read import decimal
+from .signals import Builder, Signal, Wish, called, compact, f32, owner, per_channel, refuse
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_PROBED = {"Node": ("output",), "Neurons": ("output", "spikes", "rates"), "Ensemble": ("decoded_output",)}
+_LARGEST_MATRIX = 2**28
+"""Numbers a sparse matrix may hold when written out, 1 GiB."""
+
+
+def from_nengo(source: Any, dt: float = 0.001) -> SpikingNetwork:
+    """The spiking network in a Nengo network or simulator, which stay as they are.
+
+    Args:
+        source: a ``nengo.Network``, which is built here (Keras layers that were never built get their first random
+            weights, as in ``nengo_dl.Simulator``); or an open ``nengo_dl.Simulator`` or ``nengo.Simulator``, whose
+            parameters are taken as they are now, trained.
+        dt: seconds per step, for a network; a simulator has its own.
+
+    Raises:
+        UnsupportedModel: something in it cannot be expressed; the message names the object and the reason.
+        BadInput: not one of these, a closed simulator, or a dt other than the simulator's.
+    """
+    return _Reader(build(source, dt)).read()
+
+
+def inputs_of(network: Any) -> list[Any]:
+    """The nodes of a ``nengo.Network`` that become inputs, in the order of ``SpikingNetwork.inputs``.
+
+    They are what takes no input: functions of time, processes, and zeros. Other constants belong to the network, unless
+    nothing else could be its input.
+    """
+    import numpy as np
+
+    free = [node for node in network.all_nodes if not node.size_in and node.size_out and not _is_bias(node)]
+    free = [node for node in free if type(node).__name__ != "TensorNode"]
+    fed = [node for node in free if not isinstance(node.output, np.ndarray) or not node.output.any()]
+    return fed or free
+
+
+def outputs_of(network: Any) -> list[Any]:
+    """The probes of a ``nengo.Network`` that become outputs, in the order of ``SpikingNetwork.outputs``."""
+    return [probe for probe in network.all_probes if probe.attr in _PROBED.get(_kind_of(probe.obj), ())]
+
+
+@dataclass
+class _Reader:
+    built: Built
+    out: Builder = field(default_factory=Builder)
+    values: dict[Any, Any] = field(default_factory=dict)
+    """Node or Ensemble -> the `Signal` it gives, or its constant vector."""
+    later: list[tuple[Any, Node, str | None]] = field(default_factory=list)
+    """(connection, synapse, name of its weights): in a recurrent network a synapse comes before its input."""
+    recurrent: bool = False
+
+    def read(self) -> SpikingNetwork:
+        before = getattr(self.built.network, "spiking_network", None)
+        self.before = before if isinstance(before, SpikingNetwork) else None
+        self.incoming: dict[Any, list[Any]] = {}
+        for connection in self.built.network.all_connections:
+            self._check(connection)
+            self.incoming.setdefault(connection.post_obj, []).append(connection)
+        self.names = {ens: self.out.reserve(ens.label or None) for ens in self.built.network.all_ensembles}
+        objects = self._sorted()
+        self._find_inputs()
+        for thing in objects:
+            if thing not in self.values:
+                self.values[thing] = self._ensemble(thing) if hasattr(thing, "neurons") else self._node(thing)
+        for connection, synapse, name in self.later:
+            synapse.inputs = (self._weighted(connection, {}, name, flat=True).name,)
+        probes = outputs_of(self.built.network)
+        for probe in self.built.network.all_probes:
+            if probe in probes:
+                self._probe(probe)
+            else:
+                self.out.notes.append(f"{called(probe)} reads {probe.attr!r}, not an output: it is left out.")
+        if not self.out.outputs:
+            raise UnsupportedModel("The network has no probe on spikes or values: add a nengo.Probe to what to read.")
+        made = self.out.finish(
+            self.built.network.label or "network", float(self.built.model.dt), self.built.network.seed
+        )
+        return _as_before(made, self.before) if self.before else renamed(made)
+
+    def _check(self, connection: Any) -> None:
+        if connection.learning_rule_type is not None:
+            raise refuse(connection, "learns while it runs, which no file expresses: take its learning rule away")
+        if connection.function is not None and not hasattr(connection.pre_obj, "neurons"):
+            raise refuse(connection, "computes a Python function: put it into an ensemble's decoders, or leave it out")
+        if not hasattr(connection.post_obj, "size_in") or type(connection.post_obj).__name__ == "LearningRule":
+            raise refuse(connection, "drives a learning rule, which no file expresses: take it away")
+        if (synapse := connection.synapse) is not None:
+            self._check_synapse(connection, synapse)
+
+    def _check_synapse(self, thing: Any, synapse: Any) -> None:
+        known = type(synapse).__module__ == "nengo.synapses" and type(synapse).__name__ in SYNAPSES
+        if not known or not synapse.analog or synapse.method != "zoh":
+            raise refuse(thing, f"has the synapse {synapse}; what can be expressed: {', '.join(SYNAPSES)} or None")
+
+    def _sorted(self) -> list[Any]:
+        """Nodes and ensembles, each after what it needs in the same step."""
+        things = [*self.built.network.all_nodes, *self.built.network.all_ensembles]
+        ring = ""
+        for self.recurrent in (False, True):
+            needs: dict[Any, list[Any]] = {thing: [] for thing in things}
+            for connection in self.built.network.all_connections:
+                if not self.recurrent or connection.synapse is None:
+                    needs[owner(connection.post_obj)].append(owner(connection.pre_obj))
+            try:
+                return list(TopologicalSorter(needs).static_order())
+            except CycleError as error:
+                ring = ", ".join(str(thing.label or thing) for thing in error.args[1][1:])
+        raise UnsupportedModel(
+            f"The network has a cycle without a synapse, through {ring}: every answer would need itself; put a synapse "
+            "(such as Lowpass) on one of its connections."
+        )
+
+    # --- nodes
+
+    def _find_inputs(self) -> None:
+        import numpy as np
+
+        for node in inputs_of(self.built.network):
+            if not isinstance(node.output, np.ndarray):
+                self.out.notes.append(f"{called(node)} is computed by Python; it is an input here, to be fed.")
+            self.values[node] = Signal(self.out.reserve(node.label or None), (int(node.size_out),))
+            self.out.inputs.append(self.values[node])
+        for node in self.built.network.all_nodes:
+            if node not in self.values and not node.size_in and isinstance(node.output, np.ndarray):
+                self.values[node] = node.output.astype(float)
+                if not _is_bias(node):
+                    self.out.notes.append(f"{called(node)} is a constant of the network; zeros make it an input.")
+
+    def _node(self, node: Any) -> Any:
+        import numpy as np
+
+        label = node.label or None
+        if type(node).__name__ == "TensorNode":
+            if node.pass_time or node.shape_in is None:
+                raise refuse(node, "takes the time, which no file expresses: use a Keras layer")
+            x = self.total(node, self.incoming.get(node, []), None, None)
+            return add_layer(self.out, node, x)
+        if isinstance(node.output, Operation):
+            said = node.output
+            x = self.total(node, self.incoming.get(node, []), None, None)
+            x = self.out.flat(x) if said.order is None else self.out.image(x, said.shape, said.order)
+            shape, order = said.node.shape, said.order if len(said.node.shape) == 3 else None
+            return self.out.emit(said.node.op, [x], shape, label, order, dict(said.node.weights), said.node.attributes)
+        if node.output is not None:
+            if not node.size_out:
+                self.out.notes.append(f"{called(node)} runs Python and gives nothing to the network; it is left out.")
+                return None
+            raise refuse(node, "runs Python on its input, which no file expresses: replace it by connections")
+        value, constant = self.gather(self.incoming.get(node, []), label, (label, ".sum") if label else None)
+        if value is None:
+            return np.zeros(node.size_in) if constant is None else constant
+        if constant is not None:
+            return self.out.biased(value, constant, label)
+        # Passed on as it is: its label waits for the Image or Flatten the signal may need.
+        if label and self.out.wishes.get(value.name) != label:
+            if value.relay and value.order:
+                value = self.out.flat(value)
+            return self._view(replace(value, relay=label))
+        return value
+
+    def _view(self, x: Signal) -> Signal:
+        """A signal in the shape that the description beside the network gives it at this relay, if one does."""
+        said = self.before.node(x.relay) if self.before else None
+        if said is not None and said.op == "Flatten":
+            return self.out.flat(x)
+        if said is not None and said.op == "Image" and said.size == math.prod(x.shape):
+            return self.out.image(x, said.shape, said.attributes["order"])
+        return x
+
+    def total(self, thing: Any, connections: list[Any], label: str | None, wish: Wish) -> Signal:
+        """All that comes into a node with an output, as a signal."""
+        import numpy as np
+
+        value, constant = self.gather(connections, label, wish)
+        if value is None:
+            return self.out.signal(np.zeros(thing.size_in) if constant is None else constant)
+        return value if constant is None else self.out.biased(value, constant, None)
+
+    # --- connections
+
+    def gather(self, connections: list[Any], final: str | None, wish: Wish, fold: bool = True) -> tuple[Any, Any]:
+        """(the sum of what connections bring, or None; the constant that is still to be added, or None)
+
+        Args:
+            final: what their one operation is called, where there is only one connection; wish: what the sum is.
+            fold: whether a constant may go into the bias of a matrix or convolution.
+        """
+        constants = {c: value for c in connections if (value := self._constant(c)) is not None}
+        live = [c for c in connections if c not in constants]
+        constant: Any = sum(constants.values()) if constants else None
+        bias = self._as_bias(live[0], constant) if fold and constant is not None and len(live) == 1 else None
+        if bias is not None:
+            constant = None
+        signals = [self._brought(c, final if len(live) == 1 and constant is None else None) for c in live]
+        if bias is not None:
+            next(node for node in self.out.nodes if node.name == signals[0].name).weights["bias"] = bias
+        if not signals:
+            return None, constant
+        return self.out.added(signals, final if len(signals) > 1 and constant is None and final else wish), constant
+
+    def _brought(self, c: Any, final: str | None) -> Signal:
+        """What a connection brings to its end, in a vector as large as that."""
+        steps: dict[str, str] = {}
+        if c.synapse is not None and self.recurrent:
+            if kind := self._kind(c):
+                steps[kind] = self.out.reserve(None)
+            shape: tuple[int, ...] = (int(c.size_out),)
+            order = None
+            if kind == "conv":
+                shape, order = _image_shape(c.transform.output_shape)
+            elif _is_full(c):
+                shape = (self.built.weights(c).shape[0],)
+            signal = self.out.filtered(c.synapse, None, shape, order, steps)
+            self.later.append((c, self.out.nodes[-1], steps.get(kind)))
+        else:
+            signal = self._weighted(c, steps)
+            if c.synapse is not None:
+                signal = self.out.filtered(c.synapse, signal, signal.shape, signal.order, steps)
+        if not _is_full(c):
+            signal = self._placed(c, signal, steps)
+        self._label(c, steps, final)
+        return signal
+
+    def _label(self, c: Any, steps: dict[str, str], final: str | None) -> None:
+        """Name what a connection became: its last operation after `final`, its main one after the connection."""
+        if not steps:
+            return
+        kinds = ("decode", "conv", "dense", "scale", "lowpass", "alpha", "slice", "place", "scatter")
+        main = next(kind for kind in kinds if kind in steps)
+        for kind, name in steps.items():
+            if final and kind == list(steps)[-1]:
+                self.out.wishes[name] = final
+            elif kind == main and (c.label or not final):
+                decoded = (self.names[c.pre_obj], ".decode") if kind == "decode" else None
+                self.out.wishes[name] = c.label or decoded
+            else:
+                self.out.wishes[name] = (final or steps[main], f".{kind}")
+
+    def _kind(self, c: Any) -> str:
+        name = type(c.transform).__name__
+        if hasattr(c.pre_obj, "neurons"):
+            return "decode"
+        if name == "Dense":
+            return "dense" if self.built.weights(c).ndim == 2 else "scale"
+        return {"NoTransform": "", "Sparse": "dense", "Convolution": "conv"}.get(name, name)
+
+    def _weighted(self, c: Any, steps: dict[str, str], name: str | None = None, flat: bool = False) -> Signal:
+        """What a connection's weights make of its source; steps: takes the names of what is emitted, by kind."""
+        x = self.out.signal(self.values[owner(c.pre_obj)])
+        kind = self._kind(c)
+        if kind == "decode":
+            made = self.out.matrix(x, self.built.weights(c), None, name)
+            steps[kind] = made.name
+            return made
+        x = self._sliced(self.out.flat(x) if flat else x, c.pre_slice, steps)
+        if kind == "conv":
+            made = self._convolution(c, x, name)
+        elif kind == "dense":
+            made = self.out.matrix(x, self._matrix_of(c), None, name)
+        elif kind == "scale":
+            made = self.out.scaled(x, self.built.weights(c), None, name)
+        elif not kind:
+            return x
+        else:
+            raise refuse(c, f"has a {kind} transform; what can be expressed: Dense, Sparse, 2-D Convolution")
+        steps[kind] = made.name
+        return made
+
+    def _matrix_of(self, c: Any) -> np.ndarray:
+        if type(c.transform).__name__ != "Sparse":
+            return self.built.weights(c)
+        if c.size_out * c.size_in > _LARGEST_MATRIX:
+            raise refuse(c, f"has a sparse matrix of {c.size_out} x {c.size_in}, too large to be written out")
+        return self.built.weights(c).toarray()
+
+    def _convolution(self, c: Any, x: Signal, name: str | None) -> Signal:
+        t = c.transform
+        if t.dimensions != 2:
+            raise refuse(c, f"is a {t.dimensions}-D convolution; only 2-D ones can be expressed")
+        shape, order = _image_shape(t.input_shape)
+        kernels = f32(self.built.weights(c).transpose(3, 2, 0, 1))
+        x = self.out.image(x, shape, order)
+        return self.out.convolved(x, kernels, t.strides, t.padding, t.groups, None, name)
+
+    def _sliced(self, x: Signal, key: Any, steps: dict[str, str]) -> Signal:
+        import numpy as np
+
+        size = int(np.prod(x.shape))
+        indices = np.arange(size)[key]
+        if np.array_equal(indices, np.arange(size)):
+            return x
+        other = "CHW" if x.order == "HWC" else "HWC"
+        swapped = reordered(x.shape, x.order, other)
+        if swapped is not None and np.array_equal(indices, swapped):
+            return replace(x, order=other)
+        made = self.out.emit(
+            "Slice", [self.out.flat(x)], indices.shape, None, None, {"indices": indices.astype(np.int64)}
+        )
+        steps["slice"] = made.name
+        return made
+
+    def _placed(self, c: Any, x: Signal, steps: dict[str, str]) -> Signal:
+        import numpy as np
+
+        size = int(c.post_obj.size_in)
+        targets = np.arange(size)[c.post_slice]
+        if np.array_equal(targets, np.arange(size)):
+            return x
+        if len(set(targets.tolist())) < len(targets):
+            raise refuse(c, "ends at one element several times: give each element a connection of its own")
+        x, count = self.out.flat(x), len(targets)
+        adjacent = np.array_equal(targets, targets[0] + np.arange(count))
+        if adjacent or count < size:
+            said = {"start": int(targets[0]) if adjacent else 0, "size": size}
+            x = self.out.emit("Place", [x], (size,), None, None, {}, said)
+            steps["place"] = x.name
+        if adjacent:
+            return x
+        # Each element comes from where it was put; one that nothing ends at from a zero behind, each from its own.
+        source = np.empty(size, np.int64)
+        source[targets] = np.arange(count)
+        source[np.setdiff1d(np.arange(size), targets)] = np.arange(count, size)
+        x = self.out.emit("Slice", [x], (size,), None, None, {"indices": source})
+        steps["scatter"] = x.name
+        return x
+
+    def _constant(self, c: Any) -> np.ndarray | None:
+        """What a connection always brings; None if it changes, or no bias expresses it."""
+        import numpy as np
+
+        value = self.values.get(owner(c.pre_obj))
+        kind = self._kind(c)
+        if not isinstance(value, np.ndarray) or c.synapse is not None or kind not in ("", "dense", "scale"):
+            return None
+        value = value[c.pre_slice]
+        if kind:
+            weights = self.built.weights(c)
+            value = weights @ value if kind == "dense" and value.size > 1 else _times(weights, value)
+        if len(set(np.arange(c.post_obj.size_in)[c.post_slice].tolist())) < len(value):
+            return None
+        out = np.zeros(c.post_obj.size_in)
+        out[c.post_slice] = value
+        return out
+
+    def _as_bias(self, c: Any, constant: np.ndarray) -> np.ndarray | None:
+        """A constant as the bias of a connection's weights; None if they cannot take it."""
+        import numpy as np
+
+        whole = np.array_equal(np.arange(c.post_obj.size_in)[c.post_slice], np.arange(c.post_obj.size_in))
+        kind = self._kind(c)
+        if c.synapse is not None or not whole or kind not in ("decode", "dense", "conv"):
+            return None
+        if kind != "conv":
+            return f32(constant + 0.0)
+        if c.transform.dimensions != 2:
+            return None
+        shape, order = _image_shape(c.transform.output_shape)
+        bias = self.out.arranged(constant + 0.0, Signal("", shape, order))
+        return np.ascontiguousarray(bias[:, 0, 0]) if per_channel(bias) else None
+
+    # --- ensembles
+
+    def _ensemble(self, ens: Any) -> Signal:
+        import numpy as np
+
+        op, said = self._neuron_model(ens)
+        gain, bias, encoders = self.built.ensemble(ens)
+        name = self.names[ens]
+        coming = self.incoming.get(ens, [])
+        parts = []
+        x, constant = self.gather([c for c in coming if not _is_full(c)], None, (name, ".sum"), fold=False)
+        if constant is not None:
+            bias = bias + encoders @ constant
+        if x is not None:
+            parts.append(self.out.matrix(x, encoders, (name, ".encode")))
+        parts += [self._brought(c, None) for c in coming if _is_full(c)]
+        x, constant = self.gather(self.incoming.get(ens.neurons, []), None, (name, ".sum"))
+        if constant is not None:
+            bias = bias + gain * constant
+        if x is not None:
+            parts.append(self.out.scaled(x, gain, (name, ".gained")) if parts and (gain != 1).any() else x)
+        if len(parts) > 1 or x is None:
+            gain = np.ones_like(gain) if parts else gain
+        x = self.out.added(parts or [self.out.signal(np.zeros(ens.n_neurons))], (name, ".current"))
+        drive = {"gain": gain, "bias": bias} | {key: getattr(ens.neuron_type, key) for key in NEURONS[op].weights}
+        weights = {key: compact(self.out.arranged(value, x)) for key, value in drive.items()}
+        for state in NEURONS[op].states:
+            start = self.built.start(ens, state)
+            weights[state] = self.out.arranged(np.broadcast_to(start, (ens.n_neurons,)), x)[None]
+            if state == "refractory_time" and start.any():
+                self.out.notes.append(f"{called(ens)} starts refractory, one step shorter in Nengo than in ONNX.")
+        if ens.seed is not None:
+            self.out.seeds[name] = int(ens.seed)
+        return self.out.emit(op, [x], x.shape, ens.label or None, x.order, weights, said, name)
+
+    def _neuron_model(self, ens: Any) -> tuple[str, dict[str, Any]]:
+        kind = ens.neuron_type
+        op, said = _model_name(kind), {}
+        if op == "RegularSpiking":
+            op += _model_name(kind.base_type)
+            said = {f"base_{key}": value for key, value in _parameters(kind.base_type).items()}
+        if op not in NEURONS:
+            hint = "Direct mode has no neurons to express" if op == "Direct" else "no neuron model here does the same"
+            raise refuse(ens, f"has neurons of type {type(kind).__name__}: {hint}; choose one of {', '.join(NEURONS)}")
+        if ens.noise is not None:
+            raise refuse(ens, "has noise, which no file repeats: set its noise to None")
+        said |= _parameters(kind)
+        return op, {key: decimal(said[key]) for key in NEURONS[op].parameters}
+
+    # --- probes
+
+    def _probe(self, probe: Any) -> None:
+        if probe.synapse is not None:
+            self._check_synapse(probe, probe.synapse)
+        if probe.sample_every is not None:
+            self.out.notes.append(f"{called(probe)} samples every {probe.sample_every} s; every step is given here.")
+        name, steps = probe.label or f"probe{len(self.out.outputs) + 1}", {}
+        if hasattr(probe.obj, "neurons"):
+            c = next(c for c in self.built.model.params if getattr(c, "post_obj", None) is probe)
+            x = self.out.matrix(self.values[probe.obj], self.built.weights(c), None)
+            steps["decode"] = x.name
+        else:
+            x = self.out.signal(self.values[owner(probe.obj)])
+            x = self.out.flat(self._sliced(x, slice(None) if probe.slice is None else probe.slice, steps))
+        if probe.synapse is not None:
+            x = self.out.filtered(probe.synapse, x, x.shape, None, steps)
+        for kind, step in steps.items():
+            self.out.wishes[step] = (name, f".{kind}")
+        self.out.outputs.append((name, x.name))
+
+
+def _as_before(made: SpikingNetwork, before: SpikingNetwork) -> SpikingNetwork:
+    """A network that `to_nengo` made, with what Nengo has no place for: the order of its nodes, notes, metadata, and
+    the shape of weights that repeat themselves."""
+    import numpy as np
+
+    places = {node.name: place for place, node in enumerate(before.nodes)}
+    for node in made.nodes:
+        old = before.node(node.name)
+        if old is None or (old.op, old.shape) != (node.op, node.shape):
+            continue
+        for key, new in node.weights.items():
+            stored = old.weights.get(key)
+            if stored is None or node.op in ("Conv", "Gemm", "Slice"):
+                continue
+            whole = (1, *node.shape) if key in node.states or node.op in NEURONS else node.shape
+            if node.op != "BatchNormalization" and np.array_equal(
+                np.broadcast_to(stored, whole), np.broadcast_to(new, whole)
+            ):
+                node.weights[key] = stored
+        if "order" in old.attributes and reordered(_image_of(node, before), old.attributes["order"], "HWC") is None:
+            node.attributes = {**node.attributes, "order": old.attributes["order"]}
+    made.nodes.sort(key=lambda node: places.get(node.name, len(places)))
+    made.name = before.name if made.name == (before.name or "network") else made.name
+    made.metadata = dict(before.metadata)
+    made.notes = before.notes + [note for note in made.notes if note not in before.notes]
+    return made
+
+
+def _image_of(node: Node, network: SpikingNetwork) -> tuple[int, ...]:
+    source = network.node(node.inputs[0])
+    return node.shape if node.op == "Image" or source is None else source.shape
+
+
+def _image_shape(shape: Any) -> tuple[tuple[int, ...], str]:
+    """(C, H, W) of a nengo ChannelShape, and how it lies in the vector."""
+    sides = tuple(int(side) for side in shape.spatial_shape)
+    return (int(shape.n_channels), *sides), "HWC" if shape.channels_last else "CHW"
+
+
+def _kind_of(thing: Any) -> str:
+    name = type(thing).__name__
+    return "Node" if name == "TensorNode" else name
+
+
+def _is_bias(node: Any) -> bool:
+    """Whether a node is named like the constant of a bias, as nengo_dl.Converter and `to_nengo` name theirs."""
+    import numpy as np
+
+    return isinstance(node.output, np.ndarray) and (node.label or "").endswith(".bias")
+
+
+def _is_full(c: Any) -> bool:
+    """Whether a connection's weights end at the neurons of an ensemble, past its encoders."""
+    return hasattr(c.pre_obj, "neurons") and hasattr(c.post_obj, "neurons") and c.solver.weights
+
+
+def _times(weights: Any, value: np.ndarray) -> np.ndarray:
+    """Weights times a constant, exactly: a product of one factor is not summed."""
+    import numpy as np
+
+    weights = weights.toarray() if hasattr(weights, "toarray") else weights
+    return np.asarray(weights[:, 0] * value if weights.ndim == 2 else weights * value)
+
+
+def _model_name(kind: Any) -> str:
+    """The op of a neuron type; of a subclass that is not Nengo's own, a name no op has."""
+    name = type(kind).__name__
+    own = type(kind).__module__ in ("nengo.neurons", "nengo_dl.neurons", "workbench.frameworks.spiking.nengo_neurons")
+    return {"Sigmoid": "SigmoidRate", "Tanh": "TanhRate"}.get(name, name) if own else f"{type(kind).__module__}.{name}"
+
+
+def _parameters(kind: Any) -> dict[str, Any]:
+    op = _model_name(kind)
+    names = ("amplitude",) if op == "RegularSpiking" else NEURONS[op].parameters if op in NEURONS else ()
+    return {name: getattr(kind, name) for name in names}

@@ -1,0 +1,577 @@
+"""A feed-forward network in ONNX's own operators, read layer by layer as a `SpikingNetwork`.
+
+`foreign.py` and `spiking.py` stand on this: both read convolutions, matrices and pooling alike, and differ in what
+an activation becomes. Layouts are sorted out here: images come as NCHW or NHWC and are flattened as CHW or HWC, by
+Transpose, Reshape and Flatten nodes whose meaning ends up in an `Image` and a `Flatten` node.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ... import sandbox
+from ...errors import UnreadableFile, UnsupportedModel, WorkbenchError
+from .check import MAX_NUMBERS, check
+from .network import Input, Node, Output, SpikingNetwork
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+TO_CHW, TO_HWC = [0, 3, 1, 2], [0, 2, 3, 1]
+MAX_SHAPE = 64
+"""Numbers of a constant that may be a shape."""
+
+PASSED_ON = ("Identity", "Dropout", "Cast")
+ELEMENTWISE = ("Relu", "Sigmoid", "Tanh", "Softplus", "Elu", "Selu", "LeakyRelu")
+
+
+@dataclass
+class Value:
+    """What an ONNX tensor is here.
+
+    Attributes:
+        signal: the name of the `Node` (or `Input`) that gives it.
+        dims: the tensor's shape, without the batch.
+        order: how the tensor's axes lie over an image signal, CHW or HWC; empty where the signal is flat.
+    """
+
+    signal: str
+    dims: tuple[int, ...]
+    order: str = ""
+
+
+def read_layers(
+    model: onnx.ModelProto,
+    activations: Collection[str],
+    activation: Callable[[Layers, onnx.NodeProto, Value], Value],
+    dt: float = 0.001,
+) -> SpikingNetwork:
+    """The network of an ONNX model that has one input (batch first) and no cycle.
+
+    Args:
+        model: with its weights as initializers.
+        activations: op_types, of any domain, that `activation` reads; it gets the layers so far, the node, its input.
+        dt: seconds per step.
+
+    Raises:
+        UnreadableFile: attributes or weights that make no sense, or more numbers than `check.MAX_NUMBERS`.
+        UnsupportedModel: an operator, or a use of one, that has no counterpart in a spiking network; it is named.
+    """
+    try:
+        layers = Layers(model, dt)
+        for node in model.graph.node:
+            if node.op_type in activations:
+                layers.values[node.output[0]] = activation(layers, node, layers.value(node, 0))
+            else:
+                layers.read(node)
+        network = layers.network()
+    except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, WorkbenchError):
+            raise
+        # What Python and NumPy raise on an attribute or weight that is missing, or that no runtime would take either.
+        raise UnreadableFile(
+            f"{model.graph.name or 'The model'} is no sound ONNX network ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}): check it with onnx.checker, and write it again."
+        ) from error
+    check(network)
+    return network
+
+
+@dataclass
+class Layers:
+    """The layers read so far."""
+
+    model: onnx.ModelProto
+    dt: float
+    nodes: list[Node] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    values: dict[str, Value] = field(default_factory=dict)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        from .read import values
+
+        graph = self.model.graph
+        for tensor in graph.initializer:
+            if tensor.data_location:
+                raise UnsupportedModel(
+                    f"The weights of {tensor.name!r} are in a file of their own: load the model from its path."
+                )
+            self.constants[tensor.name] = values(tensor)
+        entries = [entry for entry in graph.input if entry.name not in self.constants]
+        if len(entries) != 1:
+            raise UnsupportedModel(
+                f"Expected a network with one input, found {len(entries)}: {', '.join(e.name for e in entries)}."
+            )
+        self.shapes = _shapes(self.model)
+        self.arithmetic: set[str] = set()  # tensors that say shapes
+        self.used = {entries[0].name, *(entry.name for entry in graph.output)}
+        dims = self.shapes.get(entries[0].name, ())
+        if not dims or 0 in dims or len(dims) not in (1, 3):
+            raise UnsupportedModel(
+                f"Input {entries[0].name!r} should be images or vectors of known size, with the batch first; its shape "
+                f"is {['batch', *dims]}."
+            )
+        self.entry = Input(entries[0].name, math.prod(dims))
+        self.numbers = 0
+        self._count(self.entry.size)
+        self.values[entries[0].name] = Value(entries[0].name, dims)
+        self.readers: dict[str, list[onnx.NodeProto]] = {}
+        for node in graph.node:
+            for name in node.input:
+                self.readers.setdefault(name, []).append(node)
+
+    # --- what readers of activations use
+
+    def name(self, node: onnx.NodeProto, suffix: str = "") -> str:
+        """A name that no node has yet, after the ONNX node's."""
+        base = (node.name or node.output[0]) + suffix
+        name, count = base, 1
+        while name in self.used:
+            count += 1
+            name = f"{base}_{count}"
+        self.used.add(name)
+        return name
+
+    def add(self, node: Node, order: str = "") -> Value:
+        """Append a node; its tensor has the order given, if it is an image."""
+        self._count(node.size)
+        self.nodes.append(node)
+        dims = node.shape
+        if len(dims) == 3:
+            order = order or "CHW"
+            dims = dims if order == "CHW" else (*dims[1:], dims[0])
+        return Value(node.name, dims, order)
+
+    def _count(self, numbers: int) -> None:
+        """Stop before weights or neurons of that many are made."""
+        self.numbers += numbers
+        if self.numbers > MAX_NUMBERS:
+            raise UnreadableFile(f"The network's signals hold more than {MAX_NUMBERS:,} numbers a step.")
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """The signal's shape: (C, H, W) or (n,)."""
+        if not value.order:
+            return (math.prod(value.dims),)
+        return value.dims if value.order == "CHW" else (value.dims[2], *value.dims[:2])
+
+    def value(self, node: onnx.NodeProto, index: int) -> Value:
+        """The signal at one of a node's inputs.
+
+        Raises:
+            UnsupportedModel: it is no signal but a constant, or nothing gives it.
+        """
+        name = node.input[index] if index < len(node.input) else ""
+        if name not in self.values:
+            raise UnsupportedModel(f"{_said(node)} takes {name!r}, which no layer before it gives.")
+        return self.values[name]
+
+    def node(self, name: str) -> Node | None:
+        return next((node for node in self.nodes if node.name == name), None)
+
+    # --- operators
+
+    def read(self, node: onnx.NodeProto) -> None:
+        """Read one ONNX node that is not an activation."""
+        op_type = node.op_type
+        if op_type == "Constant":
+            self.constants[node.output[0]] = _constant(node)
+        elif op_type == "Shape" or self._is_arithmetic(node):
+            self.arithmetic.add(node.output[0])
+        elif node.domain not in ("", "ai.onnx"):
+            raise UnsupportedModel(f"{_said(node)} has no counterpart in a spiking network.")
+        elif op_type in PASSED_ON:
+            self.values[node.output[0]] = self.value(node, 0)
+        elif (reader := getattr(self, f"_{op_type.lower()}", None)) is not None:
+            self.values[node.output[0]] = reader(node, _attributes(node))
+        elif op_type in ELEMENTWISE:
+            self.values[node.output[0]] = self._same(op_type, node, {}, _attributes(node))
+        else:
+            raise UnsupportedModel(
+                f"{_said(node)} has no counterpart in a spiking network: Conv, Gemm, MatMul, pooling, batch "
+                "normalisation, Flatten and Relu have."
+            )
+
+    def _is_arithmetic(self, node: onnx.NodeProto) -> bool:
+        """It computes a shape: everything it takes is a constant or a shape already."""
+        taken = [name for name in node.input if name]
+        known = all(name in self.arithmetic or name in self.constants for name in taken)
+        return known and any(name in self.arithmetic for name in taken)
+
+    def _same(self, op: str, node: onnx.NodeProto, weights: dict[str, np.ndarray], said: dict[str, Any]) -> Value:
+        source = self.value(node, 0)
+        made = Node(op, self.name(node), (source.signal,), self.shape(source), weights, said)
+        value = self.add(made, source.order)
+        return Value(value.signal, source.dims, source.order)
+
+    def _image(self, node: onnx.NodeProto) -> Value:
+        """The input as an image whose tensor is CHW; a flat signal seen as one gets an `Image` node."""
+        value = self.value(node, 0)
+        if len(value.dims) != 3 or value.order == "HWC":
+            raise UnsupportedModel(f"{_said(node)} needs images with the channels first; its input is {value.dims}.")
+        return value if value.order else self._as_image(node, value, "CHW")
+
+    def _as_image(self, node: onnx.NodeProto, value: Value, order: str) -> Value:
+        shape = value.dims if order == "CHW" else (value.dims[2], *value.dims[:2])
+        made = Node("Image", self.name(node, ".image"), (value.signal,), shape, {}, {"order": order})
+        return self.add(made, order)
+
+    def _transpose(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        value, perm = self.value(node, 0), list(said.get("perm", []))
+        if perm == list(range(len(value.dims) + 1)):
+            return value
+        if len(value.dims) == 3 and perm in (TO_CHW, TO_HWC):
+            before, after = ("HWC", "CHW") if perm == TO_CHW else ("CHW", "HWC")
+            if not value.order:
+                value = self._as_image(node, value, before)
+            if value.order == before:
+                shape = self.shape(value)
+                return Value(value.signal, shape if after == "CHW" else (*shape[1:], shape[0]), after)
+        raise UnsupportedModel(f"{_said(node)} reorders axes by {perm}; only NCHW to NHWC and back has a meaning here.")
+
+    def _flatten(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        if said.get("axis", 1) != 1:
+            raise UnsupportedModel(
+                f"{_said(node)} flattens from axis {said['axis']}, not from the one after the batch."
+            )
+        return self._reshaped(node, (math.prod(self.value(node, 0).dims),))
+
+    def _reshape(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        value = self.value(node, 0)
+        target = [int(length) for length in self.constants[node.input[1]]] if node.input[1] in self.constants else None
+        if target is None:
+            dims = self.shapes.get(node.output[0])
+            if dims is None or 0 in dims:
+                raise UnsupportedModel(f"{_said(node)} has a target shape that the file alone does not tell.")
+            return self._reshaped(node, dims)
+        rest = [value.dims[i] if length == 0 else length for i, length in enumerate(target[1:])]
+        if -1 in rest:
+            rest[rest.index(-1)] = math.prod(value.dims) // max(1, -math.prod(rest))
+        return self._reshaped(node, tuple(rest))
+
+    def _squeeze(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        return self._reshaped(node, tuple(length for length in self.value(node, 0).dims if length != 1) or (1,))
+
+    def _reshaped(self, node: onnx.NodeProto, dims: tuple[int, ...]) -> Value:
+        value = self.value(node, 0)
+        if math.prod(dims) != math.prod(value.dims):
+            raise UnsupportedModel(f"{_said(node)} would turn {value.dims} into {dims}, which mixes the batch in.")
+        if not value.order:
+            return Value(value.signal, dims)
+        if dims == value.dims:
+            return value
+        size = (math.prod(dims),)
+        made = Node("Flatten", self.name(node), (value.signal,), size, {}, {"order": value.order})
+        return Value(self.add(made).signal, dims)
+
+    def _conv(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        weight = self._weight(node, 1)
+        source = self._image(node)
+        if weight.ndim != 4 or any(step != 1 for step in said.get("dilations", [])):
+            raise UnsupportedModel(f"{_said(node)} is not a plain 2-D convolution (dilated, or of other dimensions).")
+        kernel = list(weight.shape[2:])
+        strides = list(said.get("strides", [1, 1]))
+        pads = _pads(said, source.dims[1:], kernel, strides)
+        shape = (weight.shape[0], *_windows(source.dims[1:], kernel, strides, pads))
+        weights = {"weight": _f4(weight)} | ({"bias": _f4(self._weight(node, 2))} if len(node.input) > 2 else {})
+        settings = {"strides": strides, "pads": pads, "group": int(said.get("group", 1))}
+        return self.add(Node("Conv", self.name(node), (source.signal,), shape, weights, settings))
+
+    def _averagepool(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        return self._pool("AveragePool", node, said)
+
+    def _maxpool(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        return self._pool("MaxPool", node, said)
+
+    def _globalaveragepool(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        return self._pool("AveragePool", node, {"kernel_shape": self._image(node).dims[1:]})
+
+    def _reducemean(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        axes = said.get("axes") or (self._weight(node, 1).tolist() if len(node.input) > 1 else [])
+        value = self.value(node, 0)
+        space = sorted(axis % 4 for axis in axes)
+        if len(value.dims) == 3 and not value.order and space in ([2, 3], [1, 2]):
+            value = self._as_image(node, value, "CHW" if space == [2, 3] else "HWC")
+        if not value.order or space != ([2, 3] if value.order == "CHW" else [1, 2]):
+            raise UnsupportedModel(
+                f"{_said(node)} averages over axes {axes}; only height and width have a meaning here."
+            )
+        shape = self.shape(value)
+        made = self._pooled("AveragePool", node, value, {"kernel_shape": shape[1:]})
+        self.values[node.output[0]] = made
+        if said.get("keepdims", 1):
+            return Value(made.signal, (shape[0], 1, 1) if value.order == "CHW" else (1, 1, shape[0]), value.order)
+        flat = Node("Flatten", self.name(node, ".flat"), (made.signal,), (shape[0],), {}, {"order": "CHW"})
+        return self.add(flat)
+
+    def _pool(self, op: str, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        return self._pooled(op, node, self._image(node), said)
+
+    def _pooled(self, op: str, node: onnx.NodeProto, source: Value, said: dict[str, Any]) -> Value:
+        shape = self.shape(source)
+        kernel = [int(length) for length in said["kernel_shape"]]
+        strides = list(said.get("strides", [1] * len(kernel)))
+        pads = _pads(said, shape[1:], kernel, strides)
+        size = _windows(shape[1:], kernel, strides, pads)
+        if said.get("ceil_mode") and size != _windows(shape[1:], kernel, strides, pads, ceil=True):
+            raise UnsupportedModel(f"{_said(node)} rounds its output's size up (ceil_mode): use whole windows.")
+        if said.get("count_include_pad") and any(pads):
+            raise UnsupportedModel(f"{_said(node)} averages over its padding too: use a pooling without padding.")
+        if any(step != 1 for step in said.get("dilations", [])):
+            raise UnsupportedModel(f"{_said(node)} is dilated: use a plain pooling.")
+        settings = {"kernel_shape": kernel, "strides": strides, "pads": pads}
+        return self.add(Node(op, self.name(node), (source.signal,), (shape[0], *size), {}, settings))
+
+    def _batchnormalization(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        import numpy as np
+
+        value = self.value(node, 0)
+        scale, bias, mean, variance = (_f4(self._weight(node, index)) for index in (1, 2, 3, 4))
+        epsilon = float(said.get("epsilon", 1e-5))
+        if value.order == "CHW":
+            weights = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
+            return self._same("BatchNormalization", node, weights, {"epsilon": epsilon})
+        factor = _f4(scale / np.sqrt(variance + epsilon))
+        scaled = self._scaled(node, value, factor)
+        return self._shifted(node, scaled, _f4(bias - mean * factor))
+
+    def _gemm(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        weight = self._weight(node, 1)
+        if said.get("transA"):
+            raise UnsupportedModel(f"{_said(node)} transposes its input, which mixes the batch in.")
+        weight = (weight.T if said.get("transB") else weight) * said.get("alpha", 1.0)
+        value = self._dense(node, weight)
+        if len(node.input) > 2:
+            bias = self._weight(node, 2) * said.get("beta", 1.0)
+            return self._shifted(node, value, bias)
+        return value
+
+    def _matmul(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        return self._dense(node, self._weight(node, 1))
+
+    def _dense(self, node: onnx.NodeProto, weight: np.ndarray) -> Value:
+        source = self.value(node, 0)
+        if weight.ndim != 2 or len(source.dims) != 1 or weight.shape[0] != source.dims[0]:
+            raise UnsupportedModel(
+                f"{_said(node)} multiplies signals of shape {source.dims} by a matrix {weight.shape}: flatten the "
+                "signal first, to as many numbers as the matrix has rows."
+            )
+        made = Node("Gemm", self.name(node), (source.signal,), (weight.shape[1],), {"weight": _f4(weight)})
+        return self.add(made)
+
+    def _add(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        if node.input[0] in self.constants:
+            node = _swapped(node)
+        if node.input[1] in self.constants:
+            return self._shifted(node, self.value(node, 0), self._weight(node, 1))
+        one, other = self.value(node, 0), self.value(node, 1)
+        if (one.dims, one.order) != (other.dims, other.order):
+            raise UnsupportedModel(f"{_said(node)} adds signals of different shapes: {one.dims} and {other.dims}.")
+        made = Node("Sum", self.name(node), (one.signal, other.signal), self.shape(one))
+        return Value(self.add(made, one.order).signal, one.dims, one.order)
+
+    def _sub(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        return self._shifted(node, self.value(node, 0), -self._weight(node, 1))
+
+    def _mul(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        node = _swapped(node) if node.input[0] in self.constants else node
+        return self._scaled(node, self.value(node, 0), self._weight(node, 1))
+
+    def _div(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        return self._scaled(node, self.value(node, 0), 1.0 / self._weight(node, 1))
+
+    def _softmax(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+        value = self.value(node, 0)
+        outputs = {entry.name for entry in self.model.graph.output}
+        if self._leads_to(node.output[0]) <= outputs:
+            self.notes.append(
+                f"Softmax {self.name(node)!r} at the end is left out: it would squash single spikes, and does not "
+                "change which class is largest."
+            )
+            return value
+        if len(value.dims) != 1:
+            raise UnsupportedModel(f"{_said(node)} works on {value.dims}: only a flat signal has a counterpart.")
+        return self._same("Softmax", node, {}, {})
+
+    def _leads_to(self, name: str) -> set[str]:
+        """Where a tensor ends up through nodes that change nothing."""
+        ends = {name}
+        for node in self.readers.get(name, []):
+            ends = ends - {name} | (self._leads_to(node.output[0]) if node.op_type in PASSED_ON else {node.output[0]})
+        return ends
+
+    def _scaled(self, node: onnx.NodeProto, value: Value, factor: np.ndarray) -> Value:
+        made = Node("Scale", self.name(node), (value.signal,), self.shape(value))
+        made.weights["weight"] = self._broadcast(node, value, factor)
+        return Value(self.add(made, value.order).signal, value.dims, value.order)
+
+    def _shifted(self, node: onnx.NodeProto, value: Value, bias: np.ndarray) -> Value:
+        """Add a constant: as the bias of the layer before, if that is a Conv or Gemm without one and read only here."""
+        before = self.node(value.signal)
+        bias = self._broadcast(node, value, bias)
+        alone = len(self.readers.get(node.input[0], [])) == 1
+        per_channel = bias.size == bias.shape[1] if bias.ndim > 1 else True
+        own = node.op_type == "Gemm" or alone
+        if (
+            before is not None
+            and before.op in ("Conv", "Gemm")
+            and "bias" not in before.weights
+            and own
+            and per_channel
+        ):
+            import numpy as np
+
+            before.weights["bias"] = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), (before.shape[0],)))
+            return value
+        made = Node("Bias", self.name(node), (value.signal,), self.shape(value), {"bias": bias})
+        return Value(self.add(made, value.order).signal, value.dims, value.order)
+
+    def _broadcast(self, node: onnx.NodeProto, value: Value, array: np.ndarray) -> np.ndarray:
+        """A constant that broadcasts against the tensor, as one that broadcasts against ``(1, *signal shape)``."""
+        import numpy as np
+
+        array = _f4(array)
+        rank = len(value.dims) + 1
+        if array.ndim > rank or (array.ndim == rank and array.shape[0] != 1):
+            raise UnsupportedModel(f"{_said(node)} brings a constant {array.shape} to a signal {value.dims}.")
+        array = array.reshape((1,) * (rank - array.ndim) + array.shape)
+        try:
+            np.broadcast_shapes(array.shape, (1, *value.dims))
+        except ValueError as error:
+            raise UnsupportedModel(
+                f"{_said(node)} brings a constant {array.shape} to a signal {value.dims}."
+            ) from error
+        if value.order == "HWC":
+            array = array.transpose(TO_CHW)
+        elif not value.order and rank > 2:
+            array = np.broadcast_to(array, (1, *value.dims)).reshape(1, -1)
+        return np.ascontiguousarray(array)
+
+    def _weight(self, node: onnx.NodeProto, index: int) -> np.ndarray:
+        name = node.input[index] if index < len(node.input) else ""
+        if name not in self.constants:
+            raise UnsupportedModel(f"{_said(node)} has no constant weights: {name!r} is computed.")
+        return self.constants[name]
+
+    def network(self) -> SpikingNetwork:
+        """What was read, with its outputs flattened."""
+        outputs = []
+        for entry in self.model.graph.output:
+            if entry.name not in self.values:
+                raise UnsupportedModel(f"Output {entry.name!r} is not given by any layer.")
+            value = self.values[entry.name]
+            source = value.signal
+            if value.order:
+                name = f"{source}.flat"
+                size = (math.prod(value.dims),)
+                source = self.add(Node("Flatten", name, (source,), size, {}, {"order": value.order})).signal
+            outputs.append(Output(entry.name, source))
+        name = self.model.graph.name or "network"
+        return SpikingNetwork(name, self.dt, [self.entry], self.nodes, outputs, notes=self.notes)
+
+
+def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
+    """Shapes without the batch, of what shape inference finds; a length that is not known is 0."""
+    import onnx
+
+    graph = model.graph
+    copy = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
+    copy.graph.CopyFrom(onnx.GraphProto(name="shapes", node=graph.node, output=graph.output))
+    # Inference needs the numbers of shapes, and of weights only their size.
+    sizes = {tensor.name: tensor for tensor in graph.initializer if math.prod(tensor.dims) > MAX_SHAPE}
+    copy.graph.initializer.extend(tensor for tensor in graph.initializer if tensor.name not in sizes)
+    copy.graph.input.extend(entry for entry in graph.input if entry.name not in sizes)
+    copy.graph.input.extend(
+        onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims) for name, tensor in sizes.items()
+    )
+    held = {tensor.name for tensor in graph.initializer}
+    for entry in copy.graph.input:
+        if entry.name not in held and entry.type.tensor_type.shape.dim:
+            entry.type.tensor_type.shape.dim[0].dim_value = 1
+    # In a worker: it is C++, and the model anybody's.
+    data = copy.SerializeToString()
+    if sandbox.in_worker():
+        data = _infer(data)
+    else:
+        data = sandbox.run(_infer, data, timeout=INFER_SECONDS, warm=True, what=f"Inferring the shapes of {graph.name}")
+    copy = onnx.ModelProto.FromString(data)
+    found = {}
+    for entry in [*copy.graph.input, *copy.graph.value_info, *copy.graph.output]:
+        dims = entry.type.tensor_type.shape.dim
+        found[entry.name] = tuple(dim.dim_value for dim in dims[1:])
+    return found
+
+
+INFER_SECONDS = 120
+"""Of the longest graph; one of a hundred layers takes milliseconds."""
+
+
+def _infer(model: bytes) -> bytes:
+    import onnx
+
+    with suppress(onnx.shape_inference.InferenceError):  # on operators nobody defined, which are refused by name later
+        return onnx.shape_inference.infer_shapes(onnx.ModelProto.FromString(model), data_prop=True).SerializeToString()
+    return model
+
+
+def _constant(node: onnx.NodeProto) -> np.ndarray:
+    import numpy as np
+    from onnx import helper, numpy_helper
+
+    (said,) = node.attribute
+    value = helper.get_attribute_value(said)
+    return numpy_helper.to_array(value) if said.name == "value" else np.asarray(value)
+
+
+def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
+    from onnx import helper
+
+    return {said.name: helper.get_attribute_value(said) for said in node.attribute}
+
+
+def _said(node: onnx.NodeProto) -> str:
+    operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    return f"Operator {operator} ({node.name or node.output[0]!r})"
+
+
+def _swapped(node: onnx.NodeProto) -> onnx.NodeProto:
+    copy = type(node)()
+    copy.CopyFrom(node)
+    copy.input[0], copy.input[1] = node.input[1], node.input[0]
+    return copy
+
+
+def _f4(array: np.ndarray) -> np.ndarray:
+    import numpy as np
+
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+def _pads(said: dict[str, Any], size: Collection[int], kernel: list[int], strides: list[int]) -> list[int]:
+    """``pads``, computed where the node says ``auto_pad``."""
+    auto = said.get("auto_pad", b"NOTSET")
+    if auto in (b"NOTSET", b"VALID", b""):
+        return list(said.get("pads", [0] * 4)) if auto != b"VALID" else [0] * 4
+    before, after = [], []
+    for length, window, step in zip(size, kernel, strides, strict=True):
+        missing = max(0, (-(-length // step) - 1) * step + window - length)
+        less, more = missing // 2, missing - missing // 2
+        before.append(less if auto == b"SAME_UPPER" else more)
+        after.append(more if auto == b"SAME_UPPER" else less)
+    return before + after
+
+
+def _windows(
+    size: Collection[int], kernel: list[int], strides: list[int], pads: list[int], ceil: bool = False
+) -> tuple[int, ...]:
+    """How many windows fit along each axis."""
+    counts = []
+    for axis, (length, window, step) in enumerate(zip(size, kernel, strides, strict=True)):
+        free = length + pads[axis] + pads[axis + len(kernel)] - window
+        counts.append((-(-free // step) if ceil else free // step) + 1)
+    return tuple(counts)

@@ -1,0 +1,99 @@
+"""A Nengo network as Nengo builds it: decoders solved, random numbers drawn; or what a simulator has learnt since."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ...errors import BadInput, UnsupportedModel
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass
+class Built:
+    """A built network.
+
+    Attributes:
+        network: the ``nengo.Network``; model: the ``nengo.builder.Model`` made of it.
+        data: a ``nengo_dl.Simulator``'s, which holds the parameters as they are now; None elsewhere.
+    """
+
+    network: Any
+    model: Any
+    data: Any = None
+
+    def ensemble(self, ens: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(gain, bias, scaled encoders)"""
+        built = self.model.params[ens]
+        if self.data is None:
+            return built.gain, built.bias, built.scaled_encoders
+        # NengoDL trains the encoders with their gain, and would infer another gain from them.
+        encoders, bias = self.data.get_params((ens, "scaled_encoders"), (ens, "bias"))
+        return built.gain, bias, encoders
+
+    def start(self, ens: Any, state: str) -> np.ndarray:
+        """What neurons remember before the first step."""
+        return self.model.sig[ens.neurons][state].initial_value
+
+    def weights(self, c: Any) -> Any:
+        """A connection's weights: an array, or a scipy.sparse matrix."""
+        import numpy as np
+        from scipy import sparse
+
+        weights = self.model.params[c].weights
+        live = weights if self.data is None else self.data.get_params((c, "weights"))[0]
+        if type(c.transform).__name__ != "Sparse":
+            return np.asarray(live)
+        if sparse.issparse(weights):
+            weights = weights.tocoo()
+            rows, columns, values = weights.row, weights.col, weights.data
+        else:
+            (rows, columns), values = weights.indices.T, weights.data
+        if self.data is not None:
+            values = live
+        return sparse.csr_matrix((values, (rows, columns)), shape=c.transform.shape)
+
+
+def build(source: Any, dt: float) -> Built:
+    """Build a network, or take what an open simulator built. See `from_nengo`."""
+    import nengo
+
+    nengo_dl = sys.modules.get("nengo_dl")
+    if isinstance(source, nengo.Network):
+        return Built(source, _build(source, dt))
+    trained = nengo_dl is not None and isinstance(source, nengo_dl.Simulator)
+    if not trained and not isinstance(source, nengo.Simulator):
+        raise BadInput(f"Expected a nengo.Network, a nengo.Simulator or a nengo_dl.Simulator, not {source!r}.")
+    if source.closed:
+        raise BadInput("The simulator is closed, and what it learnt is gone with it: convert it before it is closed.")
+    if source.model.toplevel is None:
+        raise UnsupportedModel("The simulator was made without a network, so nothing says what to convert.")
+    if dt not in (0.001, source.dt):
+        raise BadInput(f"dt is {dt}, but the simulator runs with {source.dt}: leave dt= out.")
+    return Built(source.model.toplevel, source.model, source.data if trained else None)
+
+
+def _build(network: Any, dt: float) -> Any:
+    import nengo
+
+    try:
+        if not any(type(node).__name__ == "TensorNode" for node in network.all_nodes):
+            model = nengo.builder.Model(dt=dt)
+            model.build(network)
+            return model
+        # As nengo_dl.Simulator does it: in float32, which random numbers and decoders depend on.
+        from nengo_dl.builder import NengoBuilder, NengoModel
+
+        bits = nengo.rc.get("precision", "bits")
+        nengo.rc.set("precision", "bits", "32")
+        try:
+            model = NengoModel(dt=dt, builder=NengoBuilder(), fail_fast=False)
+            model.build(network)
+            return model
+        finally:
+            nengo.rc.set("precision", "bits", bits)
+    except nengo.exceptions.NengoException as error:
+        raise UnsupportedModel(f"Nengo cannot build the network: {error}") from error

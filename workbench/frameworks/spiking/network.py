@@ -1,0 +1,175 @@
+"""One description of a spiking network that every format here is read into and written from.
+
+Nengo, ONNX and NIR say the same things in different words: weighted sums, neurons, synapses. `SpikingNetwork` says them
+once, in ONNX's words and layouts (images CHW, convolution kernels OIHW, matrices as (inputs, outputs)), for one sample
+and one time step; `write.py` adds batch and time.
+
+```
+nengo.Network --from_nengo--> SpikingNetwork --write--> .onnx       .nir --nir--> SpikingNetwork
+nengo.Network <--to_nengo---- SpikingNetwork <--read--- .onnx       .nir <--nir-- SpikingNetwork
+```
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UnsupportedModel
+from .neurons import NEURONS, SYNAPSES
+
+if TYPE_CHECKING:
+    import numpy as np
+
+STATELESS = {
+    # op: what it does to one step of one sample; `weights` and `attributes` by ONNX's names
+    "Conv": "2-D convolution; weight OIHW, bias (O,); strides, pads, group",
+    "Gemm": "x @ weight + bias; weight (inputs, outputs), bias (outputs,)",
+    "Scale": "x * weight, element by element; weight broadcasts against the shape",
+    "Bias": "x + bias, element by element; bias broadcasts against the shape",
+    "Sum": "the sum of all inputs, which have one shape",
+    "Slice": "x[indices] of a flat signal; weight `indices` int64",
+    "Place": "a flat signal put at [start : start + n] of zeros; attributes start, size",
+    "Image": "a flat signal as (C, H, W); attribute order: HWC or CHW, how it was flattened",
+    "Flatten": "(C, H, W) as a flat signal; attribute order: HWC or CHW",
+    "AveragePool": "kernel_shape, strides, pads", "MaxPool": "kernel_shape, strides, pads",
+    "BatchNormalization": "per channel; weights scale, bias, mean, variance (C,); epsilon",
+    "Relu": "", "Sigmoid": "", "Tanh": "", "Softplus": "", "Elu": "alpha", "Selu": "", "LeakyRelu": "alpha",
+    "Softmax": "over the last axis of a flat signal",
+}  # fmt: skip
+"""Operators without state or parameters of their own beside weights."""
+
+
+@dataclass
+class Node:
+    """One operation; its result is a signal of the same name.
+
+    Attributes:
+        op: a key of `STATELESS`, `neurons.NEURONS` or `neurons.SYNAPSES`.
+        name: unique; it becomes the ONNX node's name and the Nengo object's label.
+        inputs: names of the signals it takes.
+        shape: of its result for one sample and step: (n,) or (C, H, W).
+        weights: what becomes initializers ``<name>.<key>``, float32 (indices int64). Neurons have ``gain`` and
+            ``bias``, which broadcast against ``(1, *shape)``, and each state's start, of exactly that shape: so has
+            a synapse.
+        attributes: ONNX attributes: floats for neurons and synapses (without dt), ints and lists of ints elsewhere.
+    """
+
+    op: str
+    name: str
+    inputs: tuple[str, ...]
+    shape: tuple[int, ...]
+    weights: dict[str, np.ndarray] = field(default_factory=dict)
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        """Numbers in its result, for one sample and step."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+    @property
+    def states(self) -> tuple[str, ...]:
+        """Names of what it remembers from step to step, in the order of the operator's inputs."""
+        kind = NEURONS.get(self.op) or SYNAPSES.get(self.op)
+        return kind.states if kind else ()
+
+
+@dataclass
+class Input:
+    """What is fed each step: a flat vector. An image comes flattened in the order its `Image` node says."""
+
+    name: str
+    size: int
+
+
+@dataclass
+class Output:
+    """A probe: the signal `source`, flattened to (n,) by a `Flatten` node before if it was an image."""
+
+    name: str
+    source: str
+
+
+@dataclass
+class SpikingNetwork:
+    """A network, in any order of `nodes` that `ordered` can sort.
+
+    Attributes:
+        dt: seconds per step.
+        seeds: seeds of the network and its ensembles by label ("" is the network), for the record: every random
+            number they led to is stored as a value.
+        notes: sentences for the person, about what was chosen or left out.
+        metadata: the ONNX file's ``metadata_props``, where it came from one.
+    """
+
+    name: str
+    dt: float
+    inputs: list[Input]
+    nodes: list[Node]
+    outputs: list[Output]
+    seeds: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    def node(self, name: str) -> Node | None:
+        """The node whose result is the signal `name`; None for an input."""
+        return next((node for node in self.nodes if node.name == name), None)
+
+    def neurons(self) -> Iterator[Node]:
+        """The neuron nodes."""
+        return (node for node in self.nodes if node.op in NEURONS)
+
+    def spiking(self) -> dict[str, int]:
+        """{name: how many} of the neurons that give spikes rather than rates."""
+        return {node.name: node.size for node in self.neurons() if NEURONS[node.op].spiking}
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether a signal depends on itself through a synapse."""
+        return len(_sorted(self.nodes, self.inputs, through_synapses=True)) < len(self.nodes)
+
+    def ordered(self) -> list[Node]:
+        """The nodes so that each comes after what it needs in the same step. In a recurrent network a synapse gives
+        what it remembers, so it needs nothing, and takes in its input last; in the others it comes after its input too.
+
+        The order is stable: a network read back from a file keeps the file's order.
+
+        Raises:
+            UnsupportedModel: a cycle without a synapse, which no step could compute; it names the nodes.
+        """
+        out = _sorted(self.nodes, self.inputs, through_synapses=True)
+        if len(out) < len(self.nodes):
+            out = _sorted(self.nodes, self.inputs, through_synapses=False)
+            out.sort(key=lambda node: node.op in SYNAPSES)
+        if len(out) < len(self.nodes):
+            done = {node.name for node in out}
+            ring = [node.name for node in self.nodes if node.name not in done]
+            raise UnsupportedModel(
+                f"The network has a cycle without a synapse, through {', '.join(ring[:6])}: every answer would need "
+                "itself; put a synapse (such as Lowpass) on one of its connections."
+            )
+        return out
+
+
+def _sorted(nodes: list[Node], inputs: list[Input], *, through_synapses: bool) -> list[Node]:
+    ready = {entry.name for entry in inputs}
+    if not through_synapses:
+        ready |= {node.name for node in nodes if node.op in SYNAPSES}
+    out: list[Node] = []
+    waiting = list(nodes)
+    while waiting:
+        later = []
+        for node in waiting:
+            if ready.issuperset(node.inputs) or (not through_synapses and node.op in SYNAPSES):
+                out.append(node)
+                ready.add(node.name)
+            else:
+                later.append(node)
+        if len(later) == len(waiting):
+            break
+        waiting = later
+    return out

@@ -1,0 +1,286 @@
+"""What Nengo's flat signals hold, and a `SpikingNetwork` built out of them, node by node.
+
+`from_nengo.py` and `keras_layers.py` stand on this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UnsupportedModel
+from .network import Input, Node, Output, SpikingNetwork
+from .neurons import SYNAPSES
+from .operation import from_vector, reordered, same_pads
+from .read import decimal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_DEFAULT_NAMES = {"Gemm": "dense"}
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What a Nengo vector holds.
+
+    Attributes:
+        name: of the node or input that gives it; shape: ``(n,)`` or ``(C, H, W)``.
+        order: how an image lies in the vector, HWC or CHW; None for a flat signal.
+        relay: label of the node it was passed on by: what its Image or Flatten will be called.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    order: str | None = None
+    relay: str = ""
+
+
+Wish = str | tuple[str, str] | None
+"""What a node would like to be called: a label; (a node's or label's name, suffix); None for a number."""
+
+
+def refuse(thing: Any, reason: str) -> UnsupportedModel:
+    """The error for a Nengo object: ``The ensemble 'a' <reason>.``"""
+    return UnsupportedModel(f"{called(thing)} {reason}.")
+
+
+def called(thing: Any) -> str:
+    """What to call a Nengo object in a sentence."""
+    kind = {"TensorNode": "layer"}.get(type(thing).__name__, type(thing).__name__.lower())
+    label = thing.label or getattr(getattr(thing, "tensor_func", None), "name", None)
+    if label:
+        return f"The {kind} {label!r}"
+    if kind == "connection":
+        ends = (str(end.label or "an unlabelled object") for end in (owner(thing.pre_obj), owner(thing.post_obj)))
+        return "The connection from " + " to ".join(ends)
+    return f"A{'n' if kind[0] in 'aeiou' else ''} {kind} without a label"
+
+
+def owner(thing: Any) -> Any:
+    """The ensemble of neurons; anything else itself."""
+    return getattr(thing, "ensemble", thing)
+
+
+def f32(array: Any) -> np.ndarray:
+    import numpy as np
+
+    return np.ascontiguousarray(array, dtype=np.float32)
+
+
+@dataclass
+class Builder:
+    """A network in the making. Nodes have temporary names until `finish`, which `wishes` become the names of.
+
+    Attributes:
+        inputs, nodes: so far.
+        outputs: (name, its source's temporary name).
+        seeds: by temporary name.
+        notes: see `SpikingNetwork`.
+    """
+
+    inputs: list[Signal] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    outputs: list[tuple[str, str]] = field(default_factory=list)
+    seeds: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    wishes: dict[str, Wish] = field(default_factory=dict)
+    views: dict[tuple[Any, ...], Signal] = field(default_factory=dict)
+
+    def reserve(self, wish: Wish) -> str:
+        name = f"\0{len(self.wishes)}"
+        self.wishes[name] = wish
+        return name
+
+    def emit(
+        self,
+        op: str,
+        inputs: list[Signal],
+        shape: Iterable[int],
+        wish: Wish,
+        order: str | None = None,
+        weights: dict[str, np.ndarray] | None = None,
+        attributes: dict[str, Any] | None = None,
+        name: str | None = None,
+    ) -> Signal:
+        """Add a node; `wish` counts where `name` is not reserved yet."""
+        name, shape = name or self.reserve(wish), tuple(int(length) for length in shape)
+        self.nodes.append(Node(op, name, tuple(x.name for x in inputs), shape, weights or {}, attributes or {}))
+        return Signal(name, shape, order)
+
+    def flat(self, x: Signal) -> Signal:
+        """A signal as Nengo's vector."""
+        import numpy as np
+
+        if x.order is None:
+            return x
+        key, wish = (x.name, x.order, x.relay), x.relay or (x.name, ".flatten")
+        if key not in self.views:
+            self.views[key] = self.emit("Flatten", [x], (int(np.prod(x.shape)),), wish, None, {}, {"order": x.order})
+        return self.views[key]
+
+    def image(self, x: Signal, shape: tuple[int, ...], order: str) -> Signal:
+        """A signal as an image that lies in Nengo's vector in `order`."""
+        if x.shape == shape and x.order and (x.order == order or reordered(shape, x.order, order) is None):
+            return x
+        x = self.flat(x)
+        key, wish = (x.name, shape, order, x.relay), x.relay or (x.name, ".image")
+        if key not in self.views:
+            self.views[key] = self.emit("Image", [x], shape, wish, order, {}, {"order": order})
+        return self.views[key]
+
+    def arranged(self, vector: Any, x: Signal) -> np.ndarray:
+        """Numbers in the order of Nengo's vector, as float32 of the signal's shape."""
+        import numpy as np
+
+        return f32(from_vector(np.asarray(vector).reshape(-1), x.shape, x.order))
+
+    def added(self, signals: list[Signal], wish: Wish) -> Signal:
+        """Their sum; as an image, where one of them is one."""
+        if len(signals) == 1:
+            return signals[0]
+        image = next((signal for signal in signals if signal.order), None)
+        if image is not None and image.order:
+            signals = [self.image(signal, image.shape, image.order) for signal in signals]
+        return self.emit("Sum", signals, signals[0].shape, wish, signals[0].order)
+
+    def matrix(self, x: Signal, matrix: np.ndarray, wish: Wish, name: str | None = None) -> Signal:
+        """`matrix` (outputs, inputs) times the signal."""
+        return self.emit("Gemm", [self.flat(x)], (len(matrix),), wish, None, {"weight": f32(matrix.T)}, name=name)
+
+    def scaled(self, x: Signal, factor: np.ndarray, wish: Wish, name: str | None = None) -> Signal:
+        """The signal times one factor, or one for each element."""
+        weight = f32(factor.reshape(1)) if factor.size == 1 else _by_channel(self.arranged(factor, x))
+        return self.emit("Scale", [x], x.shape, wish, x.order, {"weight": weight}, name=name)
+
+    def biased(self, value: Signal, constant: np.ndarray, wish: Wish) -> Signal:
+        """The signal plus a constant vector."""
+        weights = {"bias": _by_channel(self.arranged(constant, value))}
+        return self.emit("Bias", [value], value.shape, wish, value.order, weights)
+
+    def convolved(
+        self,
+        x: Signal,
+        kernels: np.ndarray,
+        strides: Iterable[int],
+        padding: str,
+        group: int,
+        wish: Wish,
+        name: str | None = None,
+    ) -> Signal:
+        """A convolution of an image with kernels OIHW."""
+        strides = tuple(strides)
+        sides, pads = windows(x.shape[1:], kernels.shape[2:], strides, padding)
+        said = {"strides": [int(stride) for stride in strides], "pads": pads, "group": int(group)}
+        return self.emit("Conv", [x], (len(kernels), *sides), wish, x.order, {"weight": kernels}, said, name)
+
+    def filtered(
+        self, synapse: Any, x: Signal | None, shape: tuple[int, ...], order: str | None, steps: dict[str, str]
+    ) -> Signal:
+        """The signal through a nengo synapse; `x` None if it is connected later. `steps` takes its name, by kind."""
+        import numpy as np
+
+        # Alpha(0), like Lowpass(0), passes on its input a step later.
+        op = type(synapse).__name__ if synapse.tau > 0 else "Lowpass"
+        weights = {state: np.zeros((1, *shape), np.float32) for state in SYNAPSES[op].states}
+        made = self.emit(op, [x] if x else [], shape, None, order, weights, {"tau": decimal(synapse.tau)})
+        steps[op.lower()] = made.name
+        return made
+
+    def signal(self, value: Any) -> Signal:
+        """A constant as a signal: the first input times zero, plus the constant."""
+        if isinstance(value, Signal):
+            return value
+        if not self.inputs:
+            raise UnsupportedModel("The network has no input, so nothing says how many steps to run: add a nengo.Node.")
+        import numpy as np
+
+        first = self.inputs[0]
+        weights = {"weight": np.zeros((first.shape[0], len(value)), np.float32), "bias": f32(value + 0.0)}
+        return self.emit("Gemm", [first], (len(value),), None, None, weights)
+
+    # --- names
+
+    def finish(self, name: str, dt: float, seed: int | None) -> SpikingNetwork:
+        """The network, its nodes named and in order."""
+        names: dict[str, str] = {}
+        taken: set[str] = set()
+        counts: dict[str, int] = {}
+
+        def claim(wish: str) -> str:
+            number, name = 1, wish
+            while name in taken:
+                number += 1
+                name = f"{wish}_{number}"
+            taken.add(name)
+            return name
+
+        def numbered(kind: str) -> str:
+            while True:
+                counts[kind] = counts.get(kind, 0) + 1
+                if f"{kind}{counts[kind]}" not in taken:
+                    return claim(f"{kind}{counts[kind]}")
+
+        def name_of(own: str, kind: str) -> str:
+            if own not in names:
+                wish = self.wishes[own]
+                if isinstance(wish, tuple):
+                    base, suffix = wish
+                    wish = (name_of(base, kinds[base]) if base in self.wishes else base) + suffix
+                names[own] = claim(wish) if wish else numbered(kind)
+            return names[own]
+
+        kinds = {x.name: "input" for x in self.inputs}
+        kinds |= {node.name: _DEFAULT_NAMES.get(node.op, node.op.lower()) for node in self.nodes}
+        for x in self.inputs:
+            name_of(x.name, "input")
+        outputs = [Output(claim(name), source) for name, source in self.outputs]
+        for labelled in (True, False):
+            for node in self.nodes:
+                if isinstance(self.wishes[node.name], str) == labelled:
+                    name_of(node.name, kinds[node.name])
+        for node in self.nodes:
+            node.name, node.inputs = names[node.name], tuple(names[name] for name in node.inputs)
+        for output in outputs:
+            output.source = names[output.source]
+        seeds = {names[own]: value for own, value in self.seeds.items()} | ({} if seed is None else {"": int(seed)})
+        inputs = [Input(names[x.name], x.shape[0]) for x in self.inputs]
+        made = SpikingNetwork(name, dt, inputs, self.nodes, outputs, seeds, self.notes)
+        made.nodes = made.ordered()
+        return made
+
+
+def windows(
+    sizes: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], padding: str
+) -> tuple[tuple[int, ...], list[int]]:
+    """((height, width) that a kernel or pool gives, ONNX's pads), for padding "valid" or "same"."""
+    pads = same_pads(sizes, kernel, strides) if padding == "same" else [0, 0, 0, 0]
+    sides = zip(sizes, kernel, strides, pads[:2], pads[2:], strict=True)
+    return tuple((size + before + after - width) // step + 1 for size, width, step, before, after in sides), pads
+
+
+def per_channel(image: np.ndarray) -> bool:
+    """Whether an array is an image with one value for each channel."""
+    return image.ndim == 3 and _is_uniform(image, image[:, :1, :1])
+
+
+def _by_channel(array: np.ndarray) -> np.ndarray:
+    """An image-shaped weight as (C, 1, 1), where that says it all."""
+    return f32(array[:, :1, :1]) if per_channel(array) else array
+
+
+def compact(array: np.ndarray) -> np.ndarray:
+    """(1, *shape), cut down to the part that the rest repeats."""
+    whole = array[None]
+    for part in (whole[(slice(0, 1),) * whole.ndim], whole[:, :, :1, :1] if array.ndim == 3 else whole):
+        if _is_uniform(whole, part):
+            return f32(part)
+    return whole
+
+
+def _is_uniform(whole: np.ndarray, part: np.ndarray) -> bool:
+    """Whether each number of `whole` has the very bits of its part."""
+    import numpy as np
+
+    return bool((whole.view(np.uint32) == f32(part).view(np.uint32)).all())

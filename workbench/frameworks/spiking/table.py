@@ -1,0 +1,220 @@
+"""Table 1 of the paper, for any pair: the weights of a spiking network, on its side and in ONNX.
+
+The paper lists the SNN's weights in forward order and the ONNX file's in reverse, layer by layer, kernel before bias.
+On the SNN side shapes are Keras's, (height, width, in, out) and (in, out); on the ONNX side, as the file stores them.
+Files written here store matrices as (in, out) too, so that the paper's table comes out row by row; converters that
+write ``Gemm`` with ``transB=1`` (PyTorch) store (out, in), and a note says so.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UnsupportedModel
+from ...words import escape
+from .network import SpikingNetwork
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    import pandas as pd
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row. The two sides run in opposite directions: they are not the same tensor.
+
+    Attributes:
+        number: from 1.
+        snn, snn_shape: layer and array, Keras layout.
+        onnx, onnx_shape: the initializer, as stored.
+        unchanged: whether the ONNX tensor holds its SNN counterpart's numbers, bit for bit; None without one.
+    """
+
+    number: int
+    snn: str
+    snn_shape: Shape | None
+    onnx: str
+    onnx_shape: Shape | None
+    unchanged: bool | None
+
+
+@dataclass(frozen=True)
+class WeightTable:
+    """Table 1. `notes` says where layouts differ, and why."""
+
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row per row, as a pandas table."""
+        import pandas as pd
+
+        return pd.DataFrame([asdict(row) for row in self.rows]).set_index("number")
+
+    def __str__(self) -> str:
+        lines = [f"{'#':>3}  {'SNN (forward order)':<24}ONNX (reverse order)"]
+        lines += [f"{row.number:>3}  {_text(row.snn_shape):<24}{_text(row.onnx_shape)}" for row in self.rows]
+        return "\n".join([*lines, *self.notes])
+
+    def _repr_html_(self) -> str:
+        body = "".join(
+            f"<tr><td>{row.number}</td><td>{_text(row.snn_shape)}</td><td>{escape(row.snn)}</td>"
+            f"<td>{_text(row.onnx_shape)}</td><td>{escape(row.onnx)}</td><td>{_WORDS[row.unchanged]}</td></tr>"
+            for row in self.rows
+        )
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        return (
+            f'{_STYLE}<div class="wb-weights"><table><caption>Weights of one network</caption><thead><tr>'
+            '<th rowspan="2" scope="col">#</th><th colspan="2" scope="colgroup">SNN (forward order)</th>'
+            '<th colspan="3" scope="colgroup">ONNX (reverse order)</th></tr><tr><th scope="col">shape</th>'
+            '<th scope="col">array</th><th scope="col">shape</th><th scope="col">initializer</th>'
+            f'<th scope="col">numbers</th></tr></thead><tbody>{body}</tbody></table><ul>{notes}</ul></div>'
+        )
+
+
+_WORDS = {True: "unchanged", False: "different", None: ""}
+_STYLE = """<style>
+.wb-weights{font:14px/1.5 system-ui,sans-serif;color:inherit;max-width:60rem;overflow-x:auto}
+.wb-weights table{border-collapse:collapse;margin:0}
+.wb-weights caption{text-align:left;font-weight:600;padding:.2rem 0}
+.wb-weights th,.wb-weights td{text-align:left!important;padding:.2rem .9rem .2rem 0;vertical-align:top;
+  border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
+.wb-weights tbody tr{background:none!important}
+</style>"""
+
+
+@dataclass
+class _Tensor:
+    name: str
+    shape: Shape
+    """As its side has it."""
+    values: np.ndarray
+    """In Keras's layout."""
+
+
+def weight_table(net: Any, onnx: str | os.PathLike[str]) -> WeightTable:
+    """Table 1 for a spiking network and an ONNX file.
+
+    Args:
+        net: a ``nengo.Network``, an open simulator, a `SpikingNetwork`, or the path of a file that holds one.
+        onnx: the path of an ONNX file.
+
+    Raises:
+        UnsupportedModel: a network without convolutions or matrices, or not to be read.
+        UnreadableFile: a missing or damaged file.
+    """
+    from .read import load
+
+    forward = _of_network(_network(net))
+    backward, notes = _of_file(load(onnx))
+    left = [tensor for layer in forward for tensor in layer]
+    right = [
+        (tensor, _unchanged(tensor, forward, i, j))
+        for i, layer in enumerate(backward)
+        for j, tensor in enumerate(layer)
+    ]
+    if not left and not right:
+        raise UnsupportedModel("Neither side has a convolution or a matrix, whose weights the table would compare.")
+    if len(left) != len(right):
+        notes.append(f"The sides do not match: {len(left)} arrays in the network, {len(right)} in the ONNX file.")
+    rows = []
+    for number, (one, pair) in enumerate(zip_longest(left, right), start=1):
+        other, unchanged = pair or (None, None)
+        rows.append(
+            Row(
+                number,
+                one.name if one else "",
+                one.shape if one else None,
+                other.name if other else "",
+                other.shape if other else None,
+                unchanged if len(forward) == len(backward) else None,
+            )
+        )
+    return WeightTable(tuple(rows), tuple(notes))
+
+
+def _network(net: Any) -> SpikingNetwork:
+    if isinstance(net, SpikingNetwork):
+        return net
+    if isinstance(net, str | os.PathLike):
+        from .load import load_network
+
+        return load_network(net)
+    from .from_nengo import from_nengo
+
+    return from_nengo(net)
+
+
+def _of_network(network: SpikingNetwork) -> list[list[_Tensor]]:
+    """Weights and biases, layer by layer; the neurons' own are no row of the paper's."""
+    layers = []
+    for node in network.ordered():
+        if node.op in ("Conv", "Gemm"):
+            arrays = {
+                key: array.transpose(2, 3, 1, 0) if array.ndim == 4 else array for key, array in node.weights.items()
+            }
+            layers.append([_Tensor(f"{node.name} {key}", array.shape, array) for key, array in arrays.items()])
+    return layers
+
+
+def _of_file(model: onnx.ModelProto) -> tuple[list[list[_Tensor]], list[str]]:
+    """Weights and biases, layer by layer, the last layer first; and what is to be said of their layouts."""
+    from .read import values
+
+    held = {tensor.name: tensor for graph in _graphs(model) for tensor in graph.initializer}
+    layers: list[list[_Tensor]] = []
+    matrices: dict[str, list[_Tensor]] = {}  # what a MatMul gives -> its layer, for the Add that brings the bias
+    kernels, turned = False, []
+    for node in (node for graph in _graphs(model) for node in graph.node):
+        names = [name for name in node.input if name in held]
+        if node.op_type in ("Conv", "Gemm", "MatMul") and names:
+            layer: list[_Tensor] = []
+            layers.append(layer)
+            if node.op_type == "MatMul":
+                matrices[node.output[0]] = layer
+        elif node.op_type == "Add" and names and any(name in matrices for name in node.input):
+            layer = next(matrices[name] for name in node.input if name in matrices)
+        else:
+            continue
+        transposed = node.op_type == "Gemm" and any(said.name == "transB" and said.i for said in node.attribute)
+        for name in names:
+            array = values(held[name])
+            shape = array.shape
+            if len(shape) == 4:
+                array, kernels = array.transpose(2, 3, 1, 0), True
+            elif len(shape) == 2 and transposed:
+                array = array.T
+                turned.append(name)
+            layer.append(_Tensor(name, shape, array))
+    notes = ["Kernels are (height, width, in, out) in Keras, (out, in, height, width) in ONNX."] if kernels else []
+    notes += [f"{name} is stored as (out, in): its Gemm has transB=1, as PyTorch keeps matrices." for name in turned]
+    return layers[::-1], notes
+
+
+def _graphs(model: onnx.ModelProto) -> list[onnx.GraphProto]:
+    """The main graph, and the bodies of its loops: a recurrent network is one Scan."""
+    bodies = [attribute.g for node in model.graph.node for attribute in node.attribute if attribute.HasField("g")]
+    return [model.graph, *bodies]
+
+
+def _unchanged(tensor: _Tensor, forward: list[list[_Tensor]], layer: int, index: int) -> bool | None:
+    """Compare a stored tensor, of the layer so far from the end, with its counterpart."""
+    import numpy as np
+
+    if layer >= len(forward) or index >= len(forward[-1 - layer]):
+        return None
+    return bool(np.array_equal(forward[-1 - layer][index].values, tensor.values))
+
+
+def _text(shape: Shape | None) -> str:
+    return "" if shape is None else str(tuple(int(length) for length in shape))

@@ -1,0 +1,403 @@
+"""A spiking network as a ``nengo.Network`` that runs in ``nengo.Simulator`` and ``nengo_dl.Simulator``.
+
+Each node of the network becomes one Nengo object of that label: neurons an Ensemble, everything else a passthrough
+Node, with the weights on the Connection into it. Some nodes need no object, since `from_nengo` finds them again:
+
+- a matrix ``<ensemble>.encode`` into neurons of gain 1 is the ensemble's encoders, so that Nengo GUI shows its value;
+- decoders and synapse of a connection into such an ensemble are one Connection, and its sum is the ensemble's own;
+- a synapse that only feeds an output is its probe's;
+- ``<signal>.image`` and ``<signal>.flatten`` change nothing: Nengo's signals are vectors, in which an image lies as
+  the network's Image node says.
+
+Operators that no linear connection expresses (pooling, Relu …) become a Node that calls an `Operation`.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UnsupportedModel
+from .network import Node, SpikingNetwork
+from .neurons import NEURONS, SYNAPSES
+from .operation import Operation, reordered, same_pads, to_vector
+
+if TYPE_CHECKING:
+    import nengo
+    import numpy as np
+
+_LINEAR = ("Conv", "Gemm", "Scale", "Bias", "Sum", "Slice", "Place", "Image", "Flatten", *SYNAPSES)
+
+
+def to_nengo(
+    source: str | os.PathLike[str] | SpikingNetwork, params: str | os.PathLike[str] | None = None
+) -> nengo.Network:
+    """The Nengo network in a file. It runs with the file's dt: ``nengo.Simulator(net, dt=net.spiking_network.dt)``.
+
+    Args:
+        source: an .onnx or .nir file that holds a spiking network.
+        params: the NengoDL .npz with the weights, for a file of the paper's authors.
+
+    Returns:
+        The network, with ``inputs`` {name: Node}, whose output is yours to set, ``outputs`` {name: Probe}, ``layers``
+        {name: what to probe for a node's result; images as (height, width, channel)}, and ``spiking_network``, the
+        description it was made from.
+
+    Raises:
+        UnreadableFile, BadInput: see `workbench.frameworks.spiking.load.load_network`.
+        UnsupportedModel: the file holds no spiking network, or a synapse that does not start from zero.
+    """
+    if not isinstance(source, SpikingNetwork):
+        from .load import load_network
+
+        source = load_network(source, params)
+    return _Writer(source).write()
+
+
+@dataclass
+class _Link:
+    """A connection to make: from the signal `source`, through the weights of `weighted` and a synapse, if any."""
+
+    source: str
+    weighted: Node | None = None
+    synapse: Node | None = None
+    label: str | None = None
+
+
+@dataclass
+class _Writer:
+    network: SpikingNetwork
+    nodes: dict[str, Node] = field(default_factory=dict)
+    users: dict[str, list[str]] = field(default_factory=dict)
+    """Signal -> the nodes and outputs that take it."""
+    orders: dict[str, str] = field(default_factory=dict)
+    """Image signal -> how it lies in Nengo's vector."""
+    objects: dict[str, Any] = field(default_factory=dict)
+    """Signal -> the Nengo Node or Neurons that gives it."""
+    same: dict[str, str] = field(default_factory=dict)
+    """Signal -> the one whose vector is the same."""
+    hidden: set[str] = field(default_factory=set)
+    """Nodes whose work a Connection, an Ensemble or a Probe does beside its own."""
+    encoders: dict[str, Node] = field(default_factory=dict)
+    """Neurons -> the Gemm that is their encoders."""
+    arriving: dict[str, list[_Link]] = field(default_factory=dict)
+    """Neurons with encoders -> what to connect to them."""
+    probed: dict[str, Node] = field(default_factory=dict)
+    """Output -> its synapse."""
+
+    def write(self) -> nengo.Network:
+        import nengo
+        import numpy as np
+
+        network = self.network
+        nodes = network.ordered()
+        self.nodes = {node.name: node for node in nodes}
+        for node in nodes:
+            for name in node.inputs:
+                self.users.setdefault(name, []).append(node.name)
+        for output in network.outputs:
+            self.users.setdefault(output.source, []).append("")
+        self._choose(nodes)
+        with nengo.Network(label=network.name, seed=network.seeds.get("")) as net:
+            for entry in network.inputs:
+                self.objects[entry.name] = nengo.Node(np.zeros(entry.size), label=entry.name)
+            inputs = dict(self.objects)
+            for node in nodes:
+                if node.name not in self.hidden and node.name not in self.same:
+                    self.objects[node.name] = self._object(node)
+            for name in self.same:
+                self.objects[name] = self.objects[self._origin(name)]
+            for node in nodes:
+                if node.name not in self.hidden and node.name not in self.same:
+                    self._connect(node)
+            outputs = {output.name: self._probe(output.name, output.source) for output in network.outputs}
+            layers = {name: self._in_order(name, "HWC") for name in self.nodes if name in self.objects}
+        net.inputs, net.outputs, net.layers, net.spiking_network = inputs, outputs, layers, network
+        return net
+
+    # --- what gets an object
+
+    def _choose(self, nodes: list[Node]) -> None:
+        for node in nodes:
+            if len(node.shape) == 3:
+                self.orders[node.name] = self._order(node)
+        for output in self.network.outputs:
+            synapse = self._only_for(output.source, "")
+            if synapse is None or synapse.op not in SYNAPSES or len(synapse.shape) != 1:
+                continue
+            if synapse.name == f"{output.name}.{synapse.op.lower()}":
+                self.probed[output.name] = synapse
+                self.hidden.add(synapse.name)
+        for node in nodes:
+            first = node.inputs[0]
+            if node.op in ("Image", "Flatten") and node.name == f"{first}.{node.op.lower()}":
+                same_order = node.attributes["order"] == self.orders.get(first, node.attributes["order"])
+                if same_order and all(map(self._says_shape, self.users.get(node.name, ()))):
+                    self.same[node.name] = first
+            elif node.op in NEURONS and (encode := self._only_for(first, node.name)) is not None:
+                plain = encode.op == "Gemm" and "bias" not in encode.weights and encode.name == f"{node.name}.encode"
+                if plain and (node.weights["gain"] == 1).all():
+                    self._encode(node.name, encode)
+
+    def _says_shape(self, user: str) -> bool:
+        """Whether `from_nengo` sees by its user alone that a signal is an image, or flat; outputs are flat."""
+        node = self.nodes.get(user)
+        if node is None or user in self.hidden or node.op in ("Gemm", "Slice", "Place", "Conv"):
+            return True
+        return node.op not in NEURONS and not self._is_linear(node)
+
+    def _order(self, node: Node) -> str:
+        seen = []
+        while node.op != "Image" and node.name not in seen:
+            seen.append(node.name)
+            node = self.nodes[node.inputs[0]]
+        return str(node.attributes.get("order", "HWC"))
+
+    def _encode(self, name: str, encode: Node) -> None:
+        self.encoders[name] = encode
+        self.hidden.add(encode.name)
+        last, parts = encode, encode.inputs
+        total = self._only_for(parts[0], encode.name)
+        if total is not None and total.op == "Sum" and total.name == f"{name}.sum":
+            self.hidden.add(total.name)
+            last, parts = total, total.inputs
+        self.arriving[name] = [self._arrival(part, last.name) for part in parts]
+
+    def _arrival(self, name: str, user: str) -> _Link:
+        """The connection that brings a signal to an ensemble, with the weights and synapse that make the signal."""
+        link, node = _Link(name), self._only_for(name, user)
+        if node is not None and node.op in SYNAPSES:
+            link = _Link(node.inputs[0], None, node, name)
+            self.hidden.add(name)
+            node = self._only_for(link.source, name)
+            if node is None or name != f"{node.name}.{link.synapse.op.lower()}":  # type: ignore[union-attr]
+                return link
+        if node is not None and node.op == "Gemm" and "bias" not in node.weights:
+            link = _Link(node.inputs[0], node, link.synapse, node.name)
+            self.hidden.add(node.name)
+        return link
+
+    def _only_for(self, name: str, user: str) -> Node | None:
+        """The node of that name, if nothing but `user` takes its result."""
+        return self.nodes.get(name) if self.users.get(name) == [user] else None
+
+    # --- objects
+
+    def _object(self, node: Node) -> Any:
+        import nengo
+        import numpy as np
+
+        if node.op in NEURONS:
+            gain, encoders = self._spread(node, "gain"), np.ones((node.size, 1))
+            if node.name in self.encoders:
+                # Nengo wants unit vectors times gains; powers of two split them without rounding.
+                encoders = self.encoders[node.name].weights["weight"].T.astype(float)
+                lengths = np.linalg.norm(encoders, axis=1)
+                gain = np.exp2(np.ceil(np.log2(lengths, out=np.zeros_like(lengths), where=lengths > 0)))
+                encoders = encoders / gain[:, None]
+            return nengo.Ensemble(
+                node.size,
+                encoders.shape[1],
+                neuron_type=self._neuron_type(node),
+                gain=gain,
+                bias=self._spread(node, "bias"),
+                encoders=encoders,
+                normalize_encoders=False,
+                label=node.name,
+                seed=self.network.seeds.get(node.name),
+            ).neurons
+        if self._is_linear(node):
+            return nengo.Node(size_in=node.size, label=node.name)
+        taken = self._shape(node)
+        operation = Operation(node, taken, self.orders.get(node.inputs[0]))
+        return nengo.Node(operation, size_in=int(np.prod(taken)), size_out=node.size, label=node.name)
+
+    def _neuron_type(self, node: Node) -> Any:
+        import nengo
+
+        from .read import decimal
+
+        model = NEURONS[node.op]
+        said: dict[str, Any] = {key: decimal(value) for key, value in node.attributes.items()}
+        start = {state: self._spread(node, state) for state in model.states}
+        if model.base is not None:
+            base = {key.removeprefix("base_"): said[key] for key in said if key.startswith("base_")}
+            return nengo.RegularSpiking(
+                _neuron_class(model.base)(**base), amplitude=said["amplitude"], initial_state=start
+            )
+        said |= {key: self._spread(node, key) for key in model.weights}
+        return _neuron_class(node.op)(**said, initial_state=start or None)
+
+    def _is_linear(self, node: Node) -> bool:
+        """Whether a Nengo connection does it."""
+        if node.op == "Slice":
+            return len(set(node.weights["indices"].tolist())) == node.size
+        return node.op in _LINEAR and (node.op != "Conv" or self._padding(node) is not None)
+
+    def _padding(self, node: Node) -> str | None:
+        """What Nengo calls a convolution's pads; None where it has no word for them."""
+        pads = list(node.attributes["pads"])
+        if not any(pads):
+            return "valid"
+        kernel = node.weights["weight"].shape[2:]
+        return "same" if pads == same_pads(self._shape(node)[1:], kernel, node.attributes["strides"]) else None
+
+    def _shape(self, node: Node) -> tuple[int, ...]:
+        """Of the signal a node takes."""
+        taken = self.nodes.get(node.inputs[0])
+        return taken.shape if taken else (self.objects[node.inputs[0]].size_out,)
+
+    def _spread(self, node: Node, key: str) -> np.ndarray:
+        """A weight as one number for each element of the node's vector."""
+        import numpy as np
+
+        whole = np.broadcast_to(node.weights[key].astype(float), (1, *node.shape))[0]
+        return to_vector(whole, self.orders.get(node.name))
+
+    def _origin(self, name: str) -> str:
+        while name in self.same:
+            name = self.same[name]
+        return name
+
+    # --- connections
+
+    def _connect(self, node: Node) -> None:
+        import numpy as np
+
+        post, order = self.objects[node.name], self.orders.get(node.name)
+        if node.name in self.arriving:
+            for link in self.arriving[node.name]:
+                self._link(link, post.ensemble)
+            return
+        first = self._in_order(node.inputs[0], order or node.attributes.get("order"))
+        if node.op in ("Conv", "Gemm") and self._is_linear(node):
+            self._link(_Link(node.inputs[0], node), post)
+        elif node.op in SYNAPSES:
+            self._link(_Link(node.inputs[0], None, node), post)
+        elif node.op == "Sum":
+            for name in node.inputs:
+                _connection(self._in_order(name, order), post)
+        elif node.op == "Slice" and self._is_linear(node):
+            _connection(first[node.weights["indices"]], post)
+        elif node.op == "Place":
+            start = node.attributes["start"]
+            _connection(first, post[start : start + int(np.prod(self._shape(node)))])
+        elif node.op == "Scale":
+            weight = node.weights["weight"]
+            one = weight.ndim == 1 and weight.size == 1 < node.size
+            _connection(first, post, transform=weight.item() if one else self._spread(node, "weight"))
+        else:
+            _connection(first, post)
+        if self._is_linear(node) and "bias" in node.weights:
+            self._add_bias(node, post)
+
+    def _in_order(self, name: str, order: str | None) -> Any:
+        """The object of a signal; of an image, so that its vector lies in `order`."""
+        taken = self.nodes.get(name)
+        indices = None if taken is None else reordered(taken.shape, self.orders.get(name), order)
+        return self.objects[name] if indices is None else self.objects[name][indices]
+
+    def _link(self, link: _Link, post: Any) -> None:
+        import nengo
+
+        pre, said = self.objects[link.source], {}
+        if link.weighted is not None and link.weighted.op == "Conv":
+            said["transform"] = self._convolution(link.weighted)
+        elif link.weighted is not None:
+            matrix = link.weighted.weights["weight"].T.astype(float)
+            if link.source in self.encoders:
+                # The function only says how many values the decoders give; it is never called with one.
+                pre, said["function"] = pre.ensemble, _Decoded(len(matrix))
+                said["solver"] = nengo.solvers.NoSolver(matrix.T)
+            else:
+                said["transform"] = nengo.Dense(matrix.shape, init=matrix)
+        synapse = None if link.synapse is None else _synapse(link.synapse)
+        _connection(pre, post, synapse=synapse, label=link.label, **said)
+
+    def _convolution(self, node: Node) -> Any:
+        import nengo
+
+        kernels = node.weights["weight"]
+        channels, height, width = shape = self._shape(node)
+        last = self.orders[node.name] == "HWC"
+        return nengo.Convolution(
+            kernels.shape[0],
+            (height, width, channels) if last else shape,
+            kernel_size=kernels.shape[2:],
+            strides=tuple(node.attributes["strides"]),
+            padding=self._padding(node),
+            channels_last=last,
+            init=kernels.transpose(2, 3, 1, 0).astype(float),
+            groups=node.attributes["group"],
+        )
+
+    def _add_bias(self, node: Node, post: Any) -> None:
+        """A bias is a connection from a Node that gives 1, as nengo_dl.Converter makes it: NengoDL can train it."""
+        import nengo
+        import numpy as np
+
+        one = nengo.Node([1.0], label=f"{node.name}.bias")
+        bias, channels = node.weights["bias"].astype(float), node.shape[0]
+        if len(node.shape) == 1 or bias.size != channels:
+            bias = self._spread(node, "bias")
+        column = nengo.Dense((bias.size, 1), init=bias.reshape(-1, 1))
+        if bias.size == node.size:
+            _connection(one, post, transform=column)
+            return
+        by_channel = nengo.Node(size_in=channels, label=f"{node.name}.bias.channels")
+        _connection(one, by_channel, transform=column)
+        numbers = np.broadcast_to(np.arange(channels)[:, None, None], node.shape)
+        indices = np.stack([np.arange(node.size), to_vector(numbers, self.orders[node.name])], axis=1)
+        _connection(by_channel, post, transform=nengo.Sparse((node.size, channels), indices=indices))
+
+    def _probe(self, name: str, source: str) -> Any:
+        import nengo
+
+        if name in self.probed:
+            synapse = self.probed[name]
+            return nengo.Probe(self.objects[synapse.inputs[0]], synapse=_synapse(synapse), label=name)
+        return nengo.Probe(self.objects[source], synapse=None, label=name)
+
+
+def _connection(pre: Any, post: Any, *, synapse: Any = None, **said: Any) -> None:
+    import nengo
+
+    nengo.Connection(pre, post, synapse=synapse, **said)
+
+
+class _Decoded:
+    """Stands for the function behind given decoders."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, x: Any) -> Any:
+        return [0.0] * self.size
+
+
+def _synapse(node: Node) -> Any:
+    import nengo
+
+    from .read import decimal
+
+    if any(start.any() for start in node.weights.values()):
+        raise UnsupportedModel(
+            f"The synapse {node.name!r} does not start from zero, as every synapse does in Nengo: set its start values "
+            f"({', '.join(node.states)}) to zero."
+        )
+    return getattr(nengo, node.op)(decimal(node.attributes["tau"]))
+
+
+def _neuron_class(op: str) -> Any:
+    import nengo
+
+    if op == "SoftLIFRate":
+        from . import nengo_dl
+
+        return nengo_dl.SoftLIFRate
+    if op.startswith("LeakyIntegrat"):
+        from . import nengo_neurons
+
+        return getattr(nengo_neurons, op)
+    return getattr(nengo, {"SigmoidRate": "Sigmoid", "TanhRate": "Tanh"}.get(op, op))

@@ -1,0 +1,318 @@
+"""A spiking network as an ONNX model.
+
+Two forms, by whether a signal depends on itself through a synapse:
+
+- **layers**: one node per layer. Time is folded into the batch at the input (``FoldTime``) and taken out again at each
+  output, so a convolution sees one large batch; each neuron function walks through time by itself.
+- **scan**: one Scan over time around one step of the whole network.
+
+Inputs are ``(batch, steps, n)``, outputs ``(batch, steps, n)``, float32. What a neuron or synapse remembers is an
+optional input ``<node>.<state>`` of shape ``(1 or batch, *shape)``, whose default is the start value, and an output
+``<node>.<state>_out``: one file runs a whole sequence, or streams, fed its own last state.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UnsupportedModel
+from .network import Node, SpikingNetwork
+from .neurons import NEURONS, SYNAPSES
+from .operators import DOMAIN, IR_VERSION, OPSET, VERSION, fold_time, function, has_fast_form, unfold_time
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+
+PRODUCER = "onnx-workbench"
+METADATA = "org.nengo"
+"""The ``metadata_props`` key of what no node says: dt where nothing has a state, and the seeds."""
+
+LAYOUTS = {"HWC": [0, 2, 3, 1], "CHW": None}
+"""How a flat vector holds an image -> the Transpose from ONNX's NCHW to it."""
+
+
+HELD = "time.steps"
+"""The input of a model for held input that says for how many steps, int64 (1,)."""
+
+
+def write(network: SpikingNetwork, *, held: bool = False) -> onnx.ModelProto:
+    """The ONNX model of a network. Equal networks give equal bytes.
+
+    Args:
+        held: a model for input that stays the same (`can_hold`), which computes what depends on it alone once: inputs
+            are ``(batch, 1, n)``, and `HELD` says for how many steps.
+
+    Raises:
+        UnsupportedModel: a cycle without a synapse, no input, or a neuron parameter no float holds.
+    """
+    from onnx import helper
+
+    if not network.inputs:
+        raise UnsupportedModel(
+            "The network has no input, so nothing says how many steps to run: add a nengo.Node([0]) to it."
+        )
+    out = _Writer(network, held)
+    (out.write_scan if network.recurrent else out.write_layers)()
+    graph = helper.make_graph(out.nodes, network.name, out.inputs, out.outputs, list(out.initializers.values()))
+    model = helper.make_model(
+        graph,
+        functions=[out.functions[name] for name in sorted(out.functions)],
+        opset_imports=[helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, VERSION)],
+        ir_version=IR_VERSION,
+        producer_name=PRODUCER,
+    )
+    said = {"dt": network.dt, "seeds": network.seeds}
+    helper.set_model_props(model, {**network.metadata, METADATA: json.dumps(said, sort_keys=True)})
+    return model
+
+
+def can_hold(network: SpikingNetwork) -> bool:
+    """Whether `write` has a form for held input: only neurons and synapses lie between what stays and what moves."""
+    still = _still(network)
+    return (
+        not network.recurrent
+        and all(
+            bool(node.states) or node.name in still or not still.intersection(node.inputs) for node in network.nodes
+        )
+        and not any(probe.source in still for probe in network.outputs)
+    )
+
+
+def _still(network: SpikingNetwork) -> set[str]:
+    """The signals that stay the same while the inputs do."""
+    still = {entry.name for entry in network.inputs}
+    for node in network.ordered():
+        if not node.states and still.issuperset(node.inputs):
+            still.add(node.name)
+    return still
+
+
+@dataclass
+class _Writer:
+    network: SpikingNetwork
+    held: bool = False
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
+    outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
+    initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    functions: dict[str, onnx.FunctionProto] = field(default_factory=dict)
+    fast: dict[str, bool] = field(default_factory=dict)
+    """Neuron op -> whether all its nodes have the fast form: a function has one body."""
+
+    def __post_init__(self) -> None:
+        self.ordered = self.network.ordered()
+        for node in self.ordered:
+            if node.op in ("LIF", "AdaptiveLIF"):
+                self.fast[node.op] = self.fast.get(node.op, True) and has_fast_form(node, self.network.dt)
+
+    # --- the two forms
+
+    def write_layers(self) -> None:
+        from onnx import TensorProto, helper
+
+        signals: dict[str, str] = {}
+        still = _still(self.network) if self.held else set()
+        steps = HELD if self.held else ""
+        for entry in self.network.inputs:
+            self._float_input(entry.name, ["batch", 1 if self.held else "steps", entry.size])
+            folded, count = f"{entry.name}.folded", f"{entry.name}.steps"
+            self._call("FoldTime", [entry.name], [folded, count], f"{entry.name}.fold", fold_time())
+            signals[entry.name], steps = folded, steps or count
+        if self.held:
+            self.inputs.append(helper.make_tensor_value_info(HELD, TensorProto.INT64, [1]))
+        for node in self.ordered:
+            signals[node.name] = node.name
+            taken = [signals[name] for name in node.inputs]
+            if not node.states:
+                self._stateless(node, taken)
+                continue
+            states = [self._state(node, state) for state in node.states]
+            results = [node.name, *(f"{state}_out" for state in states)]
+            body = function(node.op, False, self.fast.get(node.op, False), still.issuperset(node.inputs))
+            self._call(
+                body.name, [*taken, steps, *self._drive(node), *states], results, node.name, body, **self._said(node)
+            )
+        for probe in self.network.outputs:
+            source = signals[probe.source]
+            self._call("UnfoldTime", [source, steps], [probe.name], f"{probe.name}.unfold", unfold_time())
+            self._float_output(probe.name, ["batch", "steps", self._size(probe.source)])
+        self._state_outputs()
+
+    def write_scan(self) -> None:
+        from onnx import TensorProto, helper
+
+        def untyped(name: str) -> onnx.ValueInfoProto:
+            return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
+
+        names = [entry.name for entry in self.network.inputs]
+        for entry in self.network.inputs:
+            self._float_input(entry.name, ["batch", "steps", entry.size])
+            self._node("Transpose", [entry.name], [f"{entry.name}.by_time"], f"{entry.name}.fold", perm=[1, 0, 2])
+        self._node("Shape", [f"{names[0]}.by_time"], ["batch.size"], "batch.size", start=1, end=2)
+        before, self.nodes = self.nodes, []
+        signals = {name: f"{name}.now" for name in names}
+        signals |= {node.name: f"{node.name}.level_now" for node in self.ordered if node.op in SYNAPSES}
+        updates = []
+        for node in self.ordered:
+            taken = [signals[name] for name in node.inputs] if node.op not in SYNAPSES else []
+            signals.setdefault(node.name, node.name)
+            if node.op in SYNAPSES:
+                updates.append(node)
+            elif node.states:
+                states = [f"{node.name}.{state}_now" for state in node.states]
+                results = [node.name, *(f"{node.name}.{state}_next" for state in node.states)]
+                body = function(node.op, True)
+                taken += [*self._drive(node), *states]
+                self._call(f"{node.op}Cell", taken, results, node.name, body, **self._said(node))
+            else:
+                self._stateless(node, taken)
+        for node in updates:
+            states = [f"{node.name}.{state}_now" for state in node.states]
+            results = [f"{node.name}.{state}_next" for state in node.states]
+            (source,) = node.inputs
+            body = function(node.op, True)
+            self._call(f"{node.op}Cell", [signals[source], *states], results, node.name, body, **self._said(node))
+        for probe in self.network.outputs:
+            self._node("Identity", [signals[probe.source]], [f"{probe.name}.now"], f"{probe.name}.probe")
+        remembered = [(node, state) for node in self.ordered for state in node.states]
+        probes = [f"{probe.name}.now" for probe in self.network.outputs]
+        step = helper.make_graph(
+            self.nodes,
+            "step",
+            [untyped(f"{node.name}.{state}_now") for node, state in remembered]
+            + [untyped(f"{name}.now") for name in names],
+            [untyped(f"{node.name}.{state}_next") for node, state in remembered] + [untyped(name) for name in probes],
+        )
+        self.nodes = before
+        starts = [self._expanded(node, self._state(node, state)) for node, state in remembered]
+        self._node(
+            "Scan",
+            starts + [f"{name}.by_time" for name in names],
+            [f"{node.name}.{state}_out" for node, state in remembered]
+            + [f"{probe.name}.by_time" for probe in self.network.outputs],
+            "time",
+            num_scan_inputs=len(names),
+            body=step,
+        )
+        for probe in self.network.outputs:
+            self._node("Transpose", [f"{probe.name}.by_time"], [probe.name], f"{probe.name}.unfold", perm=[1, 0, 2])
+            self._float_output(probe.name, ["batch", "steps", self._size(probe.source)])
+        self._state_outputs()
+
+    # --- parts
+
+    def _stateless(self, node: Node, taken: list[str]) -> None:
+        import numpy as np
+
+        said, name, results = dict(node.attributes), node.name, [node.name]
+        if node.op in NEURONS:
+            body = function(node.op, False)
+            self._call(node.op, [*taken, *self._drive(node)], results, name, body, **self._said(node))
+        elif node.op == "Slice":
+            self._node("Gather", [*taken, self._weight(node, "indices")], results, name, axis=1)
+        elif node.op == "Place":
+            length = int(np.prod(self._shape(node.inputs[0])))
+            after = said["size"] - said["start"] - length
+            pads = self._constant(f"{name}.pads", np.array([0, said["start"], 0, after], np.int64))
+            self._node("Pad", [*taken, pads], results, name)
+        elif node.op == "Image":
+            channels, height, width = node.shape
+            stored = [0, height, width, channels] if said["order"] == "HWC" and channels > 1 else [0, *node.shape]
+            shape = self._constant(f"{name}.shape", np.array(stored, np.int64))
+            if stored[1:] == list(node.shape):
+                self._node("Reshape", [*taken, shape], results, name)
+            else:
+                self._node("Reshape", [*taken, shape], [f"{name}.hwc"], f"{name}.hwc")
+                self._node("Transpose", [f"{name}.hwc"], results, name, perm=[0, 3, 1, 2])
+        elif node.op == "Flatten":
+            if (perm := LAYOUTS[said["order"]]) is not None:
+                self._node("Transpose", taken, [f"{name}.hwc"], f"{name}.hwc", perm=perm)
+                taken = [f"{name}.hwc"]
+            self._node("Flatten", taken, results, name, axis=1)
+        else:
+            op_type = {"Scale": "Mul", "Bias": "Add"}.get(node.op, node.op)
+            if op_type == "Softmax":
+                said["axis"] = -1
+            self._node(op_type, [*taken, *(self._weight(node, key) for key in node.weights)], results, name, **said)
+
+    def _drive(self, node: Node) -> list[str]:
+        keys = ("gain", "bias", *NEURONS[node.op].weights) if node.op in NEURONS else ()
+        return [self._weight(node, key) for key in keys]
+
+    def _said(self, node: Node) -> dict[str, Any]:
+        model = NEURONS.get(node.op) or SYNAPSES[node.op]
+        said: dict[str, Any] = {name: float(node.attributes[name]) for name in model.parameters}
+        return {**said, "dt": float(self.network.dt)} if model.states else said
+
+    def _state(self, node: Node, state: str) -> str:
+        name = self._weight(node, state)
+        self._float_input(name, [f"{name}.batch", *node.shape])
+        return name
+
+    def _state_outputs(self) -> None:
+        for node in self.ordered:
+            for state in node.states:
+                self._float_output(f"{node.name}.{state}_out", ["batch", *node.shape])
+
+    def _expanded(self, node: Node, state: str) -> str:
+        import numpy as np
+
+        tail = self._constant("shape." + "x".join(map(str, node.shape)), np.array(node.shape, np.int64))
+        self._node("Concat", ["batch.size", tail], [f"{state}.shape"], f"{state}.shape", axis=0)
+        self._node("Expand", [state, f"{state}.shape"], [f"{state}.start"], f"{state}.start")
+        return f"{state}.start"
+
+    def _shape(self, signal: str) -> tuple[int, ...]:
+        node = self.network.node(signal)
+        if node is not None:
+            return node.shape
+        return (next(entry.size for entry in self.network.inputs if entry.name == signal),)
+
+    def _size(self, signal: str) -> int:
+        (size,) = self._shape(signal)
+        return size
+
+    # --- protobuf
+
+    def _node(self, op_type: str, taken: list[str], results: list[str], name: str, **attributes: Any) -> None:
+        from onnx import helper
+
+        self.nodes.append(helper.make_node(op_type, taken, results, name=name, **attributes))
+
+    def _call(
+        self,
+        op_type: str,
+        taken: list[str],
+        results: list[str],
+        name: str,
+        body: onnx.FunctionProto,
+        **attributes: Any,
+    ) -> None:
+        from onnx import helper
+
+        self.functions[body.name] = body
+        self.nodes.append(helper.make_node(op_type, taken, results, name=name, domain=DOMAIN, **attributes))
+
+    def _weight(self, node: Node, key: str) -> str:
+        return self._constant(f"{node.name}.{key}", node.weights[key])
+
+    def _constant(self, name: str, array: np.ndarray) -> str:
+        import numpy as np
+        from onnx import numpy_helper
+
+        if name not in self.initializers:
+            self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        return name
+
+    def _float_input(self, name: str, shape: list[int | str]) -> None:
+        from onnx import TensorProto, helper
+
+        self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
+
+    def _float_output(self, name: str, shape: list[int | str]) -> None:
+        from onnx import TensorProto, helper
+
+        self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))

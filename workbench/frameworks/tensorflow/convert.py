@@ -1,0 +1,55 @@
+"""TensorFlow's three kinds of file to ONNX: SavedModel folders, frozen ``.pb`` graphs, TFLite files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ...convert.draft import Draft
+from ...convert.options import chosen
+from . import convert_graph_def as graph_def
+from . import convert_saved_model as saved_model
+from . import convert_tflite as tflite
+from .convert_start import start
+
+__all__ = ["draft", "start"]
+
+_CONVERTERS: dict[str, Callable[..., Draft]] = {
+    "SavedModel": saved_model.draft,
+    "GraphDef": graph_def.draft,
+    "TFLite": tflite.draft,
+}
+"""Format name -> its converter."""
+
+
+def draft(
+    path: Path,
+    format_name: str,
+    *,
+    sample: Any = None,
+    opset: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Callable[[str], object],
+    folder: Path,
+) -> Draft:
+    """Convert a SavedModel folder, a frozen ``.pb`` graph or a TFLite file.
+
+    Args:
+        path: the folder or file.
+        format_name: ``SavedModel``, ``GraphDef`` or ``TFLite``.
+        sample: arrays for inputs whose rank a GraphDef does not say: one, several in order, or {name: array}.
+        opset: 13 to 18; 18 where None.
+        options: those of `convert.options`: ``batch``; of a SavedModel ``signature`` (its name); of a GraphDef
+            ``inputs`` and ``outputs`` (names of its nodes or tensors; found where they are not named); of TFLite
+            ``dequantize`` (float operators instead of QuantizeLinear and DequantizeLinear).
+        progress: called with a stage.
+        folder: where the ONNX file is written.
+
+    Raises:
+        UnsupportedModel: an operator has no ONNX form (named), or the file has no signature, inputs or outputs.
+        BadInput: an option, opset or signature that is not there.
+        UnreadableFile: the file is damaged.
+    """
+    choices = chosen(format_name, {"opset": opset, **(options or {})})
+    return _CONVERTERS[format_name](path, sample, progress=progress, folder=folder, **choices)

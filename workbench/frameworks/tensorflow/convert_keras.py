@@ -1,0 +1,60 @@
+"""Keras models to ONNX: Keras 3, and Keras 2 as ``tf_keras`` keeps it alive.
+
+The engine traces the model once with free rows and ``training=False``; `tf_network.py` and `tf_to_onnx.py` do the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ...convert.draft import Draft
+from ...convert.options import chosen
+from . import keras
+from .convert_start import start
+from .network import freeze
+from .to_onnx import Progress, draft_of
+
+
+def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False) -> Any:
+    """`workbench.frameworks.tensorflow.keras.load`, with TensorFlow as conversions need it."""
+    start()
+    return keras.load(path, custom_objects=custom_objects, trust=trust)
+
+
+def draft(
+    model: Any,
+    *,
+    sample: Any = None,
+    opset: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    progress: Progress,
+    folder: Path,
+) -> Draft:
+    """Convert a Keras model, of Keras 3 or of ``tf_keras``.
+
+    Args:
+        model: built: its input shapes are known, or follow from `sample`.
+        sample: an array, several in the inputs' order, or {input name: array}; needed by subclassed models that were
+            never called.
+        opset: 13 to 18; 18 where None.
+        options: those of `convert.options`: ``batch``.
+        progress: called with a stage.
+        folder: where the ONNX file is written.
+
+    Raises:
+        UnsupportedModel: an operator has no ONNX form; the input shapes are not known, or not those of dense tensors.
+    """
+    start()
+    choices = chosen("Keras v3", {"opset": opset, **(options or {})}, "Keras")
+    progress("Tracing the network")
+    engine = keras.KerasEngine(model, sample=sample)
+    names = [info.name for info in engine.outputs]
+    network = freeze(
+        engine.traced,
+        [info.name for info in engine.inputs],
+        list(zip(names, engine.traced.outputs, strict=True)),
+        str(model.name),
+    )
+    return draft_of(network, engine.answer, **choices, progress=progress, folder=folder)

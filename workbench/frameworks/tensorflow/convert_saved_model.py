@@ -1,0 +1,37 @@
+"""SavedModel folders to ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ...convert.draft import Draft
+from .convert_start import start
+from .graphs import Signature
+from .names import arguments, public_name
+from .network import freeze
+from .to_onnx import Progress, draft_of
+
+
+def draft(
+    path: Path,
+    sample: Any,
+    *,
+    signature: str | None,
+    opset: int | None,
+    batch: int | None,
+    progress: Progress,
+    folder: Path,
+) -> Draft:
+    """Convert one signature: the one named, else ``serving_default``, else the first; see `tensorflow.draft`."""
+    start()
+    progress("Tracing the network")
+    found = Signature.load(path, signature or None)
+    takes, names = arguments(found.function), list(found.specs)
+    if len(names) != len(takes):
+        names = [public_name(tensor.name) for tensor in takes]
+    network = freeze(found.function, names, list(found.gives.items()), path.name)
+    made = draft_of(network, found.answer, opset=opset, batch=batch, progress=progress, folder=folder)
+    if len(found.names) > 1:
+        made.notes.append(f"Of the signatures {', '.join(found.names)}, {found.name} is converted.")
+    return made

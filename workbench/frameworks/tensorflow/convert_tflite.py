@@ -1,0 +1,65 @@
+"""TFLite files to ONNX."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...convert.batch import freed
+from ...convert.draft import Draft
+from ...engines.eight_bits import EXACT, own_weights
+from ...files.header import read_header
+from .convert_start import start
+from .network import Network
+from .operators import handlers
+from .tflite import TfliteEngine
+from .to_onnx import CONVERTER, Progress, finish, run_tf2onnx
+
+
+def draft(
+    path: Path,
+    sample: Any,
+    *,
+    dequantize: bool,
+    opset: int | None,
+    batch: int | None,
+    progress: Progress,
+    folder: Path,
+) -> Draft:
+    """Convert a file, with float operators for quantized ones if `dequantize`; see `tensorflow.draft`."""
+    tf = start()
+    # The plain kernels answer as the file says; XNNPACK's take shortcuts.
+    engine = TfliteEngine(path, xnnpack=False)
+    details, infos = (*engine.takes, *engine.gives), (*engine.inputs, *engine.outputs)
+    progress("Writing ONNX operators")
+    with tf.device("/cpu:0"), tf.Graph().as_default():
+        model = run_tf2onnx(
+            None, opset, tflite_path=str(path), dequantize=dequantize, custom_op_handlers=handlers({}),
+            # The first name counts for an output that is also an input, or given twice.
+            tensors_to_rename={d["name"]: info.name for d, info in reversed(list(zip(details, infos, strict=True)))},
+        )  # fmt: skip
+    for value, info in zip(model.graph.output, engine.outputs, strict=True):
+        if value.name != info.name:
+            model.graph.node.add(op_type="Identity", name=info.name, input=[value.name], output=[info.name])
+            value.name = info.name
+    quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+    if quantized:
+        own_weights(model)
+    shapes: dict[str, Any] = {info.name: info.shape for info in infos}
+    network = Network(None, {}, {}, path.stem, shapes)
+    onnx_path = finish(model, network, batch, progress, folder)
+    assert engine.tolerance is not None
+    inputs = freed(read_header(onnx_path).graph.inputs, shapes)
+    made = Draft(onnx_path, CONVERTER, inputs, engine.answer, engine.tolerance)
+    if engine.quantized and all(np.dtype(detail["dtype"]).kind == "f" for detail in details):
+        made.notes.append(
+            f"The TFLite model is quantized ({', '.join(engine.quantized)}); ONNX Runtime rounds elsewhere."
+        )
+    if quantized:
+        made.notes.append(
+            f"Outside the workbench set ONNX Runtime's {EXACT} to 1 on x86 processors without VNNI: its 8-bit sums are "
+            "clipped there without, and the answers are others."
+        )
+    return made

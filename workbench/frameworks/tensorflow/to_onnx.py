@@ -1,0 +1,185 @@
+"""A `Network` to an ONNX file, with tf2onnx.
+
+tf2onnx leaves operators it does not know in the graph and reports success: `check_operators` looks for them.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import onnx
+
+from ...convert.batch import fix, freed
+from ...convert.draft import Draft
+from ...convert.options import TF2ONNX_OPSETS
+from ...engines.base import first_line
+from ...errors import UnsupportedModel
+from ...files.header import read_header
+from .convert_start import start
+from .limits import input_ranges
+from .names import Shape
+from .network import Network
+from .operators import handlers
+from .subgraphs import all_nodes
+from .tidy import tidy
+from .tolerance import tolerance_of
+from .weights import attach
+
+if TYPE_CHECKING:
+    from ...convert.draft import Arrays
+
+Progress = Callable[[str], object]
+
+CONVERTER = "tf2onnx", version("tf2onnx")
+
+
+def draft_of(
+    network: Network,
+    native: Callable[[Arrays], Arrays],
+    *,
+    opset: int | None,
+    batch: int | None,
+    progress: Progress,
+    folder: Path,
+) -> Draft:
+    """Convert with tf2onnx.
+
+    Args:
+        native: runs the source model: {input name: array} -> {output name: array}.
+        opset: 13 to 18; 18 where None.
+        batch: rows in every call of the ONNX model; any number where None.
+        folder: where the ONNX file is written.
+
+    Raises:
+        UnsupportedModel: an operator has no ONNX form; named, with the layer it is in.
+        BadInput: the network does not take `batch` rows.
+    """
+    ranges, tolerance = input_ranges(network), tolerance_of(network.graph_def)
+    path = _to_onnx(network, opset, batch, progress, folder)
+    inputs = freed(read_header(path).graph.inputs, network.shapes)
+    return Draft(path, CONVERTER, inputs, native, tolerance, ranges=ranges)
+
+
+def _to_onnx(network: Network, opset: int | None, batch: int | None, progress: Progress, folder: Path) -> Path:
+    tf = start()
+    from tf2onnx.tf_loader import fix_freezing_errors_part2, tf_optimize
+
+    inputs, outputs = [*network.inputs, *(f"{node}:0" for node in network.weights)], list(network.outputs)
+    with tf.device("/cpu:0"):
+        graph_def = fix_freezing_errors_part2(network.graph_def)
+        # TensorFlow's optimizer fills every Placeholder with numbers; a variable it leaves alone.
+        _set_op(graph_def, network.weights, "VariableV2", container=b"", shared_name=b"")
+        with tf.Graph().as_default():
+            tf.import_graph_def(graph_def, name="")
+            graph_def = tf_optimize(inputs, outputs, graph_def)
+        _set_op(graph_def, network.weights, "Placeholder")
+        progress("Writing ONNX operators")
+        with tf.Graph().as_default() as graph:
+            tf.import_graph_def(graph_def, name="")
+            del graph_def
+            model = run_tf2onnx(
+                graph,
+                opset,
+                input_names=inputs,
+                output_names=outputs,
+                tensors_to_rename={**network.inputs, **network.outputs},
+                initialized_tables=network.tables or None,
+                custom_op_handlers=handlers(network.tables),
+            )
+    return finish(model, network, batch, progress, folder)
+
+
+def _set_op(graph_def: Any, names: Mapping[str, object], op: str, **attributes: bytes) -> None:
+    """Make the nodes of these names another source of a tensor of the same dtype and shape."""
+    for node in graph_def.node:
+        if node.name in names:
+            node.op = op
+            for key in set(node.attr) - {"dtype", "shape"}:
+                del node.attr[key]
+            for key, value in attributes.items():
+                node.attr[key].s = value
+
+
+def run_tf2onnx(graph: Any, opset: int | None, **options: Any) -> onnx.ModelProto:
+    """Convert and optimise a ``tf.Graph``, or the file that `options` name, to `opset`. Unknown operators stay in."""
+    import tf2onnx.optimizer
+    import tf2onnx.tfonnx
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            made = tf2onnx.tfonnx.process_tf_graph(
+                graph, continue_on_error=True, opset=opset or TF2ONNX_OPSETS[1], **options
+            )
+        except Exception as error:
+            said = f"{type(error).__name__}: {first_line(error)}"
+            raise UnsupportedModel(f"tf2onnx cannot convert this graph: {said}") from error
+        # Not catching errors saves a copy of the graph at every step.
+        return tf2onnx.optimizer.optimize_graph(made, catch_errors=False).make_model("")
+
+
+def finish(model: onnx.ModelProto, network: Network, batch: int | None, progress: Progress, folder: Path) -> Path:
+    """Check every operator, name what people see, and write the file, weights included."""
+    check_operators(model)
+    tidy(model.graph)
+    _name_axes(model.graph, network.shapes)
+    if batch is not None:
+        fix(model.graph, batch, only=network.shapes)
+    model.graph.name = network.name
+    if not any(node.domain == "ai.onnx.ml" for node in all_nodes(model.graph)):
+        # tf2onnx imports it into every file, and readers take that for a classical model.
+        kept = [entry for entry in model.opset_import if entry.domain != "ai.onnx.ml"]
+        del model.opset_import[:]
+        model.opset_import.extend(kept)
+    progress("Writing the weights")
+    return attach(model, {f"{node}:0": weight for node, weight in network.weights.items()}, folder)
+
+
+def check_operators(model: onnx.ModelProto) -> None:
+    """Every node must be an operator of ONNX at the model's opset.
+
+    Raises:
+        UnsupportedModel: names each operator that is not, and the layer it came from.
+    """
+    opsets = {entry.domain: entry.version for entry in model.opset_import}
+    unknown: dict[str, str] = {}
+    for node in all_nodes(model.graph):
+        if node.domain not in opsets or not onnx.defs.has(node.op_type, opsets[node.domain], node.domain):
+            unknown.setdefault(node.op_type, _layer_of(node.name))
+    if unknown:
+        shown = " and ".join(f"{op} (in {layer!r})" if layer else op for op, layer in list(unknown.items())[:5])
+        raise UnsupportedModel(
+            f"ONNX has no form of the TensorFlow operator{'s' * (len(unknown) > 1)} {shown}: "
+            "replace that layer, or do its work before the model."
+        )
+
+
+def _layer_of(node_name: str) -> str:
+    """The layer a node was traced in: ``StatefulPartitionedCall/model_1/dense_1/MatMul`` -> ``model_1/dense_1``."""
+    return re.sub(r"^((Stateful)?PartitionedCall(_\d+)?/)+", "", node_name).rpartition("/")[0]
+
+
+def _name_axes(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> None:
+    """Free axes get names people can read: ``N`` the rows, ``image_1`` axis 1 of input ``image``."""
+    inputs = [value.name for value in graph.input if value.name in shapes]
+    free_rows = all(shape and shape[0] is None for shape in map(shapes.get, inputs))
+    for value in (*graph.input, *graph.output):
+        shape = shapes.get(value.name)
+        if shape is None:
+            continue
+        target = value.type.tensor_type.shape
+        target.ClearField("dim")
+        target.SetInParent()
+        for axis, size in enumerate(shape):
+            dim = target.dim.add()
+            if size is not None:
+                dim.dim_value = size
+            elif axis == 0 and (free_rows or value.name in inputs):
+                dim.dim_param = "N"
+            elif value.name in inputs:
+                dim.dim_param = f"{value.name}_{axis}"

@@ -1,0 +1,359 @@
+"""A model's graph in Netron's own view, live inside a notebook cell or an HTML file, offline.
+
+``graph(path)`` reads what the view needs (`slim.py` leaves the weights out), `netron.py` makes it one HTML
+document, and `svg.py` draws a still picture for places that strip scripts.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .. import sandbox
+from ..errors import UnreadableFile, UnsupportedModel, WorkbenchError
+from ..files.formats import NO_MODEL, Format, identify_bytes
+from ..files.header import Header, parse_header, read_header
+from ..files.wire import Buffer, WireError, opened
+from ..publish import write_text
+from ..words import escape
+from . import netron, slim, svg
+from .slim import Slim
+
+if TYPE_CHECKING:
+    import onnx
+
+MAX_NODES = 10_000
+"""Nodes of one graph up to which Netron is asked to draw: it takes 5 to 10 s for these."""
+
+MAX_PAGE = 24 << 20
+"""Characters of one page; 16 MiB of packed model and Netron itself."""
+
+SMALL = 1 << 20
+"""Bytes up to which a file that is not ONNX is shown as it is."""
+
+TALL = 600
+"""Pixels of height that show a long graph."""
+
+SANDBOX = "allow-scripts allow-downloads allow-popups"
+
+
+@dataclass(frozen=True)
+class GraphView:
+    """What `graph` gives: shown in a notebook it is the live view; as text, data or a picture, see its methods.
+
+    Attributes:
+        name: the model's, as people know it: a file name mostly.
+        format: what the file holds, ``ONNX`` for instance.
+        nodes: operators of an ONNX model's main graph; None for other formats, where only Netron counts.
+        height: of the view in a notebook, in pixels.
+        shortened: attributes too long to show whole, with how much of each remains.
+    """
+
+    name: str
+    format: str
+    nodes: int | None
+    height: int
+    shortened: tuple[slim.Shortened, ...] = field(repr=False)
+    _reader: str | None = field(repr=False)
+    _data: bytes = field(repr=False)
+    _header: Header | None = field(repr=False)
+    _reason: str | None = field(repr=False)
+    _source: Path | None = field(repr=False, default=None)
+
+    @cached_property
+    def _live(self) -> tuple[netron.Page | None, str | None]:
+        """(the page, None) or (None, why there is none)."""
+        if self._reason is not None or self._reader is None:
+            return None, self._reason
+        try:
+            return _page(self._reader, self._data, self.name, self.notes, self._header), None
+        except WorkbenchError as error:
+            return None, str(error)
+
+    @property
+    def reason(self) -> str | None:
+        """Why there is no live view, in one sentence; None if there is one."""
+        return self._live[1]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the graph must know is missing from it: a summary, then one line each."""
+        if not self.shortened:
+            return ()
+        many = len(self.shortened)
+        ops = ", ".join(dict.fromkeys(cut.op_type or "?" for cut in self.shortened[:100]))
+        things = "One long attribute is" if many == 1 else f"{many:,} long attributes are"
+        lines = [f"{cut.node or cut.op_type} {cut}" for cut in self.shortened[:100]]
+        if many > 100:
+            lines.append(f"and {many - 100:,} more")
+        return (f"{things} shortened in this view ({ops[:80]}).", *lines)
+
+    def page(self, nonce: str | None = None) -> str:
+        """A standalone HTML document: the live view, or the drawing and the reason why there is no live one.
+
+        Args:
+            nonce: of its scripts, where a page around it has a policy that names one.
+        """
+        page, reason = self._live
+        if page is not None:
+            return page.html(nonce)
+        return (
+            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
+            "style-src 'unsafe-inline'\">"
+            f"<title>{escape(self.name)}</title></head>"
+            f'<body style="font:13px/1.5 sans-serif">{self._still(reason)}</body></html>'
+        )
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write `page` to a file; it appears whole or not at all.
+
+        Raises:
+            BadInput: it is the model's file, or one of them.
+            WorkbenchError: the file exists and `overwrite` is not set, or it cannot be written.
+        """
+        return write_text(self.page(), path, overwrite=overwrite, inputs=[self._source])
+
+    def svg(self) -> str:
+        """A still drawing of the main graph; for formats other than ONNX, a card with the model's name."""
+        if self._header is not None:
+            return svg.svg(self._header, notes=self.notes[:1])
+        return svg.card(
+            self.name, [f"{self.format}: {'drawn by the live view only' if self._reader else 'no drawing'}."]
+        )
+
+    def to_dict(self) -> dict[str, object]:
+        page, reason = self._live
+        return {
+            "name": self.name,
+            "format": self.format,
+            "nodes": self.nodes,
+            "live": page is not None,
+            "reason": reason,
+            "page_bytes": None if page is None else len(page.html().encode("utf-8", "replace")),
+            "notes": list(self.notes),
+            "shortened": [cut.to_dict() for cut in self.shortened],
+        }
+
+    def _repr_html_(self) -> str:
+        """The live view over the still drawing.
+
+        The iframe covers the drawing. Where outputs are sanitised (an untrusted notebook, GitHub) the iframe is
+        taken away and the drawing shows, whatever is left of the styles.
+        """
+        return self._html
+
+    @cached_property
+    def _html(self) -> str:
+        page, reason = self._live
+        if page is None:
+            still = self._still(reason)
+            return f'<div style="max-height:{self.height}px;overflow:auto">{still}</div>'
+        still = self._still("A still drawing: trust this notebook to see Netron's live view.")
+        return (
+            f'<div class="wb-graph" style="position:relative;height:{self.height}px;overflow:hidden;'
+            'border:1px solid #ccc">'
+            f'<div style="height:{self.height}px;overflow:auto" tabindex="0" role="group" aria-label="Still drawing">'
+            f"{still}</div>{frame(page.html(), self.name, _OVER)}</div>"
+        )
+
+    def _still(self, sentence: str | None) -> str:
+        picture = base64.b64encode(self.svg().encode("utf-8", "replace")).decode()
+        line = f'<p style="margin:8px">{escape(sentence, 2000)}</p>' if sentence else ""
+        return (
+            f'{line}<img alt="Drawing of {escape(self.name)}" style="max-width:100%" '
+            f'src="data:image/svg+xml;base64,{picture}">'
+        )
+
+
+def graph(
+    path_or_model: str | os.PathLike[str] | onnx.ModelProto | bytes,
+    height: int | None = None,
+    *,
+    cancel: threading.Event | None = None,
+) -> GraphView:
+    """A model's graph in Netron. What is HDF5 in a large file is read in a worker process (`workbench.sandbox.parse`).
+
+    Args:
+        path_or_model: a file of any format Netron reads, a SavedModel folder, or an ONNX model in memory.
+        height: of the view in a notebook, in pixels; what a graph of this length needs, up to 600, if None.
+        cancel: set it from another thread to give up waiting for that worker.
+
+    Raises:
+        UnreadableFile: missing, damaged or empty.
+        UnsupportedModel: in no format that can be shown.
+        WorkerFailed: the file crashed its reader, or kept it busy for too long.
+    """
+    if isinstance(path_or_model, bytes):
+        try:
+            return _onnx(path_or_model, parse_header(path_or_model), "model", height)
+        except WireError as error:
+            raise type(error)(f"The bytes are not a readable ONNX model: {error}.") from None
+    if not isinstance(path_or_model, str | os.PathLike):
+        try:
+            data = path_or_model.SerializeToString()
+        except Exception as error:  # protobuf's own errors differ between its implementations
+            raise UnsupportedModel(
+                f"The model cannot be written as one message ({error}); over 2 GB, save it with external data and "
+                "name the file."
+            ) from error
+        return _onnx(data, parse_header(data), path_or_model.graph.name or "model", height)
+    path = Path(path_or_model)
+    file = _inside(path)
+    with opened(file) as buffer:
+        what = identify_bytes(buffer)
+        if what.name == "ONNX" or (path.suffix.lower() == ".onnx" and what.name == "unknown"):
+            return _onnx(buffer, read_header(path, buffer), path.name, height, path)
+        if what.name in NO_MODEL and what.name not in _KINDS:
+            raise UnsupportedModel(f"{path} holds {NO_MODEL[what.name]}; pick a model file to see a graph.")
+        return _other(buffer, file, path, what, height, cancel)
+
+
+def _onnx(buffer: Buffer, header: Header, name: str, height: int | None, source: Path | None = None) -> GraphView:
+    # A handful of nodes in a tall box looks lost.
+    height = height or max(380, min(TALL, 140 + 60 * len(header.graph.nodes)))
+    widest = max(len(graph.nodes) for graph in header.graphs())
+    data, reason = b"", None
+    shortened: tuple[slim.Shortened, ...] = ()
+    if widest > MAX_NODES:
+        reason = f"The graph has {widest:,} nodes; Netron draws up to {MAX_NODES:,} in reasonable time."
+    else:
+        try:
+            small = slim.onnx(buffer)
+            data, shortened = small.data, small.shortened
+        except UnsupportedModel as error:
+            reason = str(error)
+    return GraphView(name, "ONNX", len(header.graph.nodes), height, shortened, "onnx", data, header, reason, source)
+
+
+def _other(
+    buffer: Buffer, file: Path, path: Path, what: Format, height: int | None, cancel: threading.Event | None
+) -> GraphView:
+    kind = _KINDS.get("Caffe prototxt" if what.detail.startswith("prototxt") else what.name)
+    data, reason = b"", None
+    try:
+        if kind is None:
+            reason = f"Netron's view is not available for {what.name} files."
+        elif kind.hdf5 is not None and len(buffer) > SMALL:
+            data = sandbox.parse(kind.hdf5, file, cancel=cancel).data
+        elif kind.slim is not None and (len(buffer) > SMALL or what.name == "joblib"):
+            data = kind.slim(buffer, file).data
+        elif len(buffer) > slim.OUTPUT_LIMIT:
+            reason = f"The {what.name} file is {len(buffer) >> 20:,} MiB, more than a page can carry."
+        else:
+            data = bytes(buffer[:])
+    except UnsupportedModel as error:
+        reason = str(error)
+    reader = kind.reader if kind else None
+    return GraphView(path.name, what.name, None, height or TALL, (), reader, data, None, reason, path)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kind:
+    """A format other than ONNX: how Netron reads it (`netron.READERS`), and how a large file gets small; one with HDF5
+    inside by a function that a worker calls."""
+
+    reader: str
+    slim: Callable[[Buffer, Path], Slim] | None = None
+    hdf5: Callable[[Path], Slim] | None = None
+
+
+_KINDS = {
+    "Keras v3": _Kind("keras", hdf5=slim.keras),
+    "Keras HDF5": _Kind("h5", hdf5=slim.hdf5),
+    "Keras weights": _Kind("h5", hdf5=slim.hdf5),
+    "HDF5": _Kind("h5", hdf5=slim.hdf5),
+    "Keras JSON": _Kind("keras_json"),
+    "SavedModel": _Kind("saved_model", lambda buffer, _: slim.saved_model(buffer)),
+    "GraphDef": _Kind("graph_def", lambda buffer, _: slim.graph_def(buffer)),
+    "TFLite": _Kind("tflite", lambda buffer, _: slim.tflite(buffer)),
+    "PyTorch": _Kind("pytorch", lambda buffer, file: slim.pytorch(file) if buffer[:2] == b"PK" else _whole(buffer)),
+    "pickle": _Kind("pickle"),
+    "joblib": _Kind("pickle", lambda buffer, _: slim.inflated(buffer)),
+    "NumPy npz": _Kind("npz"),
+    "NumPy npy": _Kind("npy"),
+    "Core ML": _Kind("coreml"),
+    "MXNet params": _Kind("mxnet_params"),
+    "MXNet symbol": _Kind("mxnet"),
+    "Caffe": _Kind("caffe"),
+    "Caffe prototxt": _Kind("prototxt"),
+    "Caffe2": _Kind("caffe2"),
+}
+
+
+def _whole(buffer: Buffer) -> Slim:
+    if len(buffer) > slim.OUTPUT_LIMIT:
+        raise UnsupportedModel(f"The file is {len(buffer) >> 20:,} MiB, more than a page can carry.")
+    return Slim(bytes(buffer[:]))
+
+
+def _inside(path: Path) -> Path:
+    """The file to show of a folder that is a model."""
+    if not path.is_dir():
+        return path
+    for inner in ("saved_model.pb", "Data/com.apple.CoreML/model.mlmodel"):
+        if (path / inner).is_file():
+            return path / inner
+    raise UnreadableFile(f"{path} is a folder without a saved_model.pb; name a model file inside it.")
+
+
+def _page(reader: str, data: bytes, title: str, notes: Sequence[str], header: Header | None) -> netron.Page:
+    """
+    Raises:
+        NetronLayoutError: as `netron.page`.
+        UnsupportedModel: the page would be too large.
+    """
+    assets = {}
+    if header is not None:
+        assets["onnx-metadata.json"] = netron.onnx_metadata(set(header.op_types()), header.opset_import)
+    page = netron.page(netron.READERS[reader], data, title=title, notes=notes, assets=assets)
+    if (length := sum(map(len, page.parts.values()))) > MAX_PAGE:
+        raise UnsupportedModel(
+            f"The live view would be a page of {length >> 20} MiB, more than a browser opens in comfort."
+        )
+    return page
+
+
+_OVER = 'style="position:absolute;top:0;left:0;width:100%;height:100%;border:0;background:#fff"'
+"""Over the still drawing in the same box."""
+
+
+def frame(document: str, name: str, attributes: str = "") -> str:
+    """A live view as part of a page: in a sandbox, whose scripts reach nothing of the page around it."""
+    text = document.replace("&", "&amp;").replace('"', "&quot;")
+    return f'<iframe title="Netron: {escape(name)}" sandbox="{SANDBOX}" {attributes} srcdoc="{text}"></iframe>'
+
+
+def frame_again(document: str, nonce: str) -> str | None:
+    """The frame of a live view whose document somebody else stored; None if it is none.
+
+    The document is made anew, from the model that it shows: whoever wrote it, its scripts are ours.
+    """
+    if (known := netron.shown_in(document)) is None:
+        return None
+    reader, data, title, notes = known
+    try:
+        header = parse_header(data) if reader == "onnx" else None
+        return frame(_page(reader, data, title, notes, header).html(nonce), title, _OVER)
+    except WorkbenchError:
+        return None
+
+
+def policy(nonce: str | None = None) -> str:
+    """The Content-Security-Policy of a page around live views: nothing is loaded, and no script runs but those with
+    the nonce, which is what the views were made with (`GraphView.page`); it applies to what is in their frames, too.
+
+    Args:
+        nonce: made for this page, so that nothing in it can have known it; None where no script is to run.
+    """
+    scripts = f"'nonce-{nonce}'" if nonce else "'none'"
+    return (
+        f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'"
+    )

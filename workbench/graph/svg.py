@@ -1,0 +1,308 @@
+"""A still drawing of an ONNX graph, for places that strip scripts: untrusted notebooks, GitHub, print.
+
+One box per node of the main graph, laid out by Netron's own ``dagre.js``, which runs in QuickJS without a
+browser, within limits of time and memory. Without either of them the boxes stand in plain layers.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from ..files.header import Graph, Header, Initializer, Node, ValueInfo
+from . import netron
+
+MAX_NODES = 400
+"""Nodes drawn; more would take seconds and could not be read."""
+
+MAX_EDGES = 4_000
+
+LAYOUT_SECONDS = 5
+LAYOUT_BYTES = 256 << 20
+
+# Netron's colours (grapher.css), by its operator categories.
+_COLORS = {
+    "Layer": "#335588",
+    "Wrapper": "#335588",
+    "Activation": "#702921",
+    "Pool": "#335533",
+    "Normalization": "#335544",
+    "Dropout": "#454770",
+    "Shape": "#6c4f47",
+    "Tensor": "#59423b",
+    "Transform": "#335544",
+    "Data": "#555555",
+    "Quantization": "#50282c",
+    "Attention": "#6e3c6e",
+    "Custom": "#804000",
+}
+_DARK, _VALUE = "#333333", "#eeeeee"
+_HEAD, _ROW, _ROWS, _LONGEST = 21, 13, 6, 34
+
+# Not allowed in XML, invisible, or able to turn the text around them.
+_UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff\ufffe\uffff]")
+
+
+@dataclass(slots=True)
+class _Box:
+    """A node, or a graph input or output. `x` and `y` are the centre, in pixels."""
+
+    label: str
+    color: str
+    rows: list[str] = field(default_factory=list)
+    tip: str = ""
+    x: float = 0
+    y: float = 0
+
+    @property
+    def width(self) -> float:
+        return max([_width(self.label, 11) + 18, *(_width(row, 9) + 14 for row in self.rows)])
+
+    @property
+    def height(self) -> float:
+        return _HEAD + (_ROWS + _ROW * len(self.rows) if self.rows else 0)
+
+
+@dataclass(slots=True)
+class _Edge:
+    start: int
+    stop: int
+    points: list[tuple[float, float]] = field(default_factory=list)
+
+
+def svg(header: Header, *, notes: Iterable[str] = ()) -> str:
+    """The main graph as a well-formed SVG document on a light ground of its own.
+
+    Args:
+        header: of the model (`header.read_header`).
+        notes: sentences written above the graph, such as what was shortened.
+    """
+    lines = list(notes)
+    operators = {
+        ("" if entry.get("module") == "ai.onnx" else entry.get("module", ""), entry["name"]): entry
+        for entry in json.loads(netron.onnx_metadata(set(header.op_types()), header.opset_import))
+    }
+    for function in header.functions:
+        operators[function.key] = {"inputs": [{"name": value.name} for value in function.body.inputs]}
+    boxes, edges, left_out = _boxes(header.graph, operators)
+    if left_out:
+        total = sum(node.op_type != "Constant" for node in header.graph.nodes)
+        lines.insert(0, f"{total - left_out:,} of {total:,} nodes are drawn.")
+    try:
+        _dagre(boxes, edges)
+    except _NoLayout:
+        _layers(boxes, edges)
+    return _draw(boxes, edges, lines)
+
+
+def card(title: str, lines: Iterable[str]) -> str:
+    """A drawing that says in words what it cannot show."""
+    return _draw([], [], [title, *lines])
+
+
+class _NoLayout(Exception):
+    """dagre or QuickJS is missing, or the limits were reached."""
+
+
+def _boxes(graph: Graph, operators: dict[tuple[str, str], dict[str, Any]]) -> tuple[list[_Box], list[_Edge], int]:
+    boxes: list[_Box] = []
+    producer: dict[str, int] = {}
+    links: list[tuple[str, int]] = []
+    nodes = [node for node in graph.nodes if node.op_type != "Constant"]
+    constants = {name for node in graph.nodes if node.op_type == "Constant" for name in node.outputs}
+    if len(nodes) > MAX_NODES:
+        # What makes weights from weights often comes first; the data's way through the model says more.
+        makers = {id(node) for node in nodes if not node.subgraphs and graph.initializers.keys() >= set(node.inputs)}
+        drawn = [node for node in nodes if id(node) not in makers][:MAX_NODES]
+    else:
+        drawn = nodes
+    for value in graph.inputs[:MAX_NODES]:
+        producer[value.name] = len(boxes)
+        boxes.append(_value_box(value))
+    for node in drawn:
+        index = len(boxes)
+        operator = operators.get(node.key, {})
+        color = _COLORS.get(operator.get("category", ""), _DARK)
+        boxes.append(_Box(_short(node.op_type) or "?", color, _rows(node, graph, operator), node.name))
+        for name in dict.fromkeys((*node.inputs, *_captured(node))):
+            if name and name not in graph.initializers and name not in constants:
+                links.append((name, index))
+        for name in node.outputs:
+            if name:
+                producer[name] = index
+    for value in graph.outputs[:MAX_NODES]:
+        if len(drawn) == len(nodes) or value.name in producer:
+            links.append((value.name, len(boxes)))
+            boxes.append(_value_box(value))
+    pairs = dict.fromkeys((producer[name], index) for name, index in links if name in producer)
+    edges = [_Edge(start, stop) for start, stop in pairs if start != stop]
+    return boxes, edges[:MAX_EDGES], len(nodes) - len(drawn)
+
+
+def _value_box(value: ValueInfo) -> _Box:
+    rows = []
+    if value.dtype != "undefined":
+        rows.append(_short(f"{value.dtype} {_shape(value.shape) if value.shape is not None else ''}".strip()))
+    return _Box(_short(value.name), _VALUE, rows, value.name)
+
+
+def _rows(node: Node, graph: Graph, operator: dict[str, Any]) -> list[str]:
+    rows = [_short(node.name)] if node.name and node.name != node.op_type else []
+    names = [entry.get("name", "") for entry in operator.get("inputs", []) if isinstance(entry, dict)]
+    for position, name in enumerate(node.inputs):
+        tensor: Initializer | None = graph.initializers.get(name)
+        if tensor is not None and len(rows) < 8:
+            label = names[position] if position < len(names) else ""
+            rows.append(_short(f"{label} {_shape(tensor.shape)}".strip()))
+    return rows
+
+
+def _captured(node: Node) -> list[str]:
+    """Outer values that the node's subgraphs may read."""
+    return [name for graph in node.subgraphs for inner in graph.walk() for n in inner.nodes for name in n.inputs]
+
+
+def _shape(shape: tuple[int | str | None, ...]) -> str:
+    return "\N{MULTIPLICATION SIGN}".join("?" if dim is None else str(dim) for dim in shape[:8]) if shape else "scalar"
+
+
+def _clean(text: str) -> str:
+    return _UNFIT.sub("\ufffd", text)
+
+
+def _short(text: str) -> str:
+    """One line: long names keep their end, where node names differ."""
+    text = _clean(text[-(_LONGEST + 1) :] if len(text) > _LONGEST else text)
+    return text if len(text) <= _LONGEST else "…" + text[2:]
+
+
+def _width(text: str, size: float) -> float:
+    """Pixels of a line in a sans-serif font, roughly; East Asian letters are square."""
+    return sum(size if ord(letter) > 0x2E7F else size * (0.68 if letter.isupper() else 0.57) for letter in text)
+
+
+def _dagre(boxes: list[_Box], edges: list[_Edge]) -> None:
+    """Place boxes and edges as Netron does."""
+    try:
+        import quickjs
+
+        source = netron.module("dagre.js")
+    except (ImportError, netron.NetronLayoutError) as error:
+        raise _NoLayout from error
+    nodes = [{"v": str(i), "width": box.width, "height": box.height} for i, box in enumerate(boxes)]
+    links = [
+        {"v": str(edge.start), "w": str(edge.stop), "minlen": 1, "weight": 1}
+        | {"width": 0, "height": 0, "labeloffset": 10, "labelpos": "r"}
+        for edge in edges
+    ]
+    context = quickjs.Context()
+    context.set_memory_limit(LAYOUT_BYTES)
+    context.set_time_limit(LAYOUT_SECONDS)
+    context.set_max_stack_size(1 << 20)
+    try:
+        context.eval("var exports = {};(function(__exports){'use strict';" + source + "\n})(exports);")
+        answer = context.eval(
+            f"(() => {{ const n = {json.dumps(nodes)}, e = {json.dumps(links)};"
+            "exports.layout(n, e, {nodesep: 20, ranksep: 24}, {}); return JSON.stringify([n, e]); })()"
+        )
+        placed, routed = json.loads(answer)
+        for node in placed:
+            box = boxes[int(node["v"])]
+            box.x, box.y = float(node["x"]), float(node["y"])
+        by_ends = {(edge.start, edge.stop): edge for edge in edges}
+        for link in routed:
+            points = [(float(point["x"]), float(point["y"])) for point in link["points"]]
+            by_ends[int(link["v"]), int(link["w"])].points = points
+    except (quickjs.JSException, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _NoLayout from error
+
+
+def _layers(boxes: list[_Box], edges: list[_Edge]) -> None:
+    """Place boxes in rows by their longest path from an input; edges are straight."""
+    level = [0] * len(boxes)
+    for edge in sorted(edges, key=lambda edge: edge.stop):  # nodes come in topological order
+        if edge.start < edge.stop:
+            level[edge.stop] = max(level[edge.stop], level[edge.start] + 1)
+    top = 0.0
+    for rank in range(max(level, default=0) + 1):
+        row = [box for box, at in zip(boxes, level, strict=True) if at == rank]
+        left = -sum(box.width + 20 for box in row) / 2
+        height = max((box.height for box in row), default=0)
+        for box in row:
+            box.x, box.y = left + box.width / 2 + 10, top + height / 2
+            left += box.width + 20
+        top += height + 34
+    for edge in edges:
+        start, stop = boxes[edge.start], boxes[edge.stop]
+        edge.points = [(start.x, start.y + start.height / 2), (stop.x, stop.y - stop.height / 2)]
+
+
+def _draw(boxes: list[_Box], edges: list[_Edge], lines: list[str]) -> str:
+    left = min([box.x - box.width / 2 for box in boxes], default=0) - 16
+    top = min([box.y - box.height / 2 for box in boxes], default=0) - 16
+    lines = [_clean(line[:200]) for line in lines[:4]]
+    width = max([box.x + box.width / 2 for box in boxes] + [left + 16 + _width(line, 11) for line in lines], default=0)
+    points = [point for edge in edges for point in edge.points]
+    width = max([width, *(x for x, _ in points)]) + 16 - left
+    height = max([box.y + box.height / 2 for box in boxes], default=0) + 16 - top
+    banner = 18 * len(lines) + (8 if lines else 0)
+    top, height = top - banner, height + banner
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
+        f'viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" '
+        'font-family="Helvetica, Arial, sans-serif" font-size="11">'
+        '<defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
+        '<path d="M0 1L10 5L0 9z" fill="#555"/></marker></defs>'
+        f'<rect x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" height="{height:.0f}" fill="#fff"/>'
+    ]
+    for number, line in enumerate(lines):
+        text = html.escape(line)
+        out.append(f'<text x="{left + 12:.1f}" y="{top + 20 + 18 * number:.1f}" fill="#7a5b00">{text}</text>')
+    for edge in edges:
+        if edge.points:
+            out.append(f'<path d="{_curve(edge.points)}" fill="none" stroke="#555" marker-end="url(#arrow)"/>')
+    out += [_draw_box(box) for box in boxes]
+    return "".join(out) + "</svg>"
+
+
+def _draw_box(box: _Box) -> str:
+    x, y = box.x - box.width / 2, box.y - box.height / 2
+    ink = "#222" if box.color == _VALUE else "#fff"
+    out = [f"<g><title>{html.escape(_clean(box.tip[:500]))}</title>" if box.tip else "<g>"]
+    out.append(
+        f'<rect x="{x:.1f}" y="{y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="5" fill="#fff" '
+        f'stroke="#333"/>'
+    )
+    if box.rows:
+        right, base = x + box.width, y + _HEAD
+        out.append(
+            f'<path d="M{x:.1f} {base:.1f}V{y + 5:.1f}q0 -5 5 -5H{right - 5:.1f}q5 0 5 5V{base:.1f}z" '
+            f'fill="{box.color}" stroke="#333"/>'
+        )
+    else:
+        out.append(
+            f'<rect x="{x:.1f}" y="{y:.1f}" width="{box.width:.1f}" height="{_HEAD}" rx="5" fill="{box.color}" '
+            f'stroke="#333"/>'
+        )
+    out.append(
+        f'<text x="{box.x:.1f}" y="{y + 14.5:.1f}" fill="{ink}" text-anchor="middle">{html.escape(box.label)}</text>'
+    )
+    for number, row in enumerate(box.rows):
+        out.append(
+            f'<text x="{x + 7:.1f}" y="{y + _HEAD + 13 + _ROW * number:.1f}" font-size="9" fill="#333">'
+            f"{html.escape(row)}</text>"
+        )
+    return "".join(out) + "</g>"
+
+
+def _curve(points: list[tuple[float, float]]) -> str:
+    """A line through dagre's points with its corners rounded."""
+    path = "M{:.1f} {:.1f}".format(*points[0])
+    for (x, y), (next_x, next_y) in pairwise(points[1:]):
+        path += f"Q{x:.1f} {y:.1f} {(x + next_x) / 2:.1f} {(y + next_y) / 2:.1f}"
+    return path + "L{:.1f} {:.1f}".format(*points[-1])

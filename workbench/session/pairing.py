@@ -1,0 +1,101 @@
+"""Which two belong together: a model as its framework saved it, and the ONNX file made of it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from glob import escape
+from itertools import islice
+from pathlib import Path
+
+from ..engines import NATIVE
+from ..files import certificate
+from ..frameworks.spiking.load import has_neurons
+from ..kind import ENGINE_NAMES, Detection
+from .folder import is_model, look
+
+MOST_BESIDE = 200
+"""Entries of a folder that are looked at, which takes up to 1 ms for each that the file list has not looked at."""
+
+MOST_OF_ONE_NAME = 20
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """Both sides of a comparison.
+
+    Attributes:
+        native, onnx: the files; the same one where two engines run it.
+        engines: for `workbench.load_engine`, native and ONNX; None lets the model's kind decide.
+        because: why these two, in one sentence. It may quote the file: escape it.
+        params: the NengoDL .npz with a spiking network's weights, where they are kept beside the model.
+    """
+
+    native: str
+    onnx: str
+    engines: tuple[str | None, str | None]
+    because: str
+    params: str | None = None
+
+
+def pair(path: str, found: Detection, partner: str | None = None, converted: str | None = None) -> Pairing | None:
+    """The pair that a file is one side of.
+
+    Args:
+        path: the file; found: what `workbench.detect` says of it.
+        partner: the other side, where the person names it.
+        converted: the ONNX file that this session made of it.
+
+    Returns:
+        None where nothing is known to be the other side.
+    """
+    name = os.path.basename(path)
+    if partner is not None:
+        sides = (path, partner) if found.format != "ONNX" or _is_onnx(partner) else (partner, path)
+        return Pairing(*sides, (None, None), "You named both.")
+    if found.format != "ONNX":
+        if found.format not in NATIVE and found.format != "NIR":
+            return None
+        if converted is not None and os.path.exists(converted):
+            return Pairing(path, converted, (None, None), f"{os.path.basename(converted)} was made of {name} here.")
+        beside = Path(path).with_suffix(".onnx")
+        if _is_onnx(str(beside)):
+            return Pairing(path, str(beside), (None, None), f"{beside.name} lies beside {name} and has its name.")
+        return None
+    if found.kind == "SNN" and found.header is not None and has_neurons(found.header):
+        because = f"One file, two engines: {ENGINE_NAMES['nengo_dl']} and {ENGINE_NAMES['onnxruntime']}."
+        beside = Path(path).with_name(f"{Path(path).stem}_params.npz")
+        params = str(beside) if beside.is_file() else None
+        return Pairing(path, path, ("nengo_dl", "onnxruntime"), because, params)
+    folder = Path(path).parent
+    proof = certificate.read((found.components or {}).get("metadata_props", {}))
+    source = os.path.basename(str(proof.get("source", ""))) if proof else ""
+    made_of = str(folder / source)
+    if source and source != name and (os.path.isfile(made_of) or is_model(made_of)):
+        return Pairing(made_of, path, (None, None), f"{name} says that it was made of {source}.")
+    for other in islice(sorted(folder.glob(f"{escape(Path(path).stem)}.*")), MOST_OF_ONE_NAME):
+        if str(other) != path and _is_native(str(other)):
+            return Pairing(str(other), path, (None, None), f"{other.name} lies beside {name} and has its name.")
+    return None
+
+
+def partners(path: str, found: Detection) -> list[str]:
+    """Files beside a model that could be its other side, by their content: ONNX files for a native one; for an ONNX
+    file what a framework saved, and then other ONNX files."""
+    try:
+        beside = sorted(str(entry) for entry in islice(Path(path).parent.iterdir(), MOST_BESIDE) if str(entry) != path)
+    except OSError:
+        return []
+    formats = {other: look(other).format for other in beside if not os.path.basename(other).startswith(".")}
+    onnx = [other for other, name in formats.items() if name == "ONNX"]
+    native = [other for other, name in formats.items() if name in (*NATIVE, "NIR")]
+    return onnx if found.format != "ONNX" else [*native, *onnx]
+
+
+def _is_onnx(path: str) -> bool:
+    return look(path).format == "ONNX"
+
+
+def _is_native(path: str) -> bool:
+    seen = look(path)
+    return bool(seen.badge) and seen.format in (*NATIVE, "NIR")
