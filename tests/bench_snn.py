@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from workbench.paper.models.data import dataset
 
 from workbench import convert, load_engine
 from workbench.frameworks.spiking.engine_onnxruntime import OnnxRuntimeSnnEngine
 from workbench.frameworks.spiking.network import Input, Node, Output, SpikingNetwork
 from workbench.paper import digits
+from workbench.paper.data import dataset
 from workbench.snn import nengo_dl
 
 ROUNDS = 9

@@ -20,7 +20,6 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 from sklearn.tree import DecisionTreeClassifier
-from workbench.paper.models.data import dataset
 
 from workbench import BadInput, NeedsTrust, WorkbenchError, convert, safety
 from workbench.convert import batch
@@ -31,6 +30,7 @@ from workbench.frameworks.spiking.nir import read_nir
 from workbench.frameworks.tensorflow import convert_graph_def as graph_def
 from workbench.frameworks.tensorflow import convert_saved_model as saved_model
 from workbench.frameworks.tensorflow import convert_tflite as tflite
+from workbench.paper.data import dataset
 from workbench.session import Session
 from workbench.widgets.converter import Converter
 from workbench.widgets.job import JobBar

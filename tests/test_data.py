@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
-from workbench.paper.models.data import NAMES, dataset, rows_for
 
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput, UnreadableFile
 from workbench.files.header import ValueInfo
 from workbench.paper import data
+from workbench.paper.data import NAMES, dataset, rows_for
 
 MNIST = Path(__file__).parent.parent.parent / "shared" / "data" / "mnist.npz"
 

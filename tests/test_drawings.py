@@ -6,9 +6,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 from matplotlib.figure import Figure
-from workbench.paper.models.plots import picture
 
 from workbench.compare.answers import Spikes
+from workbench.paper.plots import picture
 from workbench.show.flow import chain
 
 

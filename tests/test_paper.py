@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from onnx import TensorProto
-from workbench.paper.models.data import dataset, rows_for
-from workbench.paper.models.models import make_sample, samples
 
 from workbench.engines import load_engine
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput
 from workbench.kind import detect
+from workbench.paper.data import dataset, rows_for
+from workbench.paper.models import make_sample, samples
 from workbench.sandbox import Cancelled
 
 # Accuracy on rows held out from training, below which something is wrong:

@@ -12,11 +12,11 @@ import numpy as np
 import onnx
 import pytest
 from onnx import external_data_helper
-from workbench.paper.models.tables import Tables
 
 from workbench import convert, graph, report
 from workbench.__main__ import main
 from workbench.errors import BadInput, WorkbenchError
+from workbench.paper.tables import Tables
 from workbench.publish import sparing, write_text
 from workbench.session import Session
 from workbench.show.export import export

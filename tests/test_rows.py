@@ -15,13 +15,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from workbench.paper.models.data import read
 
 from workbench import rows as module
 from workbench.__main__ import _rows
 from workbench.engines import load_engine
 from workbench.errors import BadInput, UnreadableFile
 from workbench.files.header import ValueInfo
+from workbench.paper.data import read
 
 FOUR = (ValueInfo("X", "float32", ("N", 4)),)
 LENET = (ValueInfo("image", "float32", ("N", 28, 28, 1)),)

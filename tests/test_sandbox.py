@@ -344,7 +344,7 @@ for task in (sandbox_tasks.crash, sandbox_tasks.shout):
     except Exception as error: print(error)
 """
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
+    NotebookClient(notebook, timeout=600, iopub_timeout=600, kernel_name="python3").execute()
     outputs = notebook.cells[0].outputs
     assert {output.name for output in outputs} == {"stdout"}
     first, crash, last = "".join(output.text for output in outputs).splitlines()

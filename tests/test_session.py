@@ -16,9 +16,9 @@ import pytest
 import skops.io
 import traitlets
 from sklearn.tree import DecisionTreeClassifier
-from workbench.paper.models.data import dataset
 
 from workbench import BadInput, WorkbenchError
+from workbench.paper.data import dataset
 from workbench.session import MOST_RECENT, STEPS, Session, session_of
 from workbench.session.pairing import pair
 from workbench.widgets import Workbench

@@ -18,11 +18,11 @@ import skops.io
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
 from sklearn.tree import DecisionTreeClassifier
-from workbench.paper.models.data import dataset
-from workbench.paper.models.models import make_sample
 
 from tests.lab import jupyter_lab, notebooks_in
 from workbench.files.header import read_header
+from workbench.paper.data import dataset
+from workbench.paper.models import make_sample
 
 pytestmark = pytest.mark.browser
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from workbench.paper.models.data import dataset
 
 from workbench import Detection, WorkbenchError, detect, load_engine
+from workbench.paper.data import dataset
 from workbench.safety import scan
 
 from . import Verdict, not_yet, right

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from workbench.paper.models.data import dataset
 
 from workbench import WorkbenchError, detect, load_engine
+from workbench.paper.data import dataset
 
 from . import Verdict, not_yet, right
 

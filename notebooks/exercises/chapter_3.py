@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from workbench.paper.models.data import dataset
 
 from workbench import Conversion, ConversionDisagrees, Detection, NeedsTrust, UnsupportedModel, detect, load_engine
+from workbench.paper.data import dataset
 
 from . import Verdict, not_yet, right
 

@@ -40,9 +40,9 @@ def _current(answer: Any) -> Verdict:
 
 def _remembered(answer: Any) -> Verdict:
     import numpy as np
-    from workbench.paper.models.models import make_sample
 
     from workbench.frameworks.spiking.load import load_network
+    from workbench.paper.models import make_sample
 
     network = load_network(make_sample("snn-digits", "models"))
     if np.size(answer) != 1 or isinstance(answer, dict | str) or answer is None:
@@ -110,10 +110,10 @@ def _tired(answer: Any) -> Verdict:
 
 def _few_steps(answer: Any) -> Verdict:
     import nengo
-    from workbench.paper.models.data import dataset
 
     from workbench import load_engine
     from workbench.frameworks.spiking.network import SpikingNetwork
+    from workbench.paper.data import dataset
 
     test = dataset("digits", "test")
     if not isinstance(answer, SpikingNetwork | nengo.Network | os.PathLike):

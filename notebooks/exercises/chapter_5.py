@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from workbench.paper.models.data import dataset
 
 from workbench import WorkbenchError, detect, load_engine
 from workbench.engines import Engine
 from workbench.kind import KIND_NAMES, Detection, our_rule
+from workbench.paper.data import dataset
 
 from . import Verdict, not_yet, right
 

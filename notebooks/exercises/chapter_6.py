@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from workbench.paper.models.tables import TABLE3
 
 from workbench import Comparison
 from workbench.agreement import readable
 from workbench.compare.comparison import duration
+from workbench.paper.tables import TABLE3
 
 from . import Verdict, not_yet, right
 

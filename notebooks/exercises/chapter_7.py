@@ -8,9 +8,8 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-from workbench.paper.models.models import estimator
-
 from workbench import Conversion, Detection, UnsupportedModel, WorkbenchError, convert, detect
+from workbench.paper.models import estimator
 
 from . import Verdict, not_yet, right
 
