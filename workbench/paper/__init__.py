@@ -1,4 +1,4 @@
-"""The paper's own room: its models, data, tables and figures, made again. It stands on top: nothing below imports it."""
+"""The paper's own room, on top: its models, data, tables and figures, made again. Nothing below imports it."""
 
 from __future__ import annotations
 
