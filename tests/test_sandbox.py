@@ -639,7 +639,7 @@ def test_a_worker_starts_tensorflow_without_what_only_keras_wrappers_and_plots_n
 
 
 def _started() -> tuple[list[str], str]:
-    from workbench.frameworks.spiking.borrowed import OPTIONAL
+    from workbench.frameworks.tensorflow.quiet import OPTIONAL
     from workbench.frameworks.tensorflow.start import start_keras
 
     start_keras()

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from ...errors import BadInput
-from ..spiking.borrowed import sparing, start_up_noise_hidden
+from .quiet import sparing, start_up_noise_hidden
 
 
 @cache

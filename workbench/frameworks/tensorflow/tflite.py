@@ -14,8 +14,8 @@ from ...agreement import FLOAT32, Tolerance
 from ...engines.base import ModelEngine
 from ...errors import BadInput
 from ...files.header import ValueInfo
-from ..spiking.borrowed import start_up_noise_hidden
 from .names import public_name, unique, unreadable
+from .quiet import start_up_noise_hidden
 from .start import start
 from .tolerance import QUANTIZED, STEPS
 
