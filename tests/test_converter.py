@@ -24,8 +24,7 @@ from sklearn.tree import DecisionTreeClassifier
 from workbench import BadInput, NeedsTrust, WorkbenchError, convert, safety
 from workbench.convert import batch
 from workbench.convert.options import chosen, options_for
-from workbench.convert.source import CONVERTERS
-from workbench.files.formats import EXTENSIONS
+from workbench.files.registry import FORMATS
 from workbench.frameworks.spiking.nir import read_nir
 from workbench.frameworks.tensorflow import convert_graph_def as graph_def
 from workbench.frameworks.tensorflow import convert_saved_model as saved_model
@@ -96,8 +95,9 @@ def visible(widget: Any, within: Any) -> bool:
 
 
 def test_every_format_that_can_be_converted_has_options_and_no_other() -> None:
-    offered = {name for name in EXTENSIONS if options_for(name)}
-    assert offered == {*CONVERTERS, "NIR"}
+    assert {name for name, record in FORMATS.items() if record.options} == {
+        name for name, record in FORMATS.items() if record.converts
+    }
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_options_offered_are_those_the_converter_takes(format_name: str, tak
 @pytest.mark.parametrize("value", [0, -1, True, 2.5, "4"])
 def test_a_number_of_rows_that_cannot_be_is_refused(value: Any) -> None:
     with pytest.raises(BadInput, match="'batch' is a whole number from 1 up, not"):
-        chosen("joblib", {"batch": value})
+        chosen(options_for("joblib"), {"batch": value}, "joblib")
 
 
 def test_a_model_that_does_not_begin_with_its_rows_takes_no_batch() -> None:

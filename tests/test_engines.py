@@ -16,11 +16,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from onnx import TensorProto, helper
 
-from workbench.engines import ENGINES, load_engine
+from workbench.engines import load_engine
 from workbench.engines.inputs import CastWarning, cast, check_shape, match
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from workbench.files.header import ValueInfo
+from workbench.files.registry import ENGINES
 
 
 def info(dtype: str = "float32", shape: tuple[int | str | None, ...] | None = (None, 4)) -> ValueInfo:

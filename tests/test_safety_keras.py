@@ -20,7 +20,8 @@ from tf_models import library, unsuspected
 
 from workbench import convert, detect, safety
 from workbench.errors import NeedsTrust
-from workbench.files.formats import Format, identify
+from workbench.files.formats import identify
+from workbench.files.records import Format
 from workbench.frameworks.tensorflow.convert_start import start
 from workbench.frameworks.tensorflow.scan_keras import NAMES as KERAS
 from workbench.frameworks.tensorflow.scan_keras import _judged

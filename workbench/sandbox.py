@@ -36,6 +36,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, cast
 
 from .errors import WorkbenchError
+from .words import first_line
 
 Result = TypeVar("Result")
 
@@ -260,7 +261,7 @@ def _task(
         call = pickle.dumps((function, args, progress is not None), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         name = what or _name(function)
-        raise WorkerFailed(f"{name} cannot be sent to a worker process: {_first_line(error)}.") from error
+        raise WorkerFailed(f"{name} cannot be sent to a worker process: {first_line(error)}.") from error
     place = os.getcwd() if os.path.isdir(os.curdir) else None
     return pickle.dumps(([str(entry) for entry in sys.path], place, after, what)), call
 
@@ -432,7 +433,7 @@ def _converse(connection: Connection, task: tuple[bytes, bytes], messages: queue
                 message = pickle.loads(answer)
             except Exception as error:
                 # A class that pickles there and cannot be built here.
-                message = "error", WorkerFailed(f"The worker's answer cannot be read: {_first_line(error)}.")
+                message = "error", WorkerFailed(f"The worker's answer cannot be read: {first_line(error)}.")
             messages.put(message)
             if message[0] == "result":
                 return
@@ -572,10 +573,6 @@ def _name(function: Callable[..., Any]) -> str:
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', repr(function))}"
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-
-
 # --- the worker's side ------------------------------------------------------------------------------------------
 
 
@@ -645,7 +642,7 @@ def _do(call: bytes, after: After, what: str | None, send: Callable[[str, Any], 
             send("result", (result, keep))
         except Exception as error:
             kind = type(result).__qualname__
-            raise WorkerFailed(f"{name} returned a {kind}, which cannot be sent back: {_first_line(error)}.") from None
+            raise WorkerFailed(f"{name} returned a {kind}, which cannot be sent back: {first_line(error)}.") from None
     except BaseException as error:
         send("error", portable(error, name))
         os._exit(0)
@@ -716,7 +713,7 @@ def peak_mib() -> float:
 def portable(error: BaseException, name: str, pythons: bool = False) -> BaseException:
     """The error, where it is one of the workbench's (or of Python's own, if `pythons`) and can be sent; else one that
     says the same of what `name` did, with the traceback as a note."""
-    what = f"{type(error).__name__}: {_first_line(error)}" if str(error).strip() else type(error).__name__
+    what = f"{type(error).__name__}: {first_line(error)}" if str(error).strip() else type(error).__name__
     plain = WorkerFailed(f"{name} failed with {what}.")
     plain.add_note("In the worker process:\n" + "".join(traceback.format_exception(error)))
     if not isinstance(error, WorkbenchError) and not (pythons and type(error).__module__ == "builtins"):

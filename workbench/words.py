@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 import unicodedata
 from collections.abc import Iterable
 
@@ -53,3 +54,11 @@ def size(count: int) -> str:
             return f"{count:,} bytes" if unit == "bytes" else f"{amount:,.1f} {unit}"
         amount /= 1000
     raise AssertionError("unreachable")
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what a library said, its class where it said nothing; at most 300 characters, no full stop,
+    no colours of a terminal, and none of ONNX Runtime's numbers."""
+    text = re.sub(r"\x1b\[[\d;]*m|\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    lines = (line.strip() for line in text.splitlines())
+    return (next(filter(None, lines), "") or type(error).__name__)[:300].rstrip(". ")

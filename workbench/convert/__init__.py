@@ -12,20 +12,21 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .. import sandbox
 from ..errors import BadInput, Scan
+from ..files import registry
 from ..files.formats import identify
-from ..frameworks.spiking.convert import convert_nengo, convert_nir, is_nengo, refuse_options
 from ..safety import scan
 from ..safety.trust import check_trust, known_as, named_for_its_loader, private_copy
 from ..scratch import fleeting_folder
-from .conversion import Agreement, Conversion, ConversionDisagrees
+from .conversion import Agreement, Conversion, ConversionDisagrees, finished, refuse
+from .draft import Job
 from .output import no_half_files, publish, target_of
-from .source import CONVERTERS, check_format, from_memory, from_path, parcel
+from .source import check_format, from_path, pack, parcel
+from .work import work
 
 __all__ = ["Agreement", "Conversion", "ConversionDisagrees", "Scan", "convert", "scan"]
 
@@ -33,32 +34,6 @@ TIMEOUT = 900
 """Seconds for one conversion, proof included; ResNet152 takes about a minute."""
 
 Progress = Callable[[str], object]
-
-
-@dataclass(frozen=True)
-class Job:
-    """What the worker is asked to do; see `work.work`.
-
-    Attributes:
-        converter: module of this package; source: the private copy; format: its `workbench.files.formats` name.
-        estimator: a pickled estimator in memory, instead of a copy.
-        parcel: the pickled sample and custom objects, which may be of classes that only the caller defines.
-        folder: where ``model.onnx`` is to be written, with external data named after `output_name`.
-        name: of the source, for the certificate; sha256: of its content, None for objects in memory.
-    """
-
-    converter: str
-    source: Path | None
-    format: str
-    estimator: bytes | None
-    parcel: bytes
-    folder: Path
-    output_name: str
-    name: str
-    sha256: str | None
-    opset: int | None
-    trust: bool
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 def convert(
@@ -108,22 +83,18 @@ def convert(
     if sample is not None and hasattr(sample, "__len__") and not len(sample):
         raise BadInput("The sample has no rows; give at least one.")
     say = progress or (lambda message: None)
-    if is_nengo(source):
-        refuse_options(options, opset)
-        return convert_nengo(
+    path = Path(source) if isinstance(source, str | os.PathLike) else None
+    record = registry.objects_of(source) if path is None else registry.of(identify(path).name)
+    if record is not None and record.convert:
+        given_on: Conversion = registry.at(record.convert)(
             source, output, sample=sample, overwrite=overwrite, say=say, cancel=cancel, timeout=timeout, begun=begun,
-            memory_mib=memory_mib, **options,
+            memory_mib=memory_mib, opset=opset, options=options,
         )  # fmt: skip
-    if isinstance(source, str | os.PathLike) and identify(source).name == "NIR":
-        refuse_options({}, opset)
-        return convert_nir(
-            Path(source), output, sample=sample, overwrite=overwrite, say=say, cancel=cancel, timeout=timeout,
-            begun=begun, memory_mib=memory_mib, options=options,
-        )  # fmt: skip
+        return given_on
     if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int)):
         raise BadInput(f"opset takes a whole number or None, but was given {opset!r}.")
     with fleeting_folder("workbench-convert-") as scratch:
-        given = from_path(source) or from_memory(source, scratch, custom_objects)
+        given = pack(source, scratch, custom_objects) if path is None else from_path(path)
         target = target_of(output, None if given.own else given.path, given.stem, overwrite)
         with no_half_files(target) as folder:
             copy, digest, size = given.path, None, 0
@@ -138,15 +109,13 @@ def convert(
                     say("Looking for code in the source")
                     check_trust(copy, given.name, size, tuple(custom_objects or ()), cancel, timeout, begun)
             job = Job(
-                converter=given.converter or CONVERTERS[given.format.name],
+                draft=record.draft if path is None and record else registry.of(given.format.name).draft,
                 source=copy, format=given.format.name, estimator=given.pickled,
                 parcel=parcel((sample, {**given.custom_objects, **(custom_objects or {})})),
                 folder=folder, output_name=target.name, name=given.label, sha256=digest,
                 opset=opset, trust=trust or given.own, options=dict(options),
             )  # fmt: skip
             limit = memory_mib or sandbox.memory_for(size + len(given.pickled or b""))
-            from .work import work
-
             with known_as(copy, Path(given.name)) if copy is not None else nullcontext():
                 result = sandbox.run(
                     work, job, timeout=timeout, since=begun, memory_mib=limit, progress=say, cancel=cancel, warm=True,
@@ -157,30 +126,7 @@ def convert(
                 source_bytes=None if digest is None else size, **result,
             )  # fmt: skip
             if not conversion.agreement.within_tolerance:
-                _refuse(conversion, begun)
+                refuse(conversion, begun)
             say("Moving the ONNX file into place")
             publish(folder, target, overwrite)
-    return _finished(conversion, target, begun)
-
-
-def _refuse(conversion: Conversion, begun: float) -> None:
-    failed = replace(conversion, output=None, seconds=time.monotonic() - begun)
-    worst = failed.agreement.worst[0] if failed.agreement.worst else None
-    example = (
-        f" Worst: sample {worst.index} ({worst.group}), output {worst.output!r}: {worst.native} in the source, "
-        f"{worst.onnx} in ONNX." if worst else " " + " ".join(failed.warnings[-1:])
-    )  # fmt: skip
-    raise ConversionDisagrees(
-        f"The ONNX model gives other answers than {failed.source}, so nothing was written: {failed.agreement.says}"
-        f"{example}",
-        failed,
-    )
-
-
-def _finished(conversion: Conversion, target: Path, begun: float) -> Conversion:
-    from ..kind import detect
-
-    found = detect(target)
-    data = {target.parent / name for name in (found.components or {}).get("external_data", ())}
-    output_bytes = sum(path.stat().st_size for path in (target, *data))
-    return replace(conversion, kind=found.kind, output_bytes=output_bytes, seconds=time.monotonic() - begun)
+    return finished(conversion, target, begun)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from ..agreement import Agreement as Agreement
 from ..agreement import WorstSample, readable, share
 from ..errors import WorkbenchError
-from ..kind import KIND_NAMES
+from ..kind import KIND_NAMES, detect
 from ..words import escape, size
 
 
@@ -158,3 +160,24 @@ _STYLE = """<style>
 .wb-convert ul{margin:.2rem 0 .6rem;padding-left:1.2rem}
 .wb-convert tr{background:none!important}
 </style>"""
+
+
+def refuse(conversion: Conversion, begun: float) -> None:
+    failed = replace(conversion, output=None, seconds=time.monotonic() - begun)
+    worst = failed.agreement.worst[0] if failed.agreement.worst else None
+    example = (
+        f" Worst: sample {worst.index} ({worst.group}), output {worst.output!r}: {worst.native} in the source, "
+        f"{worst.onnx} in ONNX." if worst else " " + " ".join(failed.warnings[-1:])
+    )  # fmt: skip
+    raise ConversionDisagrees(
+        f"The ONNX model gives other answers than {failed.source}, so nothing was written: {failed.agreement.says}"
+        f"{example}",
+        failed,
+    )
+
+
+def finished(conversion: Conversion, target: Path, begun: float) -> Conversion:
+    found = detect(target)
+    data = {target.parent / name for name in (found.components or {}).get("external_data", ())}
+    output_bytes = sum(path.stat().st_size for path in (target, *data))
+    return replace(conversion, kind=found.kind, output_bytes=output_bytes, seconds=time.monotonic() - begun)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..agreement import Tolerance
 from ..files.header import ValueInfo
@@ -53,3 +53,31 @@ class Draft:
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     mend: Callable[[], tuple[Draft, str]] | None = None
     notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the worker is asked to do; see `work.work`.
+
+    Attributes:
+        draft: who makes the `Draft`, as `workbench.files.registry.at` finds it: called with this job, the sample, the
+            custom objects, and whom to tell of progress.
+        source: the private copy; format: its `workbench.files.formats` name.
+        estimator: a pickled object in memory, instead of a copy.
+        parcel: the pickled sample and custom objects, which may be of classes that only the caller defines.
+        folder: where ``model.onnx`` is to be written, with external data named after `output_name`.
+        name: of the source, for the certificate; sha256: of its content, None for objects in memory.
+    """
+
+    draft: str
+    source: Path | None
+    format: str
+    estimator: bytes | None
+    parcel: bytes
+    folder: Path
+    output_name: str
+    name: str
+    sha256: str | None
+    opset: int | None
+    trust: bool
+    options: dict[str, Any] = field(default_factory=dict)

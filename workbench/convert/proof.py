@@ -20,7 +20,6 @@ What counts as agreement is said in `workbench.agreement`.
 from __future__ import annotations
 
 import gc
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 from ..agreement import Agreement, Tally, Tolerance, as_rows, bounded, distance, is_quantized, moved, plain
 from ..engines.onnxruntime import LARGE, OnnxRuntimeEngine
 from ..errors import UnsupportedModel, WorkbenchError
+from ..words import first_line
 from .draft import Draft
 from .samples import SEED, Group, in_parts, plan, row_size
 
@@ -69,9 +69,9 @@ def ask_native(draft: Draft, sample: Any = None) -> Asked:
                     raise
                 if group.name == "given":
                     raise WorkbenchError(
-                        f"The source model cannot answer the rows given: {_first_line(error)}; give rows it takes."
+                        f"The source model cannot answer the rows given: {first_line(error)}; give rows it takes."
                     ) from error
-                refused = _first_line(error)
+                refused = first_line(error)
                 continue
             groups.append(group)
             break
@@ -226,8 +226,3 @@ def _tally(asked: Asked, results: list[Arrays | str], tolerance: Tolerance, *, s
         counts = strict or (group.strict and not tolerance.steps)
         tally.add(group.answers, result, group.onnx, group=group.name, strict=counts, spread=group.spread)
     return tally
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in re.sub(r"\x1b\[[\d;]*m", "", str(error)).splitlines() if line.strip()]
-    return (lines or [type(error).__name__])[0][:300].rstrip(".")

@@ -6,31 +6,23 @@ import json
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import UnsupportedModel, WorkbenchError
-from ..files import certificate
+from ..files import certificate, registry
 from ..files.header import read_header
 from ..sandbox import peak_mib, release_memory
 from ..scratch import disk_full
 from .check import check_file
 from .conversion import Agreement
-from .draft import Draft
+from .draft import Draft, Job
 from .proof import ask_native, hold_against
-
-if TYPE_CHECKING:
-    from . import Job
 
 MOST_IN_ONE_FILE = 1_500_000_000
 """Bytes of a model object up to which it becomes one file; protobuf ends at 2 GiB."""
 
 MOST_MENDS = 3
-
-_WHERE = {"sklearn": "sklearn.convert", "keras": "tensorflow.convert_keras", "tensorflow": "tensorflow.convert"}
-
-TOOLS = ("onnx", "onnxruntime", "scikit-learn", "skl2onnx", "tensorflow", "keras", "tf-keras", "tf2onnx", "numpy")
 
 Progress = Callable[[str], object]
 
@@ -101,17 +93,9 @@ class Proved:
 
 
 def _draft(job: Job, sample: Any, custom_objects: dict[str, Any], progress: Progress) -> Draft:
-    module = import_module(f"workbench.frameworks.{_WHERE[job.converter]}")
-    common: dict[str, Any] = {"sample": sample, "opset": job.opset, "options": job.options, "progress": progress}
     progress("Loading the model")
-    if job.converter == "sklearn":
-        if job.estimator is not None:
-            return module.draft(pickle.loads(job.estimator), **common)
-        return module.draft(module.load(job.source, job.format, trust=job.trust), **common)
-    common["folder"] = job.folder
-    if job.converter == "keras":
-        return module.draft(module.load(job.source, custom_objects=custom_objects, trust=job.trust), **common)
-    return module.draft(job.source, job.format, **common)
+    draft: Draft = registry.at(job.draft)(job, sample, custom_objects, progress)
+    return draft
 
 
 def _prove(job: Job, draft: Draft, sample: Any, progress: Progress) -> Proved:
@@ -190,7 +174,7 @@ def _certificate(job: Job, proved: Proved) -> dict[str, Any]:
         "format": job.format,
         "converter": proved.converter,
         "opset": proved.opset,
-        "tools": certificate.versions("onnx-workbench", *TOOLS),
+        "tools": certificate.versions("onnx-workbench", *registry.TOOLS),
         "agreement": {
             "samples": agreement.samples,
             "groups": agreement.groups,

@@ -11,11 +11,13 @@ import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
-from ..kind import ENGINE_NAMES, KIND_NAMES, Detection, detect, dispatch
+from ..files import registry
+from ..files.records import Where
+from ..files.registry import ENGINE_NAMES, ENGINES
+from ..kind import KIND_NAMES, Detection, detect, dispatch
 from ..sandbox import in_worker
 
 if TYPE_CHECKING:
@@ -23,33 +25,6 @@ if TYPE_CHECKING:
 
     from ..agreement import Tolerance
     from ..files.header import ValueInfo
-
-ENGINES = {
-    "onnxruntime": ("engines.onnxruntime", "OnnxRuntimeEngine"),
-    "sklearn": ("frameworks.sklearn.engine", "SklearnEngine"),
-    "keras": ("frameworks.tensorflow.keras", "KerasEngine"),
-    "tensorflow": ("frameworks.tensorflow.graphs", "TensorFlowEngine"),
-    "tflite": ("frameworks.tensorflow.tflite", "TfliteEngine"),
-    "nengo": ("frameworks.spiking.engine_nengo", "NengoEngine"),
-    "nengo_dl": ("frameworks.spiking.engine_nengo_dl", "NengoDlEngine"),
-}
-"""Engine name -> (module beside this one, its class), imported on first use."""
-
-SPIKING = {
-    "onnxruntime": ("frameworks.spiking.engine_onnxruntime", "OnnxRuntimeSnnEngine"),
-    "nengo": ENGINES["nengo"],
-    "nengo_dl": ENGINES["nengo_dl"],
-}
-"""The same for spiking networks: there, ONNX Runtime runs over time."""
-
-NATIVE = {
-    "pickle": "sklearn", "joblib": "sklearn", "skops": "sklearn", "Keras v3": "keras", "Keras HDF5": "keras",
-    "SavedModel": "tensorflow", "GraphDef": "tensorflow", "TFLite": "tflite",
-}  # fmt: skip
-"""Format name -> the engine of the framework that wrote it. ONNX and NIR go by their kind."""
-
-APART = ("Keras v3", "Keras HDF5", "TFLite")
-"""Formats that a C library reads, which damaged files were seen to crash, or to keep busy for ever."""
 
 
 @dataclass(frozen=True)
@@ -127,14 +102,13 @@ class Engine(Protocol):
 
 
 def choose_engine(kind: str | None, format_name: str = "ONNX") -> tuple[str, str]:
-    """The engine Figure 7b sends a model to, and why: a framework's own format to that framework (`NATIVE`), an ONNX
+    """The engine Figure 7b sends a model to, and why: a framework's own format to that framework, an ONNX
     or NIR model by its kind (`workbench.kind.dispatch`).
 
     Returns:
         (engine name, the reason in one sentence).
     """
-    if format_name in NATIVE:
-        name = NATIVE[format_name]
+    if name := registry.of(format_name).engine:
         return name, f"It is in a format of {ENGINE_NAMES[name]}'s own ({format_name})."
     name = dispatch(kind) or "onnxruntime"
     if kind in ("ML", "DL", "SNN"):
@@ -189,46 +163,40 @@ def load_engine(
             raise BadInput("Only an engine in a worker process can be given a timeout: leave worker=False out.")
         worker = True
     in_memory = not isinstance(source, str | os.PathLike)
-    found = None if in_memory else detect(source)
-    if _apart(found, worker, trust):
+    detection = None if in_memory else detect(source)
+    if _apart(detection, worker, trust):
         from .worker import WorkerEngine
 
         made = WorkerEngine(source, engine, trust=trust, timeout=timeout, options={"params": params, **options})
         # How many rows are asked at once is up to the person: all that the machine has left.
         made.worker.memory_mib = math.inf
         return made
-    if found is None:
+    if detection is None:
         return _from_memory(source, engine, params, options)
-    path = os.fspath(source)
-    if found.format in NATIVE:
-        name, why = choose_engine(found.kind, found.format)
-        _require(engine, (name,), f"{path} is in a format of {ENGINE_NAMES[name]}'s own ({found.format})")
+    path, record = os.fspath(source), registry.of(detection.format)
+    if record.engine:
+        name, why = choose_engine(detection.kind, detection.format)
+        _require(engine, (name,), f"{path} is in a format of {ENGINE_NAMES[name]}'s own ({detection.format})")
         _refuse_params(params, name)
         return _make(ENGINES[name], path, name, why, options, trust=trust)
-    spiking = found.kind == "SNN" and (found.format == "NIR" or _runs_over_time(path, found))
-    if not spiking:
-        _require_onnx(path, found)
-    name, why = choose_engine(found.kind)
+    if not record.over_time and detection.format != "ONNX":
+        what = f"{detection.format} ({detection.format_detail})" if detection.format_detail else detection.format
+        raise UnsupportedModel(
+            f"No engine here runs {path}, which holds this: {what}; give a model of ONNX, scikit-learn, Keras, "
+            "TensorFlow, TensorFlow Lite or NIR."
+        )
+    over_time = detection.kind == "SNN" and (record.over_time or registry.runs_over_time(detection.header))
+    name, why = choose_engine(detection.kind)
     if engine is not None:
-        _require(engine, SPIKING, f"{path} is a model in {found.format}")
+        _require(engine, registry.OVER_TIME.engines, f"{path} is a model in {detection.format}")
         name, why = engine, f"You asked for {ENGINE_NAMES[engine]}."
-    elif found.kind == "SNN" and not spiking:
+    elif detection.kind == "SNN" and not over_time:
         name = "onnxruntime"
         why = "It is a spiking neural network (SNN) in standard operators, which ONNX Runtime runs and Nengo does not."
-    if spiking:
-        from ..frameworks.spiking.read import is_ours, load
-
-        try:
-            return _make(SPIKING[name], path, name, why, options, params=params)
-        except (BadInput, UnsupportedModel):
-            # Another maker's neurons may bring their own bodies; then ONNX Runtime needs no reading.
-            if name != "onnxruntime" or params is not None or found.format != "ONNX" or is_ours(load(path)):
-                raise
-            with suppress(WorkbenchError):
-                return _make(ENGINES[name], path, name, why, options)
-            raise
+    if over_time:
+        return _run_over_time(path, name, why, options, params, detection.format == "ONNX")
     _refuse_params(params, name)
-    if name in ("nengo", "nengo_dl"):
+    if name != "onnxruntime":
         raise UnsupportedModel(
             f"{path} has no neurons that {ENGINE_NAMES[name]} knows, so it cannot run there; "
             'engine="onnxruntime" runs any model made of standard operators.'
@@ -236,48 +204,50 @@ def load_engine(
     return _make(ENGINES[name], path, name, why, options)
 
 
-def _apart(found: Detection | None, worker: bool | None, trust: bool) -> bool:
-    """Whether the engine goes into a worker process; `found` is None for an object in memory."""
+def _run_over_time(path: str, name: str, why: str, options: dict[str, Any], params: Any, onnx: bool) -> Engine:
+    try:
+        return _make(registry.OVER_TIME.engines[name], path, name, why, options, params=params)
+    except (BadInput, UnsupportedModel):
+        # Another maker's neurons may bring their own bodies; then ONNX Runtime needs no reading.
+        if name != "onnxruntime" or params is not None or not onnx or registry.at(registry.OVER_TIME.ours)(path):
+            raise
+        with suppress(WorkbenchError):
+            return _make(ENGINES[name], path, name, why, options)
+        raise
+
+
+def _apart(detection: Detection | None, worker: bool | None, trust: bool) -> bool:
+    """Whether the engine goes into a worker process; `detection` is None for an object in memory."""
     if in_worker():
         return False
-    parsed = found is not None and found.format in APART
-    if found is not None and parsed and worker is False and not trust:
+    parsed = detection is not None and registry.of(detection.format).apart
+    if detection is not None and parsed and worker is False and not trust:
         raise BadInput(
-            f"{found.path} is {found.format}, which a C library reads, and a damaged or hostile file can end this "
-            "process or stop it for ever: leave worker=False out, or say that you trust the file with trust=True."
+            f"{detection.path} is {detection.format}, which a C library reads, and a damaged or hostile file can end "
+            "this process or stop it for ever: leave worker=False out, or say that you trust the file with trust=True."
         )
     return parsed if worker is None else worker
 
 
 def _from_memory(source: Any, engine: str | None, params: Any, options: dict[str, Any]) -> Engine:
-    """An object in memory. Told by its classes' modules, so that no framework is imported to look."""
-    bases = {(base.__module__.partition(".")[0], base.__name__) for base in type(source).__mro__}
-    what = type(source).__name__
-    spiking = bases & {("nengo", "Network"), ("nengo", "Simulator"), ("nengo_dl", "Simulator"), _OURS}
-    if spiking:
-        from ..frameworks.spiking.from_nengo import from_nengo
-
-        _require(engine, SPIKING, f"A {what} is a spiking network")
-        _refuse_params(params, "nengo")
-        network = source if _OURS in spiking else from_nengo(source)
-        name = engine or ("nengo_dl" if ("nengo_dl", "Simulator") in spiking else "nengo")
-        return _make(SPIKING[name], network, name, f"A {what} is a spiking network.", options)
-    if bases & {("keras", "Model"), ("tf_keras", "Model")}:
-        name = "keras"
-    elif not isinstance(source, type) and callable(getattr(source, "fit", None)) and hasattr(source, "get_params"):
-        name = "sklearn"
-    else:
-        what = f"the class {source.__name__}" if isinstance(source, type) else f"a {what}"
+    objects = registry.objects_of(source)
+    what = f"the class {source.__name__}" if isinstance(source, type) else f"a {type(source).__name__}"
+    if objects is None:
         raise BadInput(
             "load_engine takes a path, a fitted scikit-learn estimator, a Keras model, a nengo.Network or a simulator, "
             f"but was given {what}."
         )
-    _require(engine, (name,), f"A {what} is an object of {ENGINE_NAMES[name]}'s own")
+    name = objects.engine(source)
+    what = f"A {type(source).__name__}"
+    if objects.over_time:
+        _require(engine, registry.OVER_TIME.engines, f"{what} is a spiking network")
+        _refuse_params(params, "nengo")
+        name = engine or name
+        return _make(registry.OVER_TIME.engines[name], source, name, f"{what} is a spiking network.", options)
+    _require(engine, (name,), f"{what} is an object of {ENGINE_NAMES[name]}'s own")
     _refuse_params(params, name)
-    return _make(ENGINES[name], source, name, f"It is an object of {ENGINE_NAMES[name]}'s own ({what}).", options)
-
-
-_OURS = ("workbench", "SpikingNetwork")
+    why = f"It is an object of {ENGINE_NAMES[name]}'s own ({type(source).__name__})."
+    return _make(ENGINES[name], source, name, why, options)
 
 
 def _require(engine: str | None, able: Collection[str], what: str) -> None:
@@ -291,33 +261,16 @@ def _refuse_params(params: Any, name: str) -> None:
         raise BadInput(f"{ENGINE_NAMES[name]} reads the parameters from the model itself: leave params= out.")
 
 
-def _make(where: tuple[str, str], source: Any, name: str, why: str, options: dict[str, Any], **ours: Any) -> Engine:
+def _make(where: Where, source: Any, name: str, why: str, options: dict[str, Any], **ours: Any) -> Engine:
     """The engine of that class.
 
     Args:
         options: the person's; ours: what `load_engine` itself was given, for engines that take it.
     """
-    maker: Callable[..., Engine] = getattr(import_module(f"workbench.{where[0]}"), where[1])
+    maker: Callable[..., Engine] = registry.at(where)
     known = [p.name for p in inspect.signature(maker).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for option in options:
         if option not in known or option == "why":
             choose = ", ".join(name for name in known if name not in ("why", "trust", "params", "signature"))
             raise BadInput(f"{ENGINE_NAMES[name]} knows no option {option!r}; it knows: {choose}.")
     return maker(source, why=why, **options, **{key: value for key, value in ours.items() if key in known})
-
-
-def _runs_over_time(path: str, found: Detection) -> bool:
-    """Whether an SNN's ONNX file has neurons as operators, which `workbench.snn` reads; others are plain graphs."""
-    from ..files.header import read_header
-    from ..frameworks.spiking.load import has_neurons
-
-    return found.format == "ONNX" and has_neurons(read_header(path))
-
-
-def _require_onnx(path: str, found: Detection) -> None:
-    if found.format != "ONNX":
-        what = f"{found.format} ({found.format_detail})" if found.format_detail else found.format
-        raise UnsupportedModel(
-            f"No engine here runs {path}, which holds this: {what}; give a model of ONNX, scikit-learn, Keras, "
-            "TensorFlow, TensorFlow Lite or NIR."
-        )

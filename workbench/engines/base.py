@@ -10,6 +10,7 @@ from ..agreement import Tolerance
 from ..errors import BadInput, WorkbenchError
 from ..files.header import ValueInfo
 from ..kind import ENGINE_NAMES
+from ..words import first_line
 from .inputs import CastWarning, cast, check_shape, match
 
 if TYPE_CHECKING:
@@ -115,8 +116,3 @@ class ModelEngine(Closing):
     def _plain(self, error: Exception) -> str:
         """What the framework said, without its own codes."""
         return first_line(error)
-
-
-def first_line(error: Exception) -> str:
-    lines = (line.strip() for line in str(error).splitlines())
-    return (next(filter(None, lines), "") or type(error).__name__)[:300].rstrip(". ")

@@ -189,31 +189,17 @@ class WorkerEngine(Closing):
 def _packed(source: Any, engine: str | None, settings: dict[str, Any]) -> Iterator[tuple[str | bytes, str | None]]:
     """(a path, or a model in memory as it travels: as a file, which is gone afterwards, or pickled; its engine). The
     classes that it needs go into the settings."""
-    from ..convert.source import from_memory
-    from ..frameworks.spiking.convert import is_nengo
-
     if isinstance(source, str | os.PathLike):
         yield os.fspath(source), engine
-    elif is_nengo(source):
-        yield _network(source, engine)
-    else:
-        with fleeting_folder("workbench-engine-") as scratch:
-            custom_objects = settings.get("custom_objects") or {}
-            given = from_memory(source, scratch, custom_objects)
-            if needed := {**given.custom_objects, **custom_objects}:
-                settings["custom_objects"] = needed
-            yield given.pickled or str(given.path), engine
+        return
+    from ..convert.source import pack
 
-
-def _network(source: Any, engine: str | None) -> tuple[bytes, str]:
-    """A network or simulator of Nengo's or NengoDL's as (ours, pickled; the engine it came from): theirs hold functions
-    that no other process could be given."""
-    from ..frameworks.spiking.from_nengo import from_nengo
-    from ..frameworks.spiking.network import SpikingNetwork
-
-    native = "nengo_dl" if type(source).__module__.partition(".")[0] == "nengo_dl" else "nengo"
-    network = source if isinstance(source, SpikingNetwork) else from_nengo(source)
-    return pickle.dumps(network), engine or native
+    with fleeting_folder("workbench-engine-") as scratch:
+        custom_objects = settings.get("custom_objects") or {}
+        given = pack(source, scratch, custom_objects)
+        if needed := {**given.custom_objects, **custom_objects}:
+            settings["custom_objects"] = needed
+        yield given.pickled or str(given.path), engine or given.engine
 
 
 def _size(path: Path) -> int:

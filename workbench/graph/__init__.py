@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING
 
 from .. import sandbox
 from ..errors import UnreadableFile, UnsupportedModel, WorkbenchError
-from ..files.formats import NO_MODEL, Format, identify_bytes
+from ..files import registry
+from ..files.formats import identify, identify_bytes
 from ..files.header import Header, parse_header, read_header
+from ..files.records import Format, Reader
 from ..files.wire import Buffer, WireError, opened
 from ..publish import write_text
 from ..words import escape
 from . import netron, slim, svg
-from .slim import Slim
 
 if TYPE_CHECKING:
     import onnx
@@ -39,6 +40,8 @@ SMALL = 1 << 20
 
 TALL = 600
 """Pixels of height that show a long graph."""
+
+_ONNX = registry.of("ONNX").reader
 
 SANDBOX = "allow-scripts allow-downloads allow-popups"
 
@@ -60,7 +63,7 @@ class GraphView:
     nodes: int | None
     height: int
     shortened: tuple[slim.Shortened, ...] = field(repr=False)
-    _reader: str | None = field(repr=False)
+    _reader: Reader | None = field(repr=False)
     _data: bytes = field(repr=False)
     _header: Header | None = field(repr=False)
     _reason: str | None = field(repr=False)
@@ -210,8 +213,9 @@ def graph(
         what = identify_bytes(buffer)
         if what.name == "ONNX" or (path.suffix.lower() == ".onnx" and what.name == "unknown"):
             return _onnx(buffer, read_header(path, buffer), path.name, height, path)
-        if what.name in NO_MODEL and what.name not in _KINDS:
-            raise UnsupportedModel(f"{path} holds {NO_MODEL[what.name]}; pick a model file to see a graph.")
+        record = registry.of(what.name)
+        if record.holds and record.reader is None:
+            raise UnsupportedModel(f"{path} holds {record.holds}; pick a model file to see a graph.")
         return _other(buffer, file, path, what, height, cancel)
 
 
@@ -229,81 +233,52 @@ def _onnx(buffer: Buffer, header: Header, name: str, height: int | None, source:
             data, shortened = small.data, small.shortened
         except UnsupportedModel as error:
             reason = str(error)
-    return GraphView(name, "ONNX", len(header.graph.nodes), height, shortened, "onnx", data, header, reason, source)
+    return GraphView(
+        name,
+        "ONNX",
+        len(header.graph.nodes),
+        height,
+        shortened,
+        _ONNX,
+        data,
+        header,
+        reason,
+        source,
+    )
 
 
 def _other(
-    buffer: Buffer, file: Path, path: Path, what: Format, height: int | None, cancel: threading.Event | None
+    buffer: Buffer, file: Path, path: Path, content: Format, height: int | None, cancel: threading.Event | None
 ) -> GraphView:
-    kind = _KINDS.get("Caffe prototxt" if what.detail.startswith("prototxt") else what.name)
+    prototxt = content.detail.startswith("prototxt")
+    reader = netron.PROTOTXT if prototxt else registry.of(content.name).reader
     data, reason = b"", None
     try:
-        if kind is None:
-            reason = f"Netron's view is not available for {what.name} files."
-        elif kind.hdf5 is not None and len(buffer) > SMALL:
-            data = sandbox.parse(kind.hdf5, file, cancel=cancel).data
-        elif kind.slim is not None and (len(buffer) > SMALL or what.name == "joblib"):
-            data = kind.slim(buffer, file).data
+        if reader is None:
+            reason = f"Netron's view is not available for {content.name} files."
+        elif reader.slim and reader.apart and len(buffer) > SMALL:
+            data = sandbox.parse(registry.at(reader.slim), file, cancel=cancel).data
+        elif reader.slim and not reader.apart and (len(buffer) > SMALL or reader.always):
+            data = registry.at(reader.slim)(buffer).data
         elif len(buffer) > slim.OUTPUT_LIMIT:
-            reason = f"The {what.name} file is {len(buffer) >> 20:,} MiB, more than a page can carry."
+            reason = f"The {content.name} file is {len(buffer) >> 20:,} MiB, more than a page can carry."
         else:
             data = bytes(buffer[:])
     except UnsupportedModel as error:
         reason = str(error)
-    reader = kind.reader if kind else None
-    return GraphView(path.name, what.name, None, height or TALL, (), reader, data, None, reason, path)
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """A format other than ONNX: how Netron reads it (`netron.READERS`), and how a large file gets small; one with HDF5
-    inside by a function that a worker calls."""
-
-    reader: str
-    slim: Callable[[Buffer, Path], Slim] | None = None
-    hdf5: Callable[[Path], Slim] | None = None
-
-
-_KINDS = {
-    "Keras v3": _Kind("keras", hdf5=slim.keras),
-    "Keras HDF5": _Kind("h5", hdf5=slim.hdf5),
-    "Keras weights": _Kind("h5", hdf5=slim.hdf5),
-    "HDF5": _Kind("h5", hdf5=slim.hdf5),
-    "Keras JSON": _Kind("keras_json"),
-    "SavedModel": _Kind("saved_model", lambda buffer, _: slim.saved_model(buffer)),
-    "GraphDef": _Kind("graph_def", lambda buffer, _: slim.graph_def(buffer)),
-    "TFLite": _Kind("tflite", lambda buffer, _: slim.tflite(buffer)),
-    "PyTorch": _Kind("pytorch", lambda buffer, file: slim.pytorch(file) if buffer[:2] == b"PK" else _whole(buffer)),
-    "pickle": _Kind("pickle"),
-    "joblib": _Kind("pickle", lambda buffer, _: slim.inflated(buffer)),
-    "NumPy npz": _Kind("npz"),
-    "NumPy npy": _Kind("npy"),
-    "Core ML": _Kind("coreml"),
-    "MXNet params": _Kind("mxnet_params"),
-    "MXNet symbol": _Kind("mxnet"),
-    "Caffe": _Kind("caffe"),
-    "Caffe prototxt": _Kind("prototxt"),
-    "Caffe2": _Kind("caffe2"),
-}
-
-
-def _whole(buffer: Buffer) -> Slim:
-    if len(buffer) > slim.OUTPUT_LIMIT:
-        raise UnsupportedModel(f"The file is {len(buffer) >> 20:,} MiB, more than a page can carry.")
-    return Slim(bytes(buffer[:]))
+    return GraphView(path.name, content.name, None, height or TALL, (), reader, data, None, reason, path)
 
 
 def _inside(path: Path) -> Path:
     """The file to show of a folder that is a model."""
     if not path.is_dir():
         return path
-    for inner in ("saved_model.pb", "Data/com.apple.CoreML/model.mlmodel"):
-        if (path / inner).is_file():
-            return path / inner
+    if (file := registry.main_file(path, identify(path).name)) is not None:
+        return file
     raise UnreadableFile(f"{path} is a folder without a saved_model.pb; name a model file inside it.")
 
 
-def _page(reader: str, data: bytes, title: str, notes: Sequence[str], header: Header | None) -> netron.Page:
+def _page(reader: Reader, data: bytes, title: str, notes: Sequence[str], header: Header | None) -> netron.Page:
     """
     Raises:
         NetronLayoutError: as `netron.page`.
@@ -312,7 +287,7 @@ def _page(reader: str, data: bytes, title: str, notes: Sequence[str], header: He
     assets = {}
     if header is not None:
         assets["onnx-metadata.json"] = netron.onnx_metadata(set(header.op_types()), header.opset_import)
-    page = netron.page(netron.READERS[reader], data, title=title, notes=notes, assets=assets)
+    page = netron.page(reader, data, title=title, notes=notes, assets=assets)
     if (length := sum(map(len, page.parts.values()))) > MAX_PAGE:
         raise UnsupportedModel(
             f"The live view would be a page of {length >> 20} MiB, more than a browser opens in comfort."
@@ -339,7 +314,7 @@ def frame_again(document: str, nonce: str) -> str | None:
         return None
     reader, data, title, notes = known
     try:
-        header = parse_header(data) if reader == "onnx" else None
+        header = parse_header(data) if reader == _ONNX else None
         return frame(_page(reader, data, title, notes, header).html(nonce), title, _OVER)
     except WorkbenchError:
         return None

@@ -21,6 +21,8 @@ from importlib import resources
 from typing import Any
 
 from ..errors import WorkbenchError
+from ..files import registry
+from ..files.records import Reader
 from ..words import escape, visible
 
 
@@ -28,40 +30,8 @@ class NetronLayoutError(WorkbenchError):
     """The installed Netron is missing or not laid out as this module knows it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """How Netron reads one format.
-
-    Attributes:
-        file: the name Netron is given; it picks its module by the ending.
-        modules: Netron's modules for it; what they import follows by itself.
-        large: modules that `view.js` offers every format and that only this one needs.
-    """
-
-    file: str
-    modules: tuple[str, ...]
-    large: tuple[str, ...] = ()
-
-
-READERS: dict[str, Reader] = {
-    "onnx": Reader("model.onnx", ("onnx",)),
-    "keras": Reader("model.keras", ("keras",), ("hdf5",)),
-    "h5": Reader("model.h5", ("keras",), ("hdf5",)),
-    "tflite": Reader("model.tflite", ("tflite",)),
-    "saved_model": Reader("saved_model.pb", ("tf",)),
-    "graph_def": Reader("model.pb", ("tf",)),
-    "pytorch": Reader("model.pt", ("pytorch",), ("python",)),
-    "coreml": Reader("model.mlmodel", ("coreml",)),
-    "caffe": Reader("model.caffemodel", ("caffe",)),
-    "prototxt": Reader("model.prototxt", ("caffe", "caffe2", "tf", "onnx")),
-    "caffe2": Reader("predict_net.pb", ("caffe2",)),
-    "mxnet": Reader("model-symbol.json", ("mxnet",)),
-    "mxnet_params": Reader("model.params", ("mxnet",)),
-    "keras_json": Reader("model.json", ("keras", "tf")),
-    "npz": Reader("model.npz", ("numpy",), ("python",)),
-    "npy": Reader("model.npy", ("numpy",), ("python",)),
-    "pickle": Reader("model.pkl", ("sklearn", "pickle"), ("python",)),
-}
+PROTOTXT = Reader("model.prototxt", ("caffe", "caffe2", "tf", "onnx"))
+"""Of Caffe's architectures in text form."""
 
 MOST_BYTES = 64 << 20
 """Of a model that is read back from a page; `slim.py` lets half of it into one."""
@@ -158,7 +128,7 @@ def page(
     selects those nodes.
 
     Args:
-        reader: how Netron reads the format, from `READERS`.
+        reader: how Netron reads the format, by its `workbench.files.records.FileFormat`.
         data: the model file's bytes, best without weights (`slim.py`).
         title: the model's name; names exported pictures.
         notes: sentences shown in a line above the graph.
@@ -180,17 +150,18 @@ def page(
     return Page(title, parts)
 
 
-def shown_in(document: str) -> tuple[str, bytes, str, list[str]] | None:
-    """(name of the reader, data, title, notes) of a document that `page` made; None if it is none.
+def shown_in(document: str) -> tuple[Reader, bytes, str, list[str]] | None:
+    """(the reader, data, title, notes) of a document that `page` made; None if it is none.
 
     The document may come from anyone: what is read from it is data, as from any file, and no script.
     """
     blocks = dict(_BLOCK.findall(document))
     try:
         about = json.loads(_unpack(blocks["about"]))
-        name = next(name for name, reader in READERS.items() if reader.file == about["file"])
+        readers = (PROTOTXT, *(record.reader for record in registry.FORMATS.values() if record.reader is not None))
+        reader = next(reader for reader in readers if reader.file == about["file"])
         notes = [visible(note) for note in about["notes"][:MOST_NOTES]]
-        return name, _unpack(blocks["model"]), str(about["title"]), notes
+        return reader, _unpack(blocks["model"]), str(about["title"]), notes
     except (LookupError, TypeError, ValueError, StopIteration, RecursionError, zlib.error):
         return None
 

@@ -21,7 +21,7 @@ from ..errors import UnreadableFile, UnsupportedModel
 from ..files.header import MAX_DEPTH
 from ..files.pickle_walk import Budget
 from ..files.unpack import compressed, unpacked
-from ..files.wire import I32, I64, LEN, VARINT, Buffer, Span, Wire, WireError, encode_varint
+from ..files.wire import I32, I64, LEN, VARINT, Buffer, Span, Wire, WireError, encode_varint, opened
 
 TENSOR_LIMIT = 1024
 """Bytes of one stored tensor up to which its numbers stay."""
@@ -495,7 +495,13 @@ def keras(path: str | os.PathLike[str]) -> Slim:
 
 
 def pytorch(path: str | os.PathLike[str]) -> Slim:
-    """A PyTorch zip whose storages (``*/data/0`` …) are zeros, which deflate to a thousandth; raises as `hdf5`."""
+    """A PyTorch zip whose storages (``*/data/0`` …) are zeros, which deflate to a thousandth; raises as `hdf5`. The
+    format before 1.6, which is no zip, stays as it is."""
+    with opened(path) as buffer:
+        if buffer[:2] != b"PK":
+            if len(buffer) > OUTPUT_LIMIT:
+                raise UnsupportedModel(f"The file is {len(buffer) >> 20:,} MiB, more than a page can carry.")
+            return Slim(bytes(buffer[:]))
 
     def entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes | int:
         storage = re.search(r"(^|/)(data|weights|constants)/[^/]*$", info.filename) and info.file_size > TENSOR_LIMIT

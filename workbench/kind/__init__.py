@@ -9,7 +9,6 @@ tells, the answer is ``unknown`` and why, never a guess.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,10 +17,13 @@ from typing import Any
 
 from .. import safety
 from ..errors import LEVELS, Finding, Level
-from ..files.formats import CORE_ML_TYPES, NO_MODEL, Format, against_name, identify, identify_bytes
+from ..files import registry
+from ..files.formats import against_name, identify, identify_bytes
 from ..files.header import Header, read_header
+from ..files.records import Format, Verdict, unclear
+from ..files.registry import ENGINE_NAMES as ENGINE_NAMES
 from ..files.wire import Steps, opened
-from .structure import Structure, examine, is_spiking
+from .structure import Structure, examine
 
 PAPER_NEURONS = ("LIF", "LIFRate", "AdaptiveLIF", "AdaptiveLIFRate", "Izhikevich", "SoftLIFRate")
 """The spiking op_types of the paper authors' code."""
@@ -32,12 +34,6 @@ KIND_NAMES = {
     "SNN": "spiking neural network",
     "unknown": "model of unknown kind",
 }
-
-ENGINE_NAMES = {
-    "onnxruntime": "ONNX Runtime", "nengo": "Nengo", "nengo_dl": "NengoDL", "sklearn": "scikit-learn",
-    "keras": "Keras", "tensorflow": "TensorFlow", "tflite": "TensorFlow Lite",
-}  # fmt: skip
-"""Engine, as `dispatch` and `load_engine` name it -> what a person calls it."""
 
 # producer_name, lower case, as converters write it. Those in neither list decide nothing.
 ML_PRODUCERS = ("skl2onnx", "sklearn-onnx", "hummingbird", "xgboost", "lightgbm", "catboost", "sparkml")
@@ -169,8 +165,8 @@ def detect(path: str | os.PathLike[str]) -> Detection:
     if not os.path.isfile(name) or os.path.getsize(name) == 0:
         what = identify(name, steps)  # a folder, nothing, or an empty file
         detection = _of_format(what, name, _folder_size(name))
-        if os.path.isfile(graph := os.path.join(name, "saved_model.pb")):
-            with opened(graph) as buffer:
+        if (main := registry.main_file(Path(name), what.name)) is not None:
+            with opened(main) as buffer:
                 findings = safety.glance(Path(name), buffer, what, steps)
         return _with(detection, findings)
     with opened(name) as buffer:
@@ -432,141 +428,34 @@ def _of_header(header: Header, path: str) -> Detection:
     )  # fmt: skip
 
 
-def _of_format(what: Format, path: str, size: int) -> Detection:
+def _of_format(content: Format, path: str, size: int) -> Detection:
     """A file that is not ONNX: its format often says the kind, its markers the rest."""
-    kind, engine, because, value = _kind_of_format(what)
+    verdict = _verdict_on(content)
     evidence: tuple[Evidence, ...] = ()
-    if kind is not None:
-        evidence = (Evidence("format", value, 1, (), kind, decides=kind != "unknown"),)
-    warnings = (*what.warnings, because) if kind == "unknown" else what.warnings
-    if what.runs_code:
+    warnings = content.warnings
+    if verdict.kind is not None:
+        value = verdict.value or str(content)
+        evidence = (Evidence("format", value, 1, (), verdict.kind, decides=verdict.kind != "unknown"),)
+    if verdict.kind == "unknown":
+        warnings += (verdict.because,)
+    if content.runs_code:
         warnings += ("Loading it natively can run code from the file: open it only if you trust where it came from.",)
-    because_paper = "the rule reads ONNX files only"
     return Detection(
-        path=path, format=what.name, format_detail=what.detail, size_bytes=size, kind=kind, engine=engine,
-        because=because, evidence=evidence, paper_rule=PaperRule(None, because_paper), components=None,
-        warnings=warnings,
+        path=path, format=content.name, format_detail=content.detail, size_bytes=size, kind=verdict.kind,
+        engine=verdict.engine, because=verdict.because, evidence=evidence,
+        paper_rule=PaperRule(None, "the rule reads ONNX files only"), components=None, warnings=warnings,
     )  # fmt: skip
 
 
-_SPIKING_PACKAGES = ("snntorch", "norse", "sinabs", "spikingjelly", "nengo", "lava", "bindsnet", "rockpool")
-_ML_PACKAGES = ("sklearn", "xgboost", "lightgbm", "catboost", "imblearn", "skops", "mlxtend", "hmmlearn", "statsmodels")
-_DL_PACKAGES = ("torch", "keras", "tensorflow", "tf_keras", "timm", "transformers", "fastai", "jax", "flax", "skorch")
-
-
-def _kind_of_format(what: Format) -> tuple[str | None, str | None, str, str]:
-    """(kind, native engine, because, what decided) of a file that is not ONNX."""
-    name, markers = what.name, what.markers
-    shown = f"{name} ({what.detail})" if what.detail else name
-    if name in NO_MODEL:
-        return None, None, f"It holds {NO_MODEL[name]}.", shown
-    spiking = next((m for m in markers if is_spiking(m, "") or _package(m) in _SPIKING_PACKAGES), None)
-    if name == "NIR":
-        neurons = {"LIF", "CubaLIF", "IF", "LI", "CubaLI", "I"} & set(markers)
-        if neurons:
-            return "SNN", "nengo", f"NIR stores spiking networks, and it holds {_list(sorted(neurons))}.", shown
-        return "unknown", None, "It is a NIR graph, but no neuron was found in it.", shown
-    if name in ("Keras v3", "Keras HDF5", "Keras JSON"):
-        if spiking:
-            return "SNN", "nengo_dl", f"Its Keras layers include {spiking}.", f"layer {spiking}"
-        return "DL", "keras", f"{shown} stores neural networks.", shown
-    if name == "Keras weights":
-        return "DL", None, "It holds the weights of a Keras network, without its architecture.", shown
-    if name in ("TFLite", "Caffe", "Caffe2", "MXNet params", "MXNet symbol", "GGUF"):
-        return "DL", "tflite" if name == "TFLite" else None, f"{shown} stores neural networks.", shown
-    if name in ("XGBoost", "LightGBM"):
-        return "ML", None, f"{shown} stores gradient-boosted trees.", shown
-    if name == "Core ML" and markers:
-        number = int(markers[0])
-        neural = number in (303, 403, 500, 502)
-        known = number in CORE_ML_TYPES and number not in (200, 201, 202, 556)
-        if known:
-            return "DL" if neural else "ML", None, f"Its Core ML type is {CORE_ML_TYPES[number]}.", what.detail
-    if name in ("SavedModel", "GraphDef"):
-        forest = next((m for m in markers if re.match(r"SimpleML|BoostedTrees|TensorForest|DecisionTree", m)), None)
-        layer = next(
-            (m for m in markers if re.match(r"Conv|DepthwiseConv|MatMul|BatchMatMul|Einsum|FusedBatchNorm", m)), None
-        )
-        if spiking:
-            return "SNN", "nengo_dl", f"Its TensorFlow graph holds {spiking}.", f"op {spiking}"
-        if forest:
-            return "ML", "tensorflow", f"Its TensorFlow graph holds decision forests ({forest}).", f"op {forest}"
-        if layer:
-            return "DL", "tensorflow", f"Its TensorFlow graph holds network operators ({layer}).", f"op {layer}"
-    if name in ("pickle", "joblib", "skops", "PyTorch"):
-        return _kind_of_classes(what, spiking, shown)
-    return "unknown", None, f"{shown} can store models of any kind, and nothing in it says which.", shown
-
-
-def _kind_of_classes(what: Format, spiking: str | None, shown: str) -> tuple[str | None, str | None, str, str]:
-    """Pickles, joblib, skops and PyTorch files: the packages their classes come from."""
-    if spiking:
-        return "SNN", None, f"{shown} holds {spiking}, a spiking neuron.", spiking
-    if what.name == "PyTorch":
-        return _kind_of_pytorch(what, shown)
-    for marker in what.markers:
-        package = _package(marker)
-        if package in _ML_PACKAGES and "._bunch." not in marker:
-            network = next((m for m in what.markers if "neural_network" in m), None)
-            also = f"; there is a neural network inside ({network.rsplit('.', 1)[-1]})" if network else ""
-            engine = "sklearn" if package == "sklearn" else None
-            return "ML", engine, f"Its object is a {marker}{also}.", marker
-        if package in _DL_PACKAGES and not marker.startswith(("torch._utils.", "torch.storage.")):
-            return "DL", None, f"Its object is a {marker}.", marker
-    strange = next((m for m in what.markers if _package(m) not in _DATA_PACKAGES and "._bunch." not in m), None)
-    if strange:
-        return "unknown", None, f"Its object is a {strange}, which the workbench does not know.", shown
-    if what.detail == "read in part":
-        return "unknown", None, "It begins with data, and what follows cannot be told without loading it.", shown
-    return None, None, "Nothing in it names a model: plain data, as far as can be told without loading it.", shown
-
-
-_DATA_PACKAGES = {
-    "numpy", "scipy", "pandas", "builtins", "__builtin__", "collections", "copyreg", "copy_reg", "_codecs", "datetime",
-    "torch", "sklearn",
-}  # fmt: skip
-
-
-def _package(marker: str) -> str:
-    """The package of a class or of a TorchScript source: ``snntorch`` of ``__torch__/snntorch/_neurons/leaky.py``."""
-    parts = [part for part in re.split(r"[./]", marker[:300]) if part and part != "__torch__"]
-    return parts[0] if parts else ""
-
-
-def _kind_of_pytorch(what: Format, shown: str) -> tuple[str | None, str | None, str, str]:
-    """State dicts by their parameter names, programs by their operators, modules by their classes."""
-    names = what.markers
-    leaves = {name.rsplit(".", 1)[-1] for name in names}
-    lif = leaves & {
-        "graded_spikes_factor",
-        "reset_mechanism_val",
-        "v_threshold",
-        "v_reset",
-        "tau_mem_inv",
-        "tau_syn_inv",
-    }
-    if lif or {"beta", "threshold"} <= leaves:
-        because = f"It holds weights beside {_list(sorted(lif or {'beta', 'threshold'}))}, as spiking layers have them."
-        return "unknown", None, f"{because} Without its code the file cannot tell.", shown
-    if what.detail.startswith("exported"):
-        learnt = r"aten\.(conv|linear|addmm|b?mm|matmul|lstm|gru|rnn|embed|\w*norm|scaled)"
-        layer = next((n for n in names if re.search(learnt, n)), None)
-        compares = any(re.search(r"aten\.(gt|ge|lt|le|heaviside)\b", n) for n in names)
-        if layer and compares and any("aten.sub" in n for n in names):
-            because = f"It multiplies ({layer}), compares and subtracts: a network, perhaps a spiking one."
-            return "unknown", None, because, shown
-    else:
-        ends = (".weight", ".running_mean", ".in_proj_weight", ".gamma")
-        named = next((n for n in names if n.endswith(ends) or n == "weight"), None)
-        layer = next((n for n in names if re.search(r"torch[./]nn[./]modules", n)), named)
-    if not layer:
-        return "unknown", None, "It is a PyTorch file, but no layer was found in it.", shown
-    what_it_is = {
-        "state dict": "named weights, without the code of their network",
-        "whole module": "a network with its weights",
-    }
-    told = what_it_is.get(what.detail, "a network and its weights")
-    return "DL", None, f"It is a PyTorch file: {told} ({layer}).", layer
+def _verdict_on(content: Format) -> Verdict:
+    record = registry.of(content.name)
+    if record.holds:
+        return Verdict(None, f"It holds {record.holds}.")
+    if isinstance(record.kind, tuple):
+        kind, because = record.kind
+        return Verdict(kind, because.format(shown=content), engine=record.engine)
+    verdict: Verdict = registry.at(record.kind)(content) if record.kind else unclear(content)
+    return verdict
 
 
 def _folder_size(path: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files.formats import Format
+from ..files.records import Format
 from ..files.wire import Buffer, Steps
 
 

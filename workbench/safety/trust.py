@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import NeedsTrust, UnreadableFile, WorkbenchError
-from ..files.formats import Format, identify
+from ..files import registry
+from ..files.formats import identify
+from ..files.records import Format
 from ..scratch import disk_full, fleeting_folder
 from . import scan
 
@@ -28,7 +30,7 @@ def cleared(path: Path, trust: bool, known: tuple[str, ...] = ()) -> Iterator[Pa
     Raises:
         NeedsTrust: it can run code, and is not trusted; the message says what a scan found.
     """
-    if trust and path.suffix == _LOADERS_SUFFIX.get(identify(path).name, path.suffix):
+    if trust and path.suffix == (registry.of(identify(path).name).suffix or path.suffix):
         yield path
         return
     with fleeting_folder("workbench-open-") as scratch:
@@ -117,11 +119,8 @@ def private_copy(path: Path, scratch: Path, cancel: threading.Event | None) -> t
         raise disk_full(error, scratch.parent) or unreadable from error
 
 
-_LOADERS_SUFFIX = {"Keras v3": ".keras", "Keras HDF5": ".h5"}
-
-
-def named_for_its_loader(copy: Path, found: Format) -> Path:
+def named_for_its_loader(copy: Path, content: Format) -> Path:
     """The private copy under the extension of its content. Keras goes by the extension alone: it would not open a
     file without one, and would read a file that is both an archive and HDF5 as the one that was not looked into."""
-    suffix = _LOADERS_SUFFIX.get(found.name, copy.suffix)
+    suffix = registry.of(content.name).suffix or copy.suffix
     return copy if copy.suffix == suffix else copy.rename(copy.with_name((copy.stem[:200] or "model") + suffix))

@@ -8,9 +8,7 @@ from glob import escape
 from itertools import islice
 from pathlib import Path
 
-from ..engines import NATIVE
-from ..files import certificate
-from ..frameworks.spiking.load import has_neurons
+from ..files import certificate, registry
 from ..kind import ENGINE_NAMES, Detection
 from .folder import is_model, look
 
@@ -54,7 +52,7 @@ def pair(path: str, found: Detection, partner: str | None = None, converted: str
         sides = (path, partner) if found.format != "ONNX" or _is_onnx(partner) else (partner, path)
         return Pairing(*sides, (None, None), "You named both.")
     if found.format != "ONNX":
-        if found.format not in NATIVE and found.format != "NIR":
+        if not registry.of(found.format).native:
             return None
         if converted is not None and os.path.exists(converted):
             return Pairing(path, converted, (None, None), f"{os.path.basename(converted)} was made of {name} here.")
@@ -62,7 +60,7 @@ def pair(path: str, found: Detection, partner: str | None = None, converted: str
         if _is_onnx(str(beside)):
             return Pairing(path, str(beside), (None, None), f"{beside.name} lies beside {name} and has its name.")
         return None
-    if found.kind == "SNN" and found.header is not None and has_neurons(found.header):
+    if found.kind == "SNN" and found.header is not None and registry.runs_over_time(found.header):
         because = f"One file, two engines: {ENGINE_NAMES['nengo_dl']} and {ENGINE_NAMES['onnxruntime']}."
         beside = Path(path).with_name(f"{Path(path).stem}_params.npz")
         params = str(beside) if beside.is_file() else None
@@ -88,7 +86,7 @@ def partners(path: str, found: Detection) -> list[str]:
         return []
     formats = {other: look(other).format for other in beside if not os.path.basename(other).startswith(".")}
     onnx = [other for other, name in formats.items() if name == "ONNX"]
-    native = [other for other, name in formats.items() if name in (*NATIVE, "NIR")]
+    native = [other for other, name in formats.items() if registry.of(name).native]
     return onnx if found.format != "ONNX" else [*native, *onnx]
 
 
@@ -98,4 +96,4 @@ def _is_onnx(path: str) -> bool:
 
 def _is_native(path: str) -> bool:
     seen = look(path)
-    return bool(seen.badge) and seen.format in (*NATIVE, "NIR")
+    return bool(seen.badge) and registry.of(seen.format).native

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..frameworks.spiking.load import has_neurons
+from ..files import registry
 from ..kind import Detection
 from ..kind.operators import FEATURES
 
@@ -50,7 +50,7 @@ def _snn(found: Detection) -> str:
         "short signal, when its voltage passes a threshold."
     )
     header = found.header
-    if header is not None and not has_neurons(header):
+    if header is not None and not registry.runs_over_time(header):
         return f"{says} No operator here is called a neuron: ordinary operators do what one does."
     if header is not None or found.format == "NIR":
         return f"{says} ONNX Runtime, Nengo and NengoDL run it, and Nengo GUI shows it at work."

@@ -7,8 +7,8 @@ from typing import Any
 
 import ipywidgets
 
-from ..convert.options import Option
 from ..errors import BadInput
+from ..files.records import Option
 from .form import FIELD, help_text
 
 

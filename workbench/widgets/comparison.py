@@ -10,7 +10,7 @@ import ipywidgets
 import traitlets
 
 from ..convert.source import why_not
-from ..engines import NATIVE, SPIKING
+from ..files import registry
 from ..kind import ENGINE_NAMES
 from ..rows import row_files
 from ..session import Session
@@ -192,7 +192,7 @@ class ComparisonPanel(ipywidgets.VBox):
         for side, name in enumerate(("native_engine", "onnx_engine")):
             chosen = pairing.engines[side] if pairing is not None and not getattr(session, name) else None
             auto = f"automatic: {ENGINE_NAMES[chosen]}" if chosen else "automatic"
-            engines = [(ENGINE_NAMES[engine], engine) for engine in SPIKING]
+            engines = [(ENGINE_NAMES[engine], engine) for engine in registry.OVER_TIME.engines]
             _offer(fields[name], [(auto, ""), *engines], getattr(session, name))
         self._show_data()
         for name, (_, _, numbers) in CHOICES.items():
@@ -208,7 +208,7 @@ class ComparisonPanel(ipywidgets.VBox):
             reason = reason or "To compare it all the same, tick the box above."
         self.said["reason"].value = help_text(reason)
         self.button.disabled = bool(reason)
-        runs = found is not None and found.format in (*NATIVE, "NIR", "ONNX")
+        runs = found is not None and (found.format == "ONNX" or registry.of(found.format).native)
         native_alone = found is not None and found.format != "ONNX" and runs and pairing is None and is_model
         for widget, shown in (
             (self.convert, native_alone),
@@ -231,7 +231,7 @@ class ComparisonPanel(ipywidgets.VBox):
             native, onnx = (f"<b>{escape(os.path.basename(side))}</b>" for side in _sides(pairing))
             both = f"{native}, the model as it was made (“native”), and {onnx} (“ONNX”)."
             said = f"{both if pairing.native != pairing.onnx else native + '.'} {escape(pairing.because)}"
-        elif found.format not in (*NATIVE, "NIR", "ONNX"):
+        elif found.format != "ONNX" and not registry.of(found.format).native:
             why = why_not(os.path.basename(session.path), found.format)
             said = escape(f"{why} It cannot be run here either, so there is nothing to compare.")
         elif found.format != "ONNX":

@@ -9,8 +9,9 @@ from typing import Any
 import ipywidgets
 import traitlets
 
-from ..convert.options import Option, options_for
+from ..convert.options import options_for
 from ..convert.source import why_not
+from ..files.records import Option
 from ..session import Session
 from ..words import escape
 from .choice import Choice

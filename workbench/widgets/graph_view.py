@@ -17,7 +17,7 @@ import traitlets
 
 from ..convert.options import options_for
 from ..errors import WorkbenchError
-from ..frameworks.spiking.load import has_neurons
+from ..files import registry
 from ..graph.places import places
 from ..session import Session
 from ..words import escape, visible
@@ -109,7 +109,9 @@ class GraphPanel(ipywidgets.VBox):
         self._showing = False
         self.choice.layout.display = None if counts else "none"
         spiking = found is not None and found.kind == "SNN"
-        runs = spiking and (found.format == "NIR" or (found.header is not None and has_neurons(found.header)))
+        runs = spiking and (
+            registry.of(found.format).over_time or (found.header is not None and registry.runs_over_time(found.header))
+        )
         self.nengo.layout.display = None if runs else "none"
         show_if(view is not None and not self.frame.markup and found is not None and self._converts, self.convert)
         self._mark()

@@ -6,6 +6,7 @@ converter's faults are mended (`mends`). Everything here runs in the worker.
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
@@ -13,9 +14,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from ...convert import batch
-from ...convert.draft import Draft
-from ...convert.options import SKL2ONNX_OPSETS, chosen
+from ...convert.draft import Draft, Job
+from ...convert.options import chosen
 from ...errors import UnsupportedModel
+from ...words import first_line
+from . import OPSETS as WRITTEN
+from . import OPTIONS
 from .answers import Native, has_trees
 from .declared import declared, name_inputs
 from .engine import check_fitted, load, tolerance, unwrapped
@@ -33,7 +37,7 @@ __all__ = ["draft", "load"]
 
 Progress = Callable[[str], object]
 
-HIGHEST = SKL2ONNX_OPSETS[1]
+HIGHEST = WRITTEN[1]
 
 OPSETS: tuple[int | dict[str, int], ...] = (
     {"": HIGHEST, "ai.onnx.ml": 3},
@@ -42,6 +46,16 @@ OPSETS: tuple[int | dict[str, int], ...] = (
 )
 """Tried in this order where the caller asks for none. With ai.onnx.ml above 3 IsolationForest fails, with a dictionary
 GaussianMixture in float64, and onnxmltools (XGBoost, LightGBM) above 15."""
+
+
+def draft_file(job: Job, sample: Any, custom_objects: object, progress: Progress) -> Draft:
+    """`draft` of what the worker was given: a file, or a pickled estimator."""
+    if job.estimator is not None:
+        estimator = pickle.loads(job.estimator)
+    else:
+        assert job.source is not None
+        estimator = load(job.source, job.format, trust=job.trust)
+    return draft(estimator, sample=sample, opset=job.opset, options=job.options, progress=progress)
 
 
 def draft(
@@ -73,7 +87,7 @@ def draft(
     import numpy as np
     import skl2onnx
 
-    choices = chosen("joblib", {"opset": opset, **(options or {})}, "scikit-learn")
+    choices = chosen(OPTIONS, {"opset": opset, **(options or {})}, "scikit-learn")
     dtype = choices["dtype"] or "float32"
     inner = unwrapped(estimator)
     _check(inner)
@@ -280,7 +294,7 @@ def _reason(estimator: Any, error: Exception) -> str:
     lacking = [type(part).__name__ for part in walk(estimator) if type(part) not in sklearn_operator_name_map]
     if re.search(r"shape calculator|Unable to find|alias", text) and lacking:
         return f"skl2onnx has no converter for {lacking[-1]}, so this {type(estimator).__name__} cannot become ONNX."
-    return f"skl2onnx could not convert this {type(estimator).__name__}: {_first_line(error)}{_hint(estimator)}."
+    return f"skl2onnx could not convert this {type(estimator).__name__}: {first_line(error)}{_hint(estimator)}."
 
 
 def _hint(estimator: Any) -> str:
@@ -343,7 +357,7 @@ def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> Non
     except Exception as error:
         name = type(native.engine.estimator).__name__
         raise UnsupportedModel(
-            f"skl2onnx wrote a graph for {name} that {fault}: {_first_line(error)}{_hint(native.engine.estimator)}."
+            f"skl2onnx wrote a graph for {name} that {fault}: {first_line(error)}{_hint(native.engine.estimator)}."
         ) from error
     for out, fewer, answer in zip(model.graph.output, two, three, strict=True):
         if not isinstance(answer, np.ndarray):
@@ -390,10 +404,3 @@ def _locale(vectorizer: Any) -> str:
     """For lower case. Not skl2onnx's en_US.UTF-8: ONNX Runtime loads a locale only where it is installed, and C always
     is, but knows ASCII alone."""
     return "C" if not vectorizer.lowercase or all(map(str.isascii, map(str, vectorizer.vocabulary_))) else "C.UTF-8"
-
-
-def _first_line(error: BaseException) -> str:
-    import re
-
-    text = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error)).strip()
-    return (text.splitlines()[0] if text else type(error).__name__)[:300].rstrip(". ")

@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...agreement import Tolerance
-from ...engines.base import ModelEngine, first_line
+from ...engines.base import ModelEngine
 from ...engines.inputs import by_column, is_frame
 from ...errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel
 from ...files.formats import identify
 from ...files.header import ValueInfo
 from ...safety.trust import cleared
+from ...words import first_line
 from . import skops
 from .inputs import Signature, examples, signature_of, walk
 

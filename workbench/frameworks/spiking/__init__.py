@@ -1,18 +1,36 @@
-"""Spiking neural networks.
+"""Spiking neural networks: `network` describes one, every format is read into it and written from it.
 
 ``from workbench.snn import nengo_dl`` gives the real NengoDL package, made importable beside Keras 3 (`borrowed`).
-Nothing here imports TensorFlow before that line.
+Nothing here imports TensorFlow or Nengo before it is needed.
 """
 
 from __future__ import annotations
 
+import re
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from ...files.archives import unique
+from ...files.records import (
+    EngineRecord,
+    FileFormat,
+    Format,
+    Framework,
+    Objects,
+    Option,
+    OverTime,
+    Probe,
+    Verdict,
+    classes,
+)
+from ...words import listed
 
 if TYPE_CHECKING:
     import nengo_dl
 
-__all__ = ["nengo_dl"]
+__all__ = ["FRAMEWORK", "nengo_dl"]
+
+_HERE = "workbench.frameworks.spiking"
 
 
 def __getattr__(name: str) -> ModuleType:
@@ -21,3 +39,79 @@ def __getattr__(name: str) -> ModuleType:
 
         return import_nengo_dl()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _nir(ends: bytes) -> Format | None:
+    if b"NIRGraph" not in ends:
+        return None
+    # Strings of a global heap: their length in eight bytes, then the text. Bare letters occur in weights, too.
+    strings = re.findall(rb"([\x01-\x20])\0{7}([A-Z][A-Za-z0-9]{0,31})(?=\0|[\x01-\xff])", ends)
+    return Format("NIR", markers=unique([text[: size[0]] for size, text in strings if len(text) >= size[0]]))
+
+
+_NIR_NEURONS = {"LIF", "CubaLIF", "IF", "LI", "CubaLI", "I"}
+
+
+def kind_of_nir(content: Format) -> Verdict:
+    if neurons := _NIR_NEURONS & set(content.markers):
+        return Verdict("SNN", f"NIR stores spiking networks, and it holds {listed(sorted(neurons))}.", "", "nengo")
+    return Verdict("unknown", "It is a NIR graph, but no neuron was found in it.")
+
+
+_NETWORKS = {
+    ("nengo", "Network"), ("nengo", "Simulator"), ("nengo_dl", "Simulator"), ("workbench", "SpikingNetwork"),
+}  # fmt: skip
+
+
+def _is_network(model: Any) -> bool:
+    return bool(classes(model) & _NETWORKS)
+
+
+def _engine_of(model: Any) -> str:
+    return "nengo_dl" if ("nengo_dl", "Simulator") in classes(model) else "nengo"
+
+
+NIR_OPTIONS = (
+    Option(
+        "dt", "Time step", "Seconds between two steps of the network.", "float", least=0,
+        unset="as the file tells or suggests",
+    ),
+    Option(
+        "method", "Method", "How the neurons' equations are stepped: Euler's method, or their exact solution.",
+        "choice", ("euler", "exact"), default="euler",
+    ),
+    Option(
+        "reset", "Reset", "What a spike does to the voltage; frameworks differ, and the file does not tell.",
+        "choice", ("to value", "subtract", "subtract late"), default="to value",
+    ),
+)  # fmt: skip
+
+FRAMEWORK = Framework(
+    formats=(
+        FileFormat(
+            "NIR", (".nir", ".h5", ".hdf5"), kind=f"{_HERE}:kind_of_nir", over_time=True,
+            convert=f"{_HERE}.convert:convert_nir", options=NIR_OPTIONS,
+        ),
+    ),
+    probes=(Probe("hdf5", _nir),),
+    engines=(
+        EngineRecord("nengo", "Nengo", f"{_HERE}.engine_nengo:NengoEngine"),
+        EngineRecord("nengo_dl", "NengoDL", f"{_HERE}.engine_nengo_dl:NengoDlEngine"),
+    ),
+    objects=(
+        Objects(
+            "a nengo.Network or simulator", _is_network, _engine_of, over_time=True,
+            pack=f"{_HERE}.convert:pack", convert=f"{_HERE}.convert:convert_nengo",
+        ),
+    ),
+    over_time=OverTime(
+        engines={
+            "onnxruntime": f"{_HERE}.engine_onnxruntime:OnnxRuntimeSnnEngine",
+            "nengo": f"{_HERE}.engine_nengo:NengoEngine",
+            "nengo_dl": f"{_HERE}.engine_nengo_dl:NengoDlEngine",
+        },
+        runs=f"{_HERE}.load:has_neurons",
+        ours=f"{_HERE}.read:is_our_file",
+    ),
+    tools=("nengo", "nengo-dl"),
+)  # fmt: skip

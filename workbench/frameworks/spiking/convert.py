@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
+import pickle
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,13 +28,15 @@ from typing import TYPE_CHECKING, Any
 
 from ... import sandbox
 from ...agreement import Agreement, OutputAgreement, WorstSample
-from ...convert.conversion import Conversion
+from ...convert.conversion import Conversion, finished, refuse
 from ...convert.options import chosen
 from ...convert.output import no_half_files, publish, target_of
+from ...convert.source import Given
 from ...errors import BadInput, UnsupportedModel
 from ...files import certificate
 from ...safety.trust import known_as, private_copy
 from ...scratch import fleeting_folder
+from . import NIR_OPTIONS
 from .network import SpikingNetwork
 from .operators import OPSET
 
@@ -53,16 +55,6 @@ TOOLS = ("onnx", "onnxruntime", "nengo", "nengo-dl", "tensorflow", "numpy")
 Progress = Callable[[str], object]
 
 
-def is_nengo(source: Any) -> bool:
-    """Whether this is for `convert_nengo`, without importing Nengo."""
-    nengo = sys.modules.get("nengo")
-    kinds = (SpikingNetwork,) if nengo is None else (SpikingNetwork, nengo.Network, nengo.Simulator)
-    return isinstance(source, kinds) or any(
-        base.__module__.partition(".")[0] == "nengo_dl" and base.__name__ == "Simulator"
-        for base in type(source).__mro__
-    )
-
-
 def convert_nengo(
     source: Any,
     output: Any,
@@ -74,7 +66,8 @@ def convert_nengo(
     timeout: float | None,
     begun: float,
     memory_mib: float | None,
-    dt: float | None = None,
+    opset: int | None = None,
+    options: Mapping[str, Any] | None = None,
     file: Path | None = None,
     sha256: str | None = None,
     source_bytes: int | None = None,
@@ -85,9 +78,13 @@ def convert_nengo(
         source: a ``nengo.Network``, an open ``nengo_dl.Simulator`` with its trained parameters, or a `SpikingNetwork`.
         sample: for each input a time series ``(batch, steps, n)``, or images ``(batch, n)`` held for `STEPS` steps.
         begun: when the conversion did, and its `timeout`.
-        dt: seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
+        options: ``dt``, seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
         file: what `source` was read from; sha256, source_bytes: of that file.
     """
+    _refuse_opset(opset)
+    if unknown := [key for key in options or {} if key != "dt"]:
+        raise BadInput(f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds per step.")
+    dt = (options or {}).get("dt")
     apart = partial(
         sandbox.run, timeout=timeout, since=begun, memory_mib=memory_mib or sandbox.MEMORY_MIB, cancel=cancel, warm=True
     )
@@ -126,17 +123,16 @@ def convert_nengo(
                 path.write_bytes(model.SerializeToString(deterministic=True))
                 say("Moving the ONNX file into place")
                 publish(folder, target, overwrite)
-    from ...convert import _finished, _refuse
-
     if not agreement.within_tolerance:
-        _refuse(conversion, begun)
-    return _finished(conversion, target, begun)
+        refuse(conversion, begun)
+    return finished(conversion, target, begun)
 
 
 def convert_nir(
-    path: Path,
+    source: Any,
     output: Any,
     *,
+    opset: int | None,
     cancel: threading.Event | None,
     timeout: float | None,
     begun: float,
@@ -148,7 +144,8 @@ def convert_nir(
     Args:
         options: those of `convert.options`, as `workbench.frameworks.spiking.nir.read_nir` takes them.
     """
-    choices = chosen("NIR", options, "a .nir file")
+    _refuse_opset(opset)
+    path, choices = Path(source), chosen(NIR_OPTIONS, options, "a .nir file")
     with fleeting_folder("workbench-convert-") as scratch:
         copy, digest, size = private_copy(path, scratch, cancel)
         with known_as(copy, path):
@@ -478,9 +475,16 @@ def _stem(name: str) -> str:
     return stem or "network"
 
 
-def refuse_options(options: dict[str, Any], opset: int | None) -> None:
-    """Raise for options other than `convert_nengo`'s own."""
+def _refuse_opset(opset: int | None) -> None:
     if opset not in (None, OPSET):
         raise BadInput(f"A spiking network is written in opset {OPSET}, which its functions need: leave opset out.")
-    if unknown := [key for key in options if key != "dt"]:
-        raise BadInput(f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds per step.")
+
+
+def pack(source: Any, scratch: Path, custom_objects: object) -> Given:
+    """A network or simulator of Nengo's or NengoDL's on its way to a worker: as ours, for theirs hold functions that no
+    other process could be given."""
+    from .from_nengo import from_nengo
+
+    engine = "nengo_dl" if type(source).__module__.partition(".")[0] == "nengo_dl" else "nengo"
+    network = source if isinstance(source, SpikingNetwork) else from_nengo(source)
+    return Given.of(source, pickled=pickle.dumps(network), engine=engine)

@@ -27,7 +27,7 @@ class SpikingEngine(Closing):
     """A spiking network in some engine. See `workbench.engines.Engine`.
 
     Args:
-        source: the .onnx or .nir file, or a network.
+        source: the .onnx or .nir file; or a network, ours or Nengo's, or a simulator.
         params: the .npz that holds the weights of a file by the paper's authors.
         why: the sentence for `why`.
 
@@ -53,10 +53,11 @@ class SpikingEngine(Closing):
         params: str | os.PathLike[str] | None = None,
         why: str = "",
     ) -> None:
-        if isinstance(source, SpikingNetwork):
-            self.network, self.path = source, source.name
-        else:
+        if isinstance(source, str | os.PathLike):
             self.network, self.path = load_network(source, params), os.fspath(source)
+        else:
+            self.network = source if isinstance(source, SpikingNetwork) else _from_nengo(source)
+            self.path = self.network.name
         self.why = why or f"You asked for {ENGINE_NAMES[self.name]}."
         widths = {entry.name: entry.size for entry in self.network.inputs} | {
             node.name: node.size for node in self.network.nodes
@@ -114,6 +115,12 @@ class SpikingEngine(Closing):
     def _sizes(self, spikes: tuple[str, ...]) -> dict[str, int]:
         """Numbers per step in each result of `run`."""
         return self._outputs | {node.name: node.size for node in self.network.neurons() if node.name in spikes}
+
+
+def _from_nengo(source: Any) -> SpikingNetwork:
+    from .from_nengo import from_nengo
+
+    return from_nengo(source)
 
 
 def series_of(network: SpikingNetwork, inputs: Any, steps: int | None) -> dict[str, np.ndarray]:

@@ -40,6 +40,11 @@ def is_ours(model: onnx.ModelProto) -> bool:
     return any(_is_fold(node) or _is_time(node) for node in model.graph.node)
 
 
+def is_our_file(path: str) -> bool:
+    """`is_ours` of a file."""
+    return is_ours(load(path))
+
+
 def read(source: str | os.PathLike[str] | onnx.ModelProto) -> SpikingNetwork:
     """The network in an ONNX file.
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ...convert.draft import Draft
-from ...convert.options import chosen
+from ...convert.draft import Draft, Job
+from ...convert.options import chosen, options_for
 from . import convert_graph_def as graph_def
 from . import convert_saved_model as saved_model
 from . import convert_tflite as tflite
@@ -21,6 +21,15 @@ _CONVERTERS: dict[str, Callable[..., Draft]] = {
     "TFLite": tflite.draft,
 }
 """Format name -> its converter."""
+
+
+def draft_file(job: Job, sample: Any, custom_objects: object, progress: Callable[[str], object]) -> Draft:
+    """`draft` of the file or folder that the worker was given."""
+    assert job.source is not None
+    return draft(
+        job.source, job.format, sample=sample, opset=job.opset, options=job.options, progress=progress,
+        folder=job.folder,
+    )  # fmt: skip
 
 
 def draft(
@@ -51,5 +60,5 @@ def draft(
         BadInput: an option, opset or signature that is not there.
         UnreadableFile: the file is damaged.
     """
-    choices = chosen(format_name, {"opset": opset, **(options or {})})
+    choices = chosen(options_for(format_name), {"opset": opset, **(options or {})}, format_name)
     return _CONVERTERS[format_name](path, sample, progress=progress, folder=folder, **choices)

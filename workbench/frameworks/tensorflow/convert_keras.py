@@ -9,18 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...convert.draft import Draft
+from ...convert.draft import Draft, Job
 from ...convert.options import chosen
-from . import keras
+from . import OPTIONS, keras
 from .convert_start import start
 from .network import freeze
 from .to_onnx import Progress, draft_of
 
 
-def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False) -> Any:
-    """`workbench.frameworks.tensorflow.keras.load`, with TensorFlow as conversions need it."""
+def draft_file(job: Job, sample: Any, custom_objects: Mapping[str, Any], progress: Progress) -> Draft:
+    """`draft` of the file that the worker was given."""
     start()
-    return keras.load(path, custom_objects=custom_objects, trust=trust)
+    assert job.source is not None
+    model = keras.load(job.source, custom_objects=custom_objects, trust=job.trust)
+    return draft(model, sample=sample, opset=job.opset, options=job.options, progress=progress, folder=job.folder)
 
 
 def draft(
@@ -47,7 +49,7 @@ def draft(
         UnsupportedModel: an operator has no ONNX form; the input shapes are not known, or not those of dense tensors.
     """
     start()
-    choices = chosen("Keras v3", {"opset": opset, **(options or {})}, "Keras")
+    choices = chosen(OPTIONS, {"opset": opset, **(options or {})}, "Keras")
     progress("Tracing the network")
     engine = keras.KerasEngine(model, sample=sample)
     names = [info.name for info in engine.outputs]

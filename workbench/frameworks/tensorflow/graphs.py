@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...engines.base import ModelEngine, first_line
+from ...engines.base import ModelEngine
 from ...errors import BadInput, UnsupportedModel
 from ...safety.trust import cleared
+from ...words import first_line
 from .names import info_of, public_name, unique, unreadable
 from .start import start, use_threads
 from .tolerance import tolerance_of

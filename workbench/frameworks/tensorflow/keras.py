@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...engines import LayerOutput
-from ...engines.base import ModelEngine, first_line
+from ...engines.base import ModelEngine
 from ...errors import UnreadableFile, UnsupportedModel
 from ...safety.trust import cleared
+from ...words import first_line
 from .lean_loading import lean
 from .names import info_of, unique
 from .start import start, start_keras, use_threads

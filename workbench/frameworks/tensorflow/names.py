@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from ...engines.base import first_line
 from ...errors import UnreadableFile
 from ...files.header import ValueInfo
+from ...words import first_line
 
 Shape = tuple[int | None, ...] | None
 """None for a free axis; None where even the rank is free."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from ... import sandbox
 from ...errors import Scan
-from ...files.formats import WINDOW
+from ...files.pickled import WINDOW
 from ...files.wire import Buffer
 from ...safety.description import MOST_AT_ONCE, UNREADABLE, description, memory
 from ...safety.names import listed

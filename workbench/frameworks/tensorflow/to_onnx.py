@@ -16,10 +16,10 @@ import onnx
 
 from ...convert.batch import fix, freed
 from ...convert.draft import Draft
-from ...convert.options import TF2ONNX_OPSETS
-from ...engines.base import first_line
 from ...errors import UnsupportedModel
 from ...files.header import read_header
+from ...words import first_line
+from . import OPSETS
 from .convert_start import start
 from .limits import input_ranges
 from .names import Shape
@@ -113,9 +113,7 @@ def run_tf2onnx(graph: Any, opset: int | None, **options: Any) -> onnx.ModelProt
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            made = tf2onnx.tfonnx.process_tf_graph(
-                graph, continue_on_error=True, opset=opset or TF2ONNX_OPSETS[1], **options
-            )
+            made = tf2onnx.tfonnx.process_tf_graph(graph, continue_on_error=True, opset=opset or OPSETS[1], **options)
         except Exception as error:
             said = f"{type(error).__name__}: {first_line(error)}"
             raise UnsupportedModel(f"tf2onnx cannot convert this graph: {said}") from error
