@@ -23,7 +23,8 @@ from ..files.header import Header, read_header
 from ..files.records import Format, Verdict, unclear
 from ..files.registry import ENGINE_NAMES as ENGINE_NAMES
 from ..files.wire import Steps, opened
-from .structure import Structure, examine
+from .rule import Facts, first_line_that_holds, names
+from .structure import examine
 
 PAPER_NEURONS = ("LIF", "LIFRate", "AdaptiveLIF", "AdaptiveLIFRate", "Izhikevich", "SoftLIFRate")
 """The spiking op_types of the paper authors' code."""
@@ -35,13 +36,6 @@ KIND_NAMES = {
     "unknown": "model of unknown kind",
 }
 
-# producer_name, lower case, as converters write it. Those in neither list decide nothing.
-ML_PRODUCERS = ("skl2onnx", "sklearn-onnx", "hummingbird", "xgboost", "lightgbm", "catboost", "sparkml")
-DL_PRODUCERS = (
-    "tf2onnx", "pytorch", "keras2onnx", "keras", "tensorflow", "paddle", "mxnet", "cntk", "chainer", "jax2onnx",
-    "caffe2", "caffe", "mindspore", "matlab", "neural network toolbox", "deep learning toolbox", "onnx-caffe2",
-    "onnxruntime.transformers", "nnabla", "optimum", "winmltools", "darknet", "yolo",
-)  # fmt: skip
 MAX_NODES_NAMED = 12
 
 READING = 2_250_000
@@ -221,152 +215,49 @@ def paper_rule(header: Header) -> PaperRule:
 
 
 def our_rule(header: Header) -> tuple[str, str, tuple[Evidence, ...], tuple[str, ...]]:
-    """Our rule: what the model does, then who made it.
+    """Our rule (`rule.RULE`): what the model does, then who made it.
 
     Returns:
         (kind, because, evidence, warnings).
     """
-    found = examine(header, Steps(LOOKING))
-    producer = header.producer_name.strip().lower()
-    made_ml = producer.startswith(ML_PRODUCERS)
-    made_dl = producer.startswith(DL_PRODUCERS)
-    signals = _signals(header, found, made_ml, made_dl)
-    kind, because, deciders, warnings = _verdict(header, found, made_ml, made_dl)
-    marked = tuple(
-        replace(s, decides=kind != "unknown" and s.signal in deciders and s.supports == kind) for s in signals
+    structure = examine(header, Steps(LOOKING))
+    facts = Facts(header, structure)
+    line = first_line_that_holds(facts)
+    because = line.sentence.format_map(facts)
+    evidence = tuple(
+        replace(
+            signal, decides=line.kind != "unknown" and signal.signal in line.deciding and signal.supports == line.kind
+        )
+        for signal in _signals(header, facts)
     )
-    if not found.complete:
+    warnings: tuple[str, ...] = ()
+    if line.kind == "unknown":
+        if header.in_part or not structure.complete:
+            because = "Nothing tells its kind in the part of it that was looked at."
+        warnings = (because,)
+    elif line.also and facts.network:
+        warnings = (line.also.format_map(facts),)
+    if not structure.complete:
         warnings += ("How its values flow was followed in part only: it would take too long to follow them all.",)
-    if kind == "unknown" and (header.in_part or not found.complete):
-        because = "Nothing tells its kind in the part of it that was looked at."
-        warnings = (because, *warnings[1:])
-    if found.unused_functions and not header.in_part:
-        names = ", ".join(found.unused_functions[:3])
-        warnings += (f"{len(found.unused_functions)} function(s) in the file are never called: {names}.",)
-    return kind, because, marked, warnings
+    if structure.unused_functions and not header.in_part:
+        unused = ", ".join(structure.unused_functions[:3])
+        warnings += (f"{len(structure.unused_functions)} function(s) in the file are never called: {unused}.",)
+    return line.kind, because, evidence, warnings
 
 
-def _verdict(
-    header: Header, found: Structure, made_ml: bool, made_dl: bool
-) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
-    """(kind, because, names of the deciding signals, warnings): the rule itself, top to bottom."""
-    if found.neurons:
-        return "SNN", f"It holds spiking neurons: {_list(found.neurons)}.", ("op_type",), ()
-    if found.spike_resets:
-        because = (
-            "Its operators integrate, fire and reset: a threshold whose spike is subtracted from the state it came "
-            f"from, {'' if found.complete else 'at least '}{found.spike_resets} times over."
-        )
-        return "SNN", because, ("dynamics",), ()
-
-    network = bool(found.layers) or found.depth >= 2
-    inside = _list(found.layers) if found.layers else "matrix products with nonlinearities between them"
-    inner = (f"There is a neural network inside ({inside}).",) if network else ()
-    if made_ml:
-        known = found.predictors or found.features or found.distances or found.extractors
-        what = "It predicts" if found.predictors else "It computes"
-        what = f"{what} with {_list(known)}" if known else "It is an estimator or a transformer of features"
-        what = f"It is an estimator with a neural network inside ({inside})" if network else what
-        because = f"{what}; {header.producer_name}, a converter of classical machine learning, made it."
-        return "ML", because, ("producer_name", "op_type"), inner
-    if found.sklearn_names and not found.layers and not found.framework_names and not made_dl:
-        what = "An estimator with a neural network inside" if network else "An estimator or transformer"
-        because = f"{what}: its tensors carry the names skl2onnx gives ({_list(found.sklearn_names)})."
-        return "ML", because, ("names", "op_type") if found.predictors else ("names",), inner
-    if found.predictors and network:
-        both = f"a neural network ({inside}) with a classical head ({_list(found.predictors)})"
-        return "DL", f"It is {both}.", ("op_type", "network"), (f"This model is both: {both}.",)
-    if found.predictors:
-        return "ML", f"It predicts with {_list(found.predictors)}.", ("op_type",), ()
-    if found.layers:
-        return "DL", f"It is built of neural-network layers: {_list(found.layers)}.", ("op_type",), ()
-    if made_dl:
-        return _made_by_framework(header, found)
-    if network:
-        if found.extractors:
-            because = (
-                "It is a small neural network that picks its label with ArrayFeatureExtractor, as converted "
-                "scikit-learn classifiers do; the file does not say whether it is one."
-            )
-            return "unknown", because, (), (because,)
-        if found.features:
-            because = (
-                f"Features ({_list(found.features)}) feed a small neural network: a scikit-learn pipeline around an "
-                "MLP and a network with its preprocessing look the same, and the file does not say who made it."
-            )
-            return "unknown", because, (), (because,)
-        return (
-            "DL",
-            f"It stacks {found.depth} learnt matrix products with nonlinearities between them.",
-            ("network",),
-            (),
-        )
-    if found.features or found.extractors:
-        found_here = found.features or found.extractors
-        return "ML", f"It computes with classical feature operators: {_list(found_here)}.", ("op_type",), ()
-    if found.distances:
-        return "ML", f"It decides by distance or density: {_list(found.distances)}.", ("op_type",), ()
-    if found.framework_names and found.products and (found.products > 1 or not found.plain_linear):
-        because = f"Its tensors carry the names of a deep-learning framework ({_list(found.framework_names)})."
-        return "DL", because, ("names",), ()
-    because = _why_unknown(found)
-    return "unknown", because, (), (because,)
-
-
-def _made_by_framework(header: Header, found: Structure) -> tuple[str, str, tuple[str, ...], tuple[str, ...]]:
-    """A deep-learning framework wrote the file, but no operator alone proves a network."""
-    name = header.producer_name
-    if found.depth >= 2:
-        because = f"{name} exports neural networks, and it stacks {found.depth} learnt products with bends between."
-        return "DL", because, ("producer_name", "network"), ()
-    if found.decisions:
-        because = (
-            f"{name} made it, but comparisons beside looked-up or multiplied tables and no stacked layers can be a "
-            "network as well as decision trees compiled to tensor operators; the file alone cannot tell."
-        )
-        return "unknown", because, (), (because,)
-    if found.products or found.activations or found.embeddings:
-        return (
-            "DL",
-            f"{name} exports neural networks, and it holds learnt layers or activations.",
-            ("producer_name",),
-            (),
-        )
-    because = f"{name} made it, but it holds no layer, activation or learnt matrix product: only tensor arithmetic."
-    return "unknown", because, (), (because,)
-
-
-def _why_unknown(found: Structure) -> str:
-    if not found.total:
-        return "The graph has no operators."
-    if found.products and found.plain_linear:
-        return (
-            "It is a single matrix product: linear regression, PCA and one Dense layer look exactly the same, and "
-            "nothing in the file says which it is."
-        )
-    return f"Its operators ({_list(found.common)}) belong to no kind in particular, and no known tool signed the file."
-
-
-def _signals(header: Header, found: Structure, made_ml: bool, made_dl: bool) -> tuple[Evidence, ...]:
+def _signals(header: Header, facts: Facts) -> tuple[Evidence, ...]:
     """Everything found that speaks for a kind, whether or not it will decide."""
+    found = facts.s
 
-    def ops(groups: Iterable[tuple[str, dict[str, list[str]]]]) -> Iterable[Evidence]:
-        for kind, group in groups:
-            for op_type, nodes in group.items():
-                yield Evidence("op_type", op_type, len(nodes), tuple(nodes[:MAX_NODES_NAMED]), kind)
-
-    out = list(
-        ops(
-            [
-                ("SNN", found.neurons),
-                ("ML", found.predictors),
-                ("ML", found.features),
-                ("ML", found.distances),
-                ("ML", found.extractors),
-                ("DL", found.layers),
-            ]
-        )
-    )
+    groups = (
+        ("SNN", found.neurons), ("ML", found.predictors), ("ML", found.features), ("ML", found.distances),
+        ("ML", found.extractors), ("DL", found.layers),
+    )  # fmt: skip
+    out = [
+        Evidence("op_type", op_type, len(nodes), tuple(nodes[:MAX_NODES_NAMED]), kind)
+        for kind, ops in groups
+        for op_type, nodes in ops.items()
+    ]
     if found.spike_resets:
         nodes = tuple(found.reset_nodes[:MAX_NODES_NAMED])
         out.append(Evidence("dynamics", "integrate, fire and reset", found.spike_resets, nodes, "SNN"))
@@ -374,21 +265,16 @@ def _signals(header: Header, found: Structure, made_ml: bool, made_dl: bool) -> 
         value = f"{found.depth} learnt products with nonlinearities between" if found.depth >= 2 else "network layers"
         out.append(Evidence("network", value, max(found.depth, 1), tuple(found.chain[:MAX_NODES_NAMED]), "DL"))
     if header.producer_name:
-        supports = "ML" if made_ml else "DL" if made_dl else "unknown"
+        supports = "ML" if facts.made_ml else "DL" if facts.made_dl else "unknown"
         out.append(Evidence("producer_name", header.producer_name, 1, (), supports))
-    for kind, names in (("ML", found.sklearn_names), ("DL", found.framework_names)):
-        if names:
-            total = sum(len(group) for group in names.values())
-            out.append(Evidence("names", _list(names), total, (), kind))
+    for kind, group in (("ML", found.sklearn_names), ("DL", found.framework_names)):
+        if group:
+            total = sum(map(len, group.values()))
+            out.append(Evidence("names", names(group), total, (), kind))
     if header.domain:
         supports = {"ai.onnx": "ML", "onnxml": "ML", "onnx": "DL"}.get(header.domain, "unknown")
         out.append(Evidence("domain", header.domain, 1, (), supports))
     return tuple(out)
-
-
-def _list(group: Iterable[str], most: int = 4) -> str:
-    names = [name.removeprefix("ai.onnx.ml:") for name in group]
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 # --- results -----------------------------------------------------------------------------------------------------
