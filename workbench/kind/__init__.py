@@ -9,7 +9,6 @@ tells, the answer is ``unknown`` and why, never a guess.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -225,9 +224,7 @@ def our_rule(header: Header) -> tuple[str, str, tuple[Evidence, ...], tuple[str,
     line = first_line_that_holds(facts)
     because = line.sentence.format_map(facts)
     evidence = tuple(
-        replace(
-            signal, decides=line.kind != "unknown" and signal.signal in line.deciding and signal.supports == line.kind
-        )
+        replace(signal, decides=signal.signal in line.deciding and signal.supports == line.kind)
         for signal in _signals(header, facts)
     )
     warnings: tuple[str, ...] = ()
@@ -347,8 +344,8 @@ def _verdict_on(content: Format) -> Verdict:
 def _folder_size(path: str) -> int:
     """Bytes of the files within a folder, links not followed; of the first 10,000 where there are more."""
     total = seen = 0
-    for root, _, names in os.walk(path):
-        for name in names:
+    for root, _, files in os.walk(path):
+        for name in files:
             seen += 1
             if seen > 10_000:
                 return total

@@ -107,10 +107,11 @@ RULE: tuple[Line, ...] = (
     ),
     Line(
         "a converter of classical machine learning made it", lambda f: f.made_ml, "ML",
-        "{work}; {producer}, a converter of classical machine learning, made it.", ("producer_name", "op_type"), _INSIDE,
+        "{work}; {producer}, a converter of classical machine learning, made it.",
+        ("producer_name", "op_type"), _INSIDE,
     ),
     Line(
-        "its tensors carry the names skl2onnx gives, nothing speaks of a framework, and a predictor is among its operators",
+        "its tensors carry the names skl2onnx gives, nothing speaks of a framework, and there is a predictor",
         lambda f: f.s.sklearn_names and not (f.s.layers or f.s.framework_names or f.made_dl) and f.s.predictors, "ML",
         _NAMED, ("names", "op_type"), _INSIDE,
     ),
@@ -153,14 +154,15 @@ RULE: tuple[Line, ...] = (
         "{producer} made it, but it holds no layer, activation or learnt matrix product: only tensor arithmetic.",
     ),
     Line(
-        "stacked products, and a label picked as scikit-learn picks it", lambda f: f.network and f.s.extractors, "unknown",
+        "stacked products, and a label picked as scikit-learn picks it", lambda f: f.network and f.s.extractors,
+        "unknown",
         "It is a small neural network that picks its label with ArrayFeatureExtractor, as converted scikit-learn "
         "classifiers do; the file does not say whether it is one.",
     ),
     Line(
         "stacked products behind classical features", lambda f: f.network and f.s.features, "unknown",
-        "Features ({features}) feed a small neural network: a scikit-learn pipeline around an MLP and a network with its "
-        "preprocessing look the same, and the file does not say who made it.",
+        "Features ({features}) feed a small neural network: a scikit-learn pipeline around an MLP and a network with "
+        "its preprocessing look the same, and the file does not say who made it.",
     ),
     Line(
         "stacked products", lambda f: f.network, "DL",
@@ -186,8 +188,8 @@ RULE: tuple[Line, ...] = (
     Line("no operators", lambda f: not f.s.total, "unknown", "The graph has no operators."),
     Line(
         "a single matrix product", lambda f: f.s.products and f.s.plain_linear, "unknown",
-        "It is a single matrix product: linear regression, PCA and one Dense layer look exactly the same, and nothing in "
-        "the file says which it is.",
+        "It is a single matrix product: linear regression, PCA and one Dense layer look exactly the same, and nothing "
+        "in the file says which it is.",
     ),
     Line(
         "anything else", lambda f: True, "unknown",
