@@ -312,7 +312,7 @@ def test_loading_leanly_gives_the_same_weights(tmp_path: Path) -> None:
 _MEASURED = """
 import json, sys, time
 from pathlib import Path
-from workbench.convert import keras as route
+from workbench.frameworks.tensorflow import convert_keras as route
 from workbench.paper import network
 name, folder = sys.argv[1], Path(sys.argv[2])
 def peak():

@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..engines.onnxruntime import _load_error
+from ..engines.onnxruntime import load_error
 from ..errors import BadInput
 from ..files.light import without_weights
 from ..safety import external
@@ -94,7 +94,7 @@ class Inside:
         try:
             return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise _load_error(self.path, str(error)) from error
+            raise load_error(self.path, str(error)) from error
 
     def weight(self, name: str) -> np.ndarray:
         import onnx

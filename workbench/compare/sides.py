@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
+from ..engines import load_engine
 from ..engines.worker import WorkerEngine
 from ..errors import WorkbenchError
 from ..sandbox import Cancelled, peak_mib, release_memory
@@ -281,7 +282,7 @@ class WorkerSide:
             options = {"params": None, **options, "threads": threads or usable_cores()}
             source = WorkerEngine(
                 source, engine, trust=trust, options=options, memory_mib=memory_mib, timeout=timeout, cancel=cancel,
-                load=load,
+                load=load or load_engine,
             )  # fmt: skip
             source.timeout = timeout or TIMEOUT
             self._cancel = cancel

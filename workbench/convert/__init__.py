@@ -12,20 +12,23 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from .. import sandbox
-from ..errors import BadInput, Scan
+from ..engines.packing import Given, pack, parcel
+from ..errors import BadInput, Scan, WorkbenchError
 from ..files import registry
 from ..files.formats import identify
+from ..files.records import FileFormat, Objects
 from ..safety import scan
 from ..safety.trust import check_trust, known_as, named_for_its_loader, private_copy
 from ..scratch import fleeting_folder
 from .conversion import Agreement, Conversion, ConversionDisagrees, finished, refuse
 from .draft import Job
 from .output import no_half_files, publish, target_of
-from .source import check_format, from_path, pack, parcel
+from .source import check_format, from_path
 from .work import work
 
 __all__ = ["Agreement", "Conversion", "ConversionDisagrees", "Scan", "convert", "scan"]
@@ -86,47 +89,69 @@ def convert(
     path = Path(source) if isinstance(source, str | os.PathLike) else None
     record = registry.objects_of(source) if path is None else registry.of(identify(path).name)
     if record is not None and record.convert:
-        given_on: Conversion = registry.at(record.convert)(
+        converted: Conversion = registry.at(record.convert)(
             source, output, sample=sample, overwrite=overwrite, say=say, cancel=cancel, timeout=timeout, begun=begun,
             memory_mib=memory_mib, opset=opset, options=options,
         )  # fmt: skip
-        return given_on
+        return converted
     if opset is not None and (isinstance(opset, bool) or not isinstance(opset, int)):
         raise BadInput(f"opset takes a whole number or None, but was given {opset!r}.")
     with fleeting_folder("workbench-convert-") as scratch:
         given = pack(source, scratch, custom_objects) if path is None else from_path(path)
         target = target_of(output, None if given.own else given.path, given.stem, overwrite)
         with no_half_files(target) as folder:
-            copy, digest, size = given.path, None, 0
-            if given.path is not None and not given.own:
-                say("Copying the source")
-                copy, digest, size = private_copy(given.path, scratch, cancel)
-                # Of the copy: this is what will be opened.
-                given.format = identify(copy)
-                check_format(given.name, given.format)
-                copy = named_for_its_loader(copy, given.format)
-                if not trust:
-                    say("Looking for code in the source")
-                    check_trust(copy, given.name, size, tuple(custom_objects or ()), cancel, timeout, begun)
+            known = None if trust else tuple(custom_objects or ())
+            copy, digest, size = _cleared(given, scratch, known, say, cancel, timeout, begun)
+            record = record if given.own else registry.of(given.format.name)
+            assert record is not None
             job = Job(
-                draft=record.draft if path is None and record else registry.of(given.format.name).draft,
-                source=copy, format=given.format.name, estimator=given.pickled,
+                draft=record.draft, source=copy, format=given.format.name, estimator=given.pickled,
                 parcel=parcel((sample, {**given.custom_objects, **(custom_objects or {})})),
                 folder=folder, output_name=target.name, name=given.label, sha256=digest,
                 opset=opset, trust=trust or given.own, options=dict(options),
             )  # fmt: skip
             limit = memory_mib or sandbox.memory_for(size + len(given.pickled or b""))
-            with known_as(copy, Path(given.name)) if copy is not None else nullcontext():
-                result = sandbox.run(
-                    work, job, timeout=timeout, since=begun, memory_mib=limit, progress=say, cancel=cancel, warm=True,
-                    what=f"Converting {given.name}",
-                )  # fmt: skip
-            conversion = Conversion(
-                source=given.name, output=str(target), kind=None, seconds=0, sha256=job.sha256,
-                source_bytes=None if digest is None else size, **result,
-            )  # fmt: skip
+            conversion = _worked(job, given.name, limit, timeout=timeout, since=begun, progress=say, cancel=cancel)
+            conversion = replace(conversion, output=str(target), source_bytes=None if digest is None else size)
             if not conversion.agreement.within_tolerance:
                 refuse(conversion, begun)
             say("Moving the ONNX file into place")
             publish(folder, target, overwrite)
     return finished(conversion, target, begun)
+
+
+def _cleared(
+    given: Given, scratch: Path, known: tuple[str, ...] | None, say: Progress, cancel: threading.Event | None,
+    timeout: float | None, begun: float,
+) -> tuple[Path | None, str | None, int]:  # fmt: skip
+    """A private copy of the source, under the name its loader wants, scanned; (it, its SHA-256, bytes).
+
+    Args:
+        known: class names that need no scan; None: it is trusted.
+
+    Raises:
+        NeedsTrust: opening it would run code.
+        UnsupportedModel: it cannot be converted.
+        WorkbenchError: it was replaced before it was copied.
+    """
+    if given.path is None or given.own:
+        return given.path, None, 0
+    say("Copying the source")
+    copy, digest, size = private_copy(given.path, scratch, cancel)
+    # Of the copy: this is what will be opened.
+    given.format = identify(copy)
+    check_format(given.name, given.format)
+    if not registry.of(given.format.name).draft:
+        raise WorkbenchError(f"{given.name} was replaced while it was read: convert it again.")
+    copy = named_for_its_loader(copy, given.format)
+    if known is not None:
+        say("Looking for code in the source")
+        check_trust(copy, given.name, size, known, cancel, timeout, begun)
+    return copy, digest, size
+
+
+def _worked(job: Job, name: str, memory_mib: float, **limits: Any) -> Conversion:
+    """What the worker made of a job, its sentences about what the person calls `name`."""
+    with known_as(job.source, Path(name)) if job.source is not None else nullcontext():
+        result = sandbox.run(work, job, memory_mib=memory_mib, warm=True, what=f"Converting {name}", **limits)
+    return Conversion(source=name, output=None, kind=None, seconds=0, sha256=job.sha256, **result)

@@ -19,6 +19,7 @@ from ..files.records import Where
 from ..files.registry import ENGINE_NAMES, ENGINES
 from ..kind import KIND_NAMES, Detection, detect, dispatch
 from ..sandbox import in_worker
+from .worker import WorkerEngine
 
 if TYPE_CHECKING:
     import numpy as np
@@ -165,15 +166,21 @@ def load_engine(
     in_memory = not isinstance(source, str | os.PathLike)
     detection = None if in_memory else detect(source)
     if _apart(detection, worker, trust):
-        from .worker import WorkerEngine
-
-        made = WorkerEngine(source, engine, trust=trust, timeout=timeout, options={"params": params, **options})
+        made = WorkerEngine(
+            source, engine, trust=trust, timeout=timeout, options={"params": params, **options}, load=load_engine
+        )
         # How many rows are asked at once is up to the person: all that the machine has left.
         made.worker.memory_mib = math.inf
         return made
     if detection is None:
         return _from_memory(source, engine, params, options)
-    path, record = os.fspath(source), registry.of(detection.format)
+    return _from_file(os.fspath(source), detection, engine, params, trust, options)
+
+
+def _from_file(
+    path: str, detection: Detection, engine: str | None, params: Any, trust: bool, options: dict[str, Any]
+) -> Engine:
+    record = registry.of(detection.format)
     if record.engine:
         name, why = choose_engine(detection.kind, detection.format)
         _require(engine, (name,), f"{path} is in a format of {ENGINE_NAMES[name]}'s own ({detection.format})")

@@ -103,7 +103,7 @@ class OnnxRuntimeEngine(ModelEngine):
             clips = may_clip(header, fused)
             session = exact_session(opened, self.path, model) if clips and fused else opened(model, {})
         except Exception as error:
-            raise _load_error(self.path, str(error)) from error
+            raise load_error(self.path, str(error)) from error
         if clips:
             self.why += " This processor's fast kernels clip 8-bit sums, " + (
                 "so it uses exact ones, which are slower."
@@ -158,7 +158,7 @@ class OnnxRuntimeEngine(ModelEngine):
         return out
 
 
-def _load_error(path: str, message: str) -> WorkbenchError:
+def load_error(path: str, message: str) -> WorkbenchError:
     """One sentence for what `InferenceSession` said. Its wording is tested, so an update that changes it shows."""
     if match := re.search(r"(\S*):(\w+)\(-?\d+\) is not a registered function/op", message):
         return _no_operator(path, match[2], match[1])

@@ -23,6 +23,7 @@ from ..kind import ENGINE_NAMES
 from ..scratch import fleeting_folder
 from .base import Closing
 from .inputs import is_frame
+from .packing import pack, parcel
 
 if TYPE_CHECKING:
     from ..agreement import Tolerance
@@ -62,7 +63,7 @@ class WorkerEngine(Closing):
         timeout: seconds for loading, and for any one answer. If None, an answer takes as long as it takes, and loading
             as much of the processor's time as the model's size calls for.
         cancel: set it from another thread to stop the loading.
-        load: makes the engine there; importable by name; `load_engine` if None.
+        load: makes the engine there, as `workbench.load_engine` does; importable by name.
 
     Raises:
         See `load_engine`; WorkerFailed and Cancelled of `workbench.sandbox`.
@@ -78,10 +79,8 @@ class WorkerEngine(Closing):
         memory_mib: float | None = None,
         timeout: float | None = None,
         cancel: threading.Event | None = None,
-        load: Callable[..., Any] | None = None,
+        load: Callable[..., Any],
     ) -> None:
-        from ..convert.source import parcel
-
         in_memory = not isinstance(source, str | os.PathLike)
         self.path = f"{type(source).__name__} (in memory)" if in_memory else os.fspath(source)
         self._called = type(source).__name__ if in_memory else os.path.basename(os.path.normpath(self.path))
@@ -192,8 +191,6 @@ def _packed(source: Any, engine: str | None, settings: dict[str, Any]) -> Iterat
     if isinstance(source, str | os.PathLike):
         yield os.fspath(source), engine
         return
-    from ..convert.source import pack
-
     with fleeting_folder("workbench-engine-") as scratch:
         custom_objects = settings.get("custom_objects") or {}
         given = pack(source, scratch, custom_objects)
@@ -228,12 +225,10 @@ _calls: Calls
 """Its calls, bound to the inputs of the last `WorkerEngine.calls`."""
 
 
-def _load(load: Callable[..., Any] | None, source: str | bytes, engine: str | None, options: bytes) -> dict[str, Any]:
+def _load(load: Callable[..., Any], source: str | bytes, engine: str | None, options: bytes) -> dict[str, Any]:
     global _engine
-    from . import load_engine
-
     model = pickle.loads(source) if isinstance(source, bytes) else source
-    _engine = (load or load_engine)(model, engine, **pickle.loads(options))
+    _engine = load(model, engine, **pickle.loads(options))
     # Of the scan: it would wait beside this one.
     sandbox.end_warm_worker()
     # Another engine may be loaded next.

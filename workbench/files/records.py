@@ -255,7 +255,7 @@ class Objects:
         owns: whether an object is one.
         engine: the engine it comes from.
         over_time: it runs in every engine of `OverTime`.
-        pack: packs it for a worker: (object, a folder, {name: custom object}) -> `workbench.convert.source.Given`.
+        pack: packs it for a worker: (object, a folder, {name: custom object}) -> `workbench.engines.packing.Given`.
         draft, convert: as of `FileFormat`.
     """
 

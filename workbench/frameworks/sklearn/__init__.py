@@ -23,7 +23,7 @@ from ...files.records import (
 )
 
 if TYPE_CHECKING:
-    from ...convert.source import Given
+    from ...engines.packing import Given
 
 _HERE = "workbench.frameworks.sklearn"
 
@@ -51,7 +51,7 @@ def _is_estimator(model: Any) -> bool:
 
 def pack(model: Any, scratch: Path, custom_objects: object) -> Given:
     """An estimator on its way to a worker: pickled, with the classes that only the caller defines."""
-    from ...convert.source import Given, parcel
+    from ...engines.packing import Given, parcel
 
     return Given.of(model, pickled=parcel(model))
 

@@ -31,7 +31,7 @@ from ...agreement import Agreement, OutputAgreement, WorstSample
 from ...convert.conversion import Conversion, finished, refuse
 from ...convert.options import chosen
 from ...convert.output import no_half_files, publish, target_of
-from ...convert.source import Given
+from ...engines.packing import Given
 from ...errors import BadInput, UnsupportedModel
 from ...files import certificate
 from ...safety.trust import known_as, private_copy

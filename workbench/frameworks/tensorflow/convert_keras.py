@@ -17,11 +17,16 @@ from .network import freeze
 from .to_onnx import Progress, draft_of
 
 
+def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False) -> Any:
+    """`workbench.frameworks.tensorflow.keras.load`, with TensorFlow as conversions need it."""
+    start()
+    return keras.load(path, custom_objects=custom_objects, trust=trust)
+
+
 def draft_file(job: Job, sample: Any, custom_objects: Mapping[str, Any], progress: Progress) -> Draft:
     """`draft` of the file that the worker was given."""
-    start()
     assert job.source is not None
-    model = keras.load(job.source, custom_objects=custom_objects, trust=job.trust)
+    model = load(job.source, custom_objects=custom_objects, trust=job.trust)
     return draft(model, sample=sample, opset=job.opset, options=job.options, progress=progress, folder=job.folder)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ...convert.source import Given
+from ...engines.packing import Given
 from ...errors import UnsupportedModel
 from ...files.records import classes
 from ...scratch import disk_full
