@@ -21,7 +21,6 @@ from ..engines.packing import Given, pack, parcel
 from ..errors import BadInput, Scan, WorkbenchError
 from ..files import registry
 from ..files.formats import identify
-from ..files.records import FileFormat, Objects
 from ..safety import scan
 from ..safety.trust import check_trust, known_as, named_for_its_loader, private_copy
 from ..scratch import fleeting_folder
