@@ -21,6 +21,7 @@ from typing import Any
 from mutations import mutate
 
 from workbench import WorkbenchError, detect, graph, load_engine, sandbox
+from workbench.files import registry
 from workbench.safety import scan
 
 HDF5 = (".h5", ".nir")
@@ -94,6 +95,9 @@ def main(folder: str, family: str, count: int, seed: int, load: bool) -> None:
         for name in ("numpy.lib.format", "picklescan.scanner", *texts):
             with suppress(ImportError):  # some are another system's
                 importlib.import_module(name)
+        for record in registry.FORMATS.values():
+            if record.scan:
+                registry.at(record.scan)
         for path in sound:
             detect(path)
             if path.suffix not in HDF5:

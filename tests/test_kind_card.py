@@ -232,7 +232,7 @@ def test_an_op_type_chosen_with_the_keyboard_is_marked_in_the_graph_and_nengo_gu
     graph.get_by_role("button", name="Clear").click()
     expect(marked).to_have_count(0)
     graph.get_by_role("button", name="Open in Nengo GUI").click()
-    expect(graph.locator("iframe.wb-gui-frame")).to_be_visible()
+    expect(graph.locator("iframe.wb-gui-frame")).to_be_visible(timeout=60_000)  # Nengo is imported first
     expect(graph.locator('iframe[title^="Netron"]')).not_to_be_visible()
     graph.get_by_role("button", name="Back to Netron").click()
     expect(graph.locator('iframe[title^="Netron"]')).to_be_visible()
