@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel
 from .network import STATELESS, Input, Node, Output, SpikingNetwork
-from .neurons import NEURONS, SYNAPSES
+from .neurons import MODELS, NEURONS, NOT_POSITIVE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,10 +22,6 @@ MAX_NUMBERS = 200_000_000
 
 LONGEST_STEP = 1e6
 """Of dt, in its unit; a NIR file may count steps instead of seconds."""
-
-_POSITIVE = ("amplitude", "tau_rc", "tau_n", "sigma", "tau_recovery")
-_NOT_NEGATIVE = ("tau_ref", "inc_n", "coupling", "tau")
-"""Neuron and synapse parameters, with or without ``base_``, by the range that Nengo gives them."""
 
 _ATTRIBUTES = {
     "Conv": {"strides": 2, "pads": 4, "group": 0},
@@ -153,7 +149,7 @@ class _Checker:
             self._refuse(f"takes {len(self.taken)} signals; expected one")
         for key, array in node.weights.items():
             self._check_numbers(key, array)
-        if node.op in NEURONS or node.op in SYNAPSES:
+        if node.op in MODELS:
             self._check_parameters()
         elif node.op in STATELESS:
             self._check_attributes()
@@ -175,24 +171,16 @@ class _Checker:
 
     def _check_parameters(self) -> None:
         node = self.node
-        model = NEURONS.get(node.op) or SYNAPSES[node.op]
-        for name in model.parameters:
-            value, plain = node.attributes.get(name), name.removeprefix("base_")
+        model = MODELS[node.op]
+        for name, bound in model.parameters.items():
+            value = node.attributes.get(name)
             if not isinstance(value, int | float) or math.isnan(value):
                 self._refuse(f"has {name} {value!r}; expected a number")
-            lowest = math.isinf(value) and plain == "min_voltage"
-            if math.isinf(value) and not (lowest and value < 0):
+            if math.isinf(value) and not (value < 0 and bound is NOT_POSITIVE):
                 self._refuse(f"has {name} {value!r}; expected a finite number")
-            rate = node.op.endswith(("SigmoidRate", "TanhRate"))
-            if plain in _POSITIVE or (plain == "tau_ref" and rate):
-                # Smaller ones are zero in ONNX Runtime, which the engine tells to treat subnormal numbers so.
-                if value < 1.2e-38:
-                    self._refuse(f"has {name} {value!r}; expected more than 0")
-            elif plain in _NOT_NEGATIVE and value < 0:
-                self._refuse(f"has {name} {value!r}; expected 0 or more")
-            elif plain == "min_voltage" and value > 0:
-                self._refuse(f"has {name} {value!r}; expected 0 or less")
-        for key in ("gain", "bias", *model.weights) if node.op in NEURONS else ():
+            if not bound.least <= value <= bound.most:
+                self._refuse(f"has {name} {value!r}; expected {bound.says}")
+        for key in model.drive:
             self._broadcasts(key)
         for state in model.states:
             self._shaped(state, (1, *node.shape))

@@ -119,17 +119,13 @@ def _neuron(layers: Layers, node: onnx.NodeProto, source: Value) -> Value:
 
 def _nengo_type(node: onnx.NodeProto) -> Any:
     """Nengo's neuron of that name, with what the file says of it, if anything."""
-    import nengo
     from onnx import helper
 
+    model = NEURONS[node.op_type]
     said = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    known = {name: value for name, value in said.items() if name in NEURONS[node.op_type].parameters}
-    if node.op_type == "SoftLIFRate":
-        from . import nengo_dl
-
-        return nengo_dl.SoftLIFRate(**{"amplitude": AMPLITUDE} | known)
-    amplitude = {} if node.op_type == "Izhikevich" else {"amplitude": AMPLITUDE}
-    return getattr(nengo, node.op_type)(**amplitude | known)
+    known = {name: value for name, value in said.items() if name in model.parameters}
+    amplitude = {"amplitude": AMPLITUDE} if "amplitude" in model.parameters else {}
+    return model.nengo_class()(**amplitude | known)
 
 
 def _neurons(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

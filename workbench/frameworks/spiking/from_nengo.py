@@ -117,7 +117,7 @@ class _Reader:
             self._check_synapse(connection, synapse)
 
     def _check_synapse(self, thing: Any, synapse: Any) -> None:
-        known = type(synapse).__module__ == "nengo.synapses" and type(synapse).__name__ in SYNAPSES
+        known = _path(synapse) in [model.nengo_path for model in SYNAPSES.values()]
         if not known or not synapse.analog or synapse.method != "zoh":
             raise refuse(thing, f"has the synapse {synapse}; what can be expressed: {', '.join(SYNAPSES)} or None")
 
@@ -424,16 +424,17 @@ class _Reader:
 
     def _neuron_model(self, ens: Any) -> tuple[str, dict[str, Any]]:
         kind = ens.neuron_type
-        op, said = _model_name(kind), {}
-        if op == "RegularSpiking":
-            op += _model_name(kind.base_type)
-            said = {f"base_{key}": value for key, value in _parameters(kind.base_type).items()}
+        op, said = _parameters(kind)
+        if _path(kind) == "nengo.neurons.RegularSpiking":
+            base, inner = _parameters(kind.base_type)
+            op = f"RegularSpiking{base}"
+            said = {"amplitude": kind.amplitude} | {f"base_{key}": value for key, value in inner.items()}
         if op not in NEURONS:
-            hint = "Direct mode has no neurons to express" if op == "Direct" else "no neuron model here does the same"
+            direct = _path(kind) == "nengo.neurons.Direct"
+            hint = "Direct mode has no neurons to express" if direct else "no neuron model here does the same"
             raise refuse(ens, f"has neurons of type {type(kind).__name__}: {hint}; choose one of {', '.join(NEURONS)}")
         if ens.noise is not None:
             raise refuse(ens, "has noise, which no file repeats: set its noise to None")
-        said |= _parameters(kind)
         return op, {key: decimal(said[key]) for key in NEURONS[op].parameters}
 
     # --- probes
@@ -522,14 +523,14 @@ def _times(weights: Any, value: np.ndarray) -> np.ndarray:
     return np.asarray(weights[:, 0] * value if weights.ndim == 2 else weights * value)
 
 
-def _model_name(kind: Any) -> str:
-    """The op of a neuron type; of a subclass that is not Nengo's own, a name no op has."""
-    name = type(kind).__name__
-    own = type(kind).__module__ in ("nengo.neurons", "nengo_dl.neurons", "workbench.frameworks.spiking.nengo_neurons")
-    return {"Sigmoid": "SigmoidRate", "Tanh": "TanhRate"}.get(name, name) if own else f"{type(kind).__module__}.{name}"
+_OPS = {model.nengo_path: op for op, model in NEURONS.items() if not model.base}
 
 
-def _parameters(kind: Any) -> dict[str, Any]:
-    op = _model_name(kind)
-    names = ("amplitude",) if op == "RegularSpiking" else NEURONS[op].parameters if op in NEURONS else ()
-    return {name: getattr(kind, name) for name in names}
+def _path(kind: Any) -> str:
+    return f"{type(kind).__module__}.{type(kind).__name__}"
+
+
+def _parameters(kind: Any) -> tuple[str, dict[str, Any]]:
+    """The op of a neuron type, and its parameters; of a subclass that is not Nengo's own, no op."""
+    op = _OPS.get(_path(kind), "")
+    return op, {name: getattr(kind, name) for name in NEURONS[op].parameters} if op else {}

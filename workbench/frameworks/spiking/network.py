@@ -12,12 +12,13 @@ nengo.Network <--to_nengo---- SpikingNetwork <--read--- .onnx       .nir <--nir-
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UnsupportedModel
-from .neurons import NEURONS, SYNAPSES
+from .neurons import MODELS, NEURONS, SYNAPSES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +47,7 @@ class Node:
     """One operation; its result is a signal of the same name.
 
     Attributes:
-        op: a key of `STATELESS`, `neurons.NEURONS` or `neurons.SYNAPSES`.
+        op: a key of `STATELESS` or `neurons.MODELS`.
         name: unique; it becomes the ONNX node's name and the Nengo object's label.
         inputs: names of the signals it takes.
         shape: of its result for one sample and step: (n,) or (C, H, W).
@@ -66,16 +67,12 @@ class Node:
     @property
     def size(self) -> int:
         """Numbers in its result, for one sample and step."""
-        count = 1
-        for length in self.shape:
-            count *= length
-        return count
+        return math.prod(self.shape)
 
     @property
     def states(self) -> tuple[str, ...]:
         """Names of what it remembers from step to step, in the order of the operator's inputs."""
-        kind = NEURONS.get(self.op) or SYNAPSES.get(self.op)
-        return kind.states if kind else ()
+        return MODELS[self.op].states if self.op in MODELS else ()
 
 
 @dataclass

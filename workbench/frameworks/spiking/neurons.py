@@ -1,76 +1,476 @@
-"""The neuron and synapse models: their parameters and what they remember, by Nengo's names.
+"""The neuron and synapse models: one record each, with its equations in ONNX text, by Nengo's names.
 
-The equations are in `operators.py`. Sources: Nengo 4.1 ``nengo/neurons.py`` and ``synapses.py``, NengoDL 3.6
-``neuron_builders.py``.
+`operators.py` makes ONNX functions of them. A step computes ``y`` and each ``<state>_next`` from the current
+``J = gain * x + bias`` (a synapse: from ``x_t``) and each ``<state>``; attributes are there as ``k_<name>``.
+
+Constants are made at function scope and captured by the Scan's body: onnx.reference cannot resolve an attribute
+reference inside a subgraph. Equations: Nengo 4.1 ``neurons.py`` and ``synapses.py``, NengoDL 3.6
+``neuron_builders.py``; operation for operation in NengoDL's order, except where a comment says otherwise.
+
+A new model is its equations and a record at the end of this file, and a class in `nengo_neurons` where Nengo has none.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from importlib import import_module
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a parameter may be: `says` in words, from `least` to `most`, finite except where `most` is 0."""
+
+    says: str = "a finite number"
+    least: float = -math.inf
+    most: float = math.inf
+
+
+ANY = Bound()
+# Smaller ones are zero in ONNX Runtime, which the engine tells to treat subnormal numbers so.
+POSITIVE = Bound("more than 0", least=1.2e-38)
+NOT_NEGATIVE = Bound("0 or more", least=0)
+NOT_POSITIVE = Bound("0 or less", most=0)
+
+
+@dataclass(frozen=True)
+class Equations:
+    """One model's arithmetic, in ONNX's text syntax.
+
+    Attributes:
+        setup: constants made once from the attributes (which are there as ``k_<name>``).
+        step: from the current ``J`` and each ``<state>`` to ``y`` and each ``<state>_next``.
+        enter, leave: what a state becomes before and after the loop, where the loop keeps it in another form: from
+            ``<state>_in`` to ``<state>_first``, from ``<state>_last`` to ``<state>_out``.
+    """
+
+    setup: str
+    step: str
+    enter: str = ""
+    leave: str = ""
 
 
 @dataclass(frozen=True)
 class Model:
-    """A neuron or synapse model.
+    """A neuron or synapse model: all that is known of it.
 
     Attributes:
-        parameters: its float attributes, named as Nengo's constructor names them; dt, in seconds, comes on top.
+        name: its op_type in domain ``org.nengo``.
+        equations: one step of it.
+        parameters: its float attributes, named as Nengo's constructor names them, and what they may be; dt, in
+            seconds, comes on top.
         states: what it remembers from step to step, in the order of the operator's inputs.
         spiking: it gives spikes (amplitude / dt, or 0) rather than rates.
-        base: for `RegularSpiking`, the rate model it makes regular.
         weights: parameters that differ from neuron to neuron, beside gain and bias, in the order of the operator's
             inputs (after bias, before the states).
+        fast: equations that hold only where `operators.has_fast_form` says so.
+        base: for ``RegularSpiking``, the name of the rate model it makes regular.
+        nengo: the class in Nengo or NengoDL that computes the same; its module and name.
+        synapse: it has no gain and bias, and gives what it remembers: its input comes out one step later, as in Nengo.
     """
 
-    parameters: tuple[str, ...]
+    name: str
+    equations: Equations
+    parameters: Mapping[str, Bound] = field(default_factory=dict)
     states: tuple[str, ...] = ()
     spiking: bool = False
-    base: str | None = None
     weights: tuple[str, ...] = ()
+    fast: Equations | None = None
+    base: str = ""
+    nengo: str = ""
+    synapse: bool = False
+
+    @property
+    def drive(self) -> tuple[str, ...]:
+        """What broadcasts against its signal, in the order of the operator's inputs; the states come after it."""
+        return () if self.synapse else ("gain", "bias", *self.weights)
+
+    @property
+    def nengo_path(self) -> str:
+        """Module and name of the class in Nengo, NengoDL or `nengo_neurons`."""
+        return self.nengo or f"nengo.{'synapses' if self.synapse else 'neurons'}.{self.name}"
+
+    def nengo_class(self) -> Any:
+        """That class."""
+        module, _, name = self.nengo_path.rpartition(".")
+        if module.startswith("nengo_dl."):
+            from .borrowed import import_nengo_dl
+
+            import_nengo_dl()
+        return getattr(import_module(module), name)
 
 
-_RATES = {
-    "RectifiedLinear": Model(("amplitude",)),
-    "LIFRate": Model(("tau_rc", "tau_ref", "amplitude")),
-    "SoftLIFRate": Model(("sigma", "tau_rc", "tau_ref", "amplitude")),
-    "SigmoidRate": Model(("tau_ref",)),
-    "TanhRate": Model(("tau_ref",)),
+# --- neurons ------------------------------------------------------------------------------------------------------
+
+# ONNX has neither expm1 nor log1p, and float32's 1 + x forgets most of a small x: a strong current would make tenths of
+# a voltage of that. So these are computed in double (names ending in _d), and rounded once.
+_LIF = Equations(
+    """
+  alpha = Div (k_amplitude, k_dt)
+  tau_negative = Neg (k_tau_rc)
+  tau_d = Cast <to = 11> (k_tau_rc)
+  one_d = Cast <to = 11> (one)
+""",
+    """
+  left = Sub (k_dt, refractory_time)
+  delta = Clip (left, zero, k_dt)
+  exponent = Div (delta, tau_negative)
+  exponent_d = Cast <to = 11> (exponent)
+  exp_d = Exp (exponent_d)
+  expm1_d = Sub (exp_d, one_d)
+  expm1 = Cast <to = 1> (expm1_d)
+  distance = Sub (voltage, J)
+  change = Mul (distance, expm1)
+  risen = Add (voltage, change)
+  spiked = Greater (risen, one)
+  y = Where (spiked, alpha, zero)
+  excess = Sub (risen, one)
+  over = Sub (J, one)
+  q = Div (excess, over)
+  q_d = Cast <to = 11> (q)
+  kept_d = Sub (one_d, q_d)
+  log1p_d = Log (kept_d)
+  early_d = Mul (tau_d, log1p_d)
+  early = Cast <to = 1> (early_d)
+  pause = Add (k_tau_ref, early)
+  shorter = Sub (refractory_time, k_dt)
+  refractory_time_next = Where (spiked, pause, shorter)
+  floored = Max (risen, k_min_voltage)
+  voltage_next = Where (spiked, zero, floored)
+""",
+)
+
+# The same neuron with neither Exp, Log nor Where in the loop, much faster. The loop keeps, instead of the refractory
+# time R, the share u = 1 - exp((R - dt) / tau_rc) of the way to J that the voltage may go in the next step: none while
+# u < 0, and c0 = 1 - exp(-dt / tau_rc) at most. Waiting a step makes u' = c0 + exp(-dt / tau_rc) u, held at c0; a spike
+# u' = 1 - (1 - q) exp((tau_ref - dt) / tau_rc) with q = (v - 1) / (J - 1). Min picks the right one of both where
+# tau_ref >= dt (`has_fast_form`). ThresholdedRelu keeps the voltages of those that fired, Clip makes them ones.
+_LIF_FAST = Equations(
+    """
+  alpha = Div (k_amplitude, k_dt)
+  tiny = Constant <value_float = 1.0e-30> ()
+  one_d = Cast <to = 11> (one)
+  dt_d = Cast <to = 11> (k_dt)
+  tau_d = Cast <to = 11> (k_tau_rc)
+  dt_in_tau = Div (k_dt, k_tau_rc)
+  dt_in_tau_d = Cast <to = 11> (dt_in_tau)
+  dt_negative_d = Neg (dt_in_tau_d)
+  waited_d = Exp (dt_negative_d)
+  waited = Cast <to = 1> (waited_d)
+  c0_d = Sub (one_d, waited_d)
+  c0 = Cast <to = 1> (c0_d)
+  pause = Sub (k_tau_ref, k_dt)
+  pause_in_tau = Div (pause, k_tau_rc)
+  pause_in_tau_d = Cast <to = 11> (pause_in_tau)
+  paused_d = Exp (pause_in_tau_d)
+  paused = Cast <to = 1> (paused_d)
+  shut_d = Sub (one_d, paused_d)
+  back_d = Sub (shut_d, c0_d)
+  back = Cast <to = 1> (back_d)
+""",
+    """
+  over = Sub (J, one)
+  over_safe = Max (over, tiny)
+  scale = Div (paused, over_safe)
+  share = Relu (refractory_time)
+  distance = Sub (J, voltage)
+  change = Mul (distance, share)
+  risen = Add (voltage, change)
+  fired = ThresholdedRelu <alpha: float = 1.0> (risen)
+  spike = Clip (fired, zero, one)
+  y = Mul (spike, alpha)
+  excess = Sub (fired, spike)
+  q = Mul (excess, scale)
+  shut_again = Mul (spike, back)
+  after_spike = Add (shut_again, q)
+  after_wait = Mul (refractory_time, waited)
+  less = Min (after_wait, after_spike)
+  refractory_time_next = Add (less, c0)
+  kept = Sub (risen, fired)
+  voltage_next = Max (kept, k_min_voltage)
+""",
+    """
+  r_less = Sub (refractory_time_in, k_dt)
+  r_less_d = Cast <to = 11> (r_less)
+  r_in_tau_d = Div (r_less_d, tau_d)
+  r_exp_d = Exp (r_in_tau_d)
+  u_first_d = Sub (one_d, r_exp_d)
+  u_first = Cast <to = 1> (u_first_d)
+  refractory_time_first = Min (u_first, c0)
+""",
+    """
+  u_last_d = Cast <to = 11> (refractory_time_last)
+  u_rest_d = Sub (one_d, u_last_d)
+  u_log_d = Log (u_rest_d)
+  u_time_d = Mul (u_log_d, tau_d)
+  r_out_d = Add (u_time_d, dt_d)
+  refractory_time_out = Cast <to = 1> (r_out_d)
+""",
+)
+
+
+def _adaptive(base: Equations, output: str = "y") -> Equations:
+    """A model with an adaptation n that is subtracted from its current and grows with its output."""
+    return replace(
+        base,
+        setup=base.setup + "  pace = Div (k_dt, k_tau_n)\n",
+        step="  J = Sub (J_full, adaptation)\n"
+        + base.step
+        + f"""
+  grown = Mul (k_inc_n, {output})
+  drive = Sub (grown, adaptation)
+  moved = Mul (pace, drive)
+  adaptation_next = Add (adaptation, moved)
+""",
+    )
+
+
+_RECTIFIED = Equations(
+    "",
+    """
+  positive = Relu (J)
+  y = Mul (positive, k_amplitude)
+""",
+)
+
+_SPIKING_RECTIFIED = Equations(
+    "  alpha = Div (k_amplitude, k_dt)\n",
+    """
+  positive = Relu (J)
+  gained = Mul (positive, k_dt)
+  filled = Add (voltage, gained)
+  spikes = Floor (filled)
+  voltage_next = Sub (filled, spikes)
+  y = Mul (spikes, alpha)
+""",
+)
+
+_LIF_RATE = Equations(
+    "  least = Constant <value_float = 1.0e-15> ()\n",
+    """
+  over = Sub (J, one)
+  over_safe = Max (over, least)
+  inverse = Reciprocal (over_safe)
+  ratio = Add (one, inverse)
+  log = Log (ratio)
+  charging = Mul (k_tau_rc, log)
+  period = Add (k_tau_ref, charging)
+  rate = Div (k_amplitude, period)
+  active = Greater (over, zero)
+  y = Where (active, rate, zero)
+""",
+)
+
+# softplus underflows far below the threshold, where log(1 + 1/z) is -J/sigma - log(sigma).
+_SOFT_LIF_RATE = Equations(
+    """
+  lowest = Constant <value_float = -20.0> ()
+  log_sigma = Log (k_sigma)
+""",
+    """
+  over = Sub (J, one)
+  scaled = Div (over, k_sigma)
+  near = Greater (scaled, lowest)
+  scaled_safe = Where (near, scaled, zero)
+  soft = Softplus (scaled_safe)
+  z = Mul (soft, k_sigma)
+  inverse = Reciprocal (z)
+  ratio = Add (one, inverse)
+  log = Log (ratio)
+  scaled_negative = Neg (scaled)
+  far = Sub (scaled_negative, log_sigma)
+  q = Where (near, log, far)
+  charging = Mul (k_tau_rc, q)
+  period = Add (k_tau_ref, charging)
+  y = Div (k_amplitude, period)
+""",
+)
+
+_SIGMOID_RATE = Equations("", "  squashed = Sigmoid (J)\n  y = Div (squashed, k_tau_ref)\n")
+_TANH_RATE = Equations("", "  squashed = Tanh (J)\n  y = Div (squashed, k_tau_ref)\n")
+
+# Nengo multiplies the derivatives by 1000: the model's own unit of time is the millisecond. The output has no
+# amplitude.
+_IZHIKEVICH = Equations(
+    """
+  per_ms = Constant <value_float = 1000.0> ()
+  lowest = Constant <value_float = -30.0> ()
+  peak = Constant <value_float = 30.0> ()
+  square = Constant <value_float = 0.04> ()
+  linear = Constant <value_float = 5.0> ()
+  offset = Constant <value_float = 140.0> ()
+  alpha = Div (one, k_dt)
+""",
+    """
+  input = Max (J, lowest)
+  v_squared = Mul (voltage, voltage)
+  v_square = Mul (square, v_squared)
+  v_linear = Mul (linear, voltage)
+  v_sum = Add (v_square, v_linear)
+  v_offset = Add (v_sum, offset)
+  v_recovered = Sub (v_offset, recovery)
+  v_driven = Add (v_recovered, input)
+  v_per_s = Mul (v_driven, per_ms)
+  v_change = Mul (v_per_s, k_dt)
+  risen = Add (voltage, v_change)
+  spiked = GreaterOrEqual (risen, peak)
+  y = Where (spiked, alpha, zero)
+  voltage_next = Where (spiked, k_reset_voltage, risen)
+  coupled = Mul (k_coupling, voltage_next)
+  u_apart = Sub (coupled, recovery)
+  u_driven = Mul (k_tau_recovery, u_apart)
+  u_per_s = Mul (u_driven, per_ms)
+  u_change = Mul (u_per_s, k_dt)
+  u_risen = Add (recovery, u_change)
+  u_reset = Add (u_risen, k_reset_recovery)
+  recovery_next = Where (spiked, u_reset, u_risen)
+""",
+)
+
+
+# One step of what PyTorch's spiking frameworks compute, and what `nir.py` reads their neurons as. Nengo has no such
+# neurons (`nengo_neurons`). keep 0 resets to a value; keep 1, with reset -threshold, by subtraction.
+_LEAKY_INTEGRATOR = Equations(
+    "",
+    """
+  faded = Mul (decay, voltage)
+  voltage_next = Add (faded, J)
+  y = Identity (voltage_next)
+""",
+)
+_LEAKY_INTEGRATE_AND_FIRE = Equations(
+    "",
+    """
+  faded = Mul (decay, voltage)
+  risen = Add (faded, J)
+  spiked = Greater (risen, threshold)
+  y = Where (spiked, one, zero)
+  kept = Mul (k_keep, risen)
+  restarted = Add (kept, reset)
+  voltage_next = Where (spiked, restarted, risen)
+""",
+)
+
+
+def _regular(base: Equations, parameters: Iterable[str]) -> Equations:
+    """Spikes at regular intervals, at the rate of `base`, whose parameters are called ``base_<name>`` here."""
+
+    def renamed(text: str) -> str:
+        for name in parameters:
+            text = text.replace(f"k_{name}", f"k_base_{name}")
+        return text.replace("  y = ", "  rate_out = ")
+
+    return Equations(
+        renamed(base.setup) + "  alpha = Div (k_amplitude, k_dt)\n",
+        renamed(base.step)
+        + """
+  gained = Mul (k_dt, rate_out)
+  filled = Add (voltage, gained)
+  spikes = Floor (filled)
+  voltage_next = Sub (filled, spikes)
+  y = Mul (alpha, spikes)
+""",
+    )
+
+
+# --- synapses ------------------------------------------------------------------------------------------------------
+
+# Nengo discretises with a zero-order hold. A synapse gives what it remembers and takes in its input after.
+_LOWPASS = Equations(
+    """
+  dt_in_tau = Div (k_dt, k_tau)
+  minus = Neg (dt_in_tau)
+  decay = Exp (minus)
+  gain = Sub (one, decay)
+""",
+    """
+  faded = Mul (decay, level)
+  fresh = Mul (gain, x_t)
+  level_next = Add (faded, fresh)
+""",
+)
+
+# tau^2 y'' + 2 tau y' + y = u as two states: level is y, rise is y + tau y'. With E = exp(-dt/tau) and r = dt/tau,
+#   rise'  = E rise + (1 - E) u          level' = E (r rise + level) + (1 - E (1 + r)) u
+_ALPHA = Equations(
+    _LOWPASS.setup
+    + """
+  passed = Mul (decay, dt_in_tau)
+  gain_level = Sub (gain, passed)
+""",
+    """
+  rise_faded = Mul (decay, rise)
+  rise_fresh = Mul (gain, x_t)
+  rise_next = Add (rise_faded, rise_fresh)
+  risen = Mul (passed, rise)
+  level_faded = Mul (decay, level)
+  level_both = Add (risen, level_faded)
+  level_fresh = Mul (gain_level, x_t)
+  level_next = Add (level_both, level_fresh)
+""",
+)
+# --- records -------------------------------------------------------------------------------------------------------
+
+# Seconds: tau_rc, how fast the voltage follows the current; tau_ref, how long a neuron rests after a spike; tau_n, how
+# fast adaptation fades. inc_n: how much a spike adds to it. amplitude: the area under a spike. sigma: how soft the
+# threshold is. min_voltage: the lowest there is, which may be minus infinity.
+_AMPLITUDE = {"amplitude": POSITIVE}
+_RATE = {"tau_rc": POSITIVE, "tau_ref": NOT_NEGATIVE} | _AMPLITUDE
+_SPIKES = {"tau_rc": POSITIVE, "tau_ref": NOT_NEGATIVE, "min_voltage": NOT_POSITIVE} | _AMPLITUDE
+_ADAPTS = {"tau_n": POSITIVE, "inc_n": NOT_NEGATIVE}
+_OURS = f"{__package__}.nengo_neurons"
+
+_RATES = (
+    Model("RectifiedLinear", _RECTIFIED, _AMPLITUDE),
+    Model("LIFRate", _LIF_RATE, _RATE),
+    Model("SoftLIFRate", _SOFT_LIF_RATE, {"sigma": POSITIVE} | _RATE, nengo="nengo_dl.neurons.SoftLIFRate"),
+    # Unlike ONNX's operators Sigmoid and Tanh, which these are not to be taken for.
+    Model("SigmoidRate", _SIGMOID_RATE, {"tau_ref": POSITIVE}, nengo="nengo.neurons.Sigmoid"),
+    Model("TanhRate", _TANH_RATE, {"tau_ref": POSITIVE}, nengo="nengo.neurons.Tanh"),
+)
+
+
+def _made_regular(rate: Model) -> Model:
+    """``nengo.RegularSpiking`` around a rate model, whose parameters start with ``base_``."""
+    parameters = _AMPLITUDE | {f"base_{name}": bound for name, bound in rate.parameters.items()}
+    return Model(
+        f"RegularSpiking{rate.name}", _regular(rate.equations, rate.parameters), parameters, ("voltage",), True,
+        base=rate.name, nengo="nengo.neurons.RegularSpiking",
+    )  # fmt: skip
+
+
+_NEURONS = (
+    Model("LIF", _LIF, _SPIKES, ("voltage", "refractory_time"), True, fast=_LIF_FAST),
+    Model(
+        "AdaptiveLIF", _adaptive(_LIF), _ADAPTS | _SPIKES, ("voltage", "refractory_time", "adaptation"), True,
+        fast=_adaptive(_LIF_FAST),
+    ),
+    Model("AdaptiveLIFRate", _adaptive(_LIF_RATE), _ADAPTS | _RATE, ("adaptation",)),
+    Model("SpikingRectifiedLinear", _SPIKING_RECTIFIED, _AMPLITUDE, ("voltage",), True),
+    Model(
+        "Izhikevich", _IZHIKEVICH,
+        {"tau_recovery": POSITIVE, "coupling": NOT_NEGATIVE, "reset_voltage": ANY, "reset_recovery": ANY},
+        ("voltage", "recovery"), True,
+    ),
+    *_RATES,
+    *map(_made_regular, _RATES),
+    Model(
+        "LeakyIntegrateAndFire", _LEAKY_INTEGRATE_AND_FIRE, {"keep": ANY}, ("voltage",), True,
+        ("decay", "threshold", "reset"), nengo=f"{_OURS}.LeakyIntegrateAndFire",
+    ),
+    Model(
+        "LeakyIntegrator", _LEAKY_INTEGRATOR, {}, ("voltage",), weights=("decay",), nengo=f"{_OURS}.LeakyIntegrator"
+    ),
+)  # fmt: skip
+NEURONS: dict[str, Model] = {model.name: model for model in _NEURONS}
+"""op_type in domain ``org.nengo`` -> its model."""
+
+SYNAPSES: dict[str, Model] = {
+    "Lowpass": Model("Lowpass", _LOWPASS, {"tau": NOT_NEGATIVE}, ("level",), synapse=True),
+    "Alpha": Model("Alpha", _ALPHA, {"tau": NOT_NEGATIVE}, ("rise", "level"), synapse=True),
 }
 
-NEURONS: dict[str, Model] = {
-    "LIF": Model(("tau_rc", "tau_ref", "min_voltage", "amplitude"), ("voltage", "refractory_time"), True),
-    "AdaptiveLIF": Model(
-        ("tau_n", "inc_n", "tau_rc", "tau_ref", "min_voltage", "amplitude"),
-        ("voltage", "refractory_time", "adaptation"),
-        True,
-    ),
-    "AdaptiveLIFRate": Model(("tau_n", "inc_n", "tau_rc", "tau_ref", "amplitude"), ("adaptation",)),
-    "SpikingRectifiedLinear": Model(("amplitude",), ("voltage",), True),
-    "Izhikevich": Model(
-        ("tau_recovery", "coupling", "reset_voltage", "reset_recovery"), ("voltage", "recovery"), True
-    ),
-    **_RATES,
-    **{
-        f"RegularSpiking{base}": Model(
-            ("amplitude", *(f"base_{name}" for name in rate.parameters)), ("voltage",), True, base
-        )
-        for base, rate in _RATES.items()
-    },
-    "LeakyIntegrateAndFire": Model(("keep",), ("voltage",), True, weights=("decay", "threshold", "reset")),
-    "LeakyIntegrator": Model((), ("voltage",), weights=("decay",)),
-}  # fmt: skip
-"""op_type in domain ``org.nengo`` -> its model. Each is Nengo's (or NengoDL's) class of that name, but for SigmoidRate
-and TanhRate: ``nengo.Sigmoid`` and ``nengo.Tanh``, unlike ONNX's operators of that name. The regular spiking ones are
-``nengo.RegularSpiking`` around the rate model in their name, whose parameters start with ``base_``.
-
-The last two are not Nengo's: they are one step of what PyTorch's spiking frameworks compute, and what `nir.py` reads
-their neurons as. With J = gain * x + bias:
-
-- LeakyIntegrator: ``voltage = decay * voltage + J`` and gives voltage.
-- LeakyIntegrateAndFire: the same, then where ``voltage > threshold`` it gives 1 and goes on from
-  ``keep * voltage + reset`` (keep 0: reset to a value; keep 1 and reset -threshold: reset by subtraction), elsewhere 0.
-"""
-
-SYNAPSES: dict[str, Model] = {"Lowpass": Model(("tau",), ("level",)), "Alpha": Model(("tau",), ("rise", "level"))}
-"""op_type in domain ``org.nengo`` -> its model. Both give what they remember and take in their input after: one step of
-delay, as in Nengo."""
+MODELS: dict[str, Model] = NEURONS | SYNAPSES
+"""Both: whatever has parameters or remembers."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import UnreadableFile, UnsupportedModel
 from .check import MAX_NUMBERS
 from .network import Input, Node, Output, SpikingNetwork
-from .neurons import NEURONS, SYNAPSES
+from .neurons import MODELS, SYNAPSES
 
 if TYPE_CHECKING:
     import nir
@@ -494,15 +494,10 @@ def _restored(name: str, node: Any, said: dict[str, Any], shape: Shape, dt: floa
     def stored(key: str, array: Any) -> np.ndarray:
         return _cut(array, shape, said["shapes"][key])
 
-    if op == "LIF":
-        weights = {"gain": stored("gain", node.r), "bias": stored("bias", node.v_leak)}
-        weights |= {state: _f4(extra[state]) for state in NEURONS[op].states}
-        return [Node(op, name, (), shape, weights, attributes)], shape
-    if op in ("LeakyIntegrateAndFire", "LeakyIntegrator"):
-        weights = {key: _f4(extra[key]) for key in ("gain", "bias", *NEURONS[op].weights, "voltage")}
-        return [Node(op, name, (), shape, weights, attributes)], shape
-    if op in SYNAPSES:
-        weights = {state: _f4(extra[state]) for state in SYNAPSES[op].states}
+    if op in MODELS:
+        fields = {"gain": "r", "bias": "v_leak"} if op == "LIF" else {}
+        weights = {key: stored(key, getattr(node, of)) for key, of in fields.items()}
+        weights |= {key: _f4(extra[key]) for key in (*MODELS[op].drive, *MODELS[op].states) if key not in fields}
         return [Node(op, name, (), shape, weights, attributes)], shape
     if op == "Sum":
         return [Node(op, name, (), shape)], shape

@@ -16,7 +16,7 @@ from ...errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from ...safety import external
 from .check import check
 from .network import STATELESS, Input, Node, Output, SpikingNetwork
-from .neurons import NEURONS, SYNAPSES
+from .neurons import MODELS, SYNAPSES
 from .operators import DOMAIN
 from .write import METADATA
 
@@ -228,11 +228,11 @@ class _Reader:
     def _dynamic(self, node: onnx.NodeProto, name: str, said: dict[str, Any]) -> Node:
         cell = node.op_type.endswith("Cell")
         op = node.op_type.removesuffix("Cell")
-        model = NEURONS.get(op) or SYNAPSES.get(op)
+        model = MODELS.get(op)
         if model is None:
             raise UnsupportedModel(
                 f"Node {name!r} is a {DOMAIN}:{node.op_type}, a neuron this version does not know; it knows: "
-                f"{', '.join([*NEURONS, *SYNAPSES])}."
+                f"{', '.join(MODELS)}."
             )
         if odd := [key for key in (*model.parameters, "dt") if not isinstance(said.get(key, 0.0), float)]:
             raise BadInput(f"Neuron node {name!r} ({op}) has {odd[0]} {said[odd[0]]!r}; expected a float.")
@@ -242,7 +242,7 @@ class _Reader:
             )
         if model.states:
             self.steps[name] = float(said.get("dt", 0.0))
-        keys = [*(("gain", "bias", *model.weights) if op in NEURONS else ()), *model.states]
+        keys = [*model.drive, *model.states]
         first = 1 if cell or not model.states else 2
         tensors = node.input[first:]
         if len(tensors) != len(keys):

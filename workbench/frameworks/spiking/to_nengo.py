@@ -221,13 +221,13 @@ class _Writer:
         model = NEURONS[node.op]
         said: dict[str, Any] = {key: decimal(value) for key, value in node.attributes.items()}
         start = {state: self._spread(node, state) for state in model.states}
-        if model.base is not None:
+        if model.base:
             base = {key.removeprefix("base_"): said[key] for key in said if key.startswith("base_")}
             return nengo.RegularSpiking(
-                _neuron_class(model.base)(**base), amplitude=said["amplitude"], initial_state=start
+                NEURONS[model.base].nengo_class()(**base), amplitude=said["amplitude"], initial_state=start
             )
         said |= {key: self._spread(node, key) for key in model.weights}
-        return _neuron_class(node.op)(**said, initial_state=start or None)
+        return model.nengo_class()(**said, initial_state=start or None)
 
     def _is_linear(self, node: Node) -> bool:
         """Whether a Nengo connection does it."""
@@ -377,8 +377,6 @@ class _Decoded:
 
 
 def _synapse(node: Node) -> Any:
-    import nengo
-
     from .read import decimal
 
     if any(start.any() for start in node.weights.values()):
@@ -386,18 +384,4 @@ def _synapse(node: Node) -> Any:
             f"The synapse {node.name!r} does not start from zero, as every synapse does in Nengo: set its start values "
             f"({', '.join(node.states)}) to zero."
         )
-    return getattr(nengo, node.op)(decimal(node.attributes["tau"]))
-
-
-def _neuron_class(op: str) -> Any:
-    import nengo
-
-    if op == "SoftLIFRate":
-        from . import nengo_dl
-
-        return nengo_dl.SoftLIFRate
-    if op.startswith("LeakyIntegrat"):
-        from . import nengo_neurons
-
-        return getattr(nengo_neurons, op)
-    return getattr(nengo, {"SigmoidRate": "Sigmoid", "TanhRate": "Tanh"}.get(op, op))
+    return SYNAPSES[node.op].nengo_class()(decimal(node.attributes["tau"]))

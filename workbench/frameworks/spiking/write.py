@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UnsupportedModel
 from .network import Node, SpikingNetwork
-from .neurons import NEURONS, SYNAPSES
+from .neurons import MODELS, NEURONS, SYNAPSES
 from .operators import DOMAIN, IR_VERSION, OPSET, VERSION, fold_time, function, has_fast_form, unfold_time
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class _Writer:
     def __post_init__(self) -> None:
         self.ordered = self.network.ordered()
         for node in self.ordered:
-            if node.op in ("LIF", "AdaptiveLIF"):
+            if node.op in MODELS and MODELS[node.op].fast:
                 self.fast[node.op] = self.fast.get(node.op, True) and has_fast_form(node, self.network.dt)
 
     # --- the two forms
@@ -239,11 +239,10 @@ class _Writer:
             self._node(op_type, [*taken, *(self._weight(node, key) for key in node.weights)], results, name, **said)
 
     def _drive(self, node: Node) -> list[str]:
-        keys = ("gain", "bias", *NEURONS[node.op].weights) if node.op in NEURONS else ()
-        return [self._weight(node, key) for key in keys]
+        return [self._weight(node, key) for key in MODELS[node.op].drive]
 
     def _said(self, node: Node) -> dict[str, Any]:
-        model = NEURONS.get(node.op) or SYNAPSES[node.op]
+        model = MODELS[node.op]
         said: dict[str, Any] = {name: float(node.attributes[name]) for name in model.parameters}
         return {**said, "dt": float(self.network.dt)} if model.states else said
 
