@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ...agreement import Tolerance
 from ...engines.base import Closing
@@ -15,9 +17,6 @@ from ...kind import ENGINE_NAMES
 from .load import load_network
 from .network import SpikingNetwork
 from .neurons import SYNAPSES
-
-if TYPE_CHECKING:
-    import numpy as np
 
 STEPS = 30
 """Time steps an image is held for, unless said otherwise: 30 ms, as in NengoDL's examples and the paper."""
@@ -125,8 +124,6 @@ def _from_nengo(source: Any) -> SpikingNetwork:
 
 def series_of(network: SpikingNetwork, inputs: Any, steps: int | None) -> dict[str, np.ndarray]:
     """What a person gives as {input: (batch, steps, n)}; see `SpikingEngine.run`."""
-    import numpy as np
-
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1):
         raise BadInput(f"steps is {steps!r}; expected a whole number: a network runs for one step at least.")
     arrays = {info.name: cast(value, info)[0] for info, value in match(inputs, _infos(network))}

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import nengo
+import numpy as np
 
 from .engine import SpikingEngine
 from .network import SpikingNetwork
-
-if TYPE_CHECKING:
-    import nengo
-    import numpy as np
 
 
 class NengoEngine(SpikingEngine):
@@ -32,7 +31,6 @@ class NengoEngine(SpikingEngine):
         threads: int | None = None,
         why: str = "",
     ) -> None:
-        import nengo
         from threadpoolctl import threadpool_limits
 
         super().__init__(source, params=params, why=why)
@@ -49,8 +47,6 @@ class NengoEngine(SpikingEngine):
             self._built = None
 
     def _answer(self, series: dict[str, np.ndarray], spikes: tuple[str, ...]) -> dict[str, np.ndarray]:
-        import numpy as np
-
         simulator, probes = self._simulator(spikes)
         batch, steps, _ = next(iter(series.values())).shape
         results: dict[str, list[np.ndarray]] = {name: [] for name in probes}
@@ -68,8 +64,6 @@ class NengoEngine(SpikingEngine):
         }
 
     def _simulator(self, spikes: tuple[str, ...]) -> tuple[nengo.Simulator, dict[str, Any]]:
-        import nengo
-
         from .to_nengo import to_nengo
 
         if self._built is not None:

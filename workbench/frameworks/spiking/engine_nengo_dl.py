@@ -6,13 +6,14 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+import nengo
+import numpy as np
+
 from ..tensorflow.start import use_threads
 from .engine import SpikingEngine
 from .network import SpikingNetwork
 
 if TYPE_CHECKING:
-    import numpy as np
-
     Arrays = dict[str, np.ndarray]
 
 LARGEST_BATCH = 64
@@ -53,8 +54,6 @@ class NengoDlEngine(SpikingEngine):
             self._built = None
 
     def _answer(self, series: dict[str, np.ndarray], spikes: tuple[str, ...]) -> dict[str, np.ndarray]:
-        import numpy as np
-
         batch, steps, _ = next(iter(series.values())).shape
         if not batch:
             return {name: np.empty((0, steps, size), np.float32) for name, size in self._sizes(spikes).items()}
@@ -62,8 +61,6 @@ class NengoDlEngine(SpikingEngine):
         return predict(simulator, network.inputs, probes, series)
 
     def _simulator(self, spikes: tuple[str, ...], rows: int) -> tuple[Any, dict[str, Any], Any]:
-        import nengo
-
         from . import nengo_dl
         from .to_nengo import to_nengo
 
@@ -89,8 +86,6 @@ def predict(simulator: Any, nodes: Mapping[str, Any], probes: Mapping[str, Any],
     Returns:
         {output: (batch, steps, n)}.
     """
-    import numpy as np
-
     batch, steps, _ = next(iter(series.values())).shape
     rows = simulator.minibatch_size or 1
     answers = []

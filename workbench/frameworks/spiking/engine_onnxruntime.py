@@ -6,16 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnxruntime
 
 from ...errors import BadInput
 from .engine import SpikingEngine
 from .network import Node, Output, SpikingNetwork
 from .write import HELD, can_hold, write
-
-if TYPE_CHECKING:
-    import numpy as np
-    import onnxruntime
 
 AT_ONCE = 1 << 22
 """Numbers of the widest layer that are held at once, over samples and steps: 16 MiB bound memory for any number of
@@ -49,8 +48,6 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         threads: int | None = None,
         why: str = "",
     ) -> None:
-        import onnxruntime
-
         super().__init__(source, params=params, why=why)
         self.version: str = onnxruntime.__version__
         self.threads = threads or (
@@ -99,8 +96,6 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         return self._aside.submit(self._computed, series, spikes).result()
 
     def _computed(self, series: dict[str, np.ndarray], spikes: tuple[str, ...]) -> dict[str, np.ndarray]:
-        import numpy as np
-
         batch, steps, _ = next(iter(series.values())).shape
         if odd := [name for name, array in self._start.items() if len(array) not in (1, batch)]:
             raise BadInput(f"State {odd[0]!r} is of {len(self._start[odd[0]])} samples, and {batch} are to be run.")
@@ -134,8 +129,6 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
 
     def _session(self, spikes: tuple[str, ...], held: bool) -> onnxruntime.InferenceSession:
         """A session with the spikes of some layers as outputs too, for input that is held or not."""
-        import onnxruntime
-
         key = (spikes, held)
         if key not in self._sessions:
             options = onnxruntime.SessionOptions()

@@ -19,6 +19,8 @@ import math
 import os
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...errors import BadInput, UnreadableFile, UnsupportedModel
 from .check import MAX_NUMBERS
 from .layers import Layers, Value, read_layers
@@ -28,7 +30,6 @@ from .operation import from_vector
 from .read import load
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
 
 NEURON_TYPES = ("LIF", "LIFRate", "AdaptiveLIF", "AdaptiveLIFRate", "Izhikevich", "SoftLIFRate")
@@ -77,8 +78,6 @@ def read_foreign(path: str | os.PathLike[str], params: str | os.PathLike[str] | 
 
 def _filter(network: SpikingNetwork) -> None:
     """Put their probe's Lowpass before each output."""
-    import numpy as np
-
     for output in network.outputs:
         source = network.node(output.source)
         if source is not None:
@@ -89,8 +88,6 @@ def _filter(network: SpikingNetwork) -> None:
 
 
 def _neuron(layers: Layers, node: onnx.NodeProto, source: Value) -> Value:
-    import numpy as np
-
     shape = layers.shape(source)
     if node.domain not in ("", "ai.onnx") or node.op_type not in NEURON_TYPES:
         name = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
@@ -130,16 +127,12 @@ def _nengo_type(node: onnx.NodeProto) -> Any:
 
 def _neurons(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """One value per neuron, flat as Keras keeps images (HWC), as (1, *shape)."""
-    import numpy as np
-
     return np.ascontiguousarray(from_vector(values, shape, "HWC" if len(shape) == 3 else None)[None], np.float32)
 
 
 def _pour(network: SpikingNetwork, path: str | os.PathLike[str]) -> None:
     """Replace the weights by those of a NengoDL parameter file."""
     import zipfile
-
-    import numpy as np
 
     try:
         _check_headers(path)

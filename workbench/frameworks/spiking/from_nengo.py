@@ -13,7 +13,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ...errors import UnsupportedModel
 from .check import renamed
@@ -24,9 +26,6 @@ from .neurons import NEURONS, SYNAPSES
 from .operation import Operation, reordered
 from .read import decimal
 from .signals import Builder, Signal, Wish, called, compact, f32, owner, per_channel, refuse
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _PROBED = {"Node": ("output",), "Neurons": ("output", "spikes", "rates"), "Ensemble": ("decoded_output",)}
 _LARGEST_MATRIX = 2**28
@@ -55,8 +54,6 @@ def inputs_of(network: Any) -> list[Any]:
     They are what takes no input: functions of time, processes, and zeros. Other constants belong to the network, unless
     nothing else could be its input.
     """
-    import numpy as np
-
     free = [node for node in network.all_nodes if not node.size_in and node.size_out and not _is_bias(node)]
     free = [node for node in free if type(node).__name__ != "TensorNode"]
     fed = [node for node in free if not isinstance(node.output, np.ndarray) or not node.output.any()]
@@ -142,8 +139,6 @@ class _Reader:
     # --- nodes
 
     def _find_inputs(self) -> None:
-        import numpy as np
-
         for node in inputs_of(self.built.network):
             if not isinstance(node.output, np.ndarray):
                 self.out.notes.append(f"{called(node)} is computed by Python; it is an input here, to be fed.")
@@ -156,8 +151,6 @@ class _Reader:
                     self.out.notes.append(f"{called(node)} is a constant of the network; zeros make it an input.")
 
     def _node(self, node: Any) -> Any:
-        import numpy as np
-
         label = node.label or None
         if type(node).__name__ == "TensorNode":
             if node.pass_time or node.shape_in is None:
@@ -198,8 +191,6 @@ class _Reader:
 
     def total(self, thing: Any, connections: list[Any], label: str | None, wish: Wish) -> Signal:
         """All that comes into a node with an output, as a signal."""
-        import numpy as np
-
         value, constant = self.gather(connections, label, wish)
         if value is None:
             return self.out.signal(np.zeros(thing.size_in) if constant is None else constant)
@@ -312,8 +303,6 @@ class _Reader:
         return self.out.convolved(x, kernels, t.strides, t.padding, t.groups, None, name)
 
     def _sliced(self, x: Signal, key: Any, steps: dict[str, str]) -> Signal:
-        import numpy as np
-
         size = int(np.prod(x.shape))
         indices = np.arange(size)[key]
         if np.array_equal(indices, np.arange(size)):
@@ -329,8 +318,6 @@ class _Reader:
         return made
 
     def _placed(self, c: Any, x: Signal, steps: dict[str, str]) -> Signal:
-        import numpy as np
-
         size = int(c.post_obj.size_in)
         targets = np.arange(size)[c.post_slice]
         if np.array_equal(targets, np.arange(size)):
@@ -355,8 +342,6 @@ class _Reader:
 
     def _constant(self, c: Any) -> np.ndarray | None:
         """What a connection always brings; None if it changes, or no bias expresses it."""
-        import numpy as np
-
         value = self.values.get(owner(c.pre_obj))
         kind = self._kind(c)
         if not isinstance(value, np.ndarray) or c.synapse is not None or kind not in ("", "dense", "scale"):
@@ -373,8 +358,6 @@ class _Reader:
 
     def _as_bias(self, c: Any, constant: np.ndarray) -> np.ndarray | None:
         """A constant as the bias of a connection's weights; None if they cannot take it."""
-        import numpy as np
-
         whole = np.array_equal(np.arange(c.post_obj.size_in)[c.post_slice], np.arange(c.post_obj.size_in))
         kind = self._kind(c)
         if c.synapse is not None or not whole or kind not in ("decode", "dense", "conv"):
@@ -390,8 +373,6 @@ class _Reader:
     # --- ensembles
 
     def _ensemble(self, ens: Any) -> Signal:
-        import numpy as np
-
         op, said = self._neuron_model(ens)
         gain, bias, encoders = self.built.ensemble(ens)
         name = self.names[ens]
@@ -462,8 +443,6 @@ class _Reader:
 def _as_before(made: SpikingNetwork, before: SpikingNetwork) -> SpikingNetwork:
     """A network that `to_nengo` made, with what Nengo has no place for: the order of its nodes, notes, metadata, and
     the shape of weights that repeat themselves."""
-    import numpy as np
-
     places = {node.name: place for place, node in enumerate(before.nodes)}
     for node in made.nodes:
         old = before.node(node.name)
@@ -505,8 +484,6 @@ def _kind_of(thing: Any) -> str:
 
 def _is_bias(node: Any) -> bool:
     """Whether a node is named like the constant of a bias, as nengo_dl.Converter and `to_nengo` name theirs."""
-    import numpy as np
-
     return isinstance(node.output, np.ndarray) and (node.label or "").endswith(".bias")
 
 
@@ -517,8 +494,6 @@ def _is_full(c: Any) -> bool:
 
 def _times(weights: Any, value: np.ndarray) -> np.ndarray:
     """Weights times a constant, exactly: a product of one factor is not summed."""
-    import numpy as np
-
     weights = weights.toarray() if hasattr(weights, "toarray") else weights
     return np.asarray(weights[:, 0] * value if weights.ndim == 2 else weights * value)
 

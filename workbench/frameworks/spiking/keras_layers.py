@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from .read import decimal
 from .signals import Builder, Signal, f32, refuse, windows
-
-if TYPE_CHECKING:
-    import numpy as np
 
 IDENTITIES = (
     "Dropout SpatialDropout2D GaussianNoise GaussianDropout AlphaDropout ActivityRegularization InputLayer".split()
@@ -100,8 +99,6 @@ def _pooled(out: Builder, node: Any, x: Signal, label: str | None) -> Signal:
 
 
 def _normalised(out: Builder, node: Any, x: Signal, stored: list[np.ndarray], label: str | None) -> Signal:
-    import numpy as np
-
     layer, shape = node.tensor_func, node.shape_in
     axis = list(layer.axis) if hasattr(layer.axis, "__len__") else [layer.axis]
     if axis not in ([len(shape)], [-1]) or len(shape) not in (1, 3):

@@ -11,16 +11,16 @@ import math
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
 from ... import sandbox
 from ...errors import UnreadableFile, UnsupportedModel, WorkbenchError
 from .check import MAX_NUMBERS, check
 from .network import Input, Node, Output, SpikingNetwork
-
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
 
 TO_CHW, TO_HWC = [0, 3, 1, 2], [0, 2, 3, 1]
 MAX_SHAPE = 64
@@ -328,8 +328,6 @@ class Layers:
         return self.add(Node(op, self.name(node), (source.signal,), (shape[0], *size), {}, settings))
 
     def _batchnormalization(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
-        import numpy as np
-
         value = self.value(node, 0)
         scale, bias, mean, variance = (_f4(self._weight(node, index)) for index in (1, 2, 3, 4))
         epsilon = float(said.get("epsilon", 1e-5))
@@ -424,8 +422,6 @@ class Layers:
             and own
             and per_channel
         ):
-            import numpy as np
-
             before.weights["bias"] = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), (before.shape[0],)))
             return value
         made = Node("Bias", self.name(node), (value.signal,), self.shape(value), {"bias": bias})
@@ -433,8 +429,6 @@ class Layers:
 
     def _broadcast(self, node: onnx.NodeProto, value: Value, array: np.ndarray) -> np.ndarray:
         """A constant that broadcasts against the tensor, as one that broadcasts against ``(1, *signal shape)``."""
-        import numpy as np
-
         array = _f4(array)
         rank = len(value.dims) + 1
         if array.ndim > rank or (array.ndim == rank and array.shape[0] != 1):
@@ -477,8 +471,6 @@ class Layers:
 
 def _shapes(model: onnx.ModelProto) -> dict[str, tuple[int, ...]]:
     """Shapes without the batch, of what shape inference finds; a length that is not known is 0."""
-    import onnx
-
     graph = model.graph
     copy = onnx.ModelProto(ir_version=model.ir_version, opset_import=model.opset_import, functions=model.functions)
     copy.graph.CopyFrom(onnx.GraphProto(name="shapes", node=graph.node, output=graph.output))
@@ -512,25 +504,18 @@ INFER_SECONDS = 120
 
 
 def _infer(model: bytes) -> bytes:
-    import onnx
-
     with suppress(onnx.shape_inference.InferenceError):  # on operators nobody defined, which are refused by name later
         return onnx.shape_inference.infer_shapes(onnx.ModelProto.FromString(model), data_prop=True).SerializeToString()
     return model
 
 
 def _constant(node: onnx.NodeProto) -> np.ndarray:
-    import numpy as np
-    from onnx import helper, numpy_helper
-
     (said,) = node.attribute
     value = helper.get_attribute_value(said)
     return numpy_helper.to_array(value) if said.name == "value" else np.asarray(value)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    from onnx import helper
-
     return {said.name: helper.get_attribute_value(said) for said in node.attribute}
 
 
@@ -547,8 +532,6 @@ def _swapped(node: onnx.NodeProto) -> onnx.NodeProto:
 
 
 def _f4(array: np.ndarray) -> np.ndarray:
-    import numpy as np
-
     return np.ascontiguousarray(array, dtype=np.float32)
 
 

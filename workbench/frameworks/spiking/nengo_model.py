@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import nengo
+import numpy as np
 
 from ...errors import BadInput, UnsupportedModel
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass
@@ -40,7 +40,6 @@ class Built:
 
     def weights(self, c: Any) -> Any:
         """A connection's weights: an array, or a scipy.sparse matrix."""
-        import numpy as np
         from scipy import sparse
 
         weights = self.model.params[c].weights
@@ -59,8 +58,6 @@ class Built:
 
 def build(source: Any, dt: float) -> Built:
     """Build a network, or take what an open simulator built. See `from_nengo`."""
-    import nengo
-
     nengo_dl = sys.modules.get("nengo_dl")
     if isinstance(source, nengo.Network):
         return Built(source, _build(source, dt))
@@ -77,8 +74,6 @@ def build(source: Any, dt: float) -> Built:
 
 
 def _build(network: Any, dt: float) -> Any:
-    import nengo
-
     try:
         if not any(type(node).__name__ == "TensorNode" for node in network.all_nodes):
             model = nengo.builder.Model(dt=dt)

@@ -47,7 +47,6 @@ from typing import Any, Literal
 
 from ... import sandbox
 from ...errors import BadInput, UnreadableFile
-from . import nir_file, nir_read, nir_write
 from .check import check, renamed
 from .network import SpikingNetwork
 
@@ -88,6 +87,8 @@ def read_nir(
 
 
 def _network(path: str | os.PathLike[str], dt: float | None, method: str, reset: str) -> SpikingNetwork:
+    from . import nir_file, nir_read
+
     graph = nir_file.read(path)
     try:
         network = renamed(nir_read.network(graph, os.path.basename(os.fspath(path)), dt, method, reset))
@@ -112,6 +113,8 @@ def write_nir(network: Any, path: str | os.PathLike[str]) -> None:
         WorkbenchError: the file cannot be written there.
         UnsupportedModel: something NIR cannot hold; it is named, and nothing is written.
     """
+    from . import nir_file, nir_write
+
     if not isinstance(network, SpikingNetwork):
         from .from_nengo import from_nengo
 

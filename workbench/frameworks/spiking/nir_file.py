@@ -7,12 +7,12 @@ anything of that size is made (a few bytes of HDF5 can promise terabytes of zero
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
+
+import h5py
+import nir
 
 from ...errors import UnreadableFile, WorkbenchError
-
-if TYPE_CHECKING:
-    import nir
 
 MAX_BYTES = 2_000_000_000
 MAX_ENTRIES = 100_000
@@ -27,9 +27,6 @@ def read(path: str | os.PathLike[str]) -> nir.NIRGraph:
     Raises:
         UnreadableFile: truncated, not HDF5, not NIR, too large, or with links out of the file.
     """
-    import h5py
-    import nir
-
     name = os.fspath(path)
     try:
         with h5py.File(path, "r") as file:
@@ -50,8 +47,6 @@ def read(path: str | os.PathLike[str]) -> nir.NIRGraph:
 
 def write(graph: nir.NIRGraph, path: str | os.PathLike[str]) -> None:
     """Write a graph: whole, or not at all."""
-    import nir
-
     part = f"{os.fspath(path)}.part"
     try:
         nir.write(part, graph)
@@ -76,8 +71,6 @@ class _Tree:
         self.bytes, self.entries, self.text = MAX_BYTES, MAX_ENTRIES, MAX_TEXT
 
     def group(self, group: Any, depth: int) -> dict[str, Any]:
-        import h5py
-
         if depth > MAX_DEPTH:
             _refuse(f"has more than {MAX_DEPTH} groups inside each other")
         out: dict[str, Any] = {}
@@ -92,8 +85,6 @@ class _Tree:
         return out
 
     def dataset(self, key: str, item: Any) -> Any:
-        import h5py
-
         if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual:
             _refuse(f"keeps {key!r} elsewhere than in the file")
         self.bytes -= int(item.size or 0) * max(1, item.dtype.itemsize)

@@ -7,16 +7,15 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import nir
+import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedModel
 from .check import MAX_NUMBERS
 from .network import Input, Node, Output, SpikingNetwork
 from .neurons import MODELS, SYNAPSES
-
-if TYPE_CHECKING:
-    import nir
-    import numpy as np
 
 KEY = "onnx_workbench"
 """The ``metadata`` entry, JSON, that holds what NIR has no field for; arrays are entries beside it."""
@@ -32,8 +31,6 @@ Shape = tuple[int, ...]
 
 def network(graph: nir.NIRGraph, name: str, dt: float | None, method: str, reset: str) -> SpikingNetwork:
     """The network of a graph; arguments as in `nir.read_nir`."""
-    import numpy as np
-
     nodes, edges = _flat(graph, "")
     said = _said(graph)
     notes = []
@@ -61,8 +58,6 @@ def _said(node: Any) -> dict[str, Any]:
 
 def _flat(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Nodes and edges, those of subgraphs among them; a subgraph's Input and Output stay, and pass signals on."""
-    import nir
-
     nodes: dict[str, Any] = {}
     edges = [(f"{prefix}{before}", f"{prefix}{after}") for before, after in graph.edges]
     for key, node in graph.nodes.items():
@@ -88,8 +83,6 @@ def _flat(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]
 
 def _dt_of_unit_input(nodes: dict[str, Any]) -> float | None:
     """The time step for which every neuron adds its input as it is: r = tau / dt."""
-    import numpy as np
-
     ratios = []
     for node in nodes.values():
         kind = type(node).__name__
@@ -104,8 +97,6 @@ def _dt_of_unit_input(nodes: dict[str, Any]) -> float | None:
 
 def _counts_steps(nodes: dict[str, Any]) -> bool:
     """Time constants of a second and more are none of a neuron: they count steps."""
-    import numpy as np
-
     taus = [np.min(getattr(node, name)) for node in nodes.values() for name in _TAUS if hasattr(node, name)]
     return bool(taus) and min(taus) >= 1
 
@@ -224,8 +215,6 @@ class _Reader:
 
     def _own_shape(self, key: str) -> Shape:
         """The shape that a node's parameters have; empty for a single number."""
-        import numpy as np
-
         node = self.nodes[key]
         for name in ("r", "threshold", "v_threshold", "delay", "scale"):
             if hasattr(node, name):
@@ -341,8 +330,6 @@ class _Reader:
         return [Node("Flatten", self.names[key], (), after, {}, {"order": "CHW"})], after
 
     def _conv(self, key: str, node: Any, shape: Shape) -> tuple[list[Node], Shape]:
-        import numpy as np
-
         weight = np.asarray(node.weight)
         rank = weight.ndim - 2
         if len(shape) != rank + 1:
@@ -367,8 +354,6 @@ class _Reader:
         return [made], made.shape if rank == 2 else (made.shape[0], made.shape[2])
 
     def _pool(self, key: str, node: Any, shape: Shape) -> tuple[list[Node], Shape]:
-        import numpy as np
-
         if len(shape) != 3:
             raise UnsupportedModel(f"NIR node {key!r} pools over {shape}, which is no image.")
         kernel, strides, padding = (_pair(value, 2) for value in (node.kernel_size, node.stride, node.padding))
@@ -409,8 +394,6 @@ class _Reader:
 
     def _leak(self, tau: Any, r: Any, v_leak: Any) -> tuple[Any, Any, Any]:
         """tau v' = v_leak - v + r I as one step: (decay, gain, bias)."""
-        import numpy as np
-
         share = self.dt / np.asarray(tau, np.float64)
         if self.method == "exact":
             share = -np.expm1(-share)
@@ -426,8 +409,6 @@ class _Reader:
     def _integrator(
         self, name: str, shape: Shape, decay: Any, gain: Any, bias: Any, threshold: Any = None, v_reset: Any = 0.0
     ) -> Node:
-        import numpy as np
-
         weights = {"gain": gain, "bias": bias, "decay": decay}
         said = {}
         if threshold is not None:
@@ -444,8 +425,6 @@ class _Reader:
         return Node(op, name, (), _drawn(shape), drawn, said)
 
     def _delay(self, key: str, node: Any, shape: Shape) -> tuple[list[Node], Shape]:
-        import numpy as np
-
         steps = np.unique(np.round(np.asarray(node.delay, np.float64) / self.dt, 3))
         if len(steps) != 1 or steps[0] % 1 or not 0 <= steps[0] <= MAX_STEPS:
             raise UnsupportedModel(
@@ -458,8 +437,6 @@ class _Reader:
 
     def _broadcast(self, key: str, shape: Shape) -> Shape:
         """A neuron's shape: that of its parameters, or of what it takes where they are one number for all."""
-        import numpy as np
-
         own = self._own_shape(key)
         whole = np.broadcast_shapes(own, shape)
         if shape and whole != shape:
@@ -486,8 +463,6 @@ class _Reader:
 
 def _restored(name: str, node: Any, said: dict[str, Any], shape: Shape, dt: float) -> tuple[list[Node], Shape] | None:
     """A node that `nir_write` wrote, with what its metadata adds to NIR's fields; those win where both speak."""
-    import numpy as np
-
     op, extra = said["op"], node.metadata
     attributes = dict(said.get("attributes", {}))
 
@@ -525,8 +500,6 @@ def _restored(name: str, node: Any, said: dict[str, Any], shape: Shape, dt: floa
 
 def _delays(source: str, name: str, shape: Shape, steps: int) -> list[Node]:
     """So many steps of delay; the last has the name."""
-    import numpy as np
-
     names = [*(f"{name}.{step}" for step in range(1, steps)), name]
     return [
         Node(
@@ -562,8 +535,6 @@ def _padding(padding: Any, kernel: Shape) -> tuple[list[int], list[int]]:
 
 
 def _pair(value: Any, rank: int) -> list[int]:
-    import numpy as np
-
     return [int(each) for each in np.broadcast_to(np.asarray(value), (rank,))]
 
 
@@ -574,22 +545,16 @@ def _drawn(shape: Shape) -> Shape:
 
 def _compact(value: Any, shape: Shape) -> np.ndarray:
     """A parameter, (1, *shape), or of ones where it is the same everywhere."""
-    import numpy as np
-
     whole = np.broadcast_to(np.asarray(value, np.float32), shape).reshape(1, *_drawn(shape))
     return np.ascontiguousarray(whole[(slice(0, 1),) * whole.ndim] if (whole == whole.flat[0]).all() else whole)
 
 
 def _cut(array: Any, shape: Shape, stored: list[int]) -> np.ndarray:
     """Undo a broadcast to ``(1, *shape)``: of an axis that had length 1 the first entry is all there was."""
-    import numpy as np
-
     whole = np.asarray(array, np.float32).reshape(1, *shape)
     axes = [1] * (whole.ndim - len(stored)) + stored
     return np.ascontiguousarray(whole[tuple(slice(0, length) for length in axes)].reshape(stored))
 
 
 def _f4(array: Any) -> np.ndarray:
-    import numpy as np
-
     return np.ascontiguousarray(array, dtype=np.float32)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import nir
+import numpy as np
 
 from ...errors import UnsupportedModel
 from .network import Node, SpikingNetwork
 from .nir_read import KEY
-
-if TYPE_CHECKING:
-    import nir
-    import numpy as np
 
 MAX_MATRIX = 10_000_000
 """Entries of a matrix that stands for what NIR has no node for."""
@@ -24,8 +23,6 @@ def graph(network: SpikingNetwork) -> nir.NIRGraph:
     Raises:
         UnsupportedModel: something NIR cannot hold; it is named.
     """
-    import nir
-
     writer = _Writer(network)
     for entry in network.inputs:
         writer.input(entry.name, entry.size)
@@ -50,14 +47,10 @@ def graph(network: SpikingNetwork) -> nir.NIRGraph:
 
 
 def _make(kind: str, *values: Any, **fields: Any) -> nir.NIRNode:
-    import nir
-
     return getattr(nir, kind)(*values, **fields)
 
 
 def _shape(shape: tuple[int, ...]) -> np.ndarray:
-    import numpy as np
-
     return np.array(shape)
 
 
@@ -128,15 +121,11 @@ class _Writer:
         self._linear(node, weight, node.weights.get("bias"), said)
 
     def _linear(self, node: Node, weight: np.ndarray, bias: np.ndarray | None, said: dict[str, Any]) -> None:
-        import numpy as np
-
         weight = np.ascontiguousarray(weight)
         made = _make("Linear", weight) if bias is None else _make("Affine", weight, bias)
         self.add(node.name, made, said, list(node.inputs))
 
     def _conv(self, node: Node) -> None:
-        import numpy as np
-
         strides, pads, group = (node.attributes[name] for name in ("strides", "pads", "group"))
         if pads[:2] != pads[2:]:
             raise _refused(node, f"its padding is uneven ({pads})")
@@ -174,13 +163,9 @@ class _Writer:
         self.add(node.name, _make("Scale", _whole(weight, node.shape)), said, list(node.inputs))
 
     def _sum(self, node: Node) -> None:
-        import numpy as np
-
         self.add(node.name, _make("Scale", np.ones(node.shape, np.float32)), {"op": "Sum"}, list(node.inputs))
 
     def _bias(self, node: Node) -> None:
-        import numpy as np
-
         bias = node.weights["bias"]
         self._small(node, node.size**2)
         if len(node.shape) > 1:
@@ -189,8 +174,6 @@ class _Writer:
         self._linear(node, np.eye(node.size, dtype=np.float32), _whole(bias, node.shape), said)
 
     def _slice(self, node: Node) -> None:
-        import numpy as np
-
         (size,) = self.shape_of(node.inputs[0])
         self._small(node, size * node.size)
         matrix = np.zeros((node.size, size), np.float32)
@@ -198,8 +181,6 @@ class _Writer:
         self._linear(node, matrix, None, {"op": "Slice"})
 
     def _place(self, node: Node) -> None:
-        import numpy as np
-
         (size,) = self.shape_of(node.inputs[0])
         self._small(node, size * node.size)
         matrix = np.eye(node.size, size, -node.attributes["start"], dtype=np.float32)
@@ -212,8 +193,6 @@ class _Writer:
     # --- with state
 
     def _lif(self, node: Node) -> None:
-        import numpy as np
-
         said, ones = node.attributes, np.ones(node.shape, np.float32)
         made = _make(
             "LIF", tau=ones * np.float32(said["tau_rc"]), r=_whole(node.weights["gain"], node.shape),
@@ -238,8 +217,6 @@ class _Writer:
 
     def _leaky(self, node: Node, leaky: str, perfect: str) -> None:
         """Euler's step undone: decay = 1 - dt/tau."""
-        import numpy as np
-
         weights = {key: _whole(node.weights[key], node.shape) for key in node.weights if key not in node.states}
         share, dt = 1 - weights["decay"].astype(np.float64), self.network.dt
         fields = {}
@@ -258,8 +235,6 @@ class _Writer:
         self.add(node.name, made, said, list(node.inputs), **node.weights)
 
     def _lowpass(self, node: Node) -> None:
-        import numpy as np
-
         said = {"op": "Lowpass", "attributes": node.attributes}
         ones, tau = np.ones(node.shape, np.float32), np.float32(node.attributes["tau"])
         if tau:
@@ -269,8 +244,6 @@ class _Writer:
         self.add(node.name, made, said, list(node.inputs), level=node.weights["level"])
 
     def _alpha(self, node: Node) -> None:
-        import numpy as np
-
         said = {"op": "Alpha", "attributes": node.attributes}
         ones = np.ones(node.shape, np.float32)
         tau = ones * np.float32(node.attributes["tau"])
@@ -286,6 +259,4 @@ class _Writer:
 
 def _whole(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """One value per number of the signal."""
-    import numpy as np
-
     return np.ascontiguousarray(np.broadcast_to(array, (1, *shape))[0])

@@ -5,12 +5,9 @@ Nengo's signals are flat vectors. An image ``(C, H, W)`` lies in them as HWC or 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import numpy as np
 
 from .network import Node
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 def to_vector(array: np.ndarray, order: str | None) -> np.ndarray:
@@ -28,8 +25,6 @@ def from_vector(vector: np.ndarray, shape: tuple[int, ...], order: str | None) -
 
 def reordered(shape: tuple[int, ...], order: str | None, wanted: str | None) -> np.ndarray | None:
     """Indices that turn an image's vector from one order into another; None where both are the same."""
-    import numpy as np
-
     if order is None or wanted is None or order == wanted:
         return None
     indices = to_vector(from_vector(np.arange(int(np.prod(shape))), shape, order), wanted)
@@ -59,8 +54,6 @@ class Operation:
         return to_vector(self._result(from_vector(x, self.shape, self.order)), self.order)
 
     def _result(self, x: np.ndarray) -> np.ndarray:
-        import numpy as np
-
         op, said, weights = self.node.op, self.node.attributes, self.node.weights
         if op in ("Conv", "AveragePool", "MaxPool"):
             return self._windowed(x)
@@ -91,8 +84,6 @@ class Operation:
         return simple[op]()
 
     def _windowed(self, x: np.ndarray) -> np.ndarray:
-        import numpy as np
-
         op, said, weights = self.node.op, self.node.attributes, self.node.weights
         kernel = weights["weight"].shape[2:] if op == "Conv" else tuple(said["kernel_shape"])
         down, right = said.get("strides", (1, 1))

@@ -10,7 +10,11 @@ import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from ...safety import external
@@ -19,10 +23,6 @@ from .network import STATELESS, Input, Node, Output, SpikingNetwork
 from .neurons import MODELS, SYNAPSES
 from .operators import DOMAIN
 from .write import METADATA
-
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
 
 _SAME_NAME = {"Mul": "Scale", "Add": "Bias", "Gather": "Slice", "Pad": "Place", "Reshape": "Image"}
 _WEIGHTS = {
@@ -80,8 +80,6 @@ def load(path: str | os.PathLike[str]) -> onnx.ModelProto:
         UnreadableFile: missing or damaged.
         UnsupportedModel: its weights are in files that are not its own.
     """
-    import onnx
-
     external.check(Path(path))
     try:
         return onnx.load(os.fspath(path))
@@ -96,8 +94,6 @@ def values(tensor: onnx.TensorProto) -> np.ndarray:
     Raises:
         UnreadableFile: the file holds fewer or more than its shape says, or of a type nobody knows.
     """
-    from onnx import numpy_helper
-
     if any(length < 0 for length in tensor.dims):
         raise UnreadableFile(f"Initializer {tensor.name!r} has the shape {tuple(tensor.dims)}: no length is negative.")
     try:
@@ -185,8 +181,6 @@ class _Reader:
         return self.signals.get(tensor, tensor)
 
     def _node(self, node: onnx.NodeProto) -> Node | None:
-        from onnx import helper
-
         said = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         name = node.name or node.output[0]
         self.signals[node.output[0]] = name
@@ -307,8 +301,6 @@ def _seeds(said: Any) -> dict[str, int]:
 
 
 def _shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:
-    import numpy as np
-
     if node.op == "Image":
         shape = [int(length) for length in node.weights.pop("shape")[1:]]
         if node.attributes["order"] == "HWC":
@@ -339,6 +331,4 @@ def _shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:
 
 def decimal(value: float) -> float:
     """A float32 attribute as the number a person wrote: 0.02, not 0.019999999552965164."""
-    import numpy as np
-
     return float(np.format_float_positional(np.float32(value))) if np.isfinite(value) else float(value)

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ...errors import UnsupportedModel
 from .network import Input, Node, Output, SpikingNetwork
 from .neurons import SYNAPSES
 from .operation import from_vector, reordered, same_pads
 from .read import decimal
-
-if TYPE_CHECKING:
-    import numpy as np
 
 _DEFAULT_NAMES = {"Gemm": "dense"}
 
@@ -64,8 +63,6 @@ def owner(thing: Any) -> Any:
 
 
 def f32(array: Any) -> np.ndarray:
-    import numpy as np
-
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
@@ -111,8 +108,6 @@ class Builder:
 
     def flat(self, x: Signal) -> Signal:
         """A signal as Nengo's vector."""
-        import numpy as np
-
         if x.order is None:
             return x
         key, wish = (x.name, x.order, x.relay), x.relay or (x.name, ".flatten")
@@ -132,8 +127,6 @@ class Builder:
 
     def arranged(self, vector: Any, x: Signal) -> np.ndarray:
         """Numbers in the order of Nengo's vector, as float32 of the signal's shape."""
-        import numpy as np
-
         return f32(from_vector(np.asarray(vector).reshape(-1), x.shape, x.order))
 
     def added(self, signals: list[Signal], wish: Wish) -> Signal:
@@ -179,8 +172,6 @@ class Builder:
         self, synapse: Any, x: Signal | None, shape: tuple[int, ...], order: str | None, steps: dict[str, str]
     ) -> Signal:
         """The signal through a nengo synapse; `x` None if it is connected later. `steps` takes its name, by kind."""
-        import numpy as np
-
         # Alpha(0), like Lowpass(0), passes on its input a step later.
         op = type(synapse).__name__ if synapse.tau > 0 else "Lowpass"
         weights = {state: np.zeros((1, *shape), np.float32) for state in SYNAPSES[op].states}
@@ -194,7 +185,6 @@ class Builder:
             return value
         if not self.inputs:
             raise UnsupportedModel("The network has no input, so nothing says how many steps to run: add a nengo.Node.")
-        import numpy as np
 
         first = self.inputs[0]
         weights = {"weight": np.zeros((first.shape[0], len(value)), np.float32), "bias": f32(value + 0.0)}
@@ -281,6 +271,4 @@ def compact(array: np.ndarray) -> np.ndarray:
 
 def _is_uniform(whole: np.ndarray, part: np.ndarray) -> bool:
     """Whether each number of `whole` has the very bits of its part."""
-    import numpy as np
-
     return bool((whole.view(np.uint32) == f32(part).view(np.uint32)).all())

@@ -18,16 +18,16 @@ The order of the classes hardly changes.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
+
+import numpy as np
+import onnx
+import onnxruntime
 
 from ...errors import BadInput, UnsupportedModel
 from .layers import Layers, Value, read_layers
 from .network import Node, SpikingNetwork
 from .read import load
-
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
 
 TAU_RC = 0.1
 """Seconds: of the LIF neurons made here. Five times Nengo's, which makes the constant above 5 Hz."""
@@ -107,8 +107,6 @@ SQUASHING = ("Relu", "LeakyRelu", "Elu", "Selu", "PRelu", "Clip", "HardSigmoid",
 
 
 def _neurons(layers: Layers, node: onnx.NodeProto, source: Value, op: str, gain: float) -> Value:
-    import numpy as np
-
     shape = layers.shape(source)
 
     def everywhere(value: float) -> np.ndarray:
@@ -134,8 +132,6 @@ def _behind(layers: Layers, value: Value, tau: float | None) -> Value:
 
 
 def _lowpass(source: str, shape: tuple[int, ...], tau: float) -> Node:
-    import numpy as np
-
     start = {"level": np.zeros((1, *shape), np.float32)}
     return Node("Lowpass", f"{source}.lowpass", (source,), shape, start, {"tau": tau})
 
@@ -150,18 +146,14 @@ def _filter_outputs(network: SpikingNetwork, tau: float | None) -> None:
 
 def _percentiles(model: onnx.ModelProto, names: list[str], samples: np.ndarray, percentile: float) -> list[float]:
     """The percentile of each tensor's values over all samples, by ONNX Runtime; the largest of any batch."""
-    import numpy as np
-    import onnx
-    import onnxruntime as ort
-
     seen = onnx.ModelProto()
     seen.CopyFrom(model)
     del seen.graph.output[:]
     seen.graph.output.extend(onnx.helper.make_empty_tensor_value_info(name) for name in names)
-    options = ort.SessionOptions()
+    options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(seen.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(seen.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's own classes derive from Exception
         raise UnsupportedModel(f"ONNX Runtime cannot run the network: {error}.") from error
     entry = session.get_inputs()[0]

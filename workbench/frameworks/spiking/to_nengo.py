@@ -16,16 +16,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import nengo
+import numpy as np
 
 from ...errors import UnsupportedModel
 from .network import Node, SpikingNetwork
 from .neurons import NEURONS, SYNAPSES
 from .operation import Operation, reordered, same_pads, to_vector
-
-if TYPE_CHECKING:
-    import nengo
-    import numpy as np
 
 _LINEAR = ("Conv", "Gemm", "Scale", "Bias", "Sum", "Slice", "Place", "Image", "Flatten", *SYNAPSES)
 
@@ -87,9 +86,6 @@ class _Writer:
     """Output -> its synapse."""
 
     def write(self) -> nengo.Network:
-        import nengo
-        import numpy as np
-
         network = self.network
         nodes = network.ordered()
         self.nodes = {node.name: node for node in nodes}
@@ -185,9 +181,6 @@ class _Writer:
     # --- objects
 
     def _object(self, node: Node) -> Any:
-        import nengo
-        import numpy as np
-
         if node.op in NEURONS:
             gain, encoders = self._spread(node, "gain"), np.ones((node.size, 1))
             if node.name in self.encoders:
@@ -214,8 +207,6 @@ class _Writer:
         return nengo.Node(operation, size_in=int(np.prod(taken)), size_out=node.size, label=node.name)
 
     def _neuron_type(self, node: Node) -> Any:
-        import nengo
-
         from .read import decimal
 
         model = NEURONS[node.op]
@@ -250,8 +241,6 @@ class _Writer:
 
     def _spread(self, node: Node, key: str) -> np.ndarray:
         """A weight as one number for each element of the node's vector."""
-        import numpy as np
-
         whole = np.broadcast_to(node.weights[key].astype(float), (1, *node.shape))[0]
         return to_vector(whole, self.orders.get(node.name))
 
@@ -263,8 +252,6 @@ class _Writer:
     # --- connections
 
     def _connect(self, node: Node) -> None:
-        import numpy as np
-
         post, order = self.objects[node.name], self.orders.get(node.name)
         if node.name in self.arriving:
             for link in self.arriving[node.name]:
@@ -299,8 +286,6 @@ class _Writer:
         return self.objects[name] if indices is None else self.objects[name][indices]
 
     def _link(self, link: _Link, post: Any) -> None:
-        import nengo
-
         pre, said = self.objects[link.source], {}
         if link.weighted is not None and link.weighted.op == "Conv":
             said["transform"] = self._convolution(link.weighted)
@@ -316,8 +301,6 @@ class _Writer:
         _connection(pre, post, synapse=synapse, label=link.label, **said)
 
     def _convolution(self, node: Node) -> Any:
-        import nengo
-
         kernels = node.weights["weight"]
         channels, height, width = shape = self._shape(node)
         last = self.orders[node.name] == "HWC"
@@ -334,9 +317,6 @@ class _Writer:
 
     def _add_bias(self, node: Node, post: Any) -> None:
         """A bias is a connection from a Node that gives 1, as nengo_dl.Converter makes it: NengoDL can train it."""
-        import nengo
-        import numpy as np
-
         one = nengo.Node([1.0], label=f"{node.name}.bias")
         bias, channels = node.weights["bias"].astype(float), node.shape[0]
         if len(node.shape) == 1 or bias.size != channels:
@@ -352,8 +332,6 @@ class _Writer:
         _connection(by_channel, post, transform=nengo.Sparse((node.size, channels), indices=indices))
 
     def _probe(self, name: str, source: str) -> Any:
-        import nengo
-
         if name in self.probed:
             synapse = self.probed[name]
             return nengo.Probe(self.objects[synapse.inputs[0]], synapse=_synapse(synapse), label=name)
@@ -361,8 +339,6 @@ class _Writer:
 
 
 def _connection(pre: Any, post: Any, *, synapse: Any = None, **said: Any) -> None:
-    import nengo
-
     nengo.Connection(pre, post, synapse=synapse, **said)
 
 

@@ -15,16 +15,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
 
 from ...errors import UnsupportedModel
 from .network import Node, SpikingNetwork
 from .neurons import MODELS, NEURONS, SYNAPSES
 from .operators import DOMAIN, IR_VERSION, OPSET, VERSION, fold_time, function, has_fast_form, unfold_time
-
-if TYPE_CHECKING:
-    import numpy as np
-    import onnx
 
 PRODUCER = "onnx-workbench"
 METADATA = "org.nengo"
@@ -48,8 +48,6 @@ def write(network: SpikingNetwork, *, held: bool = False) -> onnx.ModelProto:
     Raises:
         UnsupportedModel: a cycle without a synapse, no input, or a neuron parameter no float holds.
     """
-    from onnx import helper
-
     if not network.inputs:
         raise UnsupportedModel(
             "The network has no input, so nothing says how many steps to run: add a nengo.Node([0]) to it."
@@ -111,8 +109,6 @@ class _Writer:
     # --- the two forms
 
     def write_layers(self) -> None:
-        from onnx import TensorProto, helper
-
         signals: dict[str, str] = {}
         still = _still(self.network) if self.held else set()
         steps = HELD if self.held else ""
@@ -142,8 +138,6 @@ class _Writer:
         self._state_outputs()
 
     def write_scan(self) -> None:
-        from onnx import TensorProto, helper
-
         def untyped(name: str) -> onnx.ValueInfoProto:
             return helper.make_tensor_value_info(name, TensorProto.FLOAT, None)
 
@@ -205,8 +199,6 @@ class _Writer:
     # --- parts
 
     def _stateless(self, node: Node, taken: list[str]) -> None:
-        import numpy as np
-
         said, name, results = dict(node.attributes), node.name, [node.name]
         if node.op in NEURONS:
             body = function(node.op, False)
@@ -257,8 +249,6 @@ class _Writer:
                 self._float_output(f"{node.name}.{state}_out", ["batch", *node.shape])
 
     def _expanded(self, node: Node, state: str) -> str:
-        import numpy as np
-
         tail = self._constant("shape." + "x".join(map(str, node.shape)), np.array(node.shape, np.int64))
         self._node("Concat", ["batch.size", tail], [f"{state}.shape"], f"{state}.shape", axis=0)
         self._node("Expand", [state, f"{state}.shape"], [f"{state}.start"], f"{state}.start")
@@ -277,8 +267,6 @@ class _Writer:
     # --- protobuf
 
     def _node(self, op_type: str, taken: list[str], results: list[str], name: str, **attributes: Any) -> None:
-        from onnx import helper
-
         self.nodes.append(helper.make_node(op_type, taken, results, name=name, **attributes))
 
     def _call(
@@ -290,8 +278,6 @@ class _Writer:
         body: onnx.FunctionProto,
         **attributes: Any,
     ) -> None:
-        from onnx import helper
-
         self.functions[body.name] = body
         self.nodes.append(helper.make_node(op_type, taken, results, name=name, domain=DOMAIN, **attributes))
 
@@ -299,19 +285,12 @@ class _Writer:
         return self._constant(f"{node.name}.{key}", node.weights[key])
 
     def _constant(self, name: str, array: np.ndarray) -> str:
-        import numpy as np
-        from onnx import numpy_helper
-
         if name not in self.initializers:
             self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 
     def _float_input(self, name: str, shape: list[int | str]) -> None:
-        from onnx import TensorProto, helper
-
         self.inputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
     def _float_output(self, name: str, shape: list[int | str]) -> None:
-        from onnx import TensorProto, helper
-
         self.outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
