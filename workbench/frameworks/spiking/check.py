@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel
-from .network import STATELESS, Input, Node, Output, SpikingNetwork
+from .network import STATELESS, Input, Node, Output, SpikingNetwork, windows
 from .neurons import MODELS, NEURONS, NOT_POSITIVE
 
 if TYPE_CHECKING:
@@ -292,13 +292,13 @@ class _Checker:
         said = self.node.attributes
         pads, strides = said.get("pads", [0] * 4), said.get("strides", [1] * 2)
         sizes = [length + pads[axis] + pads[axis + 2] for axis, length in enumerate(self.taken[0][1:])]
-        sides = [(size - width) // step + 1 for size, width, step in zip(sizes, kernel, strides, strict=True)]
         if min(kernel) < 1 or any(size < width for size, width in zip(sizes, kernel, strict=True)):
             self._refuse(f"has windows of {kernel} for a signal {self.taken[0]}")
         if self.node.op != "Conv" and any(pad >= kernel[axis % 2] for axis, pad in enumerate(pads)):
             self._refuse(f"has pads {list(pads)} as wide as its windows {kernel}")
-        if self.node.shape != (channels, *sides):
-            self._refuse(f"gives {self.node.shape}; expected {(channels, *sides)}")
+        shape = (channels, *windows(self.taken[0][1:], kernel, strides, pads))
+        if self.node.shape != shape:
+            self._refuse(f"gives {self.node.shape}; expected {shape}")
 
     def _flat(self) -> None:
         if len(self.taken[0]) != 1 or len(self.node.shape) != 1:

@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel
+from .arrays import from_vector
 from .check import MAX_NUMBERS
-from .layers import Layers, Value, read_layers
+from .layers import Layers, Value, filter_outputs, read_layers
 from .network import Node, SpikingNetwork
 from .neurons import NEURONS
-from .operation import from_vector
 from .read import load
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def read_foreign(path: str | os.PathLike[str], params: str | os.PathLike[str] | 
     network = read_layers(load(path), NEURONS, _neuron)
     if params is not None:
         _pour(network, params)
-    _filter(network)
+    filter_outputs(network, SYNAPSE)  # their probe's Lowpass
     assumed = sorted({node.op for node in network.neurons()})
     if not assumed:
         raise UnsupportedModel(f"{os.fspath(path)} holds no spiking neuron ({', '.join(NEURON_TYPES)}).")
@@ -74,17 +74,6 @@ def read_foreign(path: str | os.PathLike[str], params: str | os.PathLike[str] | 
         f"{SYNAPSE:g} s, as theirs does.",
     )
     return network
-
-
-def _filter(network: SpikingNetwork) -> None:
-    """Put their probe's Lowpass before each output."""
-    for output in network.outputs:
-        source = network.node(output.source)
-        if source is not None:
-            start = {"level": np.zeros((1, *source.shape), np.float32)}
-            name = f"{source.name}.lowpass"
-            network.nodes.append(Node("Lowpass", name, (source.name,), source.shape, start, {"tau": SYNAPSE}))
-            output.source = name
 
 
 def _neuron(layers: Layers, node: onnx.NodeProto, source: Value) -> Value:

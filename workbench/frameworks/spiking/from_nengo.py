@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModel
+from .arrays import decimal, f32, reordered
 from .check import renamed
 from .keras_layers import add_layer
 from .nengo_model import Built, build
 from .network import Node, SpikingNetwork
 from .neurons import NEURONS, SYNAPSES
-from .operation import Operation, reordered
-from .read import decimal
-from .signals import Builder, Signal, Wish, called, compact, f32, owner, per_channel, refuse
+from .operation import Operation
+from .signals import Builder, Signal, Wish, called, compact, owner, per_channel, refuse
 
 _PROBED = {"Node": ("output",), "Neurons": ("output", "spikes", "rates"), "Ensemble": ("decoded_output",)}
 _LARGEST_MATRIX = 2**28

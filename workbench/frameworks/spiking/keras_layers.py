@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .read import decimal
-from .signals import Builder, Signal, f32, refuse, windows
+from .arrays import decimal, f32
+from .signals import Builder, Signal, padded, refuse
 
 IDENTITIES = (
     "Dropout SpatialDropout2D GaussianNoise GaussianDropout AlphaDropout ActivityRegularization InputLayer".split()
@@ -92,7 +92,7 @@ def _pooled(out: Builder, node: Any, x: Signal, label: str | None) -> Signal:
     kernel, strides, padding = x.shape[1:], (1, 1), "valid"
     if not kind.startswith("Global"):
         kernel, strides, padding = tuple(layer.pool_size), tuple(layer.strides), layer.padding
-    sides, pads = windows(x.shape[1:], kernel, strides, padding)
+    sides, pads = padded(x.shape[1:], kernel, strides, padding)
     said = {"kernel_shape": [int(k) for k in kernel], "strides": [int(s) for s in strides], "pads": pads}
     op = "AveragePool" if "Average" in kind else "MaxPool"
     return out.emit(op, [x], (x.shape[0], *sides), label, x.order, {}, said)

@@ -8,7 +8,7 @@ Transpose, Reshape and Flatten nodes whose meaning ends up in an `Image` and a `
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,8 +19,9 @@ from onnx import helper, numpy_helper
 
 from ... import sandbox
 from ...errors import UnreadableFile, UnsupportedModel, WorkbenchError
+from .arrays import f32, lowpass, same_pads
 from .check import MAX_NUMBERS, check
-from .network import Input, Node, Output, SpikingNetwork
+from .network import Input, Node, Output, SpikingNetwork, windows
 
 TO_CHW, TO_HWC = [0, 3, 1, 2], [0, 2, 3, 1]
 MAX_SHAPE = 64
@@ -277,8 +278,8 @@ class Layers:
         kernel = list(weight.shape[2:])
         strides = list(said.get("strides", [1, 1]))
         pads = _pads(said, source.dims[1:], kernel, strides)
-        shape = (weight.shape[0], *_windows(source.dims[1:], kernel, strides, pads))
-        weights = {"weight": _f4(weight)} | ({"bias": _f4(self._weight(node, 2))} if len(node.input) > 2 else {})
+        shape = (weight.shape[0], *windows(source.dims[1:], kernel, strides, pads))
+        weights = {"weight": f32(weight)} | ({"bias": f32(self._weight(node, 2))} if len(node.input) > 2 else {})
         settings = {"strides": strides, "pads": pads, "group": int(said.get("group", 1))}
         return self.add(Node("Conv", self.name(node), (source.signal,), shape, weights, settings))
 
@@ -317,8 +318,8 @@ class Layers:
         kernel = [int(length) for length in said["kernel_shape"]]
         strides = list(said.get("strides", [1] * len(kernel)))
         pads = _pads(said, shape[1:], kernel, strides)
-        size = _windows(shape[1:], kernel, strides, pads)
-        if said.get("ceil_mode") and size != _windows(shape[1:], kernel, strides, pads, ceil=True):
+        size = windows(shape[1:], kernel, strides, pads)
+        if said.get("ceil_mode") and size != windows(shape[1:], kernel, strides, pads, ceil=True):
             raise UnsupportedModel(f"{_said(node)} rounds its output's size up (ceil_mode): use whole windows.")
         if said.get("count_include_pad") and any(pads):
             raise UnsupportedModel(f"{_said(node)} averages over its padding too: use a pooling without padding.")
@@ -329,14 +330,14 @@ class Layers:
 
     def _batchnormalization(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
         value = self.value(node, 0)
-        scale, bias, mean, variance = (_f4(self._weight(node, index)) for index in (1, 2, 3, 4))
+        scale, bias, mean, variance = (f32(self._weight(node, index)) for index in (1, 2, 3, 4))
         epsilon = float(said.get("epsilon", 1e-5))
         if value.order == "CHW":
             weights = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
             return self._same("BatchNormalization", node, weights, {"epsilon": epsilon})
-        factor = _f4(scale / np.sqrt(variance + epsilon))
+        factor = f32(scale / np.sqrt(variance + epsilon))
         scaled = self._scaled(node, value, factor)
-        return self._shifted(node, scaled, _f4(bias - mean * factor))
+        return self._shifted(node, scaled, f32(bias - mean * factor))
 
     def _gemm(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
         weight = self._weight(node, 1)
@@ -359,7 +360,7 @@ class Layers:
                 f"{_said(node)} multiplies signals of shape {source.dims} by a matrix {weight.shape}: flatten the "
                 "signal first, to as many numbers as the matrix has rows."
             )
-        made = Node("Gemm", self.name(node), (source.signal,), (weight.shape[1],), {"weight": _f4(weight)})
+        made = Node("Gemm", self.name(node), (source.signal,), (weight.shape[1],), {"weight": f32(weight)})
         return self.add(made)
 
     def _add(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
@@ -429,7 +430,7 @@ class Layers:
 
     def _broadcast(self, node: onnx.NodeProto, value: Value, array: np.ndarray) -> np.ndarray:
         """A constant that broadcasts against the tensor, as one that broadcasts against ``(1, *signal shape)``."""
-        array = _f4(array)
+        array = f32(array)
         rank = len(value.dims) + 1
         if array.ndim > rank or (array.ndim == rank and array.shape[0] != 1):
             raise UnsupportedModel(f"{_said(node)} brings a constant {array.shape} to a signal {value.dims}.")
@@ -531,30 +532,19 @@ def _swapped(node: onnx.NodeProto) -> onnx.NodeProto:
     return copy
 
 
-def _f4(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _pads(said: dict[str, Any], size: Collection[int], kernel: list[int], strides: list[int]) -> list[int]:
+def _pads(said: dict[str, Any], size: Sequence[int], kernel: list[int], strides: list[int]) -> list[int]:
     """``pads``, computed where the node says ``auto_pad``."""
     auto = said.get("auto_pad", b"NOTSET")
     if auto in (b"NOTSET", b"VALID", b""):
         return list(said.get("pads", [0] * 4)) if auto != b"VALID" else [0] * 4
-    before, after = [], []
-    for length, window, step in zip(size, kernel, strides, strict=True):
-        missing = max(0, (-(-length // step) - 1) * step + window - length)
-        less, more = missing // 2, missing - missing // 2
-        before.append(less if auto == b"SAME_UPPER" else more)
-        after.append(more if auto == b"SAME_UPPER" else less)
-    return before + after
+    less_before = same_pads(size, kernel, strides)
+    return less_before if auto == b"SAME_UPPER" else less_before[2:] + less_before[:2]
 
 
-def _windows(
-    size: Collection[int], kernel: list[int], strides: list[int], pads: list[int], ceil: bool = False
-) -> tuple[int, ...]:
-    """How many windows fit along each axis."""
-    counts = []
-    for axis, (length, window, step) in enumerate(zip(size, kernel, strides, strict=True)):
-        free = length + pads[axis] + pads[axis + len(kernel)] - window
-        counts.append((-(-free // step) if ceil else free // step) + 1)
-    return tuple(counts)
+def filter_outputs(network: SpikingNetwork, tau: float | None) -> None:
+    """Put a Lowpass of so many seconds before each output; none where it is None."""
+    for output in network.outputs if tau else ():
+        source = network.node(output.source)
+        if source is not None:
+            network.nodes.append(lowpass(source.name, source.shape, tau or 0))
+            output.source = network.nodes[-1].name

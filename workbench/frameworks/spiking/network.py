@@ -13,7 +13,7 @@ nengo.Network <--to_nengo---- SpikingNetwork <--read--- .onnx       .nir <--nir-
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -116,6 +116,11 @@ class SpikingNetwork:
         """The node whose result is the signal `name`; None for an input."""
         return next((node for node in self.nodes if node.name == name), None)
 
+    def shape(self, signal: str) -> tuple[int, ...]:
+        """Of a signal: an input's or a node's, which there must be."""
+        node = self.node(signal)
+        return node.shape if node else (next(entry.size for entry in self.inputs if entry.name == signal),)
+
     def neurons(self) -> Iterator[Node]:
         """The neuron nodes."""
         return (node for node in self.nodes if node.op in NEURONS)
@@ -150,6 +155,15 @@ class SpikingNetwork:
                 "itself; put a synapse (such as Lowpass) on one of its connections."
             )
         return out
+
+
+def windows(
+    lengths: Collection[int], kernel: Collection[int], strides: Collection[int], pads: Sequence[int], ceil: bool = False
+) -> tuple[int, ...]:
+    """How many windows fit along each axis; `pads` has those before every axis, then those behind."""
+    sides = zip(lengths, kernel, pads[: len(kernel)], pads[len(kernel) :], strict=True)
+    frees = [length + before + after - width for length, width, before, after in sides]
+    return tuple((-(-free // step) if ceil else free // step) + 1 for free, step in zip(frees, strides, strict=True))
 
 
 def _sorted(nodes: list[Node], inputs: list[Input], *, through_synapses: bool) -> list[Node]:

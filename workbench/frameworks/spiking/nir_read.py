@@ -13,8 +13,9 @@ import nir
 import numpy as np
 
 from ...errors import UnreadableFile, UnsupportedModel
+from .arrays import f32, lowpass
 from .check import MAX_NUMBERS
-from .network import Input, Node, Output, SpikingNetwork
+from .network import Input, Node, Output, SpikingNetwork, windows
 from .neurons import MODELS, SYNAPSES
 
 KEY = "onnx_workbench"
@@ -237,7 +238,7 @@ class _Reader:
         node.inputs = tuple(sources)
 
     def _one_step_later(self, name: str, shape: Shape) -> str:
-        delay = _delays(name, f"{name}.delay", shape, 1)[0]
+        delay = lowpass(name, _drawn(shape), 0.0, f"{name}.delay")
         if all(node.name != delay.name for node in self.made):
             self.made.append(delay)
         return delay.name
@@ -309,9 +310,9 @@ class _Reader:
             raise UnsupportedModel(f"NIR node {key!r} is a matrix over {shape}: flatten the signal first.")
         if node.weight.shape[1] != shape[0]:
             raise UnsupportedModel(f"NIR node {key!r} has a matrix {node.weight.shape} and takes a signal {shape}.")
-        weights = {"weight": _f4(node.weight.T)}
+        weights = {"weight": f32(node.weight.T)}
         if hasattr(node, "bias"):
-            weights["bias"] = _f4(node.bias)
+            weights["bias"] = f32(node.bias)
         after = (node.weight.shape[0],)
         return [Node("Gemm", self.names[key], (), after, weights)], after
 
@@ -347,9 +348,9 @@ class _Reader:
         before, after = _padding(node.padding, weight.shape[2:])
         if rank == 1:
             weight, strides, before, after = weight[:, :, None], [1, *strides], [0, *before], [0, *after]
-        weights = {"weight": _f4(weight)}
+        weights = {"weight": f32(weight)}
         if node.bias is not None and self.said[key].get("bias", True):
-            weights["bias"] = _f4(node.bias)
+            weights["bias"] = f32(node.bias)
         made = _convolution(self.names[key], _drawn(shape), weights, strides, before + after, int(node.groups))
         return [made], made.shape if rank == 2 else (made.shape[0], made.shape[2])
 
@@ -360,9 +361,9 @@ class _Reader:
         for width, length in zip(kernel, shape[1:], strict=True):
             self._fits(key, width, length)
         if type(node).__name__ == "AvgPool2d" and not any(padding):
-            after = tuple((n - k) // s + 1 for n, k, s in zip(shape[1:], kernel, strides, strict=True))
+            after = (shape[0], *windows(shape[1:], kernel, strides, [0] * 4))
             said = {"kernel_shape": kernel, "strides": strides, "pads": [0] * 4}
-            return [Node("AveragePool", self.names[key], (), (shape[0], *after), {}, said)], (shape[0], *after)
+            return [Node("AveragePool", self.names[key], (), after, {}, said)], after
         each = 1.0 if type(node).__name__ == "SumPool2d" else 1 / math.prod(kernel)
         weight = np.full((shape[0], 1, *kernel), each, np.float32)
         made = _convolution(self.names[key], shape, {"weight": weight}, strides, padding * 2, shape[0])
@@ -433,7 +434,8 @@ class _Reader:
             )
         if steps[0] == 0:
             return [Node("Sum", self.names[key], (), _drawn(shape))], shape
-        return _delays("", self.names[key], shape, int(steps[0])), shape
+        names = [*(f"{self.names[key]}.{step}" for step in range(1, int(steps[0]))), self.names[key]]
+        return [lowpass("", _drawn(shape), 0.0, name) for name in names], shape
 
     def _broadcast(self, key: str, shape: Shape) -> Shape:
         """A neuron's shape: that of its parameters, or of what it takes where they are one number for all."""
@@ -472,7 +474,7 @@ def _restored(name: str, node: Any, said: dict[str, Any], shape: Shape, dt: floa
     if op in MODELS:
         fields = {"gain": "r", "bias": "v_leak"} if op == "LIF" else {}
         weights = {key: stored(key, getattr(node, of)) for key, of in fields.items()}
-        weights |= {key: _f4(extra[key]) for key in (*MODELS[op].drive, *MODELS[op].states) if key not in fields}
+        weights |= {key: f32(extra[key]) for key in (*MODELS[op].drive, *MODELS[op].states) if key not in fields}
         return [Node(op, name, (), shape, weights, attributes)], shape
     if op == "Sum":
         return [Node(op, name, (), shape)], shape
@@ -491,39 +493,19 @@ def _restored(name: str, node: Any, said: dict[str, Any], shape: Shape, dt: floa
     if op == "Gemm":  # after a Flatten in HWC order, which NIR does not have
         channels, height, width = said["image"]
         rows = node.weight.T.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)
-        weights = {"weight": _f4(rows.reshape(shape[0], -1))} | (
-            {"bias": _f4(node.bias)} if hasattr(node, "bias") else {}
+        weights = {"weight": f32(rows.reshape(shape[0], -1))} | (
+            {"bias": f32(node.bias)} if hasattr(node, "bias") else {}
         )
         return [Node(op, name, (), (node.weight.shape[0],), weights)], (node.weight.shape[0],)
     return None
 
 
-def _delays(source: str, name: str, shape: Shape, steps: int) -> list[Node]:
-    """So many steps of delay; the last has the name."""
-    names = [*(f"{name}.{step}" for step in range(1, steps)), name]
-    return [
-        Node(
-            "Lowpass",
-            each,
-            (source,),
-            _drawn(shape),
-            {"level": np.zeros((1, *_drawn(shape)), np.float32)},
-            {"tau": 0.0},
-        )
-        for each in names
-    ]
-
-
 def _convolution(
     name: str, shape: Shape, weights: dict[str, np.ndarray], strides: list[int], pads: list[int], group: int
 ) -> Node:
-    kernel = weights["weight"].shape
-    after = [
-        (length + pads[axis] + pads[axis + 2] - kernel[axis + 2]) // strides[axis] + 1
-        for axis, length in enumerate(shape[1:])
-    ]
+    count, _, *kernel = weights["weight"].shape
     said = {"strides": strides, "pads": pads, "group": group}
-    return Node("Conv", name, (), (kernel[0], *after), weights, said)
+    return Node("Conv", name, (), (count, *windows(shape[1:], kernel, strides, pads)), weights, said)
 
 
 def _padding(padding: Any, kernel: Shape) -> tuple[list[int], list[int]]:
@@ -554,7 +536,3 @@ def _cut(array: Any, shape: Shape, stored: list[int]) -> np.ndarray:
     whole = np.asarray(array, np.float32).reshape(1, *shape)
     axes = [1] * (whole.ndim - len(stored)) + stored
     return np.ascontiguousarray(whole[tuple(slice(0, length) for length in axes)].reshape(stored))
-
-
-def _f4(array: Any) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.float32)

@@ -29,8 +29,8 @@ def graph(network: SpikingNetwork) -> nir.NIRGraph:
     for node in network.nodes:
         writer.node(node)
     for output in network.outputs:
-        shape = writer.shape_of(output.source)
-        writer.add(output.name, _make("Output", {"output": _shape(shape)}), {}, [output.source])
+        shape = network.shape(output.source)
+        writer.add(output.name, nir.Output({"output": np.array(shape)}), {}, [output.source])
     edges = [(writer.gives[source], key) for source, key in writer.edges]
     repeated = next((edge for edge in edges if edges.count(edge) > 1), None) if len(edges) < 1000 else None
     if repeated:
@@ -44,14 +44,6 @@ def graph(network: SpikingNetwork) -> nir.NIRGraph:
         return nir.NIRGraph(writer.nodes, edges, {KEY: json.dumps(said)}, type_check=True)
     except ValueError as error:
         raise UnsupportedModel(f"The network does not make a sound NIR graph: {error}.") from error
-
-
-def _make(kind: str, *values: Any, **fields: Any) -> nir.NIRNode:
-    return getattr(nir, kind)(*values, **fields)
-
-
-def _shape(shape: tuple[int, ...]) -> np.ndarray:
-    return np.array(shape)
 
 
 def _refused(node: Node, why: str) -> UnsupportedModel:
@@ -86,13 +78,13 @@ class _Writer:
         users = [node for node in self.network.nodes if name in node.inputs]
         images = [node for node in users if node.op == "Image"]
         if not images:
-            self.add(name, _make("Input", {"input": _shape((size,))}), {}, [])
+            self.add(name, nir.Input({"input": np.array((size,))}), {}, [])
             return
         image = images[0]
         if len(users) > 1 or any(output.source == name for output in self.network.outputs):
             raise _refused(image, f"input {name!r} is used as an image and otherwise; NIR's inputs have one shape")
         said = {"image": image.name, "order": image.attributes["order"]}
-        key = self.add(name, _make("Input", {"input": _shape(image.shape)}), said, [])
+        key = self.add(name, nir.Input({"input": np.array(image.shape)}), said, [])
         self.gives[image.name] = key
 
     def node(self, node: Node) -> None:
@@ -122,7 +114,7 @@ class _Writer:
 
     def _linear(self, node: Node, weight: np.ndarray, bias: np.ndarray | None, said: dict[str, Any]) -> None:
         weight = np.ascontiguousarray(weight)
-        made = _make("Linear", weight) if bias is None else _make("Affine", weight, bias)
+        made = nir.Linear(weight) if bias is None else nir.Affine(weight, bias)
         self.add(node.name, made, said, list(node.inputs))
 
     def _conv(self, node: Node) -> None:
@@ -130,40 +122,39 @@ class _Writer:
         if pads[:2] != pads[2:]:
             raise _refused(node, f"its padding is uneven ({pads})")
         weight, bias = node.weights["weight"], node.weights.get("bias")
-        made = _make(
-            "Conv2d", input_shape=self.shape_of(node.inputs[0])[1:], weight=weight, stride=tuple(strides),
+        made = nir.Conv2d(input_shape=self.network.shape(node.inputs[0])[1:], weight=weight, stride=tuple(strides),
             padding=tuple(pads[:2]), dilation=(1, 1), groups=group,
             bias=np.zeros(weight.shape[0], np.float32) if bias is None else bias,
         )  # fmt: skip
         # nir takes the width of the kernel for its height, and the group's channels for all.
-        made.input_type = {"input": _shape(self.shape_of(node.inputs[0]))}
-        made.output_type = {"output": _shape(node.shape)}
+        made.input_type = {"input": np.array(self.network.shape(node.inputs[0]))}
+        made.output_type = {"output": np.array(node.shape)}
         self.add(node.name, made, {"bias": bias is not None}, list(node.inputs))
 
     def _averagepool(self, node: Node) -> None:
         if any(node.attributes["pads"]):
             raise _refused(node, "its padding does not count in the average, which NIR does not say")
-        kernel, strides = _shape(node.attributes["kernel_shape"]), _shape(node.attributes["strides"])
-        self.add(node.name, _make("AvgPool2d", kernel, strides, _shape((0, 0))), {}, list(node.inputs))
+        kernel, strides = np.array(node.attributes["kernel_shape"]), np.array(node.attributes["strides"])
+        self.add(node.name, nir.AvgPool2d(kernel, strides, np.array((0, 0))), {}, list(node.inputs))
 
     def _flatten(self, node: Node) -> None:
         (source,) = node.inputs
-        shape = self.shape_of(source)
+        shape = self.network.shape(source)
         order = node.attributes["order"]
         if order == "HWC" and shape[0] > 1 and shape[1] * shape[2] > 1:
             self.reordered[node.name] = list(shape)
             if any(output.source == node.name for output in self.network.outputs):
                 raise _refused(node, "it is an output flattened as HWC, and NIR flattens as CHW")
-        made = _make("Flatten", {"input": _shape(shape)}, 0, -1)
+        made = nir.Flatten({"input": np.array(shape)}, 0, -1)
         self.add(node.name, made, {"op": "Flatten", "attributes": {"order": order}}, [source])
 
     def _scale(self, node: Node) -> None:
         weight = node.weights["weight"]
         said = {"op": "Scale", "shapes": {"weight": list(weight.shape)}}
-        self.add(node.name, _make("Scale", _whole(weight, node.shape)), said, list(node.inputs))
+        self.add(node.name, nir.Scale(_whole(weight, node.shape)), said, list(node.inputs))
 
     def _sum(self, node: Node) -> None:
-        self.add(node.name, _make("Scale", np.ones(node.shape, np.float32)), {"op": "Sum"}, list(node.inputs))
+        self.add(node.name, nir.Scale(np.ones(node.shape, np.float32)), {"op": "Sum"}, list(node.inputs))
 
     def _bias(self, node: Node) -> None:
         bias = node.weights["bias"]
@@ -174,14 +165,14 @@ class _Writer:
         self._linear(node, np.eye(node.size, dtype=np.float32), _whole(bias, node.shape), said)
 
     def _slice(self, node: Node) -> None:
-        (size,) = self.shape_of(node.inputs[0])
+        (size,) = self.network.shape(node.inputs[0])
         self._small(node, size * node.size)
         matrix = np.zeros((node.size, size), np.float32)
         matrix[np.arange(node.size), node.weights["indices"]] = 1
         self._linear(node, matrix, None, {"op": "Slice"})
 
     def _place(self, node: Node) -> None:
-        (size,) = self.shape_of(node.inputs[0])
+        (size,) = self.network.shape(node.inputs[0])
         self._small(node, size * node.size)
         matrix = np.eye(node.size, size, -node.attributes["start"], dtype=np.float32)
         self._linear(node, matrix, None, {"op": "Place", "attributes": node.attributes})
@@ -194,8 +185,7 @@ class _Writer:
 
     def _lif(self, node: Node) -> None:
         said, ones = node.attributes, np.ones(node.shape, np.float32)
-        made = _make(
-            "LIF", tau=ones * np.float32(said["tau_rc"]), r=_whole(node.weights["gain"], node.shape),
+        made = nir.LIF(tau=ones * np.float32(said["tau_rc"]), r=_whole(node.weights["gain"], node.shape),
             v_leak=_whole(node.weights["bias"], node.shape), v_threshold=ones, v_reset=ones * 0,
         )  # fmt: skip
         shapes = {key: [*node.weights[key].shape] for key in ("gain", "bias")}
@@ -206,7 +196,7 @@ class _Writer:
         # NIR's spikes are ones, Nengo's amplitude / dt.
         amplitude = np.float32(said["amplitude"]) / np.float32(self.network.dt)
         name = f"{node.name}.amplitude"
-        self.gives[node.name] = self.add(name, _make("Scale", ones * amplitude), {"op": "amplitude"}, [name])
+        self.gives[node.name] = self.add(name, nir.Scale(ones * amplitude), {"op": "amplitude"}, [name])
         self.gives[name] = spikes
 
     def _leakyintegrateandfire(self, node: Node) -> None:
@@ -224,9 +214,9 @@ class _Writer:
             fields = {"v_threshold": weights["threshold"], "v_reset": weights["reset"] * (1 - node.attributes["keep"])}
         if (share > 0).all():
             physics = {"tau": dt / share, "r": weights["gain"] / share, "v_leak": weights["bias"] / share}
-            made = _make(leaky, **{key: value.astype(np.float32) for key, value in physics.items()}, **fields)
+            made = getattr(nir, leaky)(**{key: value.astype(np.float32) for key, value in physics.items()}, **fields)
         elif not share.any() and not weights["bias"].any():
-            made = _make(perfect, r=(weights["gain"] / dt).astype(np.float32), **fields)
+            made = getattr(nir, perfect)(r=(weights["gain"] / dt).astype(np.float32), **fields)
         else:
             raise _refused(
                 node, "some of its neurons leak and others do not, or have a constant current without a leak"
@@ -237,24 +227,15 @@ class _Writer:
     def _lowpass(self, node: Node) -> None:
         said = {"op": "Lowpass", "attributes": node.attributes}
         ones, tau = np.ones(node.shape, np.float32), np.float32(node.attributes["tau"])
-        if tau:
-            made = _make("LI", tau=ones * tau, r=ones, v_leak=ones * 0)
-        else:
-            made = _make("Delay", ones * np.float32(self.network.dt))
+        made = nir.LI(tau=ones * tau, r=ones, v_leak=ones * 0) if tau else nir.Delay(ones * np.float32(self.network.dt))
         self.add(node.name, made, said, list(node.inputs), level=node.weights["level"])
 
     def _alpha(self, node: Node) -> None:
         said = {"op": "Alpha", "attributes": node.attributes}
         ones = np.ones(node.shape, np.float32)
         tau = ones * np.float32(node.attributes["tau"])
-        made = _make("CubaLI", tau_syn=tau, tau_mem=tau.copy(), r=ones, v_leak=ones * 0, w_in=ones)
+        made = nir.CubaLI(tau_syn=tau, tau_mem=tau.copy(), r=ones, v_leak=ones * 0, w_in=ones)
         self.add(node.name, made, said, list(node.inputs), **{state: node.weights[state] for state in node.states})
-
-    def shape_of(self, signal: str) -> tuple[int, ...]:
-        node = self.network.node(signal)
-        if node is not None:
-            return node.shape
-        return (next(entry.size for entry in self.network.inputs if entry.name == signal),)
 
 
 def _whole(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

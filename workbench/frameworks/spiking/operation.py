@@ -1,43 +1,11 @@
-"""Operators that no linear Nengo connection expresses, one step at a time in NumPy; and how images lie in vectors.
-
-Nengo's signals are flat vectors. An image ``(C, H, W)`` lies in them as HWC or as CHW.
-"""
+"""Operators that no linear Nengo connection expresses, one step at a time in NumPy."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from .arrays import from_vector, to_vector
 from .network import Node
-
-
-def to_vector(array: np.ndarray, order: str | None) -> np.ndarray:
-    """An array ``(C, H, W)`` or ``(n,)`` as Nengo's vector, where images lie in `order`."""
-    return (array.transpose(1, 2, 0) if order == "HWC" else array).reshape(-1)
-
-
-def from_vector(vector: np.ndarray, shape: tuple[int, ...], order: str | None) -> np.ndarray:
-    """The inverse of `to_vector`."""
-    if order != "HWC":
-        return vector.reshape(shape)
-    channels, height, width = shape
-    return vector.reshape(height, width, channels).transpose(2, 0, 1)
-
-
-def reordered(shape: tuple[int, ...], order: str | None, wanted: str | None) -> np.ndarray | None:
-    """Indices that turn an image's vector from one order into another; None where both are the same."""
-    if order is None or wanted is None or order == wanted:
-        return None
-    indices = to_vector(from_vector(np.arange(int(np.prod(shape))), shape, order), wanted)
-    return None if np.array_equal(indices, np.sort(indices)) else indices
-
-
-def same_pads(sizes: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...]) -> list[int]:
-    """What padding "same" adds to (height, width), as ONNX's pads: top, left, bottom, right. ONNX: SAME_UPPER."""
-    totals = [
-        max((-(-size // stride) - 1) * stride + width - size, 0)
-        for size, width, stride in zip(sizes, kernel, strides, strict=True)
-    ]
-    return [total // 2 for total in totals] + [total - total // 2 for total in totals]
 
 
 class Operation:

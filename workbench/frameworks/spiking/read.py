@@ -18,8 +18,9 @@ from onnx import helper, numpy_helper
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from ...safety import external
+from .arrays import decimal
 from .check import check
-from .network import STATELESS, Input, Node, Output, SpikingNetwork
+from .network import STATELESS, Input, Node, Output, SpikingNetwork, windows
 from .neurons import MODELS, SYNAPSES
 from .operators import DOMAIN
 from .write import METADATA
@@ -321,14 +322,6 @@ def _shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:
         kernel = node.weights["weight"].shape[2:] if node.op == "Conv" else node.attributes["kernel_shape"]
         pads = node.attributes.get("pads", [0, 0, 0, 0])
         strides = node.attributes.get("strides", [1, 1])
-        sides = [
-            (length + pads[axis] + pads[axis + 2] - kernel[axis]) // strides[axis] + 1
-            for axis, length in enumerate(taken[1:])
-        ]
-        return (node.weights["weight"].shape[0] if node.op == "Conv" else taken[0], *sides)
+        channels = node.weights["weight"].shape[0] if node.op == "Conv" else taken[0]
+        return (channels, *windows(taken[1:], kernel, strides, pads))
     return taken
-
-
-def decimal(value: float) -> float:
-    """A float32 attribute as the number a person wrote: 0.02, not 0.019999999552965164."""
-    return float(np.format_float_positional(np.float32(value))) if np.isfinite(value) else float(value)

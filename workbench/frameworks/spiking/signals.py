@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModel
-from .network import Input, Node, Output, SpikingNetwork
+from .arrays import decimal, f32, from_vector, reordered, same_pads
+from .network import Input, Node, Output, SpikingNetwork, windows
 from .neurons import SYNAPSES
-from .operation import from_vector, reordered, same_pads
-from .read import decimal
 
 _DEFAULT_NAMES = {"Gemm": "dense"}
 
@@ -60,10 +59,6 @@ def called(thing: Any) -> str:
 def owner(thing: Any) -> Any:
     """The ensemble of neurons; anything else itself."""
     return getattr(thing, "ensemble", thing)
-
-
-def f32(array: Any) -> np.ndarray:
-    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 @dataclass
@@ -164,7 +159,7 @@ class Builder:
     ) -> Signal:
         """A convolution of an image with kernels OIHW."""
         strides = tuple(strides)
-        sides, pads = windows(x.shape[1:], kernels.shape[2:], strides, padding)
+        sides, pads = padded(x.shape[1:], kernels.shape[2:], strides, padding)
         said = {"strides": [int(stride) for stride in strides], "pads": pads, "group": int(group)}
         return self.emit("Conv", [x], (len(kernels), *sides), wish, x.order, {"weight": kernels}, said, name)
 
@@ -241,13 +236,12 @@ class Builder:
         return made
 
 
-def windows(
+def padded(
     sizes: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], padding: str
 ) -> tuple[tuple[int, ...], list[int]]:
     """((height, width) that a kernel or pool gives, ONNX's pads), for padding "valid" or "same"."""
     pads = same_pads(sizes, kernel, strides) if padding == "same" else [0, 0, 0, 0]
-    sides = zip(sizes, kernel, strides, pads[:2], pads[2:], strict=True)
-    return tuple((size + before + after - width) // step + 1 for size, width, step, before, after in sides), pads
+    return windows(sizes, kernel, strides, pads), pads
 
 
 def per_channel(image: np.ndarray) -> bool:

@@ -25,7 +25,8 @@ import onnx
 import onnxruntime
 
 from ...errors import BadInput, UnsupportedModel
-from .layers import Layers, Value, read_layers
+from .arrays import lowpass
+from .layers import Layers, Value, filter_outputs, read_layers
 from .network import Node, SpikingNetwork
 from .read import load
 
@@ -91,7 +92,7 @@ def spiking(
 
     network = read_layers(model, SQUASHING, activation, dt=dt)
     _pool_before_neurons(network)
-    _filter_outputs(network, output_synapse)
+    filter_outputs(network, output_synapse)
     rates = ", ".join(f"{value:.3g}" for value in reach.values())
     network.notes.insert(
         0,
@@ -126,22 +127,8 @@ def _neurons(layers: Layers, node: onnx.NodeProto, source: Value, op: str, gain:
 def _behind(layers: Layers, value: Value, tau: float | None) -> Value:
     if not tau:
         return value
-    lowpass = _lowpass(value.signal, layers.shape(value), tau)
-    layers.nodes.append(lowpass)
-    return Value(lowpass.name, value.dims, value.order)
-
-
-def _lowpass(source: str, shape: tuple[int, ...], tau: float) -> Node:
-    start = {"level": np.zeros((1, *shape), np.float32)}
-    return Node("Lowpass", f"{source}.lowpass", (source,), shape, start, {"tau": tau})
-
-
-def _filter_outputs(network: SpikingNetwork, tau: float | None) -> None:
-    for output in network.outputs if tau else ():
-        source = network.node(output.source)
-        if source is not None:
-            network.nodes.append(_lowpass(source.name, source.shape, tau or 0))
-            output.source = network.nodes[-1].name
+    layers.nodes.append(lowpass(value.signal, layers.shape(value), tau))
+    return Value(layers.nodes[-1].name, value.dims, value.order)
 
 
 def _percentiles(model: onnx.ModelProto, names: list[str], samples: np.ndarray, percentile: float) -> list[float]:

@@ -22,9 +22,10 @@ import nengo
 import numpy as np
 
 from ...errors import UnsupportedModel
+from .arrays import decimal, reordered, same_pads, to_vector
 from .network import Node, SpikingNetwork
 from .neurons import NEURONS, SYNAPSES
-from .operation import Operation, reordered, same_pads, to_vector
+from .operation import Operation
 
 _LINEAR = ("Conv", "Gemm", "Scale", "Bias", "Sum", "Slice", "Place", "Image", "Flatten", *SYNAPSES)
 
@@ -207,8 +208,6 @@ class _Writer:
         return nengo.Node(operation, size_in=int(np.prod(taken)), size_out=node.size, label=node.name)
 
     def _neuron_type(self, node: Node) -> Any:
-        from .read import decimal
-
         model = NEURONS[node.op]
         said: dict[str, Any] = {key: decimal(value) for key, value in node.attributes.items()}
         start = {state: self._spread(node, state) for state in model.states}
@@ -353,8 +352,6 @@ class _Decoded:
 
 
 def _synapse(node: Node) -> Any:
-    from .read import decimal
-
     if any(start.any() for start in node.weights.values()):
         raise UnsupportedModel(
             f"The synapse {node.name!r} does not start from zero, as every synapse does in Nengo: set its start values "

@@ -14,6 +14,7 @@ optional input ``<node>.<state>`` of shape ``(1 or batch, *shape)``, whose defau
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -134,7 +135,7 @@ class _Writer:
         for probe in self.network.outputs:
             source = signals[probe.source]
             self._call("UnfoldTime", [source, steps], [probe.name], f"{probe.name}.unfold", unfold_time())
-            self._float_output(probe.name, ["batch", "steps", self._size(probe.source)])
+            self._float_output(probe.name, ["batch", "steps", *self.network.shape(probe.source)])
         self._state_outputs()
 
     def write_scan(self) -> None:
@@ -193,7 +194,7 @@ class _Writer:
         )
         for probe in self.network.outputs:
             self._node("Transpose", [f"{probe.name}.by_time"], [probe.name], f"{probe.name}.unfold", perm=[1, 0, 2])
-            self._float_output(probe.name, ["batch", "steps", self._size(probe.source)])
+            self._float_output(probe.name, ["batch", "steps", *self.network.shape(probe.source)])
         self._state_outputs()
 
     # --- parts
@@ -206,7 +207,7 @@ class _Writer:
         elif node.op == "Slice":
             self._node("Gather", [*taken, self._weight(node, "indices")], results, name, axis=1)
         elif node.op == "Place":
-            length = int(np.prod(self._shape(node.inputs[0])))
+            length = math.prod(self.network.shape(node.inputs[0]))
             after = said["size"] - said["start"] - length
             pads = self._constant(f"{name}.pads", np.array([0, said["start"], 0, after], np.int64))
             self._node("Pad", [*taken, pads], results, name)
@@ -253,16 +254,6 @@ class _Writer:
         self._node("Concat", ["batch.size", tail], [f"{state}.shape"], f"{state}.shape", axis=0)
         self._node("Expand", [state, f"{state}.shape"], [f"{state}.start"], f"{state}.start")
         return f"{state}.start"
-
-    def _shape(self, signal: str) -> tuple[int, ...]:
-        node = self.network.node(signal)
-        if node is not None:
-            return node.shape
-        return (next(entry.size for entry in self.network.inputs if entry.name == signal),)
-
-    def _size(self, signal: str) -> int:
-        (size,) = self._shape(signal)
-        return size
 
     # --- protobuf
 
