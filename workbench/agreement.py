@@ -4,12 +4,16 @@ A floating-point output agrees where ``|onnx - native| <= absolute + relative * 
 `Tolerance`); two NaN agree, and so do two equal infinities. The eight and sixteen bit integers of a quantized network
 are numbers as well, which may lie `Tolerance.steps` apart. Labels (other integers, strings, booleans) must be equal,
 except where the probabilities beside them tie within the tolerance.
+
+Spikes are all or nothing: where a voltage comes within a rounding of the threshold, float32 lets one side fire a step
+earlier, and what follows differs although nothing is wrong. `hold_spikes` is for a spiking network and the file made of
+it; `movement` says of any how far the native side's own answers move when its input does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +33,13 @@ number of its input is more than its layers round."""
 MOVES, STEPS_MOVED = 3, 12
 """How often the source is asked about rows moved by one rounding; a quantized network, where it depends on more of its
 numbers how far it moves."""
+
+EXACT = 1e-4
+"""Of a probe's largest value: float32 keeps seven digits, and a filtered sum of some thousand spikes loses three."""
+
+DISPLACED, MOST_DISPLACED = 0.02, 0.25
+"""Of a probe's largest value, what a few displaced spikes make on average over time; and the share of samples that may
+be undecided for these alone."""
 
 MOST_WORST = 5
 EXCERPT = 8
@@ -509,6 +520,108 @@ def moved(inputs: Arrays, tolerance: Tolerance, rng: np.random.Generator) -> Ite
             name: move(array, np.where(rng.random(array.shape) < 0.5, -1, 1) if not way else np.asarray(way))
             for name, array in inputs.items()
         }
+
+
+def hold_spikes(native: Arrays, onnx: Arrays, nudged_native: Arrays, groups: Mapping[str, int]) -> Agreement:
+    """Hold a spiking network and the ONNX file made of it against each other, step by step.
+
+    A sample agrees where every probe stays within `EXACT` of its range at every step. One that does not is undecided,
+    if the source does the same to itself: its own answers move as far when its input moves by one rounding. And up to
+    `MOST_DISPLACED` of the samples may be undecided for a few displaced spikes: apart by no more than `DISPLACED` of
+    the range averaged over time. Everything else is a disagreement.
+
+    Args:
+        native, onnx: {probe: (samples, steps, n)}; nudged_native: of the input that `nudged` gives.
+        groups: {where samples come from: how many}, in their order.
+    """
+    import numpy as np
+
+    samples = sum(groups.values())
+    labels = np.repeat(list(groups), list(groups.values()))
+    agrees, excused, flipped = np.ones(samples, bool), np.ones(samples, bool), np.zeros(samples, bool)
+    largest, rounding_alone = np.zeros(samples), True
+    outputs: list[OutputAgreement] = []
+    worst: list[WorstSample] = []
+    for name in native:
+        theirs, ours, own = (side[name].astype(np.float64) for side in (native, onnx, nudged_native))
+        span = max(float(np.abs(theirs).max(initial=0)), 1e-12)
+        itself = LEEWAY * float(np.abs(own - theirs).max(initial=0))
+        with np.errstate(all="ignore"):
+            apart = np.nan_to_num(np.abs(ours - theirs), nan=np.inf).reshape(samples, -1).max(axis=1, initial=0)
+        shift = np.abs(np.nan_to_num((ours - theirs).mean(axis=1), nan=np.inf)).max(axis=1, initial=0)
+        exact = apart <= EXACT * span
+        excusable = exact | (apart <= itself) | (shift <= DISPLACED * span)
+        agrees, excused = agrees & exact, excused & excusable
+        rounding_alone &= bool(apart.max(initial=0) <= itself)
+        largest = np.maximum(largest, apart)
+        if theirs.shape[2] > 1:
+            flipped |= ~exact & (ours[:, -1].argmax(axis=1) != theirs[:, -1].argmax(axis=1))
+        counted = np.where(exact | ~excusable, apart, 0)
+        most, row = float(counted.max(initial=0)), int(counted.argmax())
+        furthest = _after_last_step(row, str(labels[row]), name, theirs, ours, most) if most else None
+        beyond = int((~excusable).sum())
+        outputs.append(OutputAgreement(name, "float32", most, most / span, 0, beyond, furthest=furthest))
+        row = int(apart.argmax())
+        if not exact[row]:
+            worst.append(_after_last_step(row, str(labels[row]), name, theirs, ours, float(apart[row])))
+    undecided = excused & ~agrees
+    if undecided.mean() > MOST_DISPLACED and not rounding_alone:
+        undecided[:] = False
+    wrong = ~agrees & ~undecided
+    return Agreement(
+        samples=samples,
+        max_abs=max(entry.max_abs for entry in outputs),
+        max_rel=max(entry.max_rel for entry in outputs),
+        label_mismatches=int((flipped & wrong).sum()),
+        within_tolerance=not wrong.any(),
+        undecided=int(undecided.sum()),
+        groups={
+            name: {"samples": count, "max_abs": float(largest[labels == name].max(initial=0))}
+            for name, count in groups.items()
+        },
+        tolerance={
+            "relative": EXACT,
+            "absolute": 0.0,
+            "reason": "of a probe's largest value: float32 keeps seven digits, and sums of spikes lose three; a spike "
+            "that rounding displaces counts neither way",
+        },
+        outputs=tuple(outputs),
+        worst=tuple(worst),
+    )
+
+
+def _after_last_step(
+    row: int, group: str, name: str, theirs: np.ndarray, ours: np.ndarray, difference: float
+) -> WorstSample:
+    def text(values: np.ndarray) -> str:
+        return "[" + ", ".join(f"{value:.7g}" for value in values[-1][:EXCERPT]) + "] after the last step"
+
+    return WorstSample(row, group, name, {}, text(theirs[row]), text(ours[row]), difference)
+
+
+def nudged(inputs: Arrays) -> dict[str, np.ndarray]:
+    """The same rows, every float32 number moved up by one rounding: to the next one there is."""
+    import numpy as np
+
+    return {name: np.nextafter(array, np.float32(np.inf)) for name, array in inputs.items()}
+
+
+def movement(native: Arrays, again: Iterable[Arrays], *, anywhere: bool = False) -> dict[str, np.ndarray]:
+    """How far answers move when their input does: the `spread` of `Tally.add`.
+
+    Args:
+        native: {output: array}; again: the same model's answers to rows that were `moved` or `nudged`.
+        anywhere: a place may move as far as the one that moves most, as a spike may be displaced in any row.
+    """
+    import numpy as np
+
+    asked = list(again)
+    spread = {
+        name: np.max([distance(answers[name], array) for answers in asked], axis=0) for name, array in native.items()
+    }
+    if anywhere:
+        spread = {name: np.full(array.shape, array.max(initial=0)) for name, array in spread.items()}
+    return spread
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:

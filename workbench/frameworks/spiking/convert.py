@@ -4,12 +4,7 @@ Unlike files, Nengo's objects are the caller's own, which no other process could
 they are. A .nir file or a `SpikingNetwork` has no engine of its own: Nengo runs it as it was read, in float64, and in a
 worker, as ONNX Runtime's side does.
 
-**Agreement.** Both sides run the same `STEPS` steps. Spikes are all or nothing: where a voltage comes within a rounding
-of the threshold, float32 lets one side fire a step earlier, and what follows differs although nothing is wrong. So a
-sample agrees where every probe stays within `EXACT` of its range at every step. One that does not is *undecided*, if
-the source does the same to itself: its own answers move as far when its input moves by one rounding. And up to a
-quarter of the samples may be undecided for a few displaced spikes: apart by no more than `DISPLACED` of the range
-averaged over time. Everything else is a disagreement.
+Both sides run the same `STEPS` steps; what counts as agreement is said in `workbench.agreement.hold_spikes`.
 """
 
 from __future__ import annotations
@@ -27,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import sandbox
-from ...agreement import Agreement, OutputAgreement, WorstSample
+from ...agreement import hold_spikes, nudged
 from ...convert.conversion import Conversion, finished, refuse
 from ...convert.options import chosen
 from ...convert.output import no_half_files, publish, target_of
@@ -46,10 +41,6 @@ if TYPE_CHECKING:
     Arrays = dict[str, np.ndarray]
 
 STEPS = 30
-EXACT = 1e-4
-"""Of a probe's largest value: float32 keeps seven digits, and a filtered sum of some thousand spikes loses three."""
-DISPLACED = 0.02
-LEEWAY = 8
 TOOLS = ("onnx", "onnxruntime", "nengo", "nengo-dl", "tensorflow", "numpy")
 
 Progress = Callable[[str], object]
@@ -81,6 +72,8 @@ def convert_nengo(
         options: ``dt``, seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
         file: what `source` was read from; sha256, source_bytes: of that file.
     """
+    import numpy as np
+
     _refuse_opset(opset)
     if unknown := [key for key in options or {} if key != "dt"]:
         raise BadInput(f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds per step.")
@@ -98,12 +91,15 @@ def convert_nengo(
             path = folder / target.name
             path.write_bytes(model.SerializeToString(deterministic=True))
             groups = _samples(network, sample)
-            series = _joined(groups)
+            series = {
+                name: np.concatenate([group[name] for group in groups.values()]) for name in next(iter(groups.values()))
+            }
             say("Asking the network")
-            answers, moved = native.run([series, {name: _moved(array) for name, array in series.items()}])
+            answers, moved = native.run([series, nudged(series)])
             say("Asking ONNX Runtime the same")
             theirs, peak, version = apart(answer, path, series, what="Running the ONNX file")
-            agreement = _compare(groups, answers, moved, theirs)
+            counts = {name: len(next(iter(group.values()))) for name, group in groups.items()}
+            agreement = hold_spikes(answers, theirs, moved, counts)
             conversion = Conversion(
                 source=str(file or f"{type(source).__module__.partition('.')[0]} {type(source).__name__} (in memory)"),
                 output=str(target),
@@ -339,89 +335,6 @@ def _samples(network: SpikingNetwork, sample: Any) -> dict[str, Arrays]:
         groups["changing"][entry.name] = rng.uniform(-1, 1, (4, STEPS, entry.size)).astype(np.float32)
         groups["edge"][entry.name] = np.zeros((1, STEPS, entry.size), np.float32)
     return groups
-
-
-def _joined(groups: dict[str, Arrays]) -> Arrays:
-    import numpy as np
-
-    names = next(iter(groups.values()))
-    return {name: np.concatenate([group[name] for group in groups.values()]) for name in names}
-
-
-def _moved(array: np.ndarray) -> np.ndarray:
-    import numpy as np
-
-    return np.nextafter(array, np.float32(np.inf))
-
-
-# --- agreement -----------------------------------------------------------------------------------------------------
-
-
-def _compare(groups: dict[str, Arrays], native: Arrays, moved: Arrays, ours: Arrays) -> Agreement:
-    import numpy as np
-
-    samples = len(next(iter(native.values())))
-    labels = np.concatenate([np.full(len(next(iter(g.values()))), name) for name, g in groups.items()])
-    state = np.zeros(samples, int)  # 0 agrees, 1 undecided, 2 disagrees
-    largest, relative, outputs, worst = np.zeros(samples), 0.0, [], []
-    flipped = np.zeros(samples, bool)
-    for name, theirs in native.items():
-        theirs, answer_, own = theirs.astype(np.float64), ours[name].astype(np.float64), moved[name].astype(np.float64)
-        with np.errstate(all="ignore"):
-            apart = np.nan_to_num(np.abs(answer_ - theirs), nan=np.inf).reshape(samples, -1)
-        span = max(float(np.abs(theirs).max(initial=0)), 1e-12)
-        furthest = apart.max(axis=1, initial=0)
-        shift = np.abs(np.nan_to_num((answer_ - theirs).mean(axis=1), nan=np.inf)).max(axis=1, initial=0)
-        itself = float(np.abs(own - theirs).max(initial=0))
-        exact = furthest <= EXACT * span
-        excused = (furthest <= LEEWAY * itself) | (shift <= DISPLACED * span)
-        state = np.maximum(state, np.where(exact, 0, np.where(excused, 1, 2)))
-        if theirs.shape[2] > 1:
-            flipped |= ~exact & (answer_[:, -1].argmax(axis=1) != theirs[:, -1].argmax(axis=1))
-        counted = np.where(exact | ~excused, furthest, 0)
-        most, row = float(counted.max(initial=0)), int(counted.argmax())
-        outputs.append(
-            OutputAgreement(
-                name, "float32", most, most / span, 0, int((~exact & ~excused).sum()),
-                furthest=_worst(row, str(labels[row]), name, theirs[row], answer_[row], most) if most else None,
-            )
-        )  # fmt: skip
-        largest, relative = np.maximum(largest, furthest), max(relative, outputs[-1].max_rel)
-        row = int(furthest.argmax())
-        if not exact[row]:
-            worst.append(_worst(row, str(labels[row]), name, theirs[row], answer_[row], furthest[row]))
-    if (state == 1).mean() > 0.25 and not all(
-        float(np.abs(ours[n] - native[n]).max(initial=0)) <= LEEWAY * float(np.abs(moved[n] - native[n]).max(initial=0))
-        for n in native
-    ):
-        state[state == 1] = 2
-    return Agreement(
-        samples=samples,
-        max_abs=max(entry.max_abs for entry in outputs),
-        max_rel=relative,
-        label_mismatches=int((flipped & (state == 2)).sum()),
-        within_tolerance=bool((state < 2).all()),
-        undecided=int((state == 1).sum()),
-        groups={
-            name: {"samples": int((labels == name).sum()), "max_abs": float(largest[labels == name].max(initial=0))}
-            for name in groups
-        },
-        tolerance={
-            "relative": EXACT,
-            "absolute": 0.0,
-            "reason": "of a probe's largest value: float32 keeps seven digits, and sums of spikes lose three; a spike "
-            "that rounding displaces counts neither way",
-        },
-        outputs=tuple(outputs),
-        worst=tuple(worst),
-    )
-
-
-def _worst(row: int, group: str, name: str, native: np.ndarray, ours: np.ndarray, apart: float) -> WorstSample:
-    def shown(values: np.ndarray) -> str:
-        return "[" + ", ".join(f"{value:.7g}" for value in values[-1][:8]) + "] after the last step"
-
-    return WorstSample(row, group, name, {}, shown(native), shown(ours), float(apart))
 
 
 # --- the file ------------------------------------------------------------------------------------------------------
