@@ -201,7 +201,7 @@ def test_a_native_model_is_compared_and_rows_are_shown(compared: tuple[Path, lis
     page, said = compared
     words = text_of(page)
     assert "Both sides agree: 20 rows" in words and "times as fast" in words
-    summary = re.findall(r"<th scope='row'><a [^>]*>([^<]*)", page.read_text("utf-8"))
+    summary = re.findall(r'<th scope="row"><a [^>]*>([^<]*)', page.read_text("utf-8"))
     assert summary[:5] == ["Kind", "Agreement", "Speed", "Right answers", "Graph"]
     assert "100.00% on both sides." in words and "Row 0" in words
     assert "Time of one call with 20 rows" in words and "in each row, 20 rows" in words  # the drawings

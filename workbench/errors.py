@@ -10,7 +10,8 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from .words import escape, listed, visible
+from .markup import render
+from .words import listed, visible
 
 Level = Literal["note", "warning", "error"]
 
@@ -98,18 +99,7 @@ class Scan:
         return "Nothing suspicious was found in it, but its format can run code all the same."
 
     def _repr_html_(self) -> str:
-        read = "to its end" if self.complete else "not to its end: it is damaged, or made to mislead"
-        rows = [
-            ("dangerous", _items(self.dangerous)),
-            ("unusual", _items(self.unusual)),
-            ("read", read),
-            ("looked through by", escape(self.scanner)),
-        ]
-        body = "".join(f"<tr><th scope='row'>{name}</th><td>{shown}</td></tr>" for name, shown in rows)
-        caption = (
-            f"What a scan found in {escape(os.path.basename(self.path))} ({escape(self.format)}), without opening it"
-        )
-        return f"{_STYLE}<table class='wb-scan'><caption>{caption}</caption><tbody>{body}</tbody></table>"
+        return render("scan", scan=self, name=os.path.basename(self.path))
 
     @property
     def refusal(self) -> str:
@@ -123,29 +113,8 @@ class Scan:
 MOST_SHOWN = 6
 """Names in a sentence; `Scan` holds all."""
 
-MOST_ITEMS = 50
-"""Names in a table; a hostile file may hold thousands."""
-
 _UNREAD = "It could not be read to its end, as happens with damaged files and ones made to mislead."
 
-
-def _items(names: tuple[str, ...]) -> str:
-    if not names:
-        return "nothing"
-    more = f"<li>and {len(names) - MOST_ITEMS:,} more</li>" if len(names) > MOST_ITEMS else ""
-    return f"<ul>{''.join(f'<li>{escape(name)}</li>' for name in names[:MOST_ITEMS])}{more}</ul>"
-
-
-_STYLE = """<style>
-.wb-scan{border-collapse:collapse;font:13px/1.5 system-ui,sans-serif;color:inherit;margin:.3rem 0 .6rem;
-  min-width:min(100%,30rem)}
-.wb-scan caption{text-align:left;caption-side:top;color:inherit;padding:0 0 .2rem}
-.wb-scan th,.wb-scan td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:top;white-space:normal;
-  border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
-.wb-scan th{font-weight:600;white-space:nowrap}
-.wb-scan tr{background:none!important}
-.wb-scan ul{margin:0;padding-left:1.1rem}
-</style>"""
 
 
 MOST_SAID = 4000

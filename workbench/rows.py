@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from .engines.inputs import cast, check_shape
 from .errors import BadInput, UnreadableFile
 from .files.header import ValueInfo
-from .words import escape
+from .markup import render
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,9 +75,9 @@ class Rows:
         return pd.DataFrame(self.inputs, columns=None if isinstance(self.inputs, dict) else list(self.names))
 
     def _repr_html_(self) -> str:
-        answers = "" if self.targets is None else " with their right answers"
-        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
-        return f"<p><b>{escape(self.source)}</b>: {len(self):,} rows{answers}.</p><ul>{notes}</ul>"
+        return render(
+            "rows", source=self.source, count=len(self), answers=self.targets is not None, notes=self.notes
+        )
 
 
 @dataclass

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..agreement import Agreement, finite, readable
 from ..kind import ENGINE_NAMES
-from ..words import counted, escape
+from ..markup import render
+from ..words import counted
 from .timing import CallTime, Ended, Estimate, Race
 
 if TYPE_CHECKING:
@@ -215,16 +216,20 @@ class Comparison:
     @property
     def headline(self) -> str:
         """Agreement, speed and right answers as HTML, what matters most in bold."""
-        right = self.right_answers
-        mark = "✓" if self.agreement.within_tolerance else "✗"
-        said = [f"{mark} {self.verdict}", self.speed, *([f"Right answers: {right}"] if right else [])]
-        lines = (re.split(r"(?<=[:;])", line, maxsplit=1) for line in said)
-        shown = "".join(f"<p><b>{escape(first)}</b>{escape(rest, 2000)}</p>" for first, rest in lines)
-        return f"{_STYLE}<div class='wb-compare wb-headline'>{shown}</div>"
+        return self._html("headline")
 
     @property
     def details(self) -> str:
         """Every call's time, how it was measured, and the notes, as HTML."""
+        return self._html("details")
+
+    def _repr_html_(self) -> str:
+        return self._html("headline", "details")
+
+    def _html(self, *parts: str) -> str:
+        right = self.right_answers
+        mark = "✓" if self.agreement.within_tolerance else "✗"
+        lines = [f"{mark} {self.verdict}", self.speed, *([f"Right answers: {right}"] if right else [])]
         notes = [*([self.divergence.says] if self.divergence else []), *self.warnings]
         if self.one_row is not None:
             one = self.one_row
@@ -233,20 +238,23 @@ class Comparison:
                 f"One row a call: {duration(one.native_fastest.seconds.median)} natively, "
                 f"{duration(one.onnx_fastest.seconds.median)} in ONNX; times as fast: {one.ratio}.",
             )
-        listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
-        longest = max(call.seconds.median for side in (self.native, self.onnx) for call in side.calls)
-        body = "".join(
-            _html_rows(title, side, longest) for title, side in (("native", self.native), ("ONNX", self.onnx))
+        sides = [
+            {
+                "title": title, "engine": f"{ENGINE_NAMES.get(side.engine, side.engine)} {side.version}",
+                "where": _where(side), "calls": side.calls, "best": side.call,
+            }
+            for title, side in (("native", self.native), ("ONNX", self.onnx))
+        ]  # fmt: skip
+        return render(
+            "comparison",
+            parts=parts,
+            lines=[(re.split(r"(?<=[:;])", line, maxsplit=1) + [""])[:2] for line in lines],
+            sides=sides,
+            longest=max(call.seconds.median for side in (self.native, self.onnx) for call in side.calls),
+            how=self._how,
+            notes=notes,
+            duration=duration,
         )
-        head = "".join(f"<th scope='col'>{name}</th>" for name in ("side", "call", "time, and its range"))
-        return (
-            f"{_STYLE}<div class='wb-compare'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-            f"<p class='wb-fine'>{escape(self._how, 2000)}</p>{f'<ul>{listed}</ul>' if listed else ''}</div>"
-        )
-
-    def _repr_html_(self) -> str:
-        title = "<h4>Native and ONNX side by side</h4>"
-        return f"<div class='wb-compare'>{title}{self.headline}{self.details}</div>"
 
 
 def duration(seconds: float) -> str:
@@ -264,41 +272,3 @@ def _where(side: SideResult) -> str:
     if side.peak_mib is not None:
         parts.append(f"{side.peak_mib:,.0f} MiB of memory")
     return ", ".join(parts)
-
-
-def _html_rows(title: str, side: SideResult, longest: float) -> str:
-    engine = f"{ENGINE_NAMES.get(side.engine, side.engine)} {side.version}"
-    head = (
-        f"<th rowspan='{len(side.calls)}' scope='rowgroup'>{title}<br>{escape(engine)}"
-        f"<br><small>{escape(_where(side))}</small></th>"
-    )
-    out = []
-    for call in side.calls:
-        time, best = call.seconds, call.call == side.call
-        bar = f"<span class='wb-bar' style='width:{max(1, round(100 * time.median / longest))}%'></span>"
-        words = f"<code>{escape(call.call)}</code>{' <b>fastest</b>' if best and len(side.calls) > 1 else ''}"
-        out.append(
-            f"<tr>{head}<td>{words}</td><td class='wb-amount'><b>{duration(time.median)}</b> "
-            f"<small>{duration(time.low)} to {duration(time.high)}</small>{bar}</td></tr>"
-        )
-        head = ""
-    return "".join(out)
-
-
-_STYLE = """<style>
-.wb-compare{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit;overflow-x:auto}
-.wb-compare h4{margin:.8rem 0 .2rem;font-size:1rem}
-.wb-compare p{margin:.2rem 0 .4rem}
-.wb-compare b{font-weight:600}
-.wb-headline{font-size:15px}
-.wb-compare .wb-fine{opacity:.75;font-size:13px}
-.wb-compare table{border-collapse:collapse;font-size:13px;margin:.3rem 0 .6rem;width:100%;max-width:48rem}
-.wb-compare th,.wb-compare td{text-align:left!important;padding:.2rem .7rem .2rem 0;vertical-align:top;
-  border-bottom:1px solid rgba(128,128,128,.25)}
-.wb-compare thead th{font-weight:600;opacity:.75}
-.wb-compare tbody th{font-weight:400;min-width:8rem;max-width:11rem;overflow-wrap:anywhere}
-.wb-compare .wb-amount{width:40%;font-variant-numeric:tabular-nums}
-.wb-compare tr{background:none!important}
-.wb-compare code{white-space:nowrap;background:none;padding:0;color:inherit}
-.wb-compare .wb-bar{display:block;height:.5rem;background:currentColor;opacity:.5;margin:.15rem 0}
-</style>"""

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..agreement import Agreement as Agreement
-from ..agreement import WorstSample, readable, share
+from ..agreement import readable, share
 from ..errors import WorkbenchError
 from ..kind import KIND_NAMES, detect
-from ..words import escape, size
+from ..markup import render
+from ..words import size
 
 
 @dataclass(frozen=True)
@@ -56,37 +57,46 @@ class Conversion:
         }  # fmt: skip
 
     def _repr_html_(self) -> str:
-        return f"<div class='wb-convert'><h4>Conversion to ONNX</h4>{self.headline}{self.details}</div>"
+        return self._html("headline", "details")
 
     @property
     def headline(self) -> str:
         """The verdict as HTML."""
-        if self.agreement.within_tolerance:
-            made = f": {os.path.basename(self.output)} gives the same answers." if self.output else "."
-            said = f"<b>✓ Both sides agree</b>{escape(made)}"
-        else:
-            said = "<b>✗ Both sides disagree; nothing was written.</b>"
-        return f"{_STYLE}<div class='wb-convert'><p>{said}</p></div>"
+        return self._html("headline")
 
     @property
     def details(self) -> str:
         """What was made of what, and how far both sides are apart, as HTML."""
-        rows = [
-            ("source", self.source),
-            ("output", self.output or "none"),
-            ("size", self._sizes),
-            ("kind", f"{self.kind} ({KIND_NAMES.get(self.kind, '')})" if self.kind in KIND_NAMES else self.kind or ""),
-            ("converter", f"{self.converter.get('name')} {self.converter.get('version')}, opset {self.opset}"),
-            ("agreement", self.agreement.says),
-            ("allowed", self.agreement.allowed),
-            ("took", f"{self.seconds:.1f} s, {self.peak_mib:,.0f} MiB of memory"),
-        ]
-        facts = "".join(
-            f"<tr><th scope='row'>{name}</th><td>{escape(value)}</td></tr>" for name, value in rows if value
+        return self._html("details")
+
+    def _html(self, *parts: str) -> str:
+        agreement = self.agreement
+        kind = f"{self.kind} ({KIND_NAMES[self.kind]})" if self.kind in KIND_NAMES else self.kind
+        facts = {
+            "source": self.source,
+            "output": self.output or "none",
+            "size": self._sizes,
+            "kind": kind,
+            "converter": f"{self.converter.get('name')} {self.converter.get('version')}, opset {self.opset}",
+            "agreement": agreement.says,
+            "allowed": agreement.allowed,
+            "took": f"{self.seconds:.1f} s, {self.peak_mib:,.0f} MiB of memory",
+        }
+        # Both sides differ by roundings also where they agree.
+        furthest = [output.furthest for output in agreement.outputs if output.furthest is not None]
+        return render(
+            "conversion",
+            parts=parts,
+            made=self,
+            output=os.path.basename(self.output or ""),
+            facts=facts.items(),
+            samples=furthest if agreement.within_tolerance else agreement.worst,
+            same=agreement.within_tolerance
+            and not agreement.undecided
+            and not any(output.mismatches for output in agreement.outputs),
+            readable=readable,
+            share=share,
         )
-        notes = "".join(f"<li>{escape(warning)}</li>" for warning in self.warnings)
-        parts = _table("", facts), notes and f"<ul>{notes}</ul>", self._outputs_html(), self._samples_html()
-        return f"{_STYLE}<div class='wb-convert'>{''.join(parts)}</div>"
 
     @property
     def _sizes(self) -> str:
@@ -96,42 +106,6 @@ class Conversion:
             return size(self.output_bytes)
         part = readable(100 * self.output_bytes / self.source_bytes)
         return f"{size(self.source_bytes)} became {size(self.output_bytes)} ({part} %)"
-
-    def _outputs_html(self) -> str:
-        rows = "".join(
-            f"<tr><td>{escape(o.name, 80)}</td><td>{escape(o.dtype)}</td><td>{readable(o.max_abs)}</td>"
-            f"<td>{share(o.max_rel) if o.max_rel else '0'}</td><td>{o.mismatches:,}</td></tr>"
-            for o in self.agreement.outputs
-        )
-        return _table("output|dtype|largest difference|relative|labels that differ", rows)
-
-    def _samples_html(self) -> str:
-        """The rows both sides differ on most, also where they agree."""
-        found = self.agreement
-        samples = list(found.worst)
-        if found.within_tolerance:
-            samples = [o.furthest for o in found.outputs if o.furthest is not None]
-            if not samples and not found.undecided and not any(o.mismatches for o in found.outputs):
-                return "<p>No row differs: both sides gave the same numbers and labels.</p>"
-        rows = "".join(map(_sample_html, samples))
-        return rows and f"<h4>Rows that differ most</h4>{_table('row|output|native|ONNX|difference', rows)}"
-
-
-def _sample_html(sample: WorstSample) -> str:
-    native, onnx = sample.there or (sample.native, sample.onnx)
-    place = f"{escape(sample.output, 80)}{escape(list(sample.at)) if sample.there else ''}"
-    apart = "" if sample.difference is None else readable(sample.difference)
-    cells = f"<span>{sample.index} ({escape(sample.group)})</span>", place, escape(native), escape(onnx), apart
-    asked = "; ".join(f"{name}: {values}" for name, values in sample.inputs.items())
-    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" + (
-        f"<tr class='wb-asked'><td colspan='5'>asked: {escape(asked)}</td></tr>" if asked else ""
-    )
-
-
-def _table(head: str, rows: str) -> str:
-    """`head`: the columns' names, with bars between."""
-    names = "".join(f"<th scope='col'>{name}</th>" for name in head.split("|")) if head else ""
-    return rows and f"<table>{names and f'<thead><tr>{names}</tr></thead>'}<tbody>{rows}</tbody></table>"
 
 
 class ConversionDisagrees(WorkbenchError):
@@ -143,23 +117,6 @@ class ConversionDisagrees(WorkbenchError):
 
     def __reduce__(self) -> Any:
         return type(self), (str(self), self.conversion)
-
-
-_STYLE = """<style>
-.wb-convert{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit}
-.wb-convert h4{margin:.8rem 0 .2rem;font-size:1rem}
-.wb-convert p{margin:.2rem 0 .5rem}
-.wb-convert b{font-weight:600}
-.wb-convert table{border-collapse:collapse;font-size:13px;margin:.4rem 0 .6rem}
-.wb-convert th,.wb-convert td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:top;
-  white-space:normal;border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
-.wb-convert th{font-weight:600;opacity:.8;overflow-wrap:normal}
-.wb-convert td>span{white-space:nowrap}
-.wb-convert tr:has(+.wb-asked) td{border-bottom:0}
-.wb-convert .wb-asked td{padding-left:1rem;opacity:.8}
-.wb-convert ul{margin:.2rem 0 .6rem;padding-left:1.2rem}
-.wb-convert tr{background:none!important}
-</style>"""
 
 
 def refuse(conversion: Conversion, begun: float) -> None:

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import BadInput, UnreadableFile
 from ..files.header import NotOnnx, ValueInfo, read_header
+from ..markup import render
 from ..rows import Rows, read, row_shape
-from ..words import escape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,11 +59,8 @@ class Dataset:
 
     def _repr_html_(self) -> str:
         count, *shape = self.inputs.shape
-        what = f"{len(self.class_names)} classes" if self.class_names else "a number to predict"
-        return (
-            f"<p><b>{escape(self.name)}</b>: {count:,} rows of {' × '.join(map(str, shape))}, {what}. "
-            f"{escape(self.source)}</p>"
-        )
+        classes = len(self.class_names)
+        return render("dataset", name=self.name, count=count, shape=shape, classes=classes, source=self.source)
 
 
 def dataset(name: str, part: str | None = None) -> Dataset:

@@ -21,8 +21,9 @@ from ..agreement import Agreement, finite, readable
 from ..compare.comparison import ENOUGH_FOR_INTERVALS, Comparison, duration
 from ..errors import BadInput
 from ..frameworks.spiking.table import WeightTable
+from ..markup import render
 from ..publish import make_folder, write_text
-from ..words import counted, escape
+from ..words import counted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -272,33 +273,14 @@ class Tables:
             yield f"Table 4: deep learning, seconds for {TIMES4} inferences", self.table4
 
     def _repr_html_(self) -> str:
-        parts = []
-        if self.table1 is not None:
-            parts.append(f"<h4>Table 1: weights of the spiking network</h4>{self.table1._repr_html_()}")
-        head = (
-            "<tr><td rowspan='2'></td><th colspan='5' scope='colgroup'>today</th>"
-            "<th colspan='3' scope='colgroup'>paper (2021)</th></tr><tr>"
+        return render(
+            "tables",
+            table1=None if self.table1 is None else self.table1._repr_html_(),
+            speed=list(self._speed()),
+            table5=self.table5,
+            title5=self._title5(),
+            notes=[*self._legend(), *self.notes],
         )
-        names = ("native", "ONNX", "ratio (95 %)", "answers", "memory", "native", "ONNX", "ratio")
-        head += "".join(f"<th scope='col'>{name}</th>" for name in names) + "</tr>"
-        for title, rows in self._speed():
-            body = "".join(_speed_html(row) for row in rows)
-            notes = "".join(f"<li>{escape(row.model)}: {escape(note)}</li>" for row in rows for note in row.notes)
-            parts.append(f"<h4>{title}</h4><table><thead>{head}</thead><tbody>{body}</tbody></table><ul>{notes}</ul>")
-        if self.table5:
-            body = "".join(
-                f"<tr><th scope='row'>{escape(row.where)}</th><td><b>{row.accuracy:.2%}</b> "
-                f"({row.low:.2%} to {row.high:.2%})</td><td>{row.digits:,}</td>"
-                f"<td>{'' if row.paper is None else f'{row.paper:.1%}'}</td></tr>"
-                for row in self.table5
-            )
-            parts.append(
-                f"<h4>{self._title5()}</h4><table><thead><tr><td></td>"
-                "<th scope='col'>right (95 %)</th><th scope='col'>digits</th><th scope='col'>paper (2021)</th></tr>"
-                f"</thead><tbody>{body}</tbody></table>"
-            )
-        parts += [f"<p>{escape(note, 2000)}</p>" for note in (*self._legend(), *self.notes)]
-        return f"{_STYLE}<div class='wb-tables'>{''.join(parts)}</div>"
 
 
 def tables(
@@ -563,28 +545,3 @@ def _flat(row: SpeedRow) -> dict[str, Any]:
         "within_tolerance": row.agreement.within_tolerance, "native_peak_mib": row.comparison.native.peak_mib,
         "onnx_peak_mib": row.comparison.onnx.peak_mib,
     }  # fmt: skip
-
-
-def _speed_html(row: SpeedRow) -> str:
-    answers = row.answers if row.agreement.within_tolerance else f"<b>{row.answers}</b>"
-    ratio, interval = str(row.comparison.speedup).split(" ", 1)
-    return (
-        f"<tr><th scope='row'>{escape(row.model)}</th>"
-        f"<td>{row.native_seconds:.3g} s</td><td>{row.onnx_seconds:.3g} s</td>"
-        f"<td><b>{ratio}</b> {interval}</td><td>{answers}</td>"
-        f"<td>{row.peak_mib:,.0f} MiB</td><td>{row.paper_native:g} s</td><td>{row.paper_onnx:g} s</td>"
-        f"<td>{row.paper_speedup:.3g}</td></tr>"
-    )
-
-
-_STYLE = """<style>
-.wb-tables{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit;overflow-x:auto}
-.wb-tables h4{margin:1rem 0 .2rem;font-size:1rem}
-.wb-tables table{border-collapse:collapse;font-size:13px;margin:.3rem 0 .5rem}
-.wb-tables th,.wb-tables td{text-align:left!important;padding:.2rem 1.2rem .2rem 0;vertical-align:top;
-  white-space:nowrap;border-bottom:1px solid rgba(128,128,128,.25);font-variant-numeric:tabular-nums}
-.wb-tables thead th{font-weight:600;opacity:.75}
-.wb-tables tbody th{font-weight:400}
-.wb-tables tr{background:none!important}
-.wb-tables ul{font-size:13px;opacity:.85;margin:.2rem 0 .6rem}
-</style>"""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UnsupportedModel
 from ..kind import ENGINE_NAMES
+from ..markup import render
 from ..paper.data import Dataset, rows_for
-from ..words import escape
 
 if TYPE_CHECKING:
     import numpy as np
@@ -85,53 +85,37 @@ class FirstInference:
         }
 
     def _repr_html_(self) -> str:
-        total = len(self.predicted)
-        rows = "".join(self._row(index) for index in range(min(SHOWN, total)))
-        asked = "picture" if self.data.images is not None else "row"
-        columns = [asked, *(escape(name) for name in self.data.feature_names), "model says", "truth", "verdict"]
-        if self.score is not None:
-            columns.insert(-2, "score")
-        head = "".join(f"<th>{name}</th>" for name in columns)
-        more = f" The first {SHOWN} are shown." if total > SHOWN else ""
-        engine = ENGINE_NAMES.get(self.engine, self.engine)
-        return (
-            f"{_STYLE}<div class='wb-first'><h2>First inference</h2>"
-            f"<p><b>{self.right} of {total} right</b> in {escape(engine)} {escape(self.version)}. "
-            f"{escape(self.data.source)}{more}</p>"
-            f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-        )
+        return render(
+            "inference",
+            right=self.right,
+            total=len(self.predicted),
+            engine=ENGINE_NAMES.get(self.engine, self.engine),
+            version=self.version,
+            data=self.data,
+            columns=[
+                "picture" if self.data.images is not None else "row", *self.data.feature_names, "model says",
+                *(["score"] if self.score is not None else []), "truth", "verdict",
+            ],
+            rows=[self._row(index) for index in range(min(SHOWN, len(self.predicted)))],
+        )  # fmt: skip
 
-    def _row(self, index: int) -> str:
-        predicted, expected = self.predicted[index], self.expected[index]
-        cells = [_picture(self.data.images[index]) if self.data.images is not None else str(index + 1)]
-        if self.data.feature_names:
-            cells += [f"{value:.3g}" for value in self.data.inputs[index]]
-        cells.append(f"<b>{escape(predicted)}</b>")
-        if self.score is not None:
-            cells.append(f"{float(self.score[index]):.2f}")
-        cells += [escape(expected), "right" if predicted == expected else "<b>wrong</b>"]
-        return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-
-
-_STYLE = """<style>
-.wb-first{font:14px/1.5 system-ui,sans-serif;max-width:72rem;color:inherit}
-.wb-first h2,.jp-RenderedHTMLCommon .wb-first h2{margin:.8rem 0 .2rem;font-size:1rem;font-weight:600;border:0;padding:0}
-.wb-first p{margin:.2rem 0 .5rem}
-.wb-first table{border-collapse:collapse;font-size:13px;margin:0}
-.wb-first th,.wb-first td{text-align:left!important;padding:.2rem 1rem .2rem 0;vertical-align:middle;
-  border-bottom:1px solid rgba(128,128,128,.25)}
-.wb-first th{font-weight:600;opacity:.75}
-.wb-first tr{background:none!important}
-.wb-first img{width:42px;height:42px;image-rendering:pixelated;margin:0;display:block}
-</style>"""
+    def _row(self, index: int) -> dict[str, Any]:
+        data = self.data
+        return {
+            "picture": _picture(data.images[index]) if data.images is not None else "",
+            "features": [f"{value:.3g}" for value in data.inputs[index]] if data.feature_names else [],
+            "predicted": self.predicted[index], "expected": self.expected[index],
+            "score": "" if self.score is None else f"{float(self.score[index]):.2f}",
+        }  # fmt: skip
 
 
 def _picture(image: np.ndarray) -> str:
+    """A PNG, in base64."""
     from PIL import Image
 
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
-    return f'<img alt="handwritten digit" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+    return base64.b64encode(buffer.getvalue()).decode()
 
 
 def first_inference(path: str | os.PathLike[str], *, cancel: threading.Event | None = None) -> FirstInference:

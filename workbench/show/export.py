@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UnreadableFile, WorkbenchError
 from ..graph import policy
+from ..markup import render
 from ..publish import refuse, write_text
-from ..words import escape, size
+from ..words import size
 
 if TYPE_CHECKING:
     from nbclient import NotebookClient
@@ -271,15 +272,13 @@ def page(notebook: NotebookNode, name: str) -> str:
     cells, _ = exporter.from_notebook_node(notebook)
     cleaner = Cleaner(nonce := secrets.token_hex(16))
     shown = cleaner.clean(cells)
-    now = datetime.now().astimezone()
-    around = exporter.environment.from_string(Path(__file__).with_name("export.html.j2").read_text("utf-8"))
     return str(
-        around.render(
-            title=escape(_title(notebook) or name),
+        render(
+            "notebook",
+            title=_title(notebook) or name,
             policy=policy(nonce if cleaner.frames else None),
             cells=shown,
-            made=now.isoformat(timespec="seconds"),
-            made_words=f"{now:%Y-%m-%d %H:%M %Z}",
+            now=datetime.now().astimezone(),
         )
     )
 

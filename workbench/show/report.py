@@ -10,10 +10,12 @@ import re
 import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from ..compare import Comparison, compare, environment
 from ..convert import Conversion
@@ -22,13 +24,14 @@ from ..files import certificate
 from ..files.header import read_header
 from ..graph import GraphView, frame, graph, policy
 from ..kind import ENGINE_NAMES, KIND_NAMES, Detection, detect
+from ..markup import render, whole_page
 from ..publish import refuse, write_text
 from ..safety import external
 from ..sandbox import Cancelled
 from ..session.inference import FirstInference, first_inference
-from ..words import MAX_SHOWN, counted, escape, size
+from ..words import counted, size
 from .answers import row_html
-from .card import findings
+from .card import LEVEL_WORDS, card
 from .charts import charts
 
 HASHED = 1 << 30
@@ -218,21 +221,26 @@ def write(
         else:
             why.pop("graph", None)
     say("Computing the files' SHA-256")
-    files = [(role, file, _fingerprint(file, cancel)) for role, file in _files(detection, conversion, comparison)]
+    files = [(role, file, *_fingerprint(file, cancel)) for role, file in _files(detection, conversion, comparison)]
     say("Writing the page")
-    nonce = secrets.token_hex(16)
     found = parts(detection, view=view, inference=inference, conversion=conversion, comparison=comparison, problems=why)
-    bodies = {
-        "Kind": detection._repr_html_(),
-        "Graph": _drawing(view, nonce) if view is not None else "",
-        "First inference": inference._repr_html_() if inference is not None else "",
-        "Conversion to ONNX": _conversion(detection, conversion),
-        "Native and ONNX side by side": _comparison(comparison) if comparison is not None else "",
-    }
-    sections = {part.title: bodies[part.title] for part in found if part.there}
-    sections["Files and environment"] = _environment(files, comparison)
-    name = os.path.basename(os.path.normpath(path))
-    page = _page(name, policy(nonce), findings(detection.findings), _summary(found, comparison), sections)
+    with whole_page():
+        page = render(
+            "report",
+            name=os.path.basename(os.path.normpath(path)),
+            now=datetime.now().astimezone(),
+            findings=detection.findings,
+            level_words=LEVEL_WORDS,
+            summary=_summary(found, comparison),
+            sections=[*(part.title for part in found if part.there), "Files and environment"],
+            kind=card(detection),
+            inference=inference._repr_html_() if inference is not None else "",
+            files=files,
+            facts=_environment(comparison),
+            **_drawing(view),
+            **_conversion(detection, conversion),
+            **_comparison(comparison),
+        )
     if cancel is not None and cancel.is_set():
         raise Cancelled("The report was cancelled.")
     return write_text(page, target, overwrite=overwrite, inputs=inputs)
@@ -307,161 +315,67 @@ def _sha256(path: Path, cancel: threading.Event | None) -> str:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def _summary(found: tuple[Part, ...], comparison: Comparison | None) -> list[tuple[str, str]]:
-    """(heading as HTML, what it says) of each line: kind, agreement and speed before all else."""
-    lines = [(_link(part.title) if part.there else part.title, part.says) for part in found]
+def _summary(found: tuple[Part, ...], comparison: Comparison | None) -> list[tuple[str, str, str, bool]]:
+    """(section, words of the link, what it says, whether it is there): kind, agreement and speed before all else."""
+    lines = [(part.title, part.title, part.says, part.there) for part in found]
     if comparison is None:
         return lines
     compared = {
         "Agreement": comparison.verdict, "Speed": comparison.speed, "Right answers": comparison.right_answers
     }  # fmt: skip
-    said = [(_link(found[-1].title, word), says) for word, says in compared.items() if says]
+    said = [(found[-1].title, word, says, True) for word, says in compared.items() if says]
     return [lines[0], *said, *lines[1:-1]]
 
 
-def _page(name: str, rules: str, danger: str, summary: list[tuple[str, str]], sections: Mapping[str, str]) -> str:
-    rows = "".join(f"<tr><th scope='row'>{head}</th><td>{escape(says, 2000)}</td></tr>" for head, says in summary)
-    contents = "".join(f"<li>{_link(title)}</li>" for title in ("Summary", *sections))
-    body = "".join(_section(title, content) for title, content in sections.items())
-    now = datetime.now().astimezone()
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{rules}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(name)}: report of a model</title>{_STYLE}</head><body>"
-        f"<header><p>Report of a model, made with ONNX Workbench on "
-        f'<time datetime="{now.isoformat(timespec="seconds")}">{now:%Y-%m-%d %H:%M %Z}</time></p>'
-        f'<h1>{escape(name)}</h1><div class="wb-card">{danger}</div>'
-        f'<nav aria-label="Contents"><ul>{contents}</ul></nav></header>'
-        f'<main><section aria-labelledby="summary"><h2 id="summary">Summary</h2>'
-        f"<table><tbody>{rows}</tbody></table></section>{body}</main></body></html>"
-    )
-
-
-def _section(title: str, content: str) -> str:
-    # Results come with headings of their own, for notebooks: here they stand below the section's.
-    content = re.sub(rf"<h\d>{title}</h\d>", "", content, count=1)
-    content = re.sub(r"<(/?)h[2-6]\b", r"<\1h3", content)
-    # A box that scrolls sideways on a phone must be reachable by keyboard.
-    return (
-        f'<section aria-labelledby="{_anchor(title)}"><h2 id="{_anchor(title)}">{title}</h2>'
-        f'<div class="wide" tabindex="0" role="group" aria-labelledby="{_anchor(title)}">{content}</div></section>'
-    )
-
-
-def _anchor(title: str) -> str:
-    return title.lower().replace(" ", "-")
-
-
-def _link(title: str, words: str | None = None) -> str:
-    return f'<a href="#{_anchor(title)}">{words or title}</a>'
-
-
-def _drawing(view: GraphView, nonce: str) -> str:
+def _drawing(view: GraphView | None) -> dict[str, Any]:
     """Netron's live view; the still drawing for paper, and where no script may run."""
+    nonce = secrets.token_hex(16)
+    shown: dict[str, Any] = {"policy": policy(nonce), "view": view}
+    if view is None:
+        return shown
     drawing = view.svg()
     height = re.search(r'^<svg[^>]* height="(\d+)', drawing)
-    # On paper a taller one is cut, since nobody could read it on one page.
-    fits = ' class="one-page"' if height is not None and int(height[1]) <= PAGE_HEIGHT else ""
-    still = f'<img alt="Drawing of the graph"{fits} src="data:image/svg+xml,{_quoted(drawing)}">'
-    if view.reason is not None:
-        return f"<p>{escape(view.reason)}</p>{still}"
-    return f"""{frame(view.page(nonce), view.name, 'class="live"')}<div class="still">{still}</div>"""
+    return shown | {
+        "live": frame(view.page(nonce), view.name, 'class="live"') if view.reason is None else "",
+        "drawing": quote(drawing, safe="/:=' ,;()", errors="replace"),
+        # On paper a taller one is cut, since nobody could read it on one page.
+        "one_page": height is not None and int(height[1]) <= PAGE_HEIGHT,
+    }
 
 
-def _quoted(text: str) -> str:
-    from urllib.parse import quote
-
-    return quote(text, safe="/:=' ,;()", errors="replace")
-
-
-def _conversion(detection: Detection, conversion: Conversion | None) -> str:
+def _conversion(detection: Detection, conversion: Conversion | None) -> dict[str, Any]:
     """What was measured now, and the certificate in the file, which is what its maker says."""
-    shown = conversion._repr_html_() if conversion is not None else ""
     proof = _own_certificate(detection)
     if proof is None and conversion is not None and conversion.output is not None:
-        try:
+        with suppress(WorkbenchError):  # moved or changed since
             proof = certificate.read(read_header(conversion.output).metadata_props)
-        except WorkbenchError:
-            proof = None  # moved or changed since
-    if proof is None:
-        return shown
-    words = escape(json.dumps(proof, indent=2, ensure_ascii=False), 20 * MAX_SHOWN)
-    return (
-        f"{shown or f'<p>{escape(_claim(proof), 2000)}</p>'}"
-        f"<details><summary>The certificate in the ONNX file</summary><pre>{words}</pre></details>"
-    )
+    return {
+        "converted": conversion._repr_html_() if conversion is not None else "",
+        "claim": _claim(proof) if proof is not None else "",
+        "proof": json.dumps(proof, indent=2, ensure_ascii=False) if proof is not None else "",
+    }
 
 
-def _comparison(comparison: Comparison) -> str:
+def _comparison(comparison: Comparison | None) -> dict[str, Any]:
     """Times and agreement as words, table and drawing; then the rows that say most: the one furthest apart, the first
     that differs, the first."""
-    answers, shown = comparison.answers, comparison._repr_html_() + charts(comparison)
-    if answers is None or not answers.rows:
-        return shown
-    wanted = [row for row in (answers.furthest, answers.first_differing, *answers.rows) if row is not None]
-    rows = "".join(row_html(comparison, row) for row in list(dict.fromkeys(wanted))[:SHOWN_ROWS])
-    return f"{shown}<h3>Both answers to some rows</h3>{rows}"
+    if comparison is None:
+        return {}
+    answers, wanted = comparison.answers, []
+    if answers is not None and answers.rows:
+        wanted = [row for row in (answers.furthest, answers.first_differing, *answers.rows) if row is not None]
+    return {
+        "compared": [comparison._repr_html_(), charts(comparison)],
+        "rows": [row_html(comparison, row) for row in list(dict.fromkeys(wanted))[:SHOWN_ROWS]],
+    }
 
 
-def _environment(files: list[tuple[str, Path, tuple[int, str]]], comparison: Comparison | None) -> str:
-    rows = "".join(
-        f"<tr><td class='short'>{role}</td><td class='long'>{escape(file)}</td><td class='short'>{size(count)}</td>"
-        f"<td class='long'><code>{escape(digest)}</code></td></tr>"
-        for role, file, (count, digest) in files
-    )
-    found = environment(None) if comparison is None else comparison.environment
-    versions = {**found["versions"], **certificate.versions("netron")}
-    facts = [
-        ("processor", f"{found['cpu']}, {counted(found['cores'], 'core')}"),
+def _environment(comparison: Comparison | None) -> list[tuple[str, str]]:
+    """What this machine and its programs are."""
+    here = environment(None) if comparison is None else comparison.environment
+    versions = {**here["versions"], **certificate.versions("netron")}
+    return [
+        ("processor", f"{here['cpu']}, {counted(here['cores'], 'core')}"),
         ("system", platform.platform()),
         ("versions", ", ".join(f"{package} {version}" for package, version in versions.items())),
     ]
-    listed = "".join(f"<tr><th scope='row'>{name}</th><td>{escape(value, 2000)}</td></tr>" for name, value in facts)
-    head = "".join(f"<th scope='col'>{name}</th>" for name in ("file", "path", "size", "SHA-256"))
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table><table><tbody>{listed}</tbody></table>"
-
-
-_STYLE = """<style>
-:root{color-scheme:light dark}
-body{font:15px/1.55 system-ui,sans-serif;max-width:72rem;margin:0 auto;padding:1rem 1.25rem 3rem;background:Canvas;
-  color:CanvasText}
-header p{margin:0;font-size:13px}
-h1{font-size:1.7rem;line-height:1.25;margin:.1rem 0 1rem;overflow-wrap:anywhere}
-section{margin:0 0 2rem}
-h2{font-size:1.25rem;margin:0 0 .5rem;padding-top:.6rem;border-top:2px solid rgba(128,128,128,.4)}
-h3{font-size:1rem;margin:.9rem 0 .3rem}
-a{color:LinkText}
-:focus-visible{outline:2px solid currentColor;outline-offset:2px}
-table{border-collapse:collapse;width:100%;margin:0 0 1rem;font-size:14px}
-th,td{text-align:left;vertical-align:top;padding:.3rem 1rem .3rem 0;border-bottom:1px solid rgba(128,128,128,.3)}
-th{font-weight:600}
-section>table th{width:min(15rem,33%)}
-p,li,td,code,figcaption{overflow-wrap:anywhere}
-.wide td,.wide th{min-width:4.5rem}
-.wide td.long{min-width:11rem}
-.wide thead th,td.short{overflow-wrap:normal;white-space:nowrap}
-nav ul{list-style:none;margin:0 0 1.2rem;padding:0;display:flex;flex-wrap:wrap;gap:.1rem 1.5rem}
-.wide{overflow-x:auto}
-.wide>div{max-width:none}
-.wide>div,.wide .wb-compare,.wide .wb-answered{overflow:visible}
-pre{white-space:pre-wrap;overflow-wrap:anywhere;font-size:12px}
-code{font-size:12px}
-.live{width:100%;height:min(40rem,80vh);border:1px solid rgba(128,128,128,.5);box-sizing:border-box;background:Canvas}
-.still,.wide>img{display:block}
-.still img,.wide>img{max-width:100%}
-@media screen and (scripting:enabled),screen and (scripting:initial-only){.still{display:none}}
-@page{margin:15mm}
-@media print{
-  :root{color-scheme:light}
-  body{font-size:10pt;padding:0;max-width:none}
-  nav,.live{display:none}
-  h2,h3,caption,figcaption{break-after:avoid}
-  tr,img.one-page,svg,.wb-row-shown{break-inside:avoid}
-  img.one-page{max-height:225mm}
-  thead{display:table-header-group}
-  .wb-bar,.wb-score,.wb-warn{print-color-adjust:exact}
-  details::details-content{display:block;content-visibility:visible}
-}
-@media (scripting:none){.live{display:none}}
-</style>"""

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
 from ...errors import UnsupportedModel
-from ...words import escape
+from ...markup import render
 from .network import SpikingNetwork
 
 if TYPE_CHECKING:
@@ -67,30 +67,7 @@ class WeightTable:
         return "\n".join([*lines, *self.notes])
 
     def _repr_html_(self) -> str:
-        body = "".join(
-            f"<tr><td>{row.number}</td><td>{_text(row.snn_shape)}</td><td>{escape(row.snn)}</td>"
-            f"<td>{_text(row.onnx_shape)}</td><td>{escape(row.onnx)}</td><td>{_WORDS[row.unchanged]}</td></tr>"
-            for row in self.rows
-        )
-        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
-        return (
-            f'{_STYLE}<div class="wb-weights"><table><caption>Weights of one network</caption><thead><tr>'
-            '<th rowspan="2" scope="col">#</th><th colspan="2" scope="colgroup">SNN (forward order)</th>'
-            '<th colspan="3" scope="colgroup">ONNX (reverse order)</th></tr><tr><th scope="col">shape</th>'
-            '<th scope="col">array</th><th scope="col">shape</th><th scope="col">initializer</th>'
-            f'<th scope="col">numbers</th></tr></thead><tbody>{body}</tbody></table><ul>{notes}</ul></div>'
-        )
-
-
-_WORDS = {True: "unchanged", False: "different", None: ""}
-_STYLE = """<style>
-.wb-weights{font:14px/1.5 system-ui,sans-serif;color:inherit;max-width:60rem;overflow-x:auto}
-.wb-weights table{border-collapse:collapse;margin:0}
-.wb-weights caption{text-align:left;font-weight:600;padding:.2rem 0}
-.wb-weights th,.wb-weights td{text-align:left!important;padding:.2rem .9rem .2rem 0;vertical-align:top;
-  border-bottom:1px solid rgba(128,128,128,.25);overflow-wrap:anywhere}
-.wb-weights tbody tr{background:none!important}
-</style>"""
+        return render("weights", rows=self.rows, notes=self.notes, text=_text)
 
 
 @dataclass

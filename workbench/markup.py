@@ -1,0 +1,106 @@
+"""HTML from templates, in which no text from a model can do harm.
+
+A template in `show/templates` says how one thing is shown, and every value it writes goes through `workbench.words.escape`:
+what would act in a page, or turn the direction of writing, is seen instead. Only what a template made is markup. The
+rules of `show/workbench.css` stand in sections, so that an output of a notebook cell brings along its own and no more.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .words import counted, escape, size
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+_ROOM = Path(__file__).with_name("show")
+
+_in_page: ContextVar[bool] = ContextVar("_in_page", default=False)
+
+
+def render(template: str, **values: Any) -> Markup:
+    """What a template makes of values.
+
+    Args:
+        template: the name of a file in ``show/templates``, without ``.html.j2``.
+        values: what the template reads. Strings are text; markup is only what this function gave.
+    """
+    from markupsafe import Markup
+
+    return Markup(_environment().get_template(f"{template}.html.j2").render(values).strip())
+
+
+@contextmanager
+def whole_page() -> Iterator[None]:
+    """What is rendered meanwhile is part of a page of ours, which holds all the styles and has a title for each part."""
+    token = _in_page.set(True)
+    try:
+        yield
+    finally:
+        _in_page.reset(token)
+
+
+def styles(*sections: str) -> Markup:
+    """Sections of the style sheet, after the one that all have in common, as the text of a style element."""
+    from markupsafe import Markup
+
+    return Markup("".join(_sheet()[name] for name in ("base", *sections)))
+
+
+@functools.lru_cache(1)
+def _sheet() -> dict[str, str]:
+    """{section: its rules}, without comments and indents."""
+    text = (_ROOM / "workbench.css").read_text("utf-8")
+    parts = re.split(r"/\* === ([\w-]+) === \*/", text)
+    return {
+        name: re.sub(r"\s*\n\s*|/\*.*?\*/", "", rules, flags=re.DOTALL)
+        for name, rules in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def _style(*sections: str) -> Markup:
+    """The style element of a part that stands alone."""
+    from markupsafe import Markup
+
+    return Markup("" if _in_page.get() else f"<style>{styles(*sections)}</style>")
+
+
+def _harmless(value: object, limit: int | None = None) -> Markup:
+    """A value as markup: text is escaped, and cut where it is longer than `limit` characters."""
+    from markupsafe import Markup
+
+    if hasattr(value, "__html__"):
+        return Markup(value)
+    return Markup(escape(value) if limit is None else escape(value, limit))
+
+
+def _template(name: str) -> str:
+    """A template without its indents, which nobody would see."""
+    return re.sub(r"(?m)^[ ]+", "", (_ROOM / "templates" / name).read_text("utf-8"))
+
+
+@functools.lru_cache(1)
+def _environment() -> Environment:
+    from jinja2 import Environment, FunctionLoader, StrictUndefined  # half of what a first import would cost
+
+    made = Environment(
+        loader=FunctionLoader(_template),
+        autoescape=True,
+        finalize=_harmless,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters |= {
+        "short": _harmless, "counted": counted, "size": size, "number": "{:,}".format, "fixed": "{:.1f}".format
+    }  # fmt: skip
+    made.globals |= {"style": _style, "styles": styles, "alone": lambda: not _in_page.get()}
+    return made
