@@ -116,7 +116,6 @@ MOST_SHOWN = 6
 _UNREAD = "It could not be read to its end, as happens with damaged files and ones made to mislead."
 
 
-
 MOST_SAID = 4000
 """Characters of one error's message."""
 

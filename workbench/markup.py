@@ -1,8 +1,9 @@
 """HTML from templates, in which no text from a model can do harm.
 
-A template in `show/templates` says how one thing is shown, and every value it writes goes through `workbench.words.escape`:
-what would act in a page, or turn the direction of writing, is seen instead. Only what a template made is markup. The
-rules of `show/workbench.css` stand in sections, so that an output of a notebook cell brings along its own and no more.
+A template in `show/templates` says how one thing is shown, and every value it writes goes through
+`workbench.words.escape`: what would act in a page, or turn the direction of writing, is seen instead. Only what a
+template made is markup. The rules of `show/workbench.css` stand in sections, so that an output of a notebook cell
+brings along its own and no more.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def render(template: str, **values: Any) -> Markup:
 
 @contextmanager
 def whole_page() -> Iterator[None]:
-    """What is rendered meanwhile is part of a page of ours, which holds all the styles and has a title for each part."""
+    """What is rendered meanwhile is part of a page of ours, which has all the styles, and titles for its parts."""
     token = _in_page.set(True)
     try:
         yield

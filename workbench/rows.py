@@ -75,9 +75,7 @@ class Rows:
         return pd.DataFrame(self.inputs, columns=None if isinstance(self.inputs, dict) else list(self.names))
 
     def _repr_html_(self) -> str:
-        return render(
-            "rows", source=self.source, count=len(self), answers=self.targets is not None, notes=self.notes
-        )
+        return render("rows", source=self.source, count=len(self), answers=self.targets is not None, notes=self.notes)
 
 
 @dataclass

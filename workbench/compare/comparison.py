@@ -248,7 +248,7 @@ class Comparison:
         return render(
             "comparison",
             parts=parts,
-            lines=[(re.split(r"(?<=[:;])", line, maxsplit=1) + [""])[:2] for line in lines],
+            lines=[[*re.split(r"(?<=[:;])", line, maxsplit=1), ""][:2] for line in lines],
             sides=sides,
             longest=max(call.seconds.median for side in (self.native, self.onnx) for call in side.calls),
             how=self._how,

@@ -69,7 +69,9 @@ def _components(detection: Detection, parts: dict[str, Any]) -> list[tuple[str, 
         "doc_string": parts["doc_string"],
         "certificate": certificate.says(proof) if proof else "",
     }
-    named = [(f"metadata {key}", value) for key, value in list(props.items())[:20] if not proof or key != certificate.KEY]
+    named = [
+        (f"metadata {key}", value) for key, value in list(props.items())[:20] if not proof or key != certificate.KEY
+    ]
     shown = [*always.items(), *((name, value) for name, value in rare.items() if value), *named]
     return [(name, value, marks.get(name, "")) for name, value in shown]
 

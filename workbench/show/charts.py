@@ -65,8 +65,8 @@ def _times(comparison: Comparison) -> dict[str, Any]:
         "bottom": bottom,
         "height": bottom + 22,
         "caption": f"Time of one call with {counted(comparison.rows, 'row')}: the further left, the faster, and each "
-        "step of the axis multiplies. A dot is native, a ring is ONNX; the line through it is the range beside the time "
-        "above.",
+        "step of the axis multiplies. A dot is native, a ring is ONNX; the line through it is the range beside the "
+        "time above.",
         "says": f"Times: {'; '.join(f'{t} {c.call} {duration(c.seconds.median)}' for t, c in calls)}.",
     }
 
@@ -103,7 +103,8 @@ def _rows(answers: Answers) -> dict[str, Any] | None:
         ],
         "caption": f"The largest difference of two numbers in each row, {len(finite):,} rows; each step of the axis "
         f"multiplies.{crosses}{unseen}",
-        "says": f"Differences row by row: from {readable(min(apart))} to {readable(max(apart))}, apart from equal rows.",
+        "says": f"Differences row by row: from {readable(min(apart))} to {readable(max(apart))}, "
+        "apart from equal rows.",
     }
 
 

@@ -118,8 +118,8 @@ def chain(title: str, boxes: Sequence[Sequence[str]], arrows: Sequence[str]) -> 
         left = 2 + number * (wide + gap)
         shapes.append(_box((left, 2), (wide, high), *lines))
         if number:
-            place = {"x": left - gap // 2, "y": middle - 10, "middle": True}
-            shapes.append(_arrow((left - gap, middle), (left, middle), text=arrows[number - 1][:20], **place))
+            way, text = ((left - gap, middle), (left, middle)), arrows[number - 1][:20]
+            shapes.append(_arrow(*way, text=text, x=left - gap // 2, y=middle - 10, middle=True))
     across = 4 + len(boxes) * (wide + gap) - gap
     return _drawn(f"{title} {'; '.join(says)}.", across, high + 4, shapes, 40)
 

@@ -5,7 +5,7 @@ function render({ model, el }) {
   const said = document.createElement("p");
   const card = document.createElement("div");
   const answers = document.createElement("div");
-  answers.className = "wb-card";
+  answers.className = "wb";
   el.append(said, card, answers);
 
   function drawCard() {

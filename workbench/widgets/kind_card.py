@@ -66,10 +66,10 @@ class KindCard(anywidget.AnyWidget):
         if session.inference is not None:
             self.answers = session.inference._repr_html_()
         elif problem:
-            self.answers = f"<h2>First inference</h2><p>{escape(problem, 2000)}</p>"
+            self.answers = f"<h3>First inference</h3><p>{escape(problem, 2000)}</p>"
         else:
             runs = session.looking and session.detection is not None and session.detection.format == "ONNX"
-            self.answers = "<h2>First inference</h2><p>Asking the model about real rows …</p>" if runs else ""
+            self.answers = "<h3>First inference</h3><p>Asking the model about real rows …</p>" if runs else ""
 
     def _chosen(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
         found, op_type = self.session.detection, str(content.get("op_type"))

@@ -198,7 +198,7 @@ class _Still:
             frame = session.view._repr_html_().replace("<iframe ", '<iframe loading="lazy" ', 1) if session.view else ""
             parts = [
                 card(session.detection) if session.detection else f"<p>{escape(session.problems.get('kind', ''))}</p>",
-                '<div class="wb-card"><h2>Graph</h2></div>' if frame else "",
+                '<div class="wb"><h3>Graph</h3></div>' if frame else "",
                 frame,
                 *(
                     result._repr_html_()
