@@ -19,7 +19,6 @@ from ..markup import render
 
 if TYPE_CHECKING:
     import numpy as np
-    from markupsafe import Markup
 
     from ..compare.answers import Answers, Spikes
     from ..compare.comparison import Comparison
@@ -35,7 +34,7 @@ MOST_NEURONS = 20
 """Whose spikes are drawn: of all those that fire, the ones where both sides differ and the busiest."""
 
 
-def row_html(comparison: Comparison, row: int) -> Markup:
+def row_html(comparison: Comparison, row: int) -> str:
     """A row as it was asked, and both answers to it: the picture or the values; of classes the best five of both
     sides, else the numbers; of a spiking network its last layer's spikes over time.
 
@@ -198,7 +197,7 @@ def _text(value: Any) -> str:
 # --- spikes --------------------------------------------------------------------------------------------------------
 
 
-def spikes_html(spikes: Spikes, row: int = 0) -> Markup:
+def spikes_html(spikes: Spikes, row: int = 0) -> str:
     """Both sides' spikes for one row, on one axis of time."""
     return render("row", row=None, spikes=_raster(spikes, row), most=MOST_VALUES)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..files import certificate
 from ..kind import ENGINE_NAMES, KIND_NAMES, Detection
@@ -11,9 +11,6 @@ from ..words import counted, size, visible
 from .explain import difference, in_words
 from .flow import flow
 
-if TYPE_CHECKING:
-    from markupsafe import Markup
-
 LEVEL_WORDS = {"error": "can harm", "warning": "take care", "note": "note"}
 """A finding's level -> what a person reads."""
 
@@ -21,7 +18,7 @@ MOST_OPERATORS = 18
 """op_types in the histogram."""
 
 
-def card(detection: Detection) -> Markup:
+def card(detection: Detection) -> str:
     """The whole card: verdict in words, evidence beside op_types, the paper's rule beside ours, components."""
     engine = detection.engine and f"engine: {ENGINE_NAMES.get(detection.engine, detection.engine)}"
     facts = [detection.format, detection.format_detail, size(detection.size_bytes), engine]

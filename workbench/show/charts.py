@@ -15,8 +15,6 @@ from ..markup import render
 from ..words import counted
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from ..compare.answers import Answers
     from ..compare.comparison import Comparison
 
@@ -26,7 +24,7 @@ _WIDTH, _LEFT, _LINE = 700, 230, 24
 _MOST_TICKS = 7
 
 
-def charts(comparison: Comparison) -> Markup:
+def charts(comparison: Comparison) -> str:
     """Both drawings, as far as there is something to draw."""
     answers = comparison.answers
     return render(

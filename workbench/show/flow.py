@@ -6,13 +6,10 @@ Inline SVG without scripts and without colours of its own: it takes the text's c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..kind import ENGINE_NAMES, Detection, dispatch
 from ..markup import render
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 _LONGEST = 24
 """Characters of a file's own domain that fit in a box."""
@@ -34,7 +31,7 @@ Shape = dict[str, Any]
 """A box or an arrow, as ``templates/figure.html.j2`` draws it: thick and solid where it is lit."""
 
 
-def flow(detection: Detection) -> Markup | str:
+def flow(detection: Detection) -> str:
     """The chart for an ONNX file; empty for others, which the rule does not read.
 
     Returns:
@@ -62,7 +59,7 @@ def flow(detection: Detection) -> Markup | str:
     return _drawn(says, 480, 202, shapes)
 
 
-def engines(detection: Detection) -> Markup | str:
+def engines(detection: Detection) -> str:
     """Fig. 7b for an ONNX file: from its kind, as `detect` tells it, to the engine; empty for other files.
 
     A kind that is not known is on the chart too, since it goes somewhere.
@@ -82,7 +79,7 @@ def engines(detection: Detection) -> Markup | str:
     return _drawn(says, 480, 182, shapes)
 
 
-def exchange(makers: Mapping[str, str], middle: str, users: Mapping[str, str]) -> Markup:
+def exchange(makers: Mapping[str, str], middle: str, users: Mapping[str, str]) -> str:
     """Fig. 1: a format between the programs that make it and those that use it.
 
     Args:
@@ -103,7 +100,7 @@ def exchange(makers: Mapping[str, str], middle: str, users: Mapping[str, str]) -
     return _drawn(f"Fig. 1. {middle} is made from: {made}. It is run by: {run}.", 480, height, shapes)
 
 
-def chain(title: str, boxes: Sequence[Sequence[str]], arrows: Sequence[str]) -> Markup:
+def chain(title: str, boxes: Sequence[Sequence[str]], arrows: Sequence[str]) -> str:
     """Boxes in a row, each with its lines of text, and what is written on the arrow from one to the next.
 
     Returns:
@@ -140,5 +137,5 @@ def _arrow(
     return {"way": way, "lit": lit, "text": text, "x": x, "y": y, "middle": middle}
 
 
-def _drawn(says: str, width: int, height: int, shapes: list[Shape], most: int = 100) -> Markup:
+def _drawn(says: str, width: int, height: int, shapes: list[Shape], most: int = 100) -> str:
     return render("figure", says=says, width=width, height=height, shapes=shapes, most=most)
