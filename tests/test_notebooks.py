@@ -30,6 +30,15 @@ MOST_MIB = 2000
 MOST_SECONDS = 600
 """Of computing. Three minutes are what a notebook may take on two idle cores; others are slower."""
 
+SHORTER = {
+    "06_experiments": (
+        "from workbench.paper import tables as _module\n"
+        "_module.QUICK_SECONDS = (0.6, 1.2)\n"
+        "for _name in ('VGG16', 'ResNet50'): del _module.TABLE4[_name]\n"
+    )
+}  # fmt: skip
+"""What comes before a notebook's first line: shorter races. With ``-m long`` it is run whole."""
+
 # Their own worker, beside the one that drives JupyterLab: opening still pages does not suffer from a second Chromium.
 here = [pytest.mark.browser, pytest.mark.slow, pytest.mark.xdist_group("notebooks")]
 
@@ -83,11 +92,26 @@ class TestOne:
 
     pytestmark = here
 
-    @pytest.fixture(scope="class", params=NOTEBOOKS, ids=lambda path: path.stem)
+    @pytest.fixture(
+        scope="class",
+        params=[
+            *(pytest.param((path, SHORTER.get(path.stem, "")), id=path.stem) for path in NOTEBOOKS),
+            *(
+                pytest.param((path, ""), id=f"{path.stem}-whole", marks=pytest.mark.long)
+                for path in NOTEBOOKS
+                if path.stem in SHORTER
+            ),
+        ],
+    )
     def run(self, request: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         folder = tmp_path_factory.mktemp("run") / "notebooks"
         shutil.copytree(ROOT / "notebooks", folder, ignore=shutil.ignore_patterns("models", ".ipynb_checkpoints"))
-        with running(folder / request.param.name) as run:
+        path, shorter = request.param
+        notebook = nbformat.read(folder / path.name, as_version=4)
+        first = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        first.source = f"{shorter}{first.source}"
+        nbformat.write(notebook, folder / path.name)
+        with running(folder / path.name) as run:
             run.all()
             yield run
         shutil.rmtree(folder)  # chapter 3's largest network is 550 MB

@@ -286,15 +286,23 @@ def test_a_plain_network_needs_no_trust(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("which", ["Keras 3", "Keras 2"])
-def test_networks_of_every_family_and_as_trained_are_not_suspected(which: str, tmp_path: Path) -> None:
-    """In the format that tests/test_convert_keras.py does not go through; and what training leaves in a file."""
+@pytest.mark.parametrize("part", [0, pytest.param(1, marks=pytest.mark.long), pytest.param(2, marks=pytest.mark.long)])
+def test_networks_of_every_family_are_not_suspected(which: str, part: int, tmp_path: Path) -> None:
+    """In the format that tests/test_convert_keras.py does not go through."""
     start()
     k = library(which)
     names = [name for name in networks.FAMILIES if which == "Keras 3" or name not in networks.ONLY_KERAS_3]
-    for name in names:
+    for name in names[part::3]:
         path = tmp_path / f"{name}{'.h5' if which == 'Keras 3' else '.keras'}"
         networks.build(name, k).save(str(path))
         unsuspected(path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["Keras 3", "Keras 2"])
+def test_what_training_leaves_in_a_file_is_not_suspected(which: str, tmp_path: Path) -> None:
+    start()
+    k = library(which)
 
     def mine(truth: Any, answer: Any) -> Any:
         return (truth - answer) ** 2
