@@ -12,7 +12,8 @@ import pytest
 
 from workbench import convert, load_engine
 from workbench.agreement import FLOAT32, hold, readable, share
-from workbench.compare.matching import fit_inputs, match_outputs
+from workbench.compare.matching import match_outputs
+from workbench.compare.questions import fit_inputs
 from workbench.errors import BadInput, UnsupportedModel
 from workbench.files.header import ValueInfo
 

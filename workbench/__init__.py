@@ -15,6 +15,7 @@ from .errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel, Work
 from .graph import GraphView, graph
 from .kind import Detection, detect
 from .show.report import report
+from .sources import provide
 
 if TYPE_CHECKING:
     from .engines import Engine, load_engine
@@ -32,6 +33,12 @@ __all__ = [
     "UnreadableFile", "UnsupportedModel", "Workbench", "WorkbenchError", "compare", "convert", "detect", "graph",
     "load_engine", "nengo_gui", "read_nir", "report", "spiking", "to_nengo", "weight_table", "write_nir",
 ]  # fmt: skip
+
+provide(
+    rows_for="workbench.paper.data:rows_for",
+    samples="workbench.paper.models:samples",
+    make_sample="workbench.paper.models:make_sample",
+)
 
 _LAZY = {
     "Engine": "engines", "load_engine": "engines", "Workbench": "widgets", "nengo_gui": "frameworks.spiking.gui_widget",

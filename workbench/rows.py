@@ -9,8 +9,8 @@ from __future__ import annotations
 import csv
 import math
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -79,14 +79,13 @@ class Rows:
 
 
 @dataclass
-class _Found:
+class _Draft:
     """A file on its way to rows."""
 
     values: Any
     targets: np.ndarray | None = None
     names: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
-    notes: list[str] = field(default_factory=list)
 
 
 def read(
@@ -117,37 +116,32 @@ def read(
         BadInput: the rows do not fit; one sentence says what was expected, what was found, and what to do.
         UnreadableFile: no such file, an empty or damaged one, of another type, or too large.
     """
-    source = Path(path)
+    source, notes = Path(path), list[str]()
     kind = content(source)
     infos = None if inputs is None else tuple(inputs)
     try:
         if kind == "pictures":
-            from .pictures import load
-
-            if target is not None:
-                raise BadInput("Pictures have no columns; put those of each class into a folder named after it.")
-            found = _Found(None)
-            found.values, found.targets, found.files = load(source, _picture_row(infos), invert, found.notes)
+            draft = _from_pictures(source, infos, target, invert, notes)
         elif kind in ("csv", "parquet"):
-            frame, notes = _csv(source) if kind == "csv" else _parquet(source)
-            found = _from_table(frame, infos, target, columns, notes)
+            frame = _csv(source, notes) if kind == "csv" else _parquet(source, notes)
+            draft = _from_table(frame, infos, target, columns, notes)
         else:
-            found = _from_arrays(load_arrays(source), infos, target)
-        values = found.values
-        arrays = values if isinstance(values, dict) else {"" if not infos else infos[0].name: values}
+            draft = _from_arrays(load_arrays(source), infos, target, notes)
+        several = isinstance(draft.values, dict)
+        arrays = draft.values if several else {"" if not infos else infos[0].name: draft.values}
         if any(array.ndim and not len(array) for array in arrays.values()):
             raise BadInput("There are no rows in it.")
         if scale is not None:
             arrays = {n: a if a.dtype.kind in "OUST" else a * float(scale) for n, a in arrays.items()}
         if infos is not None:
-            arrays = {info.name: _fit(arrays[info.name], info, scale, found.notes) for info in infos}
-        rows, shape = _count(arrays.values()), None if found.targets is None else found.targets.shape
+            arrays = {info.name: _fit(arrays[info.name], info, scale, notes) for info in infos}
+        rows, shape = _count(arrays.values()), None if draft.targets is None else draft.targets.shape
         if infos is not None and shape is not None and shape[:1] != (rows,):
             raise BadInput(f"There are {rows:,} rows, but right answers of shape {shape}: give one for each row.")
     except BadInput as error:
         raise BadInput(f"{source.name}: {error}") from None
-    values = arrays if isinstance(values, dict) else next(iter(arrays.values()))
-    return Rows(values, found.targets, found.names, tuple(found.notes), str(source), found.files)
+    values = arrays if several else next(iter(arrays.values()))
+    return Rows(values, draft.targets, draft.names, tuple(notes), str(source), draft.files)
 
 
 def row_files(folder: str | os.PathLike[str]) -> list[str]:
@@ -204,29 +198,29 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 # --- tables ------------------------------------------------------------------------------------------------------
 
 
-def _csv(path: Path) -> tuple[pd.DataFrame, list[str]]:
+def _csv(path: Path, notes: list[str]) -> pd.DataFrame:
     """A table of text; its columns are named by strings where it has a header line, else by numbers."""
+    with path.open("rb") as file:
+        utf16 = file.read(2) in _UTF16
     try:
-        with path.open("rb") as file:
-            utf16 = file.read(2) in _UTF16
-        return _parsed_csv(path, "utf-16" if utf16 else "utf-8-sig")
+        return _parsed(path, "utf-16" if utf16 else "utf-8-sig", notes)
     except UnicodeDecodeError:
-        frame, notes = _parsed_csv(path, "latin-1")
-        return frame, [*notes, "The text is not UTF-8 and was read as Latin-1."]
+        frame = _parsed(path, "latin-1", notes)
+        notes.append("The text is not UTF-8 and was read as Latin-1.")
+        return frame
 
 
-def _parsed_csv(path: Path, encoding: str) -> tuple[pd.DataFrame, list[str]]:
+def _parsed(path: Path, encoding: str, notes: list[str]) -> pd.DataFrame:
     import warnings
 
     import pandas as pd
 
-    notes = []
     with path.open(encoding=encoding, newline="") as text:
         separator, cells = _separator(text)
         if len(cells) > MOST_COLUMNS:
             raise BadInput(f"Its first line has {len(cells):,} columns; {MOST_COLUMNS:,} are taken at most.")
         counted = [str(number) for number in range(len(cells))]
-        headed = not any(map(_is_number, cells)) or cells == counted or ["", *counted[:-1]] == cells
+        headed = not any(map(_is_number, cells)) or cells in (counted, ["", *counted[:-1]])
         text.seek(0)
         decimal = "," if separator == ";" and "." not in (sample := text.read(1 << 16)) and "," in sample else "."
         text.seek(0)
@@ -236,31 +230,32 @@ def _parsed_csv(path: Path, encoding: str) -> tuple[pd.DataFrame, list[str]]:
                 warnings.simplefilter("error", pd.errors.ParserWarning)
                 frame = pd.read_csv(
                     text, sep=separator, decimal=decimal, header=0 if headed else None, index_col=False,
-                    keep_default_na=False, na_values=[""], low_memory=False,
-                    skipinitialspace=True,
+                    keep_default_na=False, na_values=[""], low_memory=False, skipinitialspace=True,
                 )  # fmt: skip
         except UnicodeDecodeError:
             raise
-        except (ValueError, OverflowError, MemoryError, pd.errors.ParserWarning) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            reason = reason.removeprefix("Error tokenizing data. ").removeprefix("C error: ")
-            if isinstance(error, pd.errors.ParserWarning):
-                reason = "its rows hold more values than its first line"
-            raise UnreadableFile(f"{path} cannot be read as a table: {reason.rstrip('.')}.") from None
+        except pd.errors.ParserWarning:
+            raise UnreadableFile(
+                f"{path} cannot be read as a table: its rows hold more values than its first line."
+            ) from None
+        except (ValueError, OverflowError, MemoryError) as error:
+            reason = _reason(error).removeprefix("Error tokenizing data. ").removeprefix("C error: ")
+            raise UnreadableFile(f"{path} cannot be read as a table: {reason}.") from None
     if headed:
         if not cells[0].strip() and len(frame) and list(frame.iloc[:, 0]) == list(range(len(frame))):
             frame = frame.iloc[:, 1:]
             notes.append("The first column has no name and counts the rows, so it was left out.")
-        frame.columns = pd.Index([str(name).strip() for name in frame.columns])
+        frame.columns = frame.columns.astype(str).str.strip()
     else:
         notes.append("The first line holds numbers, so it was taken as a row and the columns have no names.")
     for place, dtype in enumerate(frame.dtypes):
-        column = frame.iloc[:, place]
         if not pd.api.types.is_numeric_dtype(dtype):
+            column = frame.iloc[:, place]
             known = column[~column.astype(str).str.strip().str.lower().isin(MISSING)]
-            if not pd.to_numeric(known, errors="coerce").isna()[known.notna()].any():
-                frame.isetitem(place, pd.to_numeric(known, errors="coerce").reindex(frame.index))
-    return frame, notes
+            numbers = pd.to_numeric(known, errors="coerce")
+            if not numbers.isna()[known.notna()].any():
+                frame.isetitem(place, numbers.reindex(frame.index))
+    return frame
 
 
 def _separator(text: TextIO) -> tuple[str, list[str]]:
@@ -289,11 +284,10 @@ def _is_number(text: str) -> bool:
     return text.strip().lower() not in MISSING
 
 
-def _parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
+def _parquet(path: Path, notes: list[str]) -> pd.DataFrame:
     import pyarrow
     import pyarrow.parquet
 
-    notes = []
     try:
         with path.open("rb") as handle, pyarrow.parquet.ParquetFile(handle) as file:
             about = file.metadata
@@ -304,21 +298,19 @@ def _parquet(path: Path) -> tuple[pd.DataFrame, list[str]]:
                     f"{path} unpacks to {about.num_rows:,} rows of {about.num_columns:,} columns, more than "
                     f"{MOST_BYTES >> 30} GiB; give a part of it."
                 )
-            schema = file.schema_arrow
-            if nested := [column.name for column in schema if pyarrow.types.is_nested(column.type)]:
+            if nested := [column.name for column in file.schema_arrow if pyarrow.types.is_nested(column.type)]:
                 raise BadInput(f"Column {nested[0]!r} holds lists or records, and a row takes one value for a column.")
             # Metadata of pandas is left alone: it may name types to build.
             frame = file.read().to_pandas(ignore_metadata=True)
+    except BadInput:
+        raise
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, MemoryError, NotImplementedError) as error:
-        if isinstance(error, BadInput):
-            raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnreadableFile(f"{path} cannot be read as a Parquet table: {reason.rstrip('.')}.") from None
+        raise UnreadableFile(f"{path} cannot be read as a Parquet table: {_reason(error)}.") from None
     if indices := [name for name in frame.columns if str(name).startswith("__index_level_")]:
         frame = frame.drop(columns=indices)
         notes.append("The stored index of the table was left out.")
-    frame.columns = [str(name) for name in frame.columns]
-    return frame, notes
+    frame.columns = frame.columns.astype(str)
+    return frame
 
 
 def _from_table(
@@ -327,67 +319,75 @@ def _from_table(
     target: str | int | None,
     columns: Sequence[str],
     notes: list[str],
-) -> _Found:
+) -> _Draft:
     import numpy as np
 
     if not len(frame):
         raise BadInput("There are no rows in it.")
     if frame.columns.has_duplicates:
         raise BadInput(f"Two columns are named {frame.columns[frame.columns.duplicated()][0]!r}; rename one.")
+    if infos and not columns:
+        alone = len(infos) == 1 and not (infos[0].name in frame.columns and row_shape(infos[0]) in ((), (1,)))
+        columns = () if alone else _names(infos)
+    width = len(columns) or _width(infos)
+    answers = [name for name in frame.columns if str(name).lower() in TARGET_NAMES]
+    if target is None and not columns and width == frame.shape[1] - 1 > 0 and len(answers) == 1:
+        (target,) = answers
+        notes.append(f"Column {target!r} was taken as the right answers: the model takes {width} columns.")
     targets = None
     if target is not None:
-        place = _column(frame, target)
-        targets = _answers(frame.iloc[:, place])
-        frame = frame.drop(columns=frame.columns[place])
+        name = _column(frame, target)
+        targets, frame = _answers(frame[name]), frame.drop(columns=name)
         if frame.empty:
             raise BadInput("There are no columns in it beside the right answers.")
-    wanted = list(columns)
-    if infos and (len(infos) > 1 or (infos[0].name in frame.columns and row_shape(infos[0]) in ((), (1,)))):
-        wanted = wanted or _names(infos)
-    if wanted:
-        frame = _in_order(frame, wanted, notes)
-    elif infos:
-        row = row_shape(infos[0])
-        width = math.prod(dim if isinstance(dim, int) else 0 for dim in row)  # 0: any
-        answers = [name for name in frame.columns if str(name).lower() in TARGET_NAMES]
-        if target is None and width and width == frame.shape[1] - 1 and len(answers) == 1:
-            notes.append(f"Column {answers[0]!r} was taken as the right answers: the model takes {width} columns.")
-            targets, frame = _answers(frame[answers[0]]), frame.drop(columns=answers)
-        if infos[0].shape and width > 0 and width != frame.shape[1]:
-            raise _wrong_width(frame, width)
-    names = tuple(map(str, frame.columns)) if isinstance(frame.columns[0], str) else ()
-    series = [frame.iloc[:, place] for place in range(frame.shape[1])]
-    if infos is None:
-        arrays = [one.to_numpy() for one in series]
-        if len({array.dtype for array in arrays}) > 1 or arrays[0].dtype.kind not in "biuf":
-            named = dict(zip(map(str, frame.columns), arrays, strict=True))
-            return _Found(named, targets, tuple(named), notes=notes)
-        _note_missing(series, notes)
-        return _Found(np.column_stack(arrays), targets, names, notes=notes)
-    taken = [_values(one, infos[place if len(infos) > 1 else 0].dtype, notes) for place, one in enumerate(series)]
-    _note_missing(series, notes)
-    if len(infos) == 1:
-        return _Found(np.column_stack(taken), targets, names, notes=notes)
-    return _Found({info.name: one for info, one in zip(infos, taken, strict=True)}, targets, names, notes=notes)
+    if columns:
+        frame = _in_order(frame, list(columns), notes)
+    elif infos and infos[0].shape and width not in (0, frame.shape[1]):
+        raise _wrong_width(list(frame.columns), width)
+    names = tuple(map(str, frame.columns)) if _named(frame.columns) else ()
+    dtypes = [info.dtype for info in infos or ()]
+    series = [frame[name] for name in frame.columns]
+    arrays = [
+        _values(one, dtypes[place if len(dtypes) > 1 else 0], notes) if dtypes else one.to_numpy()
+        for place, one in enumerate(series)
+    ]
+    if not dtypes and (len({array.dtype for array in arrays}) > 1 or arrays[0].dtype.kind not in "biuf"):
+        named = dict(zip(map(str, frame.columns), arrays, strict=True))
+        return _Draft(named, targets, tuple(named))
+    gone = frame.select_dtypes("number").isna()
+    if total := int(gone.to_numpy().sum()):
+        name = gone.columns[gone.any()][0]
+        row = int(gone[name].to_numpy().argmax()) + 1
+        notes.append(
+            f"{total:,} values are missing (first: column {str(name)!r}, row {row}); the model gets NaN there, and few "
+            "models can tell an answer from it."
+        )
+    if len(dtypes) > 1:
+        return _Draft(dict(zip(_names(infos or ()), arrays, strict=True)), targets, names)
+    return _Draft(np.column_stack(arrays), targets, names)
 
 
-def _column(frame: pd.DataFrame, target: str | int) -> int:
-    """The place of the column a person means by a name or number."""
-    names, count = list(frame.columns), len(frame.columns)
-    if target in names and isinstance(target, str):
-        return names.index(target)
-    if (place := _place(target, count)) is not None:
-        return place
-    listed = _listed(names) if isinstance(names[0], str) else f"0 to {count - 1}, without names"
-    raise BadInput(f"There is no column {target!r} for the right answers; the columns are {listed}.")
+def _width(infos: tuple[ValueInfo, ...] | None) -> int:
+    """Numbers in a row of a model's first input; 0 where any will do."""
+    row = row_shape(infos[0]) if infos else (None,)
+    return math.prod(dim if isinstance(dim, int) else 0 for dim in row)
 
 
-def _place(target: str | int, count: int) -> int | None:
-    """The place a number names, also one typed on a command line; None where it names none."""
+def _named(columns: Iterable[Any]) -> bool:
+    """Whether a table has a header, and no numbers for names."""
+    return all(isinstance(name, str) for name in columns)
+
+
+def _column(frame: pd.DataFrame, target: str | int) -> Any:
+    """The name of the column a person means by a name or number, which may be typed on a command line."""
+    names = list(frame.columns)
+    if isinstance(target, str) and target in names:
+        return target
     try:
-        return range(count)[int(target)]
+        return names[int(target)]
     except (ValueError, IndexError):
-        return None
+        listed = _listed(names) if _named(names) else f"0 to {len(names) - 1}, without names"
+        raise BadInput(f"There is no column {target!r} for the right answers; the columns are {listed}.") from None
 
 
 def _answers(column: pd.Series) -> np.ndarray:
@@ -405,15 +405,15 @@ def _answers(column: pd.Series) -> np.ndarray:
 def _in_order(frame: pd.DataFrame, wanted: list[str], notes: list[str]) -> pd.DataFrame:
     """The columns a model names, in its order."""
     have = list(frame.columns)
-    if not set(wanted) & set(have) and len(wanted) == len(have):
+    if not set(wanted) & set(have) and len(wanted) <= len(have):
+        if len(wanted) < len(have):
+            raise _wrong_width(have, len(wanted))
         notes.append(
             f"The columns are not named as the model's ({_listed(wanted)}), so they were taken in their order."
         )
         return frame
-    if not set(wanted) & set(have) and len(wanted) < len(have):
-        raise _wrong_width(frame, len(wanted))
     if missing := [name for name in wanted if name not in have]:
-        here = _listed(have) if isinstance(have[0], str) else f"{len(have)} without names"
+        here = _listed(have) if _named(have) else f"{len(have)} without names"
         raise BadInput(f"The model takes a column {missing[0]!r}, and there is none: the columns here are {here}.")
     if [name for name in have if name in wanted] != wanted:
         notes.append(f"The columns were put into the model's order: {_listed(wanted)}.")
@@ -424,32 +424,18 @@ def _in_order(frame: pd.DataFrame, wanted: list[str], notes: list[str]) -> pd.Da
     return frame[wanted]
 
 
-def _wrong_width(frame: pd.DataFrame, width: int) -> BadInput:
-    """The sentence on too many or too few columns, with the one that looks like the right answers."""
-    have = frame.shape[1]
-    named = isinstance(frame.columns[0], str)
-    says = f"The model takes {width} columns, and there are {have}"
-    if have <= width:
-        return BadInput(f"{says}{': ' + _listed(frame.columns) if named else ''}.")
-    if have > width + 1:
-        more = "choose the model's with columns=[…]" if named else "keep the model's"
-        return BadInput(f"{says}{': ' + _listed(frame.columns) if named else ''}; {more}.")
-    place = _likely_target(frame)
-    which = repr(str(frame.columns[place])) if named else {have - 1: "-1"}.get(place, str(place))
-    what = f"column {which}" if named else {0: "the first", have - 1: "the last"}.get(place, f"number {place}")
-    return BadInput(f"{says}; {what} looks like the right answers, and target={which} takes it as these.")
-
-
-def _likely_target(frame: pd.DataFrame) -> int:
-    """The column most like a class: by its name, the only text, the one with few different whole numbers, the last."""
-    import pandas as pd
-
-    columns = [frame.iloc[:, place] for place in range(frame.shape[1])]
-    ends = [len(columns) - 1, 0, *range(1, len(columns) - 1)]
-    text = [i for i, column in enumerate(columns) if not pd.api.types.is_numeric_dtype(column.dtype)]
-    few = (i for i in ends[:2] if i not in text and (columns[i] % 1 == 0).all() and columns[i].nunique() <= 20)
-    known = (i for i in ends if str(columns[i].name).strip().lower() in TARGET_NAMES)
-    return next(known, text[0] if len(text) == 1 else next(few, ends[0]))
+def _wrong_width(names: Sequence[Any], width: int) -> BadInput:
+    """The sentence on too many or too few columns."""
+    listed = f": {_listed(names)}" if _named(names) else ""
+    says = f"The model takes {width} columns, and there are {len(names)}"
+    if len(names) <= width:
+        return BadInput(f"{says}{listed}.")
+    if len(names) > width + 1:
+        return BadInput(f"{says}{listed}; {'choose' if listed else 'keep'} the model's with columns=[…].")
+    # Known by its name, or the last.
+    likely = next((name for name in reversed(names) if str(name).lower() in TARGET_NAMES), names[-1])
+    target, which = (repr(likely), f"column {likely!r}") if listed else ("-1", "the last")
+    return BadInput(f"{says}; if {which} holds the right answers, target={target} takes it as these.")
 
 
 def _values(column: pd.Series, dtype: str, notes: list[str]) -> np.ndarray:
@@ -458,37 +444,22 @@ def _values(column: pd.Series, dtype: str, notes: list[str]) -> np.ndarray:
     import pandas as pd
 
     label = f"Column {column.name!r}" if isinstance(column.name, str) else f"Column {column.name} (counted from 0)"
+    gone = column.isna().to_numpy()
     if dtype == "string":
-        if missing := int(column.isna().sum()):
-            notes.append(f"{label} has {missing:,} empty cells, given as empty text.")
-        return np.array(["" if gone else str(v) for v, gone in zip(column, column.isna(), strict=True)], object)
+        if gone.any():
+            notes.append(f"{label} has {gone.sum():,} empty cells, given as empty text.")
+        return np.array(["" if empty else str(v) for v, empty in zip(column, gone, strict=True)], object)
     if not pd.api.types.is_numeric_dtype(column.dtype):
-        text = column.astype(object)
-        kind = "dates" if column.dtype.kind in "mM" else "text"
-        bad = (pd.to_numeric(text.astype(str), errors="coerce").isna() & text.notna()).to_numpy()
-        if bad.any():
-            row = int(bad.argmax())
-            shown = str(text.iloc[row])[:60]
+        numbers = pd.to_numeric(column.astype(object).astype(str), errors="coerce").to_numpy(np.float64)
+        if (bad := np.isnan(numbers) & ~gone).any():
+            row, kind = int(bad.argmax()), "dates" if column.dtype.kind in "mM" else "text"
+            shown = str(column.iloc[row])[:60]
             raise BadInput(f"{label} holds {kind} where the model takes numbers: {shown!r} in row {row + 1}.")
-        return pd.to_numeric(text.astype(str), errors="coerce").to_numpy(np.float64)
-    if np.dtype(dtype).kind in "biu" and (gone := column.isna().to_numpy()).any():
+        return numbers
+    if np.dtype(dtype).kind in "biu" and gone.any():
         row = int(gone.argmax()) + 1
         raise BadInput(f"{label} has no value in row {row}, and the model takes {dtype}, which must have one.")
     return column.to_numpy()
-
-
-def _note_missing(columns: Iterable[pd.Series], notes: list[str]) -> None:
-    import pandas as pd
-
-    gone = {str(c.name): c.isna().to_numpy() for c in columns if pd.api.types.is_numeric_dtype(c.dtype)}
-    gone = {name: mask for name, mask in gone.items() if mask.any()}
-    if gone:
-        name, mask = next(iter(gone.items()))
-        total = sum(int(one.sum()) for one in gone.values())
-        notes.append(
-            f"{total:,} values are missing (first: column {name!r}, row {int(mask.argmax()) + 1}); the model gets NaN "
-            "there, and few models can tell an answer from it."
-        )
 
 
 # --- arrays ------------------------------------------------------------------------------------------------------
@@ -524,8 +495,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             raise UnreadableFile(
                 f"{path} holds Python objects, stored as a pickle, which could run code: save plain numbers or text."
             ) from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UnreadableFile(f"{path} cannot be read as arrays: {reason.rstrip('.')}.") from None
+        raise UnreadableFile(f"{path} cannot be read as arrays: {_reason(error)}.") from None
     if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise UnreadableFile(f"{path} is no .npz file: {odd[0]!r} in it is no array.")
     if not arrays:
@@ -541,125 +511,118 @@ _PAIRS = (
 
 
 def _from_arrays(
-    arrays: dict[str, np.ndarray], infos: tuple[ValueInfo, ...] | None, target: str | int | None
-) -> _Found:
+    arrays: dict[str, np.ndarray], infos: tuple[ValueInfo, ...] | None, target: str | int | None, notes: list[str]
+) -> _Draft:
     import numpy as np
+    import pandas as pd
 
-    found = _Found(arrays)
-    if "" in arrays:  # .npy
-        found.values = arrays[""]
+    several = infos is not None and len(infos) > 1
+    if (values := arrays.get("")) is not None:  # .npy
+        if values.ndim == 2 and (target is not None or several):
+            return _from_table(pd.DataFrame(values), infos, target, (), notes)
         if target is not None:
-            place = _place(target, found.values.shape[1]) if found.values.ndim == 2 else None
-            if place is None:
-                raise BadInput(f"There is no column {target!r} in an array of shape {found.values.shape}.")
-            found.targets = found.values[:, place]
-            found.values = np.delete(found.values, place, axis=1)
-    elif target is not None:
-        if target not in arrays:
-            raise BadInput(f"There is no array {target!r} in it; there are {_listed(arrays)}.")
-        found.targets = arrays[str(target)]
-        found.values = {name: array for name, array in arrays.items() if name != target}
-    if infos is None:
-        return found
-    if isinstance(found.values, dict):
-        _choose(found, infos)
-    elif len(infos) > 1:
-        if found.values.ndim != 2 or found.values.shape[1] != len(infos):
+            raise BadInput(f"There is no column {target!r} in an array of shape {values.shape}.")
+        if infos is not None and several:
             raise BadInput(
-                f"One array was found, of shape {found.values.shape}, and the model has {len(infos)} inputs: save "
-                f"them by name, np.savez(file, {', '.join(info.name for info in infos[:3])}=…)."
+                f"One array was found, of shape {values.shape}, and the model has {len(infos)} inputs: save them by "
+                f"name, np.savez(file, {', '.join(_names(infos)[:3])}=…)."
             )
-        found.values = {info.name: found.values[:, place] for place, info in enumerate(infos)}
-        found.notes.append(f"The columns were taken as the model's inputs in their order: {_listed(_names(infos))}.")
-    taken = found.values if isinstance(found.values, dict) else {"": found.values}
-    if missing := sum(int(np.isnan(array).sum()) for array in taken.values() if array.dtype.kind == "f"):
-        found.notes.append(f"{missing:,} values are missing (NaN), and few models can tell an answer from that.")
-    return found
-
-
-def _choose(found: _Found, infos: tuple[ValueInfo, ...]) -> None:
-    """From an .npz file's arrays, those of the inputs, and the right answers under their usual names."""
-    arrays: dict[str, np.ndarray] = found.values
-    lower = {name.lower(): name for name in arrays}
-    names = _names(infos)
-    if set(names) <= set(arrays):
-        chosen = {name: arrays[name] for name in names}
-        answers = next((lower[y] for _, y in _PAIRS if lower.get(y) not in (None, *names)), None)
-        taken = names
-    elif len(infos) == 1:
-        rows, partner = next(((lower[x], lower.get(y)) for x, y in _PAIRS if x in lower), (None, None))
-        if rows is None and len(arrays) == 1:
-            rows = next(iter(arrays))
-        if rows is None:
-            raise BadInput(f"It holds {_listed(arrays)}; which is for {names[0]!r}? Save it under this name.")
-        chosen, answers, taken = {names[0]: arrays[rows]}, partner, [rows]
+        draft = _Draft(values)
     else:
+        draft = _Draft(dict(arrays))
+        if target is not None:
+            if target not in arrays:
+                raise BadInput(f"There is no array {target!r} in it; there are {_listed(arrays)}.")
+            draft.targets = draft.values.pop(target)
+        if infos is not None:
+            _choose(draft, _names(infos), notes)
+    taken = draft.values.values() if isinstance(draft.values, dict) else [draft.values]
+    missing = sum(int(np.isnan(array).sum()) for array in taken if array.dtype.kind == "f")
+    if infos is not None and missing:
+        notes.append(f"{missing:,} values are missing (NaN), and few models can tell an answer from that.")
+    return draft
+
+
+def _choose(draft: _Draft, names: list[str], notes: list[str]) -> None:
+    """From an .npz file's arrays, those of the inputs, and the right answers under their usual names."""
+    arrays: dict[str, np.ndarray] = draft.values
+    lower = {name.lower(): name for name in arrays}
+    usual = [(lower.get(rows), lower.get(answers)) for rows, answers in _PAIRS]
+    if set(names) <= set(arrays):
+        taken, partner = names, next((answers for _, answers in usual if answers not in (None, *names)), None)
+    elif len(names) > 1:
         missing = next(name for name in names if name not in arrays)
         raise BadInput(f"There is no array {missing!r} for the model's input; it holds {_listed(arrays)}.")
-    if found.targets is None and answers is not None:
-        found.targets = arrays[answers]
-        taken = [*taken, answers]
-        found.notes.append(f"{answers!r} was taken as the right answers.")
+    else:
+        only = next(iter(arrays)) if len(arrays) == 1 else None
+        rows, partner = next((pair for pair in usual if pair[0] is not None), (only, None))
+        if rows is None:
+            raise BadInput(f"It holds {_listed(arrays)}; which is for {names[0]!r}? Save it under this name.")
+        taken = [rows]
+    draft.values = arrays[taken[0]] if len(names) == 1 else {name: arrays[name] for name in names}
+    if draft.targets is None and partner is not None:
+        draft.targets = arrays[partner]
+        taken = [*taken, partner]
+        notes.append(f"{partner!r} was taken as the right answers.")
     if left := [name for name in arrays if name not in taken]:
-        found.notes.append(f"{_listed(taken)} of the file was taken, and {_listed(left)} left out.")
-    found.values = chosen if len(infos) > 1 else next(iter(chosen.values()))
+        notes.append(f"{_listed(taken)} of the file was taken, and {_listed(left)} left out.")
+
+
+def _from_pictures(
+    path: Path, infos: tuple[ValueInfo, ...] | None, target: str | int | None, invert: bool, notes: list[str]
+) -> _Draft:
+    from .pictures import load
+
+    if target is not None:
+        raise BadInput("Pictures have no columns; put those of each class into a folder named after it.")
+    if infos is not None and len(infos) != 1:
+        raise BadInput(f"The model has {len(infos)} inputs ({_listed(_names(infos))}), and pictures can be only one.")
+    values, classes, files = load(path, row_shape(infos[0]) if infos and infos[0].shape else None, invert, notes)
+    return _Draft(values, classes, files=files)
 
 
 # --- fitting -----------------------------------------------------------------------------------------------------
 
 
-def _fit(array: np.ndarray, info: ValueInfo, scale: float | None, notes: list[str]) -> np.ndarray:
-    """An array in the input's shape and dtype, with notes on what was done, and on its scale."""
+def in_shape(array: np.ndarray, info: ValueInfo, *, alone: bool = False) -> tuple[np.ndarray, str]:
+    """An array in the shape of a model's input, mended where there is no doubt; and what was done, in words.
+
+    Args:
+        alone: it may be a single row, without its batch axis.
+
+    Raises:
+        BadInput: it does not fit; says what would mend it.
+    """
+    row = row_shape(info)
+    free = replace(info, shape=(None, *row))
+    for rows, one in (array, ""), *([(array[None], "as a single row")] if alone and array.ndim else []):
+        for laid, words in _layouts(rows, row):
+            if not info.shape or _fits(laid, info) or _fits(laid, free):
+                words = words or ("the array is taken" if one else "")
+                return laid, ", ".join(filter(None, (words, one)))
+    check_shape(array, info)
+    return array, ""
+
+
+def _layouts(rows: np.ndarray, row: tuple[int | str | None, ...]) -> Iterator[tuple[np.ndarray, str]]:
+    """The same rows as they are, with channels moved, with axes of one added or left out, flat or not."""
     import numpy as np
 
-    array = _shaped(array, info, notes)
-    result, _ = cast(array, info)
-    size = result[0].size if result.ndim > 1 else 0
-    # Pictures, also as rows of a table: 784 numbers are 28 by 28.
-    picture = size >= 64 and (result.ndim > 2 or math.isqrt(size) ** 2 == size)
-    if picture and result.dtype.kind == "f" and scale is None and np.isfinite(result).all():
-        low, high = float(result.min()), float(result.max())
-        if low >= 0 and 1 < high <= 255:
-            notes.append(f"The values run from {low:g} to {high:g}; a model trained on 0 to 1 wants scale=1/255.")
-        elif low >= 0 and 0 < high <= 1:
-            notes.append(f"The values run from {low:g} to {high:g}; a model trained on 0 to 255 wants scale=255.")
-    return result
-
-
-def _shaped(array: np.ndarray, info: ValueInfo, notes: list[str]) -> np.ndarray:
-    """An array in the input's shape: the batch axis, the order of axes and axes of one mended, the rest refused."""
-    import pandas as pd
-
-    if not info.shape or _fits(array, info):
-        return array
-    batch, row = info.shape[0], row_shape(info)
-    free = ValueInfo(info.name, info.dtype, (None, *row))
+    yield rows, ""
+    rank, own = len(row) + 1, rows.shape[1:]
+    if rows.ndim == rank >= 4:
+        yield np.moveaxis(rows, -1, 1), "the colour axis was put first, as the model takes it (NHWC to NCHW)"
+        yield np.moveaxis(rows, 1, -1), "the colour axis was put last, as the model takes it (NCHW to NHWC)"
+    same = [dim for dim in row if dim != 1] == [dim for dim in own if dim != 1]
     numbers = math.prod(dim if isinstance(dim, int) else 0 for dim in row)  # 0: any
-    for shape in (array.shape, (1, *array.shape))[array.ndim == 0 :]:
-        candidate = array.reshape(shape)
-        one = "" if candidate.ndim == array.ndim else ", as a single row"
-        orders = ((0, 3, 1, 2), (0, 2, 3, 1)) if candidate.ndim == 4 else ()
-        flat = [d for d in row if d != 1] == [d for d in shape[1:] if d != 1] or 1 in (len(row), len(shape[1:]))
-        if _fits(candidate, free):
-            said = f"The array is taken{one}." if one else ""
-        elif order := next((o for o in orders if _fits(candidate.transpose(o), free)), None):
-            candidate = candidate.transpose(order)
-            to = "first" if order[1] == 3 else "last"
-            said = f"The colour axis was put {to}, as the model takes it{one}."
-        elif flat and math.prod(shape[1:]) == numbers > 0:
-            candidate = candidate.reshape(len(candidate), *map(int, row))  # type: ignore[arg-type]
-            said = "" if numbers == 1 else f"Rows of shape {shape[1:]} were taken as {row}{one}."
-        else:
-            continue
-        if said:
-            notes.append(said)
-        if isinstance(batch, int) and len(candidate) != batch > 0:
-            notes.append(f"The model takes exactly {batch} row(s) at a time, and here are {len(candidate):,}.")
-        return candidate
-    if array.ndim == 2 and len(row) == 1 and isinstance(row[0], int) and array.shape[1] != row[0]:
-        raise _wrong_width(pd.DataFrame(array), row[0])
-    check_shape(array, info)
-    return array
+    if (same or 1 in (len(row), len(own))) and math.prod(own) == numbers > 0:
+        shape = tuple(dim for dim in row if isinstance(dim, int))
+        yield rows.reshape(-1, *shape), "" if numbers == 1 else f"rows of shape {own} were taken as {shape}"
+    for axis in (rows.ndim, 1):
+        if rows.ndim + 1 == rank and axis != 1 < rank - 1:
+            yield np.expand_dims(rows, axis), f"an axis of one was added to rows of shape {own}"
+        if rows.ndim == rank + 1 and rows.shape[axis - (axis > 1)] == 1:
+            yield rows.squeeze(axis - (axis > 1)), f"an axis of one was left out of rows of shape {own}"
 
 
 def _fits(array: np.ndarray, info: ValueInfo) -> bool:
@@ -670,10 +633,28 @@ def _fits(array: np.ndarray, info: ValueInfo) -> bool:
     return True
 
 
-def _picture_row(infos: tuple[ValueInfo, ...] | None) -> tuple[int | str | None, ...] | None:
-    if infos is not None and len(infos) != 1:
-        raise BadInput(f"The model has {len(infos)} inputs ({_listed(_names(infos))}), and pictures can be only one.")
-    return row_shape(infos[0]) if infos and infos[0].shape else None
+def _fit(array: np.ndarray, info: ValueInfo, scale: float | None, notes: list[str]) -> np.ndarray:
+    """An array in the input's shape and dtype, with notes on what was done, and on its scale."""
+    import numpy as np
+
+    row, batch = row_shape(info), info.shape[0] if info.shape else None
+    if array.ndim == 2 and len(row) == 1 and isinstance(row[0], int) and 0 < row[0] != array.shape[1]:
+        raise _wrong_width(range(array.shape[1]), row[0])
+    array, words = in_shape(array, info, alone=True)
+    if words:
+        notes.append(f"{words[0].upper()}{words[1:]}.")
+    if isinstance(batch, int) and len(array) != batch > 0:
+        notes.append(f"The model takes exactly {batch} row(s) at a time, and here are {len(array):,}.")
+    result, _ = cast(array, info)
+    size = result[0].size if result.ndim > 1 else 0
+    # Pictures, also as rows of a table: 784 numbers are 28 by 28.
+    picture = size >= 64 and (result.ndim > 2 or math.isqrt(size) ** 2 == size)
+    if picture and result.dtype.kind == "f" and scale is None and np.isfinite(result).all():
+        low, high = float(result.min()), float(result.max())
+        if low >= 0 and 0 < high <= 255:
+            wish = "0 to 1 wants scale=1/255" if high > 1 else "0 to 255 wants scale=255"
+            notes.append(f"The values run from {low:g} to {high:g}; a model trained on {wish}.")
+    return result
 
 
 def _count(arrays: Iterable[np.ndarray]) -> int:
@@ -682,6 +663,11 @@ def _count(arrays: Iterable[np.ndarray]) -> int:
 
 def _names(infos: tuple[ValueInfo, ...]) -> list[str]:
     return [info.name for info in infos]
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what a library says."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _listed(names: Iterable[Any]) -> str:

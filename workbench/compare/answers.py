@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..agreement import as_rows, distance, is_probability
 from .accuracy import label_text
-from .asking import rows_of
 from .matching import Pair
+from .questions import rows_of
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,4 +1,4 @@
-"""What belongs together: a person's data and a side's inputs; both sides' outputs, brought into one layout.
+"""Which output of one side is which of the other, brought into one layout.
 
 Frameworks lay the same numbers out differently: pictures with channels last (NHWC, TensorFlow) or first (NCHW), labels
 as (rows,) or (rows, 1), a binary classifier's score as one column or two, class probabilities in the order of the
@@ -8,18 +8,13 @@ labels or of a dictionary. Whatever is moved or paired other than by name is tol
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from itertools import permutations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..agreement import is_probability, plain, same_shape
-from ..engines.inputs import cast, check_shape, match
-from ..errors import BadInput
 from .accuracy import label_text
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from ..files.header import ValueInfo
 
     Arrays = Mapping[str, np.ndarray]
     Classes = Mapping[str, tuple[Any, ...]]
@@ -32,9 +27,6 @@ class Pair(NamedTuple):
     onnx_name: str
     native: np.ndarray
     onnx: np.ndarray
-
-
-# --- outputs -------------------------------------------------------------------------------------------------------
 
 
 def match_outputs(
@@ -159,103 +151,3 @@ def _in_class_order(
         return onnx
     notes.append(f"Output {name!r}: ONNX lists the classes in another order; columns were compared by their labels.")
     return onnx[:, [ours.index(label) for label in theirs]]
-
-
-# --- inputs --------------------------------------------------------------------------------------------------------
-
-
-def fit_inputs(given: Any, inputs: tuple[ValueInfo, ...]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """What a person gives, in the form one side takes.
-
-    Args:
-        given: an array, {name: array}, a list in the inputs' order, or a DataFrame. Names may be the other side's: they
-            are matched by name, then by position, then by shape. A table may feed an input per column.
-        inputs: the side's inputs.
-
-    Returns:
-        ({input name: array of the input's dtype and shape}, notes about casts and moved axes).
-
-    Raises:
-        BadInput: missing, unknown or too many inputs, or values that do not fit; the message names the input.
-    """
-    notes: list[str] = []
-    if len(inputs) > 1 and getattr(given, "ndim", 0) == 2 and given.shape[1] == len(inputs):
-        names = [info.name for info in inputs]
-        if not set(names) <= set(getattr(given, "columns", ())):
-            table = given.to_numpy() if hasattr(given, "to_numpy") else given
-            given = {name: table[:, [index]] for index, name in enumerate(names)}
-    if isinstance(given, Mapping):
-        given = _renamed(given, inputs, notes)
-    fitted: dict[str, np.ndarray] = {}
-    for info, value in match(given, inputs):
-        fitted[info.name], said = _fitted(value, info)
-        notes += said
-    return fitted, notes
-
-
-def _renamed(given: Mapping[str, Any], inputs: tuple[ValueInfo, ...], notes: list[str]) -> dict[str, Any]:
-    """`given` under this side's names where as many are unknown as are missing; else as it is: `match` refuses it."""
-    names = [info.name for info in inputs]
-    strange = [name for name in given if name not in names]
-    missing = [info for info in inputs if info.name not in given]
-    if len(strange) < len(missing):
-        lacking = missing[len(strange) :] if strange else missing
-        raise BadInput(
-            f"{len(given)} of {len(inputs)} inputs were given ({', '.join(map(repr, given))}), and "
-            f"{', '.join(repr(info.name) for info in lacking)} is missing: the model's inputs are "
-            f"{', '.join(map(repr, names))}."
-        )
-    if not strange or len(strange) > len(missing):
-        return dict(given)
-    # In the order given first; six inputs are 720 orders, and more than that are told apart by name or not at all.
-    orders = permutations(strange) if len(strange) <= 6 else iter([tuple(strange)])
-    fitting = (order for order in orders if all(map(_fits, (given[name] for name in order), missing)))
-    order = next(fitting, tuple(strange))
-    notes += [
-        f"Input {info.name!r} was given what is named {name!r}." for name, info in zip(order, missing, strict=True)
-    ]
-    renamed = {info.name: given[name] for name, info in zip(order, missing, strict=True)}
-    return {name: given[name] for name in given if name in names} | renamed
-
-
-def _fits(value: Any, info: ValueInfo) -> bool:
-    try:
-        _fitted(value, info)
-    except BadInput:
-        return False
-    return True
-
-
-def _fitted(value: Any, info: ValueInfo) -> tuple[np.ndarray, list[str]]:
-    """The value in the input's dtype and layout, and what was done to it."""
-    array, cast_from = cast(value, info)
-    notes = [f"Input {info.name!r} was cast from {cast_from} to {info.dtype}."] if cast_from else []
-    for candidate, words in _input_layouts(array, info):
-        try:
-            check_shape(candidate, info)
-        except BadInput:
-            continue
-        return candidate, notes + ([f"Input {info.name!r}: {words}."] if words else [])
-    check_shape(array, info)
-    return array, notes
-
-
-def _input_layouts(array: np.ndarray, info: ValueInfo) -> Iterable[tuple[np.ndarray, str]]:
-    """Forms the same rows may take: as they are, channels moved, an axis of one added or left out."""
-    import numpy as np
-
-    yield array, ""
-    rank = len(info.shape or ())
-    if array.ndim == rank >= 4:
-        yield np.moveaxis(array, -1, 1), "the pictures' channels were moved to the front (NHWC to NCHW)"
-        yield np.moveaxis(array, 1, -1), "the pictures' channels were moved to the end (NCHW to NHWC)"
-    elif array.ndim + 1 == rank >= 2 and not (array.ndim > 2 and array.shape[-1] == 1):
-        # A single picture with its channel (28, 28, 1) lacks its batch axis instead, which `check_shape` tells.
-        # A spiking network's (batch, size) is held over its steps, which the engine does: not one step of it.
-        for axis in (array.ndim, 1) if rank != 3 else (array.ndim,):
-            wider = np.expand_dims(array, axis)
-            yield wider, f"an axis of one was added ({array.shape} became {wider.shape})"
-    elif array.ndim == rank + 1 >= 2:
-        for axis in (array.ndim - 1, 1):
-            if array.shape[axis] == 1:
-                yield array.squeeze(axis), f"an axis of one was left out ({array.shape})"

@@ -1,23 +1,36 @@
-"""What both sides are asked: a person's rows, a file of them, rows of the paper's data, or random numbers."""
+"""What both sides are asked, in the form each takes it, and how: a person's rows, a file of them, rows that a data set
+has ready, or random numbers; as many at a time as a side takes."""
 
 from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..agreement import Tolerance, hold
+from ..engines.inputs import by_column, cast, match
 from ..errors import BadInput
-from .asking import AT_ONCE, first, fixed_rows, is_spiking, rows_of
+from ..rows import in_shape, row_shape
+from ..sources import rows_for
 
 if TYPE_CHECKING:
     import numpy as np
 
     from ..files.header import ValueInfo
+    from .options import Options
     from .sides import Side
 
     Arrays = dict[str, np.ndarray]
+    Sides = tuple[Side, Side]
+
+AT_ONCE = 1 << 18
+"""Numbers in one input of one call, at most: two pictures of 224 by 224. What a network holds between its layers grows
+with the batch."""
+
 
 ROWS = 50
 """Rows asked of data that nobody gave, unless said otherwise."""
@@ -29,7 +42,7 @@ class Questions:
 
     Attributes:
         native, onnx: {input name: array}, first axis: rows; empty until they were fitted to the sides.
-        given: as they came, in a form that `workbench.compare.matching.fit_inputs` takes.
+        given: as they came, in a form that `fit_inputs` takes.
         targets: (rows,) the right answers, or None.
         class_names: of the data, where it is the paper's; columns: names of a table's; files: of pictures, one a row.
         ours: nobody gave them, so as many are taken as fit.
@@ -46,6 +59,10 @@ class Questions:
     native: Arrays = field(default_factory=dict)
     onnx: Arrays = field(default_factory=dict)
 
+    @property
+    def both(self) -> tuple[Arrays, Arrays]:
+        return self.native, self.onnx
+
 
 def check(given: Any, target: str | int | None) -> None:
     """What can be refused before a model is loaded.
@@ -61,39 +78,28 @@ def check(given: Any, target: str | int | None) -> None:
         raise BadInput("target names a column of a file of rows; give the right answers of other rows as targets.")
 
 
-def questions(
-    given: Any,
-    theirs: Side,
-    ours: Side,
-    warnings: list[str],
-    *,
-    targets: Any = None,
-    target: str | int | None = None,
-    scale: float | None = None,
-    most: int | None = None,
-) -> Questions:
-    """The rows to ask; arguments as for `workbench.compare`, `most` is its ``rows``. What was done to them is told in
-    `warnings`.
+def questions(given: Any, sides: Sides, wishes: Options, warnings: list[str]) -> Questions:
+    """The rows to ask. What was done to them is told in `warnings`.
 
     Raises:
         BadInput: they do not fit a side, or there are none; UnreadableFile: no such file, or a damaged one.
     """
-    size = math.lcm(fixed_rows(theirs) or 1, fixed_rows(ours) or 1)
-    wanted = max(size, (most or ROWS) // size * size)
-    asked = _found(given, ours, target, scale, wanted, size, warnings)
-    native, onnx = (_fitted(asked.given, side, warnings) for side in (theirs, ours))
+    size = math.lcm(*(fixed_rows(side) or 1 for side in sides))
+    wanted = max(size, (wishes.rows or ROWS) // size * size)
+    asked = _asked(given, sides[1], wishes, wanted, size, warnings)
+    native, onnx = (_fitted(asked.given, side, warnings) for side in sides)
     counts = rows_of(native), rows_of(onnx)
     if not counts[1]:
         raise BadInput("The inputs have no rows, so there is nothing to compare; give at least one.")
     if counts[0] != counts[1]:
         raise BadInput(f"The native side takes these inputs as {counts[0]:,} rows and the ONNX side as {counts[1]:,}.")
-    own, rows = targets is not None, counts[1]
-    targets = classes_of(targets if own else asked.targets, rows)
-    if most is not None or asked.ours:
+    own, rows = wishes.targets is not None, counts[1]
+    targets = classes_of(wishes.targets if own else asked.targets, rows)
+    if wishes.rows is not None or asked.ours:
         rows = min(rows, wanted) // size * size or rows
         if rows < counts[1] and not asked.ours:
             warnings.append(f"The first {rows:,} of {counts[1]:,} rows were asked.")
-    for side in (theirs, ours):
+    for side in sides:
         if (one := fixed_rows(side)) and rows % one:
             raise BadInput(f"{side.name} takes {one:,} rows at a time here, and {rows:,} are not a multiple of that.")
     return replace(
@@ -106,46 +112,34 @@ def questions(
     )
 
 
-def _found(
-    given: Any, side: Side, target: str | int | None, scale: float | None, wanted: int, size: int, warnings: list[str]
-) -> Questions:
-    """The rows as they are where a person has them."""
-    if given is None or (isinstance(given, str) and given == "paper"):
-        if (found := _of_the_paper(side, scale, wanted, warnings, told=given is None)) is not None:
-            return found
-        if given is not None:
-            takes = ", ".join(f"{info.name!r} ({info.dtype} {list(info.shape or ())})" for info in side.inputs)
-            raise BadInput(f"No rows of the paper's data fit input {takes}: choose random numbers, or a file of rows.")
-        return _random(side, wanted, size, warnings, told=True)
-    if isinstance(given, str) and given == "random":
-        return _random(side, wanted, size, warnings)
-    if isinstance(given, str | os.PathLike):
-        from ..paper.data import read
+def _asked(given: Any, side: Side, wishes: Options, wanted: int, size: int, warnings: list[str]) -> Questions:
+    """The rows as they are where a person has them, else those of a data set, or random ones."""
+    if isinstance(given, str | os.PathLike) and given not in ("paper", "random"):
+        from ..rows import read
 
-        rows = read(given, of_any_rows(side), target=target, scale=scale)
+        rows = read(given, of_any_rows(side), target=wishes.target, scale=wishes.scale)
         warnings += rows.notes
         return Questions(rows.inputs, rows.targets, columns=rows.names, files=rows.files, ours=False)
-    return Questions(given, columns=tuple(map(str, getattr(given, "columns", ()))), ours=False)
+    if given is not None and not isinstance(given, str):
+        return Questions(given, columns=tuple(map(str, getattr(given, "columns", ()))), ours=False)
+    both = "Both" if given is not None else "No inputs were given, so both"
+    data = rows_for(of_any_rows(side), wanted) if given != "random" else None
+    if data is not None:
+        warnings.append(f"{both} sides were asked: {data.source}")
+        inputs = data.inputs
+        if wishes.scale is not None and inputs.dtype.kind == "f":
+            inputs = (inputs * wishes.scale).astype(inputs.dtype)
+        return Questions(inputs, data.targets, data.class_names, data.feature_names, papers=True)
+    if given == "paper":
+        takes = ", ".join(f"{info.name!r} ({info.dtype} {list(info.shape or ())})" for info in side.inputs)
+        raise BadInput(f"No rows of the paper's data fit input {takes}: choose random numbers, or a file of rows.")
+    warnings.append(f"{both} sides were asked random numbers from 0 to 1.")
+    return Questions(_random(side, wanted, size))
 
 
-def _of_the_paper(side: Side, scale: float | None, wanted: int, warnings: list[str], *, told: bool) -> Questions | None:
-    from ..paper.data import rows_for
-
-    found = rows_for(of_any_rows(side), wanted)
-    if found is None:
-        return None
-    warnings.append(f"{'No inputs were given, so both' if told else 'Both'} sides were asked: {found.source}")
-    inputs = found.inputs
-    if scale is not None and inputs.dtype.kind == "f":
-        inputs = (inputs * scale).astype(inputs.dtype)
-    return Questions(inputs, found.targets, found.class_names, found.feature_names, papers=True)
-
-
-def _random(side: Side, wanted: int, size: int, warnings: list[str], *, told: bool = False) -> Questions:
+def _random(side: Side, wanted: int, size: int) -> Arrays:
     """Rows for a model, from its inputs' types and shapes."""
     import numpy as np
-
-    from ..rows import row_shape
 
     rng = np.random.default_rng(0)
     made = {}
@@ -155,46 +149,13 @@ def _random(side: Side, wanted: int, size: int, warnings: list[str], *, told: bo
                 f"Random rows for input {info.name!r} ({info.dtype}) cannot be made up: choose a file of rows, or give "
                 "some as inputs."
             )
-        free = [8 if index == 0 else 16 for index in range(len(info.shape))]
         row = [
-            length if isinstance(length, int) and length > 0 else free[index]
-            for index, length in enumerate(row_shape(info))
+            length if isinstance(length, int) and length > 0 else (16 if place else 8)
+            for place, length in enumerate(row_shape(info))
         ]
         count = max(size, min(wanted, AT_ONCE // max(1, math.prod(row))) // size * size)
         made[info.name] = rng.random((count, *row)).astype(info.dtype)
-    both = "No inputs were given, so both" if told else "Both"
-    warnings.append(f"{both} sides were asked random numbers from 0 to 1.")
-    return Questions(made)
-
-
-def _fitted(given: Any, side: Side, warnings: list[str]) -> Arrays:
-    from .matching import fit_inputs
-
-    if is_spiking(side):
-        return _held(given, side)
-    arrays, notes = fit_inputs(given, of_any_rows(side))
-    warnings += notes
-    return arrays
-
-
-def of_any_rows(side: Side) -> tuple[ValueInfo, ...]:
-    """Its inputs; a side with one batch size is asked that many at a time (`workbench.compare.asking.answers_of`)."""
-    if not fixed_rows(side):
-        return side.inputs
-    return tuple(replace(info, shape=(None, *info.shape[1:])) if info.shape else info for info in side.inputs)
-
-
-def _held(given: Any, side: Side) -> Arrays:
-    """What a spiking network is given: a series over time as it is, and anything else to be held, (batch, size)."""
-    from ..engines.inputs import cast, match
-
-    fitted = {}
-    for info, value in match(given, side.inputs):
-        array, _ = cast(value, info)
-        size = (info.shape or (0,))[-1]
-        series = array.ndim == 3 and array.shape[2] == size
-        fitted[info.name] = array if series or not array.ndim else array.reshape(len(array), -1)
-    return fitted
+    return made
 
 
 def classes_of(targets: Any, rows: int) -> Any:
@@ -216,3 +177,185 @@ def classes_of(targets: Any, rows: int) -> Any:
 
 def _is_one_hot(array: np.ndarray) -> bool:
     return bool(((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all())
+
+
+# --- a person's data as a side's inputs ----------------------------------------------------------------------------
+
+
+def fit_inputs(given: Any, inputs: tuple[ValueInfo, ...]) -> tuple[Arrays, list[str]]:
+    """What a person gives, in the form one side takes.
+
+    Args:
+        given: an array, {name: array}, a list in the inputs' order, or a DataFrame. Names may be the other side's: they
+            are matched by name, then by position, then by shape. A table may feed an input per column.
+        inputs: the side's inputs.
+
+    Returns:
+        ({input name: array of the input's dtype and shape}, notes about casts and moved axes).
+
+    Raises:
+        BadInput: missing, unknown or too many inputs, or values that do not fit; the message names the input.
+    """
+    notes: list[str] = []
+    given = by_column(given, inputs)
+    if isinstance(given, Mapping):
+        given = _renamed(given, inputs, notes)
+    fitted = {}
+    for info, value in match(given, inputs):
+        array, cast_from = cast(value, info)
+        if cast_from:
+            notes.append(f"Input {info.name!r} was cast from {cast_from} to {info.dtype}.")
+        fitted[info.name], words = in_shape(array, info)
+        if words:
+            notes.append(f"Input {info.name!r}: {words}.")
+    return fitted, notes
+
+
+def _renamed(given: Mapping[str, Any], inputs: tuple[ValueInfo, ...], notes: list[str]) -> dict[str, Any]:
+    """`given` under this side's names where as many are unknown as are missing; else as it is: `match` refuses it."""
+    names = [info.name for info in inputs]
+    strange = [name for name in given if name not in names]
+    missing = [info for info in inputs if info.name not in given]
+    if len(strange) < len(missing):
+        lacking = missing[len(strange) :] if strange else missing
+        raise BadInput(
+            f"{len(given)} of {len(inputs)} inputs were given ({', '.join(map(repr, given))}), and "
+            f"{', '.join(repr(info.name) for info in lacking)} is missing: the model's inputs are "
+            f"{', '.join(map(repr, names))}."
+        )
+    if not strange or len(strange) > len(missing):
+        return dict(given)
+    # In the order given first; six inputs are 720 orders, and more than that are told apart by name or not at all.
+    orders = permutations(strange) if len(strange) <= 6 else iter([tuple(strange)])
+    fitting = (order for order in orders if all(map(_takes, missing, (given[name] for name in order))))
+    order = next(fitting, tuple(strange))
+    notes += [
+        f"Input {info.name!r} was given what is named {name!r}." for name, info in zip(order, missing, strict=True)
+    ]
+    renamed = {info.name: given[name] for name, info in zip(order, missing, strict=True)}
+    return {name: given[name] for name in given if name in names} | renamed
+
+
+def _takes(info: ValueInfo, value: Any) -> bool:
+    try:
+        in_shape(cast(value, info)[0], info)
+    except BadInput:
+        return False
+    return True
+
+
+def _fitted(given: Any, side: Side, warnings: list[str]) -> Arrays:
+    if is_spiking(side):
+        return _held(given, side)
+    arrays, notes = fit_inputs(given, of_any_rows(side))
+    warnings += notes
+    return arrays
+
+
+def of_any_rows(side: Side) -> tuple[ValueInfo, ...]:
+    """Its inputs; a side with one batch size is asked that many at a time (`answers_of`)."""
+    if not fixed_rows(side):
+        return side.inputs
+    return tuple(replace(info, shape=(None, *info.shape[1:])) if info.shape else info for info in side.inputs)
+
+
+def _held(given: Any, side: Side) -> Arrays:
+    """What a spiking network is given: a series over time as it is, and anything else to be held, (batch, size)."""
+    fitted = {}
+    for info, value in match(given, side.inputs):
+        array, _ = cast(value, info)
+        size = (info.shape or (0,))[-1]
+        series = array.ndim == 3 and array.shape[2] == size
+        fitted[info.name] = array if series or not array.ndim else array.reshape(len(array), -1)
+    return fitted
+
+
+# --- asking -------------------------------------------------------------------------------------------------------
+
+
+def is_spiking(side: Side) -> bool:
+    return any(info.shape is not None and info.shape[1:2] == ("steps",) for info in side.inputs)
+
+
+def answers_of(side: Side, arrays: Arrays) -> Arrays:
+    """The side's answers to all rows, asked as many at a time as it takes, or as memory is kind to."""
+    import numpy as np
+
+    size, rows = fixed_rows(side), rows_of(arrays)
+    step = size or _at_once(arrays)
+    if step >= rows:
+        return side.answer(arrays)
+    parts = [
+        side.answer({name: array[at : at + step] for name, array in arrays.items()}) for at in range(0, rows, step)
+    ]
+    counts = [min(step, rows - at) for at in range(0, rows, step)]
+    for name in parts[0]:
+        if any(part[name].shape[:1] != (count,) for part, count in zip(parts, counts, strict=True)):
+            if size is None:
+                return side.answer(arrays)
+            raise BadInput(
+                f"{side.name} takes {size:,} rows at a time here, and its output {name!r} has no row for each, so more "
+                f"rows cannot be put together: give {size:,}."
+            )
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _at_once(arrays: Arrays) -> int:
+    """Rows in one call: all, where an input does not have one for each; fewer than that where they are large."""
+    rows = rows_of(arrays)
+    if any(array.shape[:1] != (rows,) for array in arrays.values()):
+        return rows
+    return min(rows, max(1, AT_ONCE // max(1, *(array.size // rows for array in arrays.values()))))
+
+
+def check_repeatable(
+    side: Side, arrays: Arrays, before: Arrays, few: int, allowed: Tolerance, warnings: list[str]
+) -> None:
+    """Asked twice, does it answer twice the same? Else no two models could agree."""
+    again = answers_of(side, first(arrays, few))
+    same = _alike({name: array[:few] if array.ndim else array for name, array in before.items()}, again, allowed)
+    if not same and rows_of(arrays) > few:
+        # An output need not have a row for each.
+        same = _alike(before, answers_of(side, arrays), allowed)
+    if not same:
+        warnings.append(
+            f"{side.name} gives different answers when it is asked the same twice: the model has a random part, so a "
+            "difference between both sides says little."
+        )
+
+
+def _alike(before: Arrays, again: Arrays, allowed: Tolerance) -> bool:
+    return hold(before, again, before, allowed).within_tolerance
+
+
+def batch_of(sides: Sides, arrays: Arrays, wanted: int | None = None) -> int:
+    """Rows in a timed call: as many as are `wanted`, else as the sides or memory allow.
+
+    Raises:
+        BadInput: more are wanted than there are rows, or another number than a side takes.
+    """
+    fixed = max(fixed_rows(side) or 0 for side in sides)
+    if wanted is None:
+        return fixed or _at_once(arrays)
+    if fixed and wanted != fixed:
+        raise BadInput(f"This model takes {fixed:,} rows at a time, so a timed call cannot hold {wanted:,}.")
+    if wanted > (rows := rows_of(arrays)):
+        raise BadInput(f"A timed call cannot hold {wanted:,} rows where {rows:,} are asked: lower the batch size.")
+    return wanted
+
+
+def fixed_rows(side: Side) -> int | None:
+    """The one batch size that a side takes; None where it is free, or its inputs are no batches of one size."""
+    sizes = {info.shape[0] for info in side.inputs if info.shape}
+    (size,) = sizes if len(sizes) == 1 else (None,)
+    return size if isinstance(size, int) and size > 0 else None
+
+
+def first(arrays: Arrays, rows: int) -> Arrays:
+    """Of every input that has a row for each; others are what all rows share."""
+    every = rows_of(arrays)
+    return {name: array[:rows] if array.shape[:1] == (every,) else array for name, array in arrays.items()}
+
+
+def rows_of(arrays: Arrays) -> int:
+    return max((len(array) for array in arrays.values() if array.ndim), default=1)

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from ..agreement import FLOAT32, Agreement, OutputAgreement, Tally, Tolerance, bounded, distance, moved, plain
 from ..errors import BadInput
-from .asking import answers_of, is_spiking
+from .questions import answers_of, is_spiking
 
 if TYPE_CHECKING:
     import numpy as np
 
     from .matching import Pair
+    from .questions import Questions
     from .sides import Side
 
     Arrays = dict[str, np.ndarray]
@@ -37,11 +38,9 @@ class Verdict:
 
 
 def judge(
-    theirs: Side,
-    ours: Side,
+    sides: tuple[Side, Side],
     answers: tuple[Arrays, Arrays],
-    native_inputs: Arrays,
-    onnx_inputs: Arrays,
+    asked: Questions,
     tolerance: Tolerance | None,
     warnings: list[str],
 ) -> Verdict:
@@ -56,17 +55,18 @@ def judge(
     """
     import numpy as np
 
-    pairs, alone = _matched(theirs, ours, answers, warnings)
+    theirs = sides[0]
+    pairs, alone = _matched(sides, answers, warnings)
     matched = _named(pairs)
     # What the model says of its own exactness counts no further than its answers reach.
     allowed = tolerance or bounded(theirs.tolerance or FLOAT32, matched[0])
-    found = _held_together(matched, onnx_inputs, allowed, warnings)
+    found = _held_together(matched, asked.onnx, allowed, warnings)
     if not found[0].within_tolerance and (is_spiking(theirs) or allowed.steps):
-        rows = list(moved(native_inputs, allowed, np.random.default_rng(0)))
+        rows = list(moved(asked.native, allowed, np.random.default_rng(0)))
         if not allowed.steps:
-            rows = [{name: np.nextafter(array, np.float32(np.inf)) for name, array in native_inputs.items()}]
-        again = (_matched(theirs, ours, (answers_of(theirs, arrays), answers[1]), []) for arrays in rows)
-        found = _displaced(found, matched, [_named(pairs)[0] for pairs, _ in again], onnx_inputs, allowed, warnings)
+            rows = [{name: np.nextafter(array, np.float32(np.inf)) for name, array in asked.native.items()}]
+        again = (_matched(sides, (answers_of(theirs, arrays), answers[1]), []) for arrays in rows)
+        found = _displaced(found, matched, [_named(pairs)[0] for pairs, _ in again], asked.onnx, allowed, warnings)
     agreement, differing = found
     if alone:
         agreement = replace(agreement, within_tolerance=False, outputs=(*agreement.outputs, *alone))
@@ -79,14 +79,14 @@ def _named(pairs: list[Pair]) -> tuple[Arrays, Arrays]:
 
 
 def _matched(
-    theirs: Side, ours: Side, answers: tuple[Arrays, Arrays], warnings: list[str]
+    sides: tuple[Side, Side], answers: tuple[Arrays, Arrays], warnings: list[str]
 ) -> tuple[list[Pair], list[OutputAgreement]]:
     """Both sides' answers output by output, and the native outputs that ONNX does not give."""
     import numpy as np
 
     from .matching import match_outputs
 
-    pairs, notes = match_outputs(*answers, theirs.classes, ours.classes)
+    pairs, notes = match_outputs(*answers, *(side.classes for side in sides))
     warnings += notes
     if not pairs:
         raise BadInput(

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import BadInput, UnreadableFile
 from ..files.header import NotOnnx, ValueInfo, read_header
-from ..markup import render
-from ..rows import Rows, read, row_shape
+from ..rows import Rows, load_arrays, read, row_shape
+from ..sources import Dataset
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,39 +28,6 @@ SEED = 0
 """Of every split, and of the blobs."""
 
 NAMES = ("boston", "iris", "blobs", "digits", "mnist", "mnist-5k")
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """Rows and their right answers.
-
-    Attributes:
-        name: of the data set, one of `NAMES`.
-        inputs: tables (rows, columns) float32; pictures as the model takes them, from `dataset` as `images` are.
-        targets: the right class of each row, an index into `class_names`, int64; for a regression float32.
-        class_names: names of the classes; empty for a regression.
-        feature_names: names of the columns; empty for pictures.
-        images: the rows as grey pictures (rows, height, width), uint8, white on black; None for tables.
-        source: where the rows are from and how they are scaled, one or two sentences.
-    """
-
-    name: str
-    inputs: np.ndarray
-    targets: np.ndarray
-    class_names: tuple[str, ...]
-    feature_names: tuple[str, ...]
-    images: np.ndarray | None
-    source: str
-
-    def take(self, rows: slice | np.ndarray) -> Dataset:
-        """Some of the rows."""
-        images = None if self.images is None else self.images[rows]
-        return replace(self, inputs=self.inputs[rows], targets=self.targets[rows], images=images)
-
-    def _repr_html_(self) -> str:
-        count, *shape = self.inputs.shape
-        classes = len(self.class_names)
-        return render("dataset", name=self.name, count=count, shape=shape, classes=classes, source=self.source)
 
 
 def dataset(name: str, part: str | None = None) -> Dataset:
@@ -274,8 +241,6 @@ def _mnist_arrays(path: Path, changed: int) -> dict[str, tuple[np.ndarray, np.nd
         changed: when the file was; it is read anew after a change.
     """
     import numpy as np
-
-    from ..rows import load_arrays
 
     stored = load_arrays(path)
     found = {}

@@ -22,8 +22,8 @@ import traitlets
 from ..errors import BadInput, NeedsTrust, WorkbenchError
 from ..graph import GraphView, graph
 from ..kind import detect
-from ..paper.models import make_sample, samples
 from ..sandbox import Cancelled
+from ..sources import make_sample, samples
 from ..words import counted
 from .folder import is_model
 from .inference import first_inference
@@ -246,7 +246,7 @@ class Session(Choices):
         return self._do("report", output)
 
     def make(self, sample: str) -> Path:
-        """Make a model of the paper (`workbench.paper.models.samples`) in ``models`` and pick it; waits."""
+        """Make a model of the paper (`workbench.sources.samples`) in ``models`` and pick it; waits."""
         return self._do("sample", sample)
 
     def start(self, step: str, *args: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UnsupportedModel
 from ..kind import ENGINE_NAMES
 from ..markup import render
-from ..paper.data import Dataset, rows_for
+from ..sources import Dataset, rows_for
 
 if TYPE_CHECKING:
     import numpy as np
