@@ -631,6 +631,16 @@ def test_inputs_that_do_not_fit_are_told_in_a_sentence(iris: tuple[Any, Path], t
         here(*iris, IRIS, repeat=0)
 
 
+def test_every_option_is_shown_and_one_that_is_none_is_told() -> None:
+    import inspect
+
+    shown = inspect.signature(compare).parameters
+    assert list(shown)[:3] == ["native", "onnx", "inputs"] and {"targets", "repeat", "progress", "trust"} <= set(shown)
+    assert all(f"{name}" in (compare.__doc__ or "") for name in shown)
+    with pytest.raises(TypeError, match="no option 'row'; did you mean 'rows'"):
+        compare("a", "b", row=3)
+
+
 def test_targets_count_once_for_each_row_and_are_checked_before_any_work(iris: tuple[Any, Path]) -> None:
     said: list[str] = []
     with pytest.raises(BadInput, match="149 targets were given for 150 rows"):

@@ -13,9 +13,11 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from .compare.options import Options
 from .errors import BadInput, WorkbenchError
 from .publish import sparing
 from .words import visible
@@ -101,176 +103,93 @@ class _Parser(argparse.ArgumentParser):
         super().error(visible(message))
 
 
+Run = Callable[[argparse.Namespace], int]
+Argument = tuple[tuple[str, ...], dict[str, Any]]
+
+_COMMANDS: dict[str, tuple[Run, dict[str, Any], tuple[Argument, ...]]] = {}
+"""Name -> what runs it, what argparse is told of it, its arguments."""
+
+
+def _command(name: str, says: str, description: str, *arguments: Argument, **more: Any) -> Callable[[Run], Run]:
+    """Make a function a command of this name."""
+
+    def take(run: Run) -> Run:
+        _COMMANDS[name] = run, {"help": says, "description": description, **more}, arguments
+        return run
+
+    return take
+
+
+def _argument(*flags: str, **told: Any) -> Argument:
+    """As `argparse.ArgumentParser.add_argument` takes it; without a metavar or a number a flag is true or false."""
+    if flags[0].startswith("-") and not {"metavar", "type", "nargs"} & {*told}:
+        told["action"] = "store_true"
+    return flags, told
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="workbench",
         description="What a model file is, what its graph looks like, and what it answers.",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-
-    detect = commands.add_parser(
-        "detect",
-        help="format and kind of model files, with the evidence",
-        description="Tell each file's format and, for a model, its kind (ML, DL, SNN) with the evidence. Reads "
-        "headers only and runs nothing from the file.",
-    )
-    detect.add_argument("files", nargs="+", metavar="FILE")
-    detect.add_argument("--json", action="store_true", help="one JSON object per file and line")
-    detect.set_defaults(run=_detect)
-
-    graph = commands.add_parser(
-        "graph",
-        help="the graph of a model as one offline HTML page",
-        description="Write Netron's view of a model as one self-contained HTML page: no server, no network.",
-    )
-    graph.add_argument("file", metavar="FILE")
-    graph.add_argument("-o", "--output", metavar="PAGE", help="where to write (default: FILE with .html added)")
-    graph.add_argument("--force", action="store_true", help="overwrite the page if it exists")
-    graph.add_argument("--json", action="store_true", help="print what was written as one JSON object")
-    graph.set_defaults(run=_graph)
-
-    convert = commands.add_parser(
-        "convert",
-        help="a scikit-learn, Keras, TensorFlow or NIR model as ONNX, checked numerically",
-        description="Convert a model file to ONNX and hold both sides against each other on the same samples. Nothing "
-        "is written if they disagree.",
-    )
-    convert.add_argument("file", metavar="FILE", help="a model file or SavedModel folder")
-    convert.add_argument("-o", "--output", metavar="OUT", help="where to write (default: beside FILE, as .onnx)")
-    convert.add_argument("--opset", type=int, metavar="N", help="version of ONNX's default operator set")
-    convert.add_argument(
-        "--sample",
-        metavar="DATA",
-        help="rows to ask both sides: .csv, .parquet, .npy, .npz, .png, .jpg, or a folder of pictures",
-    )
-    convert.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        type=_option,
-        metavar="KEY=VALUE",
-        help="an option of the converter; repeatable. All but NIR: batch=8; scikit-learn: zipmap=true, cdist=false, "
-        "dtype=float64; TFLite: dequantize=true; "
-        'SavedModel: signature=NAME; frozen .pb: inputs=["NAME"], outputs=["NAME"]; '
-        'NIR: dt=0.001, method=exact, reset="subtract late"',
-    )
-    convert.add_argument("--timeout", type=float, metavar="SECONDS", default=900, help="give up after (default: 900)")
-    convert.add_argument("--memory", type=float, metavar="MIB", help="memory limit (default: by the file's size)")
-    convert.add_argument("--trust", action="store_true", help="open formats that can run code from the file")
-    convert.add_argument("--force", action="store_true", help="overwrite the output if it exists")
-    convert.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    convert.set_defaults(run=_convert)
-
-    compare = commands.add_parser(
-        "compare",
-        help="a model and its ONNX form side by side: the same answers? how fast?",
-        description="Ask a model and its ONNX form the same rows, each in a process of its own, and time them in "
-        "turns: workbench compare model.keras model.onnx --inputs rows.csv. Says whether they give the same answers, "
-        "within the rounding of their numbers, and how many times as fast ONNX is. The exit code is 0 whether they "
-        "agree or not; with --json, agreement.within_tolerance says it.",
-    )
-    compare.add_argument("native", metavar="NATIVE", help="the model as it was made: a file or SavedModel folder")
-    compare.add_argument("onnx", metavar="ONNX", help="the same model as an ONNX file")
-    compare.add_argument("data", nargs="?", metavar="DATA", help="rows to ask, see --inputs")
-    compare.add_argument(
-        "--inputs",
-        metavar="DATA",
-        help="rows to ask: .csv, .parquet, .npy, .npz, .png, .jpg, a folder of pictures; or the word paper for the "
-        "paper's data, random for random numbers (default: the paper's data where it fits, else random)",
-    )
-    compare.add_argument(
-        "--targets",
-        metavar="FILE|COLUMN",
-        help="right answers: a file of their own (.npy, .csv), or the column or array of DATA that holds them",
-    )
-    compare.add_argument("--scale", type=_number, metavar="FACTOR", help="multiply all numbers, such as 1/255")
-    compare.add_argument("--rows", type=int, metavar="N", help="rows to ask at most (default: all of a file, else 50)")
-    compare.add_argument("--batch", type=int, metavar="N", help="rows in a timed call (default: as suits the model)")
-    compare.add_argument("--layers", action="store_true", help="name the first layer that differs (Keras models)")
-    compare.add_argument("--one-row", action="store_true", help="time single rows too")
-    compare.add_argument(
-        "--repeat",
-        type=int,
-        metavar="ROUNDS",
-        help="rounds of the race at most, in each of which both sides take their turn",
-    )
-    compare.add_argument("--seconds", type=float, default=10, help="for the race at most (default: 10)")
-    compare.add_argument("--threads", type=int, metavar="N", help="on both sides (default: one per core)")
-    compare.add_argument(
-        "--engines",
-        nargs=2,
-        metavar=("NATIVE", "ONNX"),
-        default=(None, None),
-        help="which engines to use, such as nengo_dl and onnxruntime (default: by the kind of model)",
-    )
-    compare.add_argument("--trust", action="store_true", help="open formats that can run code from the file")
-    compare.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    compare.set_defaults(run=_compare)
-
-    report = commands.add_parser(
-        "report",
-        help="all about a model as one offline HTML page",
-        description="Write what can be found out about a model as one HTML page, which any browser opens without a "
-        "network: kind, graph, answers to real rows, files and versions; with --native, both sides compared.",
-    )
-    report.add_argument("onnx", metavar="FILE", help="a model file; an ONNX file where --native is given")
-    report.add_argument("-o", "--output", metavar="PAGE", help="where to write (default: FILE.report.html)")
-    report.add_argument("--native", metavar="NATIVE", help="the model as it was made, to compare with")
-    report.add_argument(
-        "--data", "--inputs", dest="inputs", metavar="DATA", help="rows for the comparison, as for compare --inputs"
-    )
-    report.add_argument("--targets", metavar="FILE|COLUMN", help="right answers, as for compare")
-    report.add_argument("--trust", action="store_true", help="open formats that can run code from the file")
-    report.add_argument("--force", action="store_true", help="overwrite the page if it exists")
-    report.add_argument("--json", action="store_true", help="print what was written as one JSON object")
-    report.set_defaults(run=_report, data=None)
-
-    tables = commands.add_parser(
-        "tables",
-        help="the paper's Tables 1, 3, 4 and 5, run again on this machine",
-        description="Run the paper's tables again, print them beside the paper's figures, and write them as JSON, CSV "
-        "and SVG plots.",
-    )
-    tables.add_argument("--quick", action="store_true", help="shorter races, fewer digits: three minutes on two cores")
-    tables.add_argument(
-        "--only", type=int, nargs="+", choices=(1, 3, 4, 5), metavar="N", help="tables wanted: 1, 3, 4, 5"
-    )
-    tables.add_argument("--threads", type=int, metavar="N", help="on both sides (default: one per core)")
-    tables.add_argument(
-        "-o",
-        "--output",
-        metavar="FOLDER",
-        default="workbench-tables",
-        help="where to write (default: workbench-tables)",
-    )
-    tables.add_argument("--force", action="store_true", help="overwrite earlier tables there")
-    tables.add_argument("--json", action="store_true", help="print the result as one JSON object")
-    tables.set_defaults(run=_tables)
-
-    export = commands.add_parser(
-        "export",
-        help="notebooks as offline HTML pages, their graphs alive",
-        description="Write each notebook as one HTML page that needs neither Jupyter nor network.",
-    )
-    export.add_argument("notebooks", nargs="+", metavar="NOTEBOOK")
-    export.add_argument("-o", "--output", metavar="FOLDER", help="where to write (default: beside each notebook)")
-    export.add_argument(
-        "--execute", action="store_true", help="run all cells first, in a clean kernel; a notebook runs code: trust it"
-    )
-    export.add_argument("--force", action="store_true", help="overwrite pages that exist")
-    export.add_argument("--json", action="store_true", help="one JSON object per notebook and line")
-    export.set_defaults(run=_export)
-
-    lab = commands.add_parser(
-        "lab",
-        help="open JupyterLab on the workbench notebook",
-        usage="workbench lab [-h] [JUPYTERLAB OPTION ...]",
-        description="Open JupyterLab on notebooks/00_workbench.ipynb; further options go to JupyterLab.",
-    )
-    lab.set_defaults(run=_lab)
+    for name, (run, told, arguments) in _COMMANDS.items():
+        command = commands.add_parser(name, **told)
+        for flags, more in arguments:
+            command.add_argument(*flags, **more)
+        command.set_defaults(run=run)
     return parser
 
 
+def _number(text: str) -> float:
+    """A number, or a fraction such as 1/255."""
+    from fractions import Fraction
+
+    try:
+        return float(Fraction(text))
+    except (ValueError, ZeroDivisionError) as error:
+        raise argparse.ArgumentTypeError(f"takes a number such as 0.5 or 1/255, but was given {text!r}") from error
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """``key=value``; numbers, true, false and null as JSON has them, anything else as text."""
+    import inspect
+
+    from .convert import convert
+
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise argparse.ArgumentTypeError(f"takes KEY=VALUE, but was given {text!r}")
+    if key in inspect.signature(convert).parameters:
+        raise argparse.ArgumentTypeError(f"is for the converter's own options, and {key} is not one")
+    try:
+        return key, json.loads(value)
+    except ValueError:
+        return key, value
+
+
+def _options() -> Iterator[Argument]:
+    """The arguments of ``compare`` that stand in its table of options."""
+    for each in fields(Options):
+        if each.metadata:
+            told = {**each.metadata, "type": _number} if each.metadata.get("type") is float else dict(each.metadata)
+            yield _argument(f"--{each.name.replace('_', '-')}", default=each.default, **told)
+
+
+_TRUST = _argument("--trust", help="open formats that can run code from the file")
+_JSON = _argument("--json", help="print the result as one JSON object")
+_WRITTEN = _argument("--json", help="print what was written as one JSON object")
+_PAGE = _argument("--force", help="overwrite the page if it exists")
+
+
+@_command(
+    "detect",
+    "format and kind of model files, with the evidence",
+    "Tell each file's format and, for a model, its kind (ML, DL, SNN) with the evidence. Reads headers only and runs "
+    "nothing from the file.",
+    _argument("files", nargs="+", metavar="FILE"),
+    _argument("--json", help="one JSON object per file and line"),
+)
 def _detect(arguments: argparse.Namespace) -> int:
     from .kind import detect
 
@@ -300,6 +219,15 @@ def _detect(arguments: argparse.Namespace) -> int:
     return failed
 
 
+@_command(
+    "graph",
+    "the graph of a model as one offline HTML page",
+    "Write Netron's view of a model as one self-contained HTML page: no server, no network.",
+    _argument("file", metavar="FILE"),
+    _argument("-o", "--output", metavar="PAGE", help="where to write (default: FILE with .html added)"),
+    _PAGE,
+    _WRITTEN,
+)
 def _graph(arguments: argparse.Namespace) -> int:
     from .graph import graph
 
@@ -312,6 +240,36 @@ def _graph(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@_command(
+    "convert",
+    "a scikit-learn, Keras, TensorFlow or NIR model as ONNX, checked numerically",
+    "Convert a model file to ONNX and hold both sides against each other on the same samples. Nothing is written if "
+    "they disagree.",
+    _argument("file", metavar="FILE", help="a model file or SavedModel folder"),
+    _argument("-o", "--output", metavar="OUT", help="where to write (default: beside FILE, as .onnx)"),
+    _argument("--opset", type=int, metavar="N", help="version of ONNX's default operator set"),
+    _argument(
+        "--sample",
+        metavar="DATA",
+        help="rows to ask both sides: .csv, .parquet, .npy, .npz, .png, .jpg, or a folder of pictures",
+    ),
+    _argument(
+        "--option",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="KEY=VALUE",
+        help="an option of the converter; repeatable. All but NIR: batch=8; scikit-learn: zipmap=true, cdist=false, "
+        "dtype=float64; TFLite: dequantize=true; "
+        'SavedModel: signature=NAME; frozen .pb: inputs=["NAME"], outputs=["NAME"]; '
+        'NIR: dt=0.001, method=exact, reset="subtract late"',
+    ),
+    _argument("--timeout", type=_number, metavar="SECONDS", default=900, help="give up after (default: 900)"),
+    _argument("--memory", type=_number, metavar="MIB", help="memory limit (default: by the file's size)"),
+    _TRUST,
+    _argument("--force", help="overwrite the output if it exists"),
+    _JSON,
+)
 def _convert(arguments: argparse.Namespace) -> int:
     from .convert import ConversionDisagrees, convert
 
@@ -343,6 +301,30 @@ def _convert(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@_command(
+    "compare",
+    "a model and its ONNX form side by side: the same answers? how fast?",
+    "Ask a model and its ONNX form the same rows, each in a process of its own, and time them in turns: workbench "
+    "compare model.keras model.onnx --inputs rows.csv. Says whether they give the same answers, within the rounding of "
+    "their numbers, and how many times as fast ONNX is. The exit code is 0 whether they agree or not; with --json, "
+    "agreement.within_tolerance says it.",
+    _argument("native", metavar="NATIVE", help="the model as it was made: a file or SavedModel folder"),
+    _argument("onnx", metavar="ONNX", help="the same model as an ONNX file"),
+    _argument("data", nargs="?", metavar="DATA", help="rows to ask, see --inputs"),
+    _argument(
+        "--inputs",
+        metavar="DATA",
+        help="rows to ask: .csv, .parquet, .npy, .npz, .png, .jpg, a folder of pictures; or the word paper for the "
+        "paper's data, random for random numbers (default: the paper's data where it fits, else random)",
+    ),
+    _argument(
+        "--targets",
+        metavar="FILE|COLUMN",
+        help="right answers: a file of their own (.npy, .csv), or the column or array of DATA that holds them",
+    ),
+    *_options(),
+    _JSON,
+)
 def _compare(arguments: argparse.Namespace) -> int:
     from . import compare
     from .files.formats import identify
@@ -357,17 +339,8 @@ def _compare(arguments: argparse.Namespace) -> int:
             arguments.native,
             arguments.onnx,
             **asked,
-            scale=arguments.scale,
-            rows=arguments.rows,
-            batch=arguments.batch,
-            repeat=arguments.repeat,
             progress=say,
-            layers=arguments.layers,
-            one_row=arguments.one_row,
-            seconds=arguments.seconds,
-            threads=arguments.threads,
-            engines=tuple(arguments.engines),
-            trust=arguments.trust,
+            **{each.name: getattr(arguments, each.name) for each in fields(Options) if each.metadata},
         )
     if arguments.json:
         _say_json(result.to_dict())
@@ -376,6 +349,22 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@_command(
+    "report",
+    "all about a model as one offline HTML page",
+    "Write what can be found out about a model as one HTML page, which any browser opens without a network: kind, "
+    "graph, answers to real rows, files and versions; with --native, both sides compared.",
+    _argument("onnx", metavar="FILE", help="a model file; an ONNX file where --native is given"),
+    _argument("-o", "--output", metavar="PAGE", help="where to write (default: FILE.report.html)"),
+    _argument("--native", metavar="NATIVE", help="the model as it was made, to compare with"),
+    _argument(
+        "--data", "--inputs", dest="inputs", metavar="DATA", help="rows for the comparison, as for compare --inputs"
+    ),
+    _argument("--targets", metavar="FILE|COLUMN", help="right answers, as for compare"),
+    _TRUST,
+    _PAGE,
+    _WRITTEN,
+)
 def _report(arguments: argparse.Namespace) -> int:
     from .show.report import report
 
@@ -397,6 +386,23 @@ def _report(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@_command(
+    "tables",
+    "the paper's Tables 1, 3, 4 and 5, run again on this machine",
+    "Run the paper's tables again, print them beside the paper's figures, and write them as JSON, CSV and SVG plots.",
+    _argument("--quick", help="shorter races, fewer digits: three minutes on two cores"),
+    _argument("--only", type=int, nargs="+", choices=(1, 3, 4, 5), metavar="N", help="tables wanted: 1, 3, 4, 5"),
+    _argument("--threads", type=int, metavar="N", help="on both sides (default: one per core)"),
+    _argument(
+        "-o",
+        "--output",
+        metavar="FOLDER",
+        default="workbench-tables",
+        help="where to write (default: workbench-tables)",
+    ),
+    _argument("--force", help="overwrite earlier tables there"),
+    _JSON,
+)
 def _tables(arguments: argparse.Namespace) -> int:
     from .paper.tables import prepare_folder, tables
 
@@ -413,6 +419,16 @@ def _tables(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@_command(
+    "export",
+    "notebooks as offline HTML pages, their graphs alive",
+    "Write each notebook as one HTML page that needs neither Jupyter nor network.",
+    _argument("notebooks", nargs="+", metavar="NOTEBOOK"),
+    _argument("-o", "--output", metavar="FOLDER", help="where to write (default: beside each notebook)"),
+    _argument("--execute", help="run all cells first, in a clean kernel; a notebook runs code: trust it"),
+    _argument("--force", help="overwrite pages that exist"),
+    _argument("--json", help="one JSON object per notebook and line"),
+)
 def _export(arguments: argparse.Namespace) -> int:
     from .publish import make_folder
     from .show.export import export
@@ -467,8 +483,9 @@ def _progress() -> Iterator[Callable[[str], None]]:
 
 def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
     """Rows and right answers for `workbench.compare`, as far as they were given."""
-    data = arguments.inputs or arguments.data
-    if arguments.inputs and arguments.data:
+    beside = getattr(arguments, "data", None)
+    data = arguments.inputs or beside
+    if arguments.inputs and beside:
         raise BadInput("Two files of rows were given, DATA and --inputs; give one.")
     if arguments.targets is None:
         return {"inputs": data} if data else {}
@@ -478,43 +495,16 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
         return {"inputs": data, "target": arguments.targets}
     import numpy as np
 
-    from .paper.data import read
+    from .rows import read
 
     found = read(arguments.targets).inputs
     parts = found.values() if isinstance(found, dict) else [found]
     return {"inputs": data, "targets": np.concatenate([np.asarray(part).reshape(-1) for part in parts])}
 
 
-def _number(text: str) -> float:
-    """A number, or a fraction such as 1/255."""
-    from fractions import Fraction
-
-    try:
-        return float(Fraction(text))
-    except (ValueError, ZeroDivisionError) as error:
-        raise argparse.ArgumentTypeError(f"takes a number such as 0.5 or 1/255, but was given {text!r}") from error
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """``key=value``; numbers, true, false and null as JSON has them, anything else as text."""
-    import inspect
-
-    from .convert import convert
-
-    key, equals, value = text.partition("=")
-    if not equals or not key.isidentifier():
-        raise argparse.ArgumentTypeError(f"takes KEY=VALUE, but was given {text!r}")
-    if key in inspect.signature(convert).parameters:
-        raise argparse.ArgumentTypeError(f"is for the converter's own options, and {key} is not one")
-    try:
-        return key, json.loads(value)
-    except ValueError:
-        return key, value
-
-
 def _rows(path: str) -> object:
     """Sample rows of a file; a table keeps its columns' names, which a model may know its inputs by."""
-    from .paper.data import read
+    from .rows import read
 
     rows = read(path)
     for note in rows.notes:
@@ -522,6 +512,12 @@ def _rows(path: str) -> object:
     return rows.inputs if rows.frame is None else rows.frame
 
 
+@_command(
+    "lab",
+    "open JupyterLab on the workbench notebook",
+    "Open JupyterLab on notebooks/00_workbench.ipynb; further options go to JupyterLab.",
+    usage="workbench lab [-h] [JUPYTERLAB OPTION ...]",
+)
 def _lab(arguments: argparse.Namespace) -> int:
     from jupyterlab.labapp import main as lab
 

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from ..engines import load_engine
 from ..engines.worker import WorkerEngine
@@ -44,8 +44,12 @@ LONGEST_REST = 0.3
 TensorFlow's and TFLite's not at all."""
 
 
-class Side(Protocol):
-    """One side of a comparison.
+class LocalSide:
+    """A side in this process, and what every side can do.
+
+    Args:
+        engine: a `workbench.engines.Engine`, or any object with ``run``, ``inputs`` and ``outputs``.
+        threads: what it computes with, if known.
 
     Attributes:
         name, version, why, inputs, outputs, classes, tolerance: the engine's; see `workbench.engines.Engine`.
@@ -54,80 +58,6 @@ class Side(Protocol):
         threads: how many it computes with; None where nobody said.
         calls: {call: seconds, roughly}, the ways to ask that `prepare` found working.
         refused: {call: why it failed} of the others.
-    """
-
-    name: str
-    version: str
-    why: str
-    inputs: tuple[ValueInfo, ...]
-    outputs: tuple[ValueInfo, ...]
-    tolerance: Tolerance | None
-    neurons: dict[str, int]
-    dt: float | None
-    threads: int | None
-    calls: dict[str, float]
-    refused: dict[str, str]
-
-    @property
-    def classes(self) -> dict[str, tuple[Any, ...]]: ...
-
-    def answer(self, inputs: Any) -> Arrays:
-        """What `Engine.run` gives; of a spiking network what its probes come to (`SpikingEngine.settled`)."""
-        ...
-
-    def spikes(self, inputs: Any, layer: str) -> np.ndarray:
-        """Where one of `neurons` spikes: (batch, steps, neurons) bool."""
-        ...
-
-    def layers(self, inputs: Any) -> list[LayerOutput]:
-        """The output of every layer; empty for an engine without layers."""
-        ...
-
-    def diverges(
-        self, onnx_path: str, inputs: Any, onnx_inputs: Arrays, answers: Arrays, tolerance: Tolerance
-    ) -> tuple[Divergence | None, list[str]]:
-        """`workbench.compare.layers.first_divergence`, where this side's layers are, and sentences about what could not
-        be looked into."""
-        ...
-
-    def prepare(self, inputs: Any) -> list[str]:
-        """Bind the engine's ordinary calls to these inputs, and warm up each. The inputs travel here, once.
-
-        Returns:
-            The words of the calls, for `lap`.
-
-        Raises:
-            WorkbenchError: none of them works.
-        """
-        ...
-
-    def lap(self, call: str, count: int, cancel: threading.Event | None = None) -> float:
-        """Make a prepared call `count` times in a row.
-
-        Returns:
-            Seconds of wall clock per call. Garbage collection is held; of several calls the first is made once more
-            before the clock starts, since another side ran meanwhile.
-        """
-        ...
-
-    def rest(self) -> None:
-        """Wait until this side leaves the processor to the other: libraries' threads spin for a while after a call."""
-        ...
-
-    def peak_mib(self) -> float | None:
-        """MiB of resident memory at the worker's highest: libraries, model, loading and runs. None in this process,
-        whose memory holds other things, and from a worker that has ended."""
-        ...
-
-    def close(self) -> None: ...
-
-
-class LocalSide:
-    """A side in this process. See `Side`.
-
-    Args:
-        engine: a `workbench.engines.Engine`, or any object with ``run``, ``inputs`` and ``outputs``.
-        threads: what it computes with, if known.
     """
 
     def __init__(self, engine: Any, threads: int | None = None) -> None:
@@ -157,13 +87,16 @@ class LocalSide:
         return getattr(self.engine, "classes", {})
 
     def answer(self, inputs: Any) -> Arrays:
+        """What `Engine.run` gives; of a spiking network what its probes come to (`SpikingEngine.settled`)."""
         found = self.engine.run(inputs)
         return self.engine.settled(found) if hasattr(self.engine, "settled") else found
 
     def spikes(self, inputs: Any, layer: str) -> np.ndarray:
+        """Where one of `neurons` spikes: (batch, steps, neurons) bool."""
         return self.engine.run(inputs, spikes=[layer])[layer] != 0
 
     def layers(self, inputs: Any) -> list[LayerOutput]:
+        """The output of every layer; empty for an engine without layers."""
         # A spiking engine's `layers` are names.
         method = getattr(self.engine, "layers", None)
         return method(inputs) if callable(method) else []
@@ -171,6 +104,8 @@ class LocalSide:
     def diverges(
         self, onnx_path: str, inputs: Any, onnx_inputs: Arrays, answers: Arrays, tolerance: Tolerance
     ) -> tuple[Divergence | None, list[str]]:
+        """`workbench.compare.layers.first_divergence`, where this side's layers are, and sentences about what could not
+        be looked into."""
         from .layers import first_divergence
 
         weights = getattr(self.engine, "weights", None)
@@ -184,6 +119,14 @@ class LocalSide:
         return None, [f"Layers were not compared: {self.name} does not tell what its layers give."]
 
     def prepare(self, inputs: Any) -> list[str]:
+        """Bind the engine's ordinary calls to these inputs, and warm up each. The inputs travel here, once.
+
+        Returns:
+            The words of the calls, for `lap`.
+
+        Raises:
+            WorkbenchError: none of them works.
+        """
         if hasattr(self.engine, "calls"):
             bound = self.engine.calls(inputs)
         else:
@@ -208,6 +151,12 @@ class LocalSide:
         return list(self._bound)
 
     def lap(self, call: str, count: int, cancel: threading.Event | None = None) -> float:
+        """Make a prepared call `count` times in a row.
+
+        Returns:
+            Seconds of wall clock per call. Garbage collection is held; of several calls the first is made once more
+            before the clock starts, since another side ran meanwhile.
+        """
         run = self._bound[call]
         # The young generations: what earlier laps left. All of them take 0.1 s where TensorFlow is loaded.
         gc.collect(1)
@@ -225,6 +174,7 @@ class LocalSide:
                 gc.enable()
 
     def rest(self) -> None:
+        """Wait until this side leaves the processor to the other: libraries' threads spin for a while after a call."""
         end = time.monotonic() + LONGEST_REST
         while time.monotonic() < end:
             # The clock of a spinning thread moves with the system's ticks, up to 10 ms apart.
@@ -234,6 +184,8 @@ class LocalSide:
                 return
 
     def peak_mib(self) -> float | None:
+        """MiB of resident memory at the worker's highest: libraries, model, loading and runs. None in this process,
+        whose memory holds other things, and from a worker that has ended."""
         return None
 
     def close(self) -> None:
@@ -243,7 +195,7 @@ class LocalSide:
 
 
 class WorkerSide:
-    """A side whose engine lives in a worker process of its own. See `Side`.
+    """A side whose engine lives in a worker process of its own, where a `LocalSide` does the work.
 
     A task that is cancelled, or takes too long, ends the worker; this side answers no more then.
 
@@ -304,28 +256,26 @@ class WorkerSide:
         return self._engine.classes
 
     def answer(self, inputs: Any) -> Arrays:
-        return self._run(_answer, inputs)
+        return self._there("answer", inputs)
 
     def spikes(self, inputs: Any, layer: str) -> np.ndarray:
-        return self._run(_spikes, inputs, layer, doing="Watching the spikes of")
+        return self._there("spikes", inputs, layer, doing="Watching the spikes of")
 
     def layers(self, inputs: Any) -> list[LayerOutput]:
-        return self._run(_layers, inputs, doing="Asking the layers of")
+        return self._there("layers", inputs, doing="Asking the layers of")
 
-    def diverges(
-        self, onnx_path: str, inputs: Any, onnx_inputs: Arrays, answers: Arrays, tolerance: Tolerance
-    ) -> tuple[Divergence | None, list[str]]:
-        return self._run(_diverges, onnx_path, inputs, onnx_inputs, answers, tolerance, doing="Comparing the layers of")
+    def diverges(self, *asked: Any) -> tuple[Divergence | None, list[str]]:
+        return self._there("diverges", *asked, doing="Comparing the layers of")
 
     def prepare(self, inputs: Any) -> list[str]:
         self.calls, self.refused = self._run(_prepare, inputs, doing="Warming up")
         return list(self.calls)
 
     def lap(self, call: str, count: int, cancel: threading.Event | None = None) -> float:
-        return self._run(_lap, call, count, cancel=None if self._opened else cancel)
+        return self._there("lap", call, count, cancel=None if self._opened else cancel)
 
     def rest(self) -> None:
-        self._run(_rest)
+        self._there("rest")
 
     def peak_mib(self) -> float | None:
         # Nobody waits for it after giving up.
@@ -337,10 +287,17 @@ class WorkerSide:
         if not self._opened:
             self._engine.close()
 
+    def _there(self, method: str, *args: Any, **how: Any) -> Any:
+        """Ask the side in the worker."""
+        return self._run(_ask, method, *args, **how)
+
     def _run(
         self, function: Callable[..., Any], *args: Any, doing: str = "Running", cancel: threading.Event | None = None
     ) -> Any:
         return self._engine.there(function, *args, doing=doing, cancel=cancel or self._cancel)
+
+
+Side = LocalSide | WorkerSide
 
 
 def usable_cores() -> int:
@@ -360,20 +317,8 @@ def _begin(engine: Any) -> tuple[dict[str, int], float | None]:
     return _side.neurons, _side.dt
 
 
-def _answer(engine: Any, inputs: Any) -> Arrays:
-    return _side.answer(inputs)
-
-
-def _spikes(engine: Any, inputs: Any, layer: str) -> np.ndarray:
-    return _side.spikes(inputs, layer)
-
-
-def _layers(engine: Any, inputs: Any) -> list[LayerOutput]:
-    return _side.layers(inputs)
-
-
-def _diverges(engine: Any, *args: Any) -> tuple[Divergence | None, list[str]]:
-    return _side.diverges(*args)
+def _ask(engine: Any, method: str, *args: Any) -> Any:
+    return getattr(_side, method)(*args)
 
 
 def _prepare(engine: Any, inputs: Any) -> tuple[dict[str, float], dict[str, str]]:
@@ -381,14 +326,6 @@ def _prepare(engine: Any, inputs: Any) -> tuple[dict[str, float], dict[str, str]
     release_memory()
     _side.prepare(inputs)
     return _side.calls, _side.refused
-
-
-def _lap(engine: Any, call: str, count: int) -> float:
-    return _side.lap(call, count)
-
-
-def _rest(engine: Any) -> None:
-    _side.rest()
 
 
 def _peak(engine: Any) -> float:

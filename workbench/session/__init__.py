@@ -46,6 +46,12 @@ OF_THE_FILE = (
 )  # fmt: skip
 """Choices that belong to the picked file, and come back with it. Trust does not: it is asked for anew."""
 
+COMPARED = {
+    "target": "target", "scale": "scale", "rows": "rows", "batch": "batch", "repeats": "repeat", "threads": "threads",
+    "seconds": "seconds",
+}  # fmt: skip
+"""Choice -> option of `workbench.compare` (`Options`); empty or 0 leaves it to that."""
+
 PICK_FIRST = "Pick a model file first."
 
 MOST_RECENT = 12
@@ -347,20 +353,14 @@ class Session(Choices):
         path, pairing = self._needed(), self.pairing
         if pairing is None:
             raise BadInput("A comparison needs a native model and its ONNX file: convert this one, or name the other.")
-        settings: dict[str, Any] = {
-            "engines": pairing.engines, "params": pairing.params, "rows": self.rows,
-            "trust": self._trusts(pairing.native),
-            "scale": self.scale or None, "batch": self.batch or None, "repeat": self.repeats or None,
-            "threads": self.threads or None, "seconds": self.seconds,
-        }  # fmt: skip
-        inputs, target = self.data or None, self.target or None
+        chosen = {option: getattr(self, trait) or None for trait, option in COMPARED.items()}
+        chosen |= {"engines": pairing.engines, "params": pairing.params, "trust": self._trusts(pairing.native)}
+        inputs = self.data or None
 
         def work(job: _Job) -> Comparison:
             from ..compare import compare
 
-            return compare(
-                pairing.native, pairing.onnx, inputs, target=target, progress=job.tell, cancel=job.cancel, **settings
-            )
+            return compare(pairing.native, pairing.onnx, inputs, progress=job.tell, cancel=job.cancel, **chosen)
 
         return _Job("compare", path, f"Comparing {Path(path).name}", work, "comparison")
 
