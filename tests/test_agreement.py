@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from workbench import convert, load_engine
-from workbench.agreement import FLOAT32, hold, readable, share
+from workbench.agreement import FLOAT32, hold
 from workbench.compare.matching import match_outputs
 from workbench.compare.questions import fit_inputs
 from workbench.errors import BadInput, UnsupportedModel
 from workbench.files.header import ValueInfo
+from workbench.words import readable, share
 
 ROWS = {"x": np.arange(12.0).reshape(4, 3)}
 

@@ -10,12 +10,12 @@ from xml.etree import ElementTree
 
 import pytest
 
-from workbench.agreement import readable
 from workbench.errors import BadInput
 from workbench.paper import plots
 from workbench.paper import tables as module
 from workbench.paper.tables import TABLE3, TABLE4, WORKER_MIB, AccuracyRow, Tables, prepare_folder, tables
 from workbench.sandbox import Cancelled
+from workbench.words import readable
 
 ROW = {"model", "native_seconds", "onnx_seconds", "speedup", "paper_native", "paper_onnx", "agreement"}
 """What every row of Tables 3 and 4 promises in JSON."""

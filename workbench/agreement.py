@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from .errors import UnsupportedModel
+from .words import readable, share
 
 if TYPE_CHECKING:
     import numpy as np
@@ -216,27 +217,6 @@ class Agreement:
     def sentences(self) -> tuple[str, ...]:
         """One for each output that differs: how many rows, and the worst one."""
         return tuple(output.says for output in self.outputs if output.says)
-
-
-def readable(value: float, digits: int = 2) -> str:
-    """A number as people write it: 0.0016, 1,280, 1.6 × 10⁻⁷."""
-    if not math.isfinite(value) or not value:
-        return {math.inf: "infinite"}.get(value, f"{value:g}")
-    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
-    power = int(exponent)
-    if -5 <= power < 6:
-        text = f"{float(f'{value:.{digits}g}'):,.{max(digits - 1 - power, 0)}f}"
-        return text.rstrip("0").rstrip(".") if "." in text else text
-    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"{mantissa.rstrip('0').rstrip('.')} × 10{raised}"
-
-
-def share(value: float) -> str:
-    """A relative difference as people say it: 12 %, 1 part in 1,500,000."""
-    if not 0 < value < 1e-3:
-        return f"{readable(100 * value)} %"
-    parts = float(f"{1 / value:.2g}")
-    return f"1 part in {f'{parts:,.0f}' if parts < 1e9 else readable(parts)}"
 
 
 def finite(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -62,3 +63,24 @@ def first_line(error: BaseException) -> str:
     text = re.sub(r"\x1b\[[\d;]*m|\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
     lines = (line.strip() for line in text.splitlines())
     return (next(filter(None, lines), "") or type(error).__name__)[:300].rstrip(". ")
+
+
+def readable(value: float, digits: int = 2) -> str:
+    """A number as people write it: 0.0016, 1,280, 1.6 × 10⁻⁷."""
+    if not math.isfinite(value) or not value:
+        return {math.inf: "infinite"}.get(value, f"{value:g}")
+    mantissa, _, exponent = f"{value:.{digits - 1}e}".partition("e")
+    power = int(exponent)
+    if -5 <= power < 6:
+        text = f"{float(f'{value:.{digits}g}'):,.{max(digits - 1 - power, 0)}f}"
+        return text.rstrip("0").rstrip(".") if "." in text else text
+    raised = str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa.rstrip('0').rstrip('.')} × 10{raised}"
+
+
+def share(value: float) -> str:
+    """A relative difference as people say it: 12 %, 1 part in 1,500,000."""
+    if not 0 < value < 1e-3:
+        return f"{readable(100 * value)} %"
+    parts = float(f"{1 / value:.2g}")
+    return f"1 part in {f'{parts:,.0f}' if parts < 1e9 else readable(parts)}"

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from workbench import Comparison
-from workbench.agreement import readable
 from workbench.compare.comparison import duration
 from workbench.paper.tables import TABLE3
+from workbench.words import readable
 
 from . import Verdict, not_yet, right
 

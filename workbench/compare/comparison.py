@@ -7,10 +7,10 @@ import re
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..agreement import Agreement, finite, readable
+from ..agreement import Agreement, finite
 from ..kind import ENGINE_NAMES
 from ..markup import render
-from ..words import counted
+from ..words import counted, readable
 from .timing import CallTime, Ended, Estimate, Race
 
 if TYPE_CHECKING:

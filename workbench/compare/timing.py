@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from ..agreement import readable
 from ..errors import WorkbenchError
 from ..sandbox import Cancelled
+from ..words import readable
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..agreement import Agreement as Agreement
-from ..agreement import readable, share
 from ..errors import WorkbenchError
 from ..kind import KIND_NAMES, detect
 from ..markup import render
-from ..words import size
+from ..words import readable, share, size
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..agreement import finite
 from ..errors import UnsupportedModel, WorkbenchError
 from ..files import certificate, registry
 from ..files.header import read_header
@@ -178,8 +179,8 @@ def _certificate(job: Job, proved: Proved) -> dict[str, Any]:
         "agreement": {
             "samples": agreement.samples,
             "groups": agreement.groups,
-            "max_abs": _finite(agreement.max_abs),
-            "max_rel": _finite(agreement.max_rel),
+            "max_abs": finite(agreement.max_abs),
+            "max_rel": finite(agreement.max_rel),
             "label_mismatches": agreement.label_mismatches,
             "undecided": agreement.undecided,
             "tolerance": agreement.tolerance,
@@ -187,7 +188,3 @@ def _certificate(job: Job, proved: Proved) -> dict[str, Any]:
         },
         "notes": json.loads(json.dumps(proved.warnings)),
     }
-
-
-def _finite(value: float) -> float | None:
-    return value if value < float("inf") else None

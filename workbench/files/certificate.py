@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ..agreement import readable
+from ..words import readable
 from .wire import encode_varint
 
 KEY = "workbench.certificate"

@@ -49,7 +49,7 @@ _UNFIT = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\
 
 
 @dataclass(slots=True)
-class _Box:
+class Box:
     """A node, or a graph input or output. `x` and `y` are the centre, in pixels."""
 
     label: str
@@ -69,7 +69,7 @@ class _Box:
 
 
 @dataclass(slots=True)
-class _Edge:
+class Edge:
     start: int
     stop: int
     points: list[tuple[float, float]] = field(default_factory=list)
@@ -94,23 +94,23 @@ def svg(header: Header, *, notes: Iterable[str] = ()) -> str:
         total = sum(node.op_type != "Constant" for node in header.graph.nodes)
         lines.insert(0, f"{total - left_out:,} of {total:,} nodes are drawn.")
     try:
-        _dagre(boxes, edges)
-    except _NoLayout:
-        _layers(boxes, edges)
-    return _draw(boxes, edges, lines)
+        dagre(boxes, edges)
+    except NoLayout:
+        layers(boxes, edges)
+    return draw(boxes, edges, lines)
 
 
 def card(title: str, lines: Iterable[str]) -> str:
     """A drawing that says in words what it cannot show."""
-    return _draw([], [], [title, *lines])
+    return draw([], [], [title, *lines])
 
 
-class _NoLayout(Exception):
+class NoLayout(Exception):
     """dagre or QuickJS is missing, or the limits were reached."""
 
 
-def _boxes(graph: Graph, operators: dict[tuple[str, str], dict[str, Any]]) -> tuple[list[_Box], list[_Edge], int]:
-    boxes: list[_Box] = []
+def _boxes(graph: Graph, operators: dict[tuple[str, str], dict[str, Any]]) -> tuple[list[Box], list[Edge], int]:
+    boxes: list[Box] = []
     producer: dict[str, int] = {}
     links: list[tuple[str, int]] = []
     nodes = [node for node in graph.nodes if node.op_type != "Constant"]
@@ -128,7 +128,7 @@ def _boxes(graph: Graph, operators: dict[tuple[str, str], dict[str, Any]]) -> tu
         index = len(boxes)
         operator = operators.get(node.key, {})
         color = _COLORS.get(operator.get("category", ""), _DARK)
-        boxes.append(_Box(_short(node.op_type) or "?", color, _rows(node, graph, operator), node.name))
+        boxes.append(Box(short(node.op_type) or "?", color, _rows(node, graph, operator), node.name))
         for name in dict.fromkeys((*node.inputs, *_captured(node))):
             if name and name not in graph.initializers and name not in constants:
                 links.append((name, index))
@@ -140,25 +140,25 @@ def _boxes(graph: Graph, operators: dict[tuple[str, str], dict[str, Any]]) -> tu
             links.append((value.name, len(boxes)))
             boxes.append(_value_box(value))
     pairs = dict.fromkeys((producer[name], index) for name, index in links if name in producer)
-    edges = [_Edge(start, stop) for start, stop in pairs if start != stop]
+    edges = [Edge(start, stop) for start, stop in pairs if start != stop]
     return boxes, edges[:MAX_EDGES], len(nodes) - len(drawn)
 
 
-def _value_box(value: ValueInfo) -> _Box:
+def _value_box(value: ValueInfo) -> Box:
     rows = []
     if value.dtype != "undefined":
-        rows.append(_short(f"{value.dtype} {_shape(value.shape) if value.shape is not None else ''}".strip()))
-    return _Box(_short(value.name), _VALUE, rows, value.name)
+        rows.append(short(f"{value.dtype} {_shape(value.shape) if value.shape is not None else ''}".strip()))
+    return Box(short(value.name), _VALUE, rows, value.name)
 
 
 def _rows(node: Node, graph: Graph, operator: dict[str, Any]) -> list[str]:
-    rows = [_short(node.name)] if node.name and node.name != node.op_type else []
+    rows = [short(node.name)] if node.name and node.name != node.op_type else []
     names = [entry.get("name", "") for entry in operator.get("inputs", []) if isinstance(entry, dict)]
     for position, name in enumerate(node.inputs):
         tensor: Initializer | None = graph.initializers.get(name)
         if tensor is not None and len(rows) < 8:
             label = names[position] if position < len(names) else ""
-            rows.append(_short(f"{label} {_shape(tensor.shape)}".strip()))
+            rows.append(short(f"{label} {_shape(tensor.shape)}".strip()))
     return rows
 
 
@@ -175,7 +175,7 @@ def _clean(text: str) -> str:
     return _UNFIT.sub("\ufffd", text)
 
 
-def _short(text: str) -> str:
+def short(text: str) -> str:
     """One line: long names keep their end, where node names differ."""
     text = _clean(text[-(_LONGEST + 1) :] if len(text) > _LONGEST else text)
     return text if len(text) <= _LONGEST else "…" + text[2:]
@@ -186,14 +186,14 @@ def _width(text: str, size: float) -> float:
     return sum(size if ord(letter) > 0x2E7F else size * (0.68 if letter.isupper() else 0.57) for letter in text)
 
 
-def _dagre(boxes: list[_Box], edges: list[_Edge]) -> None:
+def dagre(boxes: list[Box], edges: list[Edge]) -> None:
     """Place boxes and edges as Netron does."""
     try:
         import quickjs
 
         source = netron.module("dagre.js")
     except (ImportError, netron.NetronLayoutError) as error:
-        raise _NoLayout from error
+        raise NoLayout from error
     nodes = [{"v": str(i), "width": box.width, "height": box.height} for i, box in enumerate(boxes)]
     links = [
         {"v": str(edge.start), "w": str(edge.stop), "minlen": 1, "weight": 1}
@@ -219,10 +219,10 @@ def _dagre(boxes: list[_Box], edges: list[_Edge]) -> None:
             points = [(float(point["x"]), float(point["y"])) for point in link["points"]]
             by_ends[int(link["v"]), int(link["w"])].points = points
     except (quickjs.JSException, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _NoLayout from error
+        raise NoLayout from error
 
 
-def _layers(boxes: list[_Box], edges: list[_Edge]) -> None:
+def layers(boxes: list[Box], edges: list[Edge]) -> None:
     """Place boxes in rows by their longest path from an input; edges are straight."""
     level = [0] * len(boxes)
     for edge in sorted(edges, key=lambda edge: edge.stop):  # nodes come in topological order
@@ -242,7 +242,7 @@ def _layers(boxes: list[_Box], edges: list[_Edge]) -> None:
         edge.points = [(start.x, start.y + start.height / 2), (stop.x, stop.y - stop.height / 2)]
 
 
-def _draw(boxes: list[_Box], edges: list[_Edge], lines: list[str]) -> str:
+def draw(boxes: list[Box], edges: list[Edge], lines: list[str]) -> str:
     left = min([box.x - box.width / 2 for box in boxes], default=0) - 16
     top = min([box.y - box.height / 2 for box in boxes], default=0) - 16
     lines = [_clean(line[:200]) for line in lines[:4]]
@@ -270,7 +270,7 @@ def _draw(boxes: list[_Box], edges: list[_Edge], lines: list[str]) -> str:
     return "".join(out) + "</svg>"
 
 
-def _draw_box(box: _Box) -> str:
+def _draw_box(box: Box) -> str:
     x, y = box.x - box.width / 2, box.y - box.height / 2
     ink = "#222" if box.color == _VALUE else "#fff"
     out = [f"<g><title>{html.escape(_clean(box.tip[:500]))}</title>" if box.tip else "<g>"]

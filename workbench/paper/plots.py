@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from ..agreement import readable
-from ..words import escape
-
-if TYPE_CHECKING:
-    from .tables import SpeedRow, Tables
+from ..words import escape, readable
 
 _NATIVE, _ONNX, _PAPER = "#1f77b4", "#d95f02", "#333333"
 """Blue and orange, which differ in lightness too."""
@@ -19,7 +16,18 @@ _LOOK: list[Any] = ["default", {"svg.fonttype": "none", "svg.hashsalt": "workben
 """Dark on white, whatever a notebook draws with. Texts stay texts, and the same plot gives the same file."""
 
 
-def of(found: Tables) -> dict[str, str]:
+class Measured(Protocol):
+    """The rows of `workbench.paper.tables.Tables`, which draws itself with these plots."""
+
+    @property
+    def table3(self) -> Sequence[Any]: ...
+    @property
+    def table4(self) -> Sequence[Any]: ...
+    @property
+    def table5(self) -> Sequence[Any]: ...
+
+
+def of(found: Measured) -> dict[str, str]:
     """{"table3": SVG text, …} of the tables that were run."""
     from matplotlib import style
 
@@ -34,7 +42,7 @@ def of(found: Tables) -> dict[str, str]:
     return plots
 
 
-def _speed(rows: tuple[SpeedRow, ...], label: str, native: str) -> str:
+def _speed(rows: Sequence[Any], label: str, native: str) -> str:
     figure, (axes, ratios) = _axes(len(rows), 2)
     places = range(len(rows))
     height = 0.38
@@ -70,7 +78,7 @@ def _speed(rows: tuple[SpeedRow, ...], label: str, native: str) -> str:
     return _svg(figure, f"Plot: {label}. Times as fast in ONNX Runtime: {said}.")
 
 
-def _accuracy(found: Tables) -> str:
+def _accuracy(found: Measured) -> str:
     rows = found.table5
     figure, axes = _axes(len(rows))
     # Points, not bars: the axis does not begin at zero.

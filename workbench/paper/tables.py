@@ -17,13 +17,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..agreement import Agreement, finite, readable
+from ..agreement import Agreement, finite
 from ..compare.comparison import ENOUGH_FOR_INTERVALS, Comparison, duration
 from ..errors import BadInput
 from ..frameworks.spiking.table import WeightTable
 from ..markup import render
 from ..publish import make_folder, write_text
-from ..words import counted
+from ..words import counted, readable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -348,7 +348,7 @@ class _Run:
 
     def estimator(self, name: str) -> SpeedRow:
         """A row of Table 3."""
-        from .. import convert
+        from ..convert import convert
         from .models import estimator
 
         with self._row(f"Table 3, {name}") as (folder, say):
@@ -371,7 +371,8 @@ class _Run:
         """A row of Table 4. Everything that holds the network's weights does so in a worker, one after the other."""
         import numpy as np
 
-        from .. import convert, sandbox
+        from .. import sandbox
+        from ..convert import convert
 
         with self._row(f"Table 4, {name}") as (folder, say):
             say("making the network")
@@ -403,7 +404,7 @@ class _Run:
     def _compare(
         self, native: Any, onnx: Path, inputs: np.ndarray, say: Progress, large: bool = False, **options: Any
     ) -> Comparison:
-        from .. import compare
+        from ..compare import compare
 
         found = compare(
             native,
@@ -436,7 +437,8 @@ def _spiking(
     path: str, with_accuracy: bool, quick: bool, progress: Progress
 ) -> tuple[WeightTable, tuple[AccuracyRow, ...], list[str]]:
     """Write the trained spiking network to ONNX, and read digits with it before and after. Runs in a worker."""
-    from .. import convert, load_engine
+    from ..convert import convert
+    from ..engines import load_engine
     from ..frameworks.spiking.table import weight_table
     from . import digits
     from .data import dataset

@@ -12,10 +12,11 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from ..agreement import distance, readable
+from ..agreement import distance
 from ..compare.accuracy import label_text
 from ..errors import BadInput
 from ..markup import render
+from ..words import readable
 
 if TYPE_CHECKING:
     import numpy as np

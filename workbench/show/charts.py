@@ -9,10 +9,9 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from ..agreement import readable
 from ..compare.comparison import duration
 from ..markup import render
-from ..words import counted
+from ..words import counted, readable
 
 if TYPE_CHECKING:
     from ..compare.answers import Answers

@@ -11,7 +11,7 @@ from typing import Any
 import nengo
 
 # The drawing of ONNX graphs, with other boxes.
-from ...graph.svg import MAX_EDGES, MAX_NODES, _Box, _dagre, _draw, _Edge, _layers, _NoLayout, _short
+from ...graph.svg import MAX_EDGES, MAX_NODES, Box, Edge, NoLayout, dagre, draw, layers, short
 
 _ENSEMBLE, _NODE, _NETWORK = "#335588", "#335533", "#6c4f47"
 
@@ -35,16 +35,16 @@ def picture(network: nengo.Network, label: Callable[[Any], str]) -> str:
     for start, stop in pairs:
         if start == stop and start is not None and not isinstance(drawn[start], nengo.Network):
             boxes[start].rows.append("recurrent")
-    edges = [_Edge(start, stop) for start, stop in pairs if start != stop][:MAX_EDGES]  # type: ignore[arg-type]
+    edges = [Edge(start, stop) for start, stop in pairs if start != stop][:MAX_EDGES]  # type: ignore[arg-type]
     left_out = len(things) - len(drawn)
     lines = [f"{len(drawn):,} of {len(things):,} objects are drawn."] if left_out else []
     if not things:
         lines.append("This network is empty.")
     try:
-        _dagre(boxes, edges)
-    except _NoLayout:
-        _layers(boxes, edges)
-    return _draw(boxes, edges, lines)
+        dagre(boxes, edges)
+    except NoLayout:
+        layers(boxes, edges)
+    return draw(boxes, edges, lines)
 
 
 def _end(thing: Any) -> Any:
@@ -54,13 +54,13 @@ def _end(thing: Any) -> Any:
     return thing.ensemble if isinstance(thing, nengo.ensemble.Neurons) else thing
 
 
-def _box(thing: Any, label: str) -> _Box:
+def _box(thing: Any, label: str) -> Box:
     if isinstance(thing, nengo.Network):
         neurons = sum(ensemble.n_neurons for ensemble in thing.all_ensembles)
         count = len(thing.all_ensembles)
         rows = ["network", f"{count:,} ensemble{'' if count == 1 else 's'}, {neurons:,} neurons"]
-        return _Box(_short(label), _NETWORK, rows)
+        return Box(short(label), _NETWORK, rows)
     if isinstance(thing, nengo.Ensemble):
         rows = [f"{thing.n_neurons:,} {type(thing.neuron_type).__name__}", f"dimensions {thing.dimensions}"]
-        return _Box(_short(label), _ENSEMBLE, rows)
-    return _Box(_short(label), _NODE, [f"node {thing.size_in} → {thing.size_out}"])
+        return Box(short(label), _ENSEMBLE, rows)
+    return Box(short(label), _NODE, [f"node {thing.size_in} → {thing.size_out}"])
