@@ -305,7 +305,7 @@ def test_a_pair_is_compared_after_a_cancelled_try_and_walked_through_row_by_row(
     panel.button.click()
     wait(session)
     problem = panel.said["problem"].value
-    assert "none.csv cannot be read as rows" in problem and "role='alert'" in problem and not panel.button.disabled
+    assert "none.csv cannot be read as rows" in problem and 'role="alert"' in problem and not panel.button.disabled
 
 
 def test_a_file_that_can_run_code_is_compared_once_it_is_trusted(folder: Path) -> None:

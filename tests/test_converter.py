@@ -270,7 +270,7 @@ def test_a_failure_is_one_sentence_and_the_panel_goes_on(
     problem = shown.session.problems["convert"]
     assert re.search(says, problem), problem
     assert "\n" not in problem and "inside the workbench" not in problem
-    assert "role='alert'" in shown.said["problem"].value and not (folder / "tree.onnx").exists()
+    assert 'role="alert"' in shown.said["problem"].value and not (folder / "tree.onnx").exists()
     (folder / "tree.skops").write_bytes(good)
     shown.session.options = {}
     converted(shown)

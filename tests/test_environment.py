@@ -110,7 +110,7 @@ def _third_party_imports(folder: Path) -> dict[str, Path]:
 # and JupyterLab and ipywidgets *are* IPython and traitlets.
 CARRIED = {
     "keras": "tensorflow", "IPython": "ipywidgets", "traitlets": "ipywidgets", "joblib": "scikit-learn",
-    "scipy": "scikit-learn", "markupsafe": "jinja2",
+    "scipy": "scikit-learn",
 }  # fmt: skip
 
 

@@ -20,23 +20,28 @@ from .words import counted, escape, size
 
 if TYPE_CHECKING:
     from jinja2 import Environment
-    from markupsafe import Markup
-
 _ROOM = Path(__file__).with_name("show")
 
 _in_page: ContextVar[bool] = ContextVar("_in_page", default=False)
 
 
-def render(template: str, **values: Any) -> Markup:
+class Html(str):
+    """Markup that a template made, which other templates take as it is. Else a string: what is made of it is text."""
+
+    __slots__ = ()
+
+    def __html__(self) -> str:
+        return str(self)
+
+
+def render(template: str, **values: Any) -> Html:
     """What a template makes of values.
 
     Args:
         template: the name of a file in ``show/templates``, without ``.html.j2``.
         values: what the template reads. Strings are text; markup is only what this function gave.
     """
-    from markupsafe import Markup
-
-    return Markup(_environment().get_template(f"{template}.html.j2").render(values).strip())
+    return Html(_environment().get_template(f"{template}.html.j2").render(values).strip())
 
 
 @contextmanager
@@ -49,11 +54,9 @@ def whole_page() -> Iterator[None]:
         _in_page.reset(token)
 
 
-def styles(*sections: str) -> Markup:
+def styles(*sections: str) -> Html:
     """Sections of the style sheet, after the one that all have in common, as the text of a style element."""
-    from markupsafe import Markup
-
-    return Markup("".join(_sheet()[name] for name in ("base", *sections)))
+    return Html("".join(_sheet()[name] for name in ("base", *sections)))
 
 
 @functools.lru_cache(1)
@@ -67,20 +70,16 @@ def _sheet() -> dict[str, str]:
     }
 
 
-def _style(*sections: str) -> Markup:
+def _style(*sections: str) -> Html:
     """The style element of a part that stands alone."""
-    from markupsafe import Markup
-
-    return Markup("" if _in_page.get() else f"<style>{styles(*sections)}</style>")
+    return Html("" if _in_page.get() else f"<style>{styles(*sections)}</style>")
 
 
-def _harmless(value: object, limit: int | None = None) -> Markup:
+def _harmless(value: object, limit: int | None = None) -> Html:
     """A value as markup: text is escaped, and cut where it is longer than `limit` characters."""
-    from markupsafe import Markup
-
     if hasattr(value, "__html__"):
-        return Markup(value)
-    return Markup(escape(value) if limit is None else escape(value, limit))
+        return Html(value)
+    return Html(escape(value) if limit is None else escape(value, limit))
 
 
 def _template(name: str) -> str:
@@ -90,7 +89,7 @@ def _template(name: str) -> str:
 
 @functools.lru_cache(1)
 def _environment() -> Environment:
-    from jinja2 import Environment, FunctionLoader, StrictUndefined  # half of what a first import would cost
+    from jinja2 import Environment, FunctionLoader, StrictUndefined  # at the first HTML, not with the package
 
     made = Environment(
         loader=FunctionLoader(_template),

@@ -12,13 +12,13 @@ import traitlets
 from ..convert.source import why_not
 from ..files import registry
 from ..kind import ENGINE_NAMES
+from ..markup import render
 from ..rows import row_files
 from ..session import Session
 from ..session.pairing import Pairing, partners
 from ..show.answers import row_html
-from ..words import escape, visible
-from .form import FIELD, WIDE, button, help_text, hint, line, note, outcome, plan, refusal, show_if, trust_box
-from .job import JobBar
+from ..words import visible
+from .form import FIELD, WIDE, StepForm, button, hint, line, outcome, plan, show_if
 
 ELSEWHERE = "\0elsewhere"
 """Stands for a file that is typed."""
@@ -42,7 +42,7 @@ CHOICES = {
 """Of a session: label, what it means, and what is offered besides 0, which is automatic."""
 
 
-class ComparisonPanel(ipywidgets.VBox):
+class ComparisonPanel(StepForm):
     """Choose both sides, the rows and how they are timed; compare; and look at the answers row by row.
 
     Args:
@@ -50,20 +50,18 @@ class ComparisonPanel(ipywidgets.VBox):
         bar: show the work under way, too; the workbench has a bar of its own.
 
     Attributes:
-        session: whose file is compared; everything chosen here is one of its traits.
         fields: {trait of the session: the control that chooses it}.
         elsewhere: the path of a file of rows that is in another folder.
-        button, convert, more: buttons: compare, go to the step before, show the rarer choices.
+        convert: the button that goes to the step before.
         steps: {"previous", "next", "furthest", "first": button that chooses another row}.
-        said: {part of the panel: the widget that shows it}.
     """
 
     def __init__(self, source: Session | str | os.PathLike[str], *, bar: bool = True) -> None:
-        self.session = session = source if isinstance(source, Session) else Session(source)
+        super().__init__(source, "compare", ["row", "details"], bar)
+        session = self.session
         self._showing, self._alone = False, bar
         self._beside: list[str] = []
         self._files: list[str] = []
-        self.said = {part: ipywidgets.HTML() for part in "plan reason scan problem headline row details".split()}
         self.fields: dict[str, ipywidgets.ValueWidget] = {
             "partner": _dropdown("Other side", looks=WIDE),
             "native_engine": _dropdown("Native runs in", looks=WIDE),
@@ -74,14 +72,12 @@ class ComparisonPanel(ipywidgets.VBox):
             "scale": _dropdown("Numbers", SCALES, WIDE),
             **{name: _dropdown(label) for name, (label, *_) in CHOICES.items()},
             "seconds": ipywidgets.BoundedFloatText(description="Seconds to race", min=0.1, max=3600, **FIELD),
-            "trust": trust_box(session),
+            "trust": self.trust,
             "row": ipywidgets.BoundedIntText(description="Row", min=0, max=10**9, layout={"width": "10rem"}),
         }
         self.fields["row"].style.description_width = "auto"
         self.elsewhere = ipywidgets.Text(description="Its path", continuous_update=False, **WIDE)
-        self.button = button("Compare", lambda: session.start("compare"), button_style="primary")
         self.convert = button("Convert it first", lambda: session.set_trait("step", "convert"))
-        self.more = ipywidgets.ToggleButton(description="More choices", layout={"width": "auto"})
         self.steps = {
             "previous": button("Previous", lambda: self._go(-1)),
             "next": button("Next", lambda: self._go(1)),
@@ -98,7 +94,6 @@ class ComparisonPanel(ipywidgets.VBox):
                 line(fields["seconds"], hint("of timing at most; loading and answering come on top")),
             ]
         )
-        self._refusal = outcome(self.said["scan"], fields["trust"])
         self._form = ipywidgets.VBox(
             [
                 self._engines,
@@ -108,18 +103,15 @@ class ComparisonPanel(ipywidgets.VBox):
                 line(fields["rows"], self.more),
                 self._rare,
                 self._refusal,
-                line(self.button, self.said["reason"]),
+                self._start,
             ]
         )  # fmt: skip
         self._result = ipywidgets.VBox(
             [line(fields["row"], *self.steps.values()), self.said["row"], self.said["details"]]
         )
-        super().__init__(
-            [
-                self.said["plan"], line(self.convert), fields["partner"], self._form,
-                *([JobBar(session, ["compare"])] if bar else []),
-                outcome(self.said["problem"], self.said["headline"]), self._result,
-            ]
+        self.children = (
+            self.said["plan"], line(self.convert), fields["partner"], self._form, *self._bar,
+            outcome(self.said["problem"], self.said["headline"]), self._result,
         )  # fmt: skip
         for name in ("target", "rows", "seconds", "row"):
             traitlets.link((session, name), (fields[name], "value"))
@@ -128,7 +120,6 @@ class ComparisonPanel(ipywidgets.VBox):
         fields["data"].observe(self._choose_data, "value")
         self.elsewhere.observe(self._choose_data, "value")
         self.more.observe(self._show, "value")
-        self.add_class("wb-panel")
         self.add_class("wb-comparison")
         session.observe(self._look, ["path", "detection", "conversion", "step"])
         session.observe(self._show, ["problems", "scan", "job", *(name for name in fields if name != "row")])
@@ -199,15 +190,8 @@ class ComparisonPanel(ipywidgets.VBox):
             offered = [("automatic", 0), *((str(number), number) for number in numbers)]
             _offer(fields[name], offered, getattr(session, name))
         _offer(fields["scale"], list(SCALES), session.scale)
-        refused, problem = session.refused("compare"), session.problems.get("compare", "")
-        self.said["scan"].value = refusal(session.path, session.scan, "compare") if refused else ""
-        self.said["problem"].value = note("" if refused else problem)
         unnamed = fields["data"].value == ELSEWHERE and not self.elsewhere.value
-        reason = f"{session.about} is under way." if session.job else "Type the path of the rows." if unnamed else ""
-        if refused and not session.trust:
-            reason = reason or "To compare it all the same, tick the box above."
-        self.said["reason"].value = help_text(reason)
-        self.button.disabled = bool(reason)
+        refused = self._show_work("Type the path of the rows." if unnamed else "")
         runs = found is not None and (found.format == "ONNX" or registry.of(found.format).native)
         native_alone = found is not None and found.format != "ONNX" and runs and pairing is None and is_model
         for widget, shown in (
@@ -223,26 +207,26 @@ class ComparisonPanel(ipywidgets.VBox):
             show_if(shown, widget)
 
     def _show_plan(self, pairing: Pairing | None) -> None:
-        session, found, beside = self.session, self.session.detection, self._beside
-        if found is None or found.kind is None:
-            name = os.path.basename(session.path)
-            said = escape(f"{name}: {found.because}" if found else session.lacking)
-        elif pairing is not None:
-            native, onnx = (f"<b>{escape(os.path.basename(side))}</b>" for side in _sides(pairing))
-            both = f"{native}, the model as it was made (“native”), and {onnx} (“ONNX”)."
-            said = f"{both if pairing.native != pairing.onnx else native + '.'} {escape(pairing.because)}"
-        elif found.format != "ONNX" and not registry.of(found.format).native:
-            why = why_not(os.path.basename(session.path), found.format)
-            said = escape(f"{why} It cannot be run here either, so there is nothing to compare.")
-        elif found.format != "ONNX":
-            said = "There is no ONNX file of this model yet." + (" Or choose one beside it:" if beside else "")
+        session, detection, beside = self.session, self.session.detection, self._beside
+        name = os.path.basename(session.path)
+        if pairing is not None and detection is not None and detection.kind is not None:
+            native, onnx = map(os.path.basename, _sides(pairing))
+            self.said["plan"].value = plan(pairing=pairing, native=native, onnx=onnx)
+            return
+        if detection is None or detection.kind is None:
+            says = f"{name}: {detection.because}" if detection else session.lacking
+        elif detection.format != "ONNX" and not registry.of(detection.format).native:
+            why = why_not(name, detection.format)
+            says = f"{why} It cannot be run here either, so there is nothing to compare."
+        elif detection.format != "ONNX":
+            says = "There is no ONNX file of this model yet." + (" Or choose one beside it:" if beside else "")
         elif beside:
-            said = "Which file was this ONNX file made of? Choose the other side:"
+            says = "Which file was this ONNX file made of? Choose the other side:"
         else:
-            said = (
+            says = (
                 "The model that this ONNX file was made of is not in its folder: upload it there, then choose it here."
             )
-        self.said["plan"].value = plan(said)
+        self.said["plan"].value = plan(says)
 
     def _show_data(self) -> None:
         session, field = self.session, self.fields["data"]
@@ -260,7 +244,7 @@ class ComparisonPanel(ipywidgets.VBox):
         show_if(found is not None, self._result)
         if change is None or change.name == "comparison":
             self.said["headline"].value = "" if found is None else found.headline
-            self.said["details"].value = "" if found is None else found.details + _IN_CODE
+            self.said["details"].value = "" if found is None else render("in_code", details=found.details)
         self.said["row"].value = "" if answers is None else row_html(found, self.session.row)
         if answers is not None:
             place = answers.place(self.session.row)
@@ -273,12 +257,6 @@ class ComparisonPanel(ipywidgets.VBox):
 
     def _to(self, which: str) -> None:
         self.session.row = getattr(self.session.comparison.answers, which)
-
-
-_IN_CODE = (
-    "<p class='wb-help'>In code: <code>wb.comparison.frame</code> holds the answers as a pandas DataFrame, "
-    "<code>wb.comparison.times</code> the times.</p>"
-)
 
 
 def _sides(pairing: Pairing | None) -> tuple[str, ...]:

@@ -13,13 +13,11 @@ from ..convert.options import options_for
 from ..convert.source import why_not
 from ..files.records import Option
 from ..session import Session
-from ..words import escape
 from .choice import Choice
-from .form import WIDE, button, help_text, line, note, outcome, plan, refusal, show_if, trust_box
-from .job import JobBar
+from .form import WIDE, StepForm, button, line, outcome, plan, show_if
 
 
-class Converter(ipywidgets.VBox):
+class Converter(StepForm):
     """Choose how a model becomes ONNX, convert it, and see how well both sides agree.
 
     Args:
@@ -27,35 +25,27 @@ class Converter(ipywidgets.VBox):
         bar: show the work under way, too; the workbench has a bar of its own.
 
     Attributes:
-        session: whose file is converted; everything chosen here is one of its traits.
         choices: {name of an option: how it is asked for}, of the format picked.
-        output, trust, button, to_graph, to_compare: the other controls; more: shows the choices.
-        said: {part of the panel: the widget that shows it}.
+        output, to_graph, to_compare: the controls beside those of every form.
     """
 
     def __init__(self, source: Session | str | os.PathLike[str], *, bar: bool = True) -> None:
-        self.session = session = source if isinstance(source, Session) else Session(source)
+        super().__init__(source, "convert", ["result"], bar)
+        session = self.session
         self.choices: dict[str, Choice] = {}
         self._all_choices: dict[tuple[Option, ...], dict[str, Choice]] = {}
-        self.said = {part: ipywidgets.HTML() for part in "plan scan reason problem headline result".split()}
         self.output = ipywidgets.Text(description="ONNX file", continuous_update=False, **WIDE)
         traitlets.link((session, "output"), (self.output, "value"))
-        self.trust = trust_box(session)
-        self.button = button("Convert", lambda: session.start("convert"), button_style="primary")
         self.to_graph = button("Open the ONNX file", self._open)
         self.to_compare = button("Compare both sides", lambda: setattr(session, "step", "compare"))
-        self.more = ipywidgets.ToggleButton(description="More choices", layout={"width": "auto"})
         self.more.observe(self._show, "value")
         self._form = ipywidgets.VBox()
         self._form.add_class("wb-form")
-        self._refusal = outcome(self.said["scan"], self.trust)
-        self._start = line(self.button, self.said["reason"])
-        super().__init__([
-            line(self.said["plan"], self.more), self._form, self._refusal, self._start,
-            *([JobBar(session, ["convert"])] if bar else []), outcome(self.said["problem"], self.said["headline"]),
-            line(self.to_compare, self.to_graph), self.said["result"],
-        ])  # fmt: skip
-        self.add_class("wb-panel")
+        self.children = (
+            line(self.said["plan"], self.more), self._form, self._refusal, self._start, *self._bar,
+            outcome(self.said["problem"], self.said["headline"]), line(self.to_compare, self.to_graph),
+            self.said["result"],
+        )  # fmt: skip
         shown = ["path", "detection", "options", "output", "problems", "scan", "trust", "job", "conversion"]
         session.observe(self._show, shown)
         session.observe(self._show_result, ["detection", "conversion"])
@@ -78,15 +68,8 @@ class Converter(ipywidgets.VBox):
             self._show_options(options)
             chosen = len(session.options) + bool(session.output)
             self.more.description = f"More choices ({chosen} made)" if chosen else "More choices"
-        self.said["plan"].value = plan(escape(said))
-        refused, problem = session.refused("convert"), session.problems.get("convert", "")
-        self.said["scan"].value = refusal(name, session.scan, "convert") if refused else ""
-        self.said["problem"].value = note("" if refused else problem)
-        reason = f"{session.about} is under way." if session.job else ""
-        if refused and not session.trust:
-            reason = reason or "To convert it all the same, tick the box above."
-        self.said["reason"].value = help_text(reason)
-        self.button.disabled = bool(reason)
+        self.said["plan"].value = plan(said)
+        refused = self._show_work()
         show_if(bool(options), self.more, self._start)
         show_if(bool(options) and self.more.value, self._form)
         show_if(bool(options) and refused, self._refusal)

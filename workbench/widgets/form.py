@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import ipywidgets
 import traitlets
 
 from ..errors import Scan
+from ..markup import render
 from ..session import Session
-from ..words import escape
+from .job import JobBar
 
 FIELD: dict[str, Any] = {"style": {"description_width": "7rem"}, "layout": {"width": "17rem", "max_width": "100%"}}
 """Of a field with its label, which leaves room beside it for a hint."""
@@ -19,17 +20,58 @@ FIELD: dict[str, Any] = {"style": {"description_width": "7rem"}, "layout": {"wid
 WIDE: dict[str, Any] = {**FIELD, "layout": {"width": "99%", "max_width": "36rem"}}
 """Of a field for names of files and for sentences."""
 
-_STYLE = """<style>
-.wb-form{gap:6px;overflow:visible}
-.wb-line{flex-flow:row wrap;align-items:center;gap:4px 12px;overflow:visible}
-.wb-line>.widget-html{flex:1 1 10rem;min-width:0}
-.wb-plan,.wb-help,p.wb-note{margin:0 0 6px;line-height:1.5;white-space:normal;overflow-wrap:anywhere}
-.wb-help{margin:0;line-height:1.4;font-size:13px}
-p.wb-note{border-left:4px solid #c77700;padding:4px 10px}
-.wb-outcome{overflow:visible;outline:0}
-.wb-panel .widget-dropdown>select{appearance:auto;background-image:none}
-.wb-panel :is(input,select):focus-visible{outline:2px solid var(--jp-brand-color1,#1976d2);outline-offset:1px}
-</style>"""
+
+class StepForm(ipywidgets.VBox):
+    """The form of a step whose work may need the person's trust in the file.
+
+    Args:
+        source: a session, or the path of a model file.
+        step: as `workbench.session.STEPS` names it; the button's word is the same.
+        parts: names of places that show something, beside those that every step has.
+        bar: show the work under way, too; the workbench has a bar of its own.
+
+    Attributes:
+        session: whose file it is about; everything chosen here is one of its traits.
+        said: {part of the panel: the widget that shows it}.
+        trust: the question that only the person can answer.
+        button: starts the work; more: shows the rarer choices.
+    """
+
+    def __init__(self, source: Session | str | os.PathLike[str], step: str, parts: Iterable[str], bar: bool) -> None:
+        super().__init__()
+        self.session, self._step = session_for(source), step
+        self.said = {part: ipywidgets.HTML() for part in ("plan", "scan", "reason", "problem", "headline", *parts)}
+        self.trust = ipywidgets.Checkbox(
+            description="I know where this file comes from: trust it", indent=False, layout={"width": "auto"}
+        )
+        traitlets.link((self.session, "trust"), (self.trust, "value"))
+        self.button = button(step.capitalize(), lambda: self.session.start(step), button_style="primary")
+        self.more = ipywidgets.ToggleButton(description="More choices", layout={"width": "auto"})
+        self._refusal = outcome(self.said["scan"], self.trust)
+        self._start = line(self.button, self.said["reason"])
+        self._bar = [JobBar(self.session, [step])] if bar else []
+        self.add_class("wb-panel")
+
+    def _show_work(self, waits: str = "") -> bool:
+        """Show what went wrong and why the work cannot begin now, which may be what it `waits` for.
+
+        Returns:
+            Whether the file is refused until the person trusts it.
+        """
+        session, refused = self.session, self.session.refused(self._step)
+        self.said["scan"].value = refusal(session.path, session.scan, self._step) if refused else ""
+        self.said["problem"].value = "" if refused else note(session.problems.get(self._step, ""))
+        reason = f"{session.about} is under way." if session.job else waits
+        if refused and not session.trust:
+            reason = reason or f"To {self._step} it all the same, tick the box above."
+        self.said["reason"].value = help_text(reason)
+        self.button.disabled = bool(reason)
+        return refused
+
+
+def session_for(source: Session | str | os.PathLike[str]) -> Session:
+    """The session given, or a new one for the path of a model file."""
+    return source if isinstance(source, Session) else Session(source)
 
 
 def button(words: str, action: Callable[[], object], **style: Any) -> ipywidgets.Button:
@@ -53,23 +95,19 @@ def outcome(*widgets: ipywidgets.Widget) -> ipywidgets.VBox:
     return made
 
 
-def trust_box(session: Session) -> ipywidgets.Checkbox:
-    """The question that only the person can answer."""
-    box = ipywidgets.Checkbox(
-        description="I know where this file comes from: trust it", indent=False, layout={"width": "auto"}
-    )
-    traitlets.link((session, "trust"), (box, "value"))
-    return box
-
-
 def show_if(shown: bool, *widgets: ipywidgets.DOMWidget) -> None:
     for widget in widgets:
         widget.layout.display = None if shown else "none"
 
 
+def sentence(text: str, kind: str = "", role: str = "") -> str:
+    """A paragraph; empty where there is nothing to say."""
+    return render("sentence", text=text, kind=kind, role=role) if text else ""
+
+
 def help_text(words: str) -> str:
     """A short line beside a field."""
-    return f"<p class='wb-help'>{escape(words)}</p>"
+    return render("sentence", text=words, kind="wb-help", role="")
 
 
 def hint(words: str) -> ipywidgets.HTML:
@@ -77,14 +115,14 @@ def hint(words: str) -> ipywidgets.HTML:
     return ipywidgets.HTML(help_text(words))
 
 
-def plan(markup: str) -> str:
-    """What a step will do, or why it cannot, as HTML; with the style of all the form."""
-    return f"{_STYLE}<div class='wb-plan'>{markup}</div>"
+def plan(says: str = "", **values: Any) -> str:
+    """What a step will do, or why it cannot, with the style of all the form: a sentence, or what the template reads."""
+    return render("plan", **{"says": says, "pairing": None, "parts": (), **values})
 
 
-def note(sentence: str) -> str:
+def note(problem: str) -> str:
     """A problem; empty where there is none."""
-    return f"<p class='wb-note' role='alert'>{escape(sentence, 2000)}</p>" if sentence else ""
+    return sentence(problem, "wb-note", "alert")
 
 
 def refusal(path: str, scan: Scan, verb: str) -> str:

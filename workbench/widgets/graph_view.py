@@ -20,8 +20,8 @@ from ..errors import WorkbenchError
 from ..files import registry
 from ..graph.places import places
 from ..session import Session
-from ..words import escape, visible
-from .form import button, line, show_if
+from ..words import visible
+from .form import button, line, sentence, session_for, show_if
 
 if TYPE_CHECKING:
     import nengo
@@ -65,15 +65,15 @@ class GraphPanel(ipywidgets.VBox):
     """
 
     def __init__(self, source: Session | str | os.PathLike[str]) -> None:
-        self.session = session = source if isinstance(source, Session) else Session(source)
+        self.session = session = session_for(source)
         self.gui: NengoGui | None = None
         self._showing = False
         self.choice = ipywidgets.Dropdown(
             options=[("none", "")], description="Mark nodes of", style={"description_width": "auto"},
             layout={"flex": "1 1 17rem", "max_width": "30rem"},
         )  # fmt: skip
-        self.clear = ipywidgets.Button(description="Clear", layout={"width": "auto"})
-        self.nengo = ipywidgets.Button(description="Open in Nengo GUI", layout={"width": "auto"})
+        self.clear = button("Clear", lambda: session.set_trait("op_type", ""))
+        self.nengo = button("Open in Nengo GUI", lambda: self._open() if self.gui is None else self._shut())
         self.convert = button("Convert it first", lambda: session.set_trait("step", "convert"))
         self._said, self.frame = ipywidgets.HTML(), Netron()
         self.frame.add_class("wb-graph-view")
@@ -86,8 +86,6 @@ class GraphPanel(ipywidgets.VBox):
         self.add_class("wb-panel")
         self.add_class("wb-graph")
         self.choice.observe(self._choose, "value")
-        self.clear.on_click(lambda _: session.set_trait("op_type", ""))
-        self.nengo.on_click(lambda _: self._open() if self.gui is None else self._shut())
         session.observe(lambda _: self._shut(), "path")
         session.observe(self._show, ["detection", "view", "problems", "looking"])
         session.observe(self._mark, "op_type")
@@ -107,12 +105,12 @@ class GraphPanel(ipywidgets.VBox):
         self._showing = True
         self.choice.options = [("none", ""), *names[:MOST_OFFERED]]
         self._showing = False
-        self.choice.layout.display = None if counts else "none"
+        show_if(bool(counts), self.choice)
         spiking = found is not None and found.kind == "SNN"
         runs = spiking and (
             registry.of(found.format).over_time or (found.header is not None and registry.runs_over_time(found.header))
         )
-        self.nengo.layout.display = None if runs else "none"
+        show_if(runs, self.nengo)
         show_if(view is not None and not self.frame.markup and found is not None and self._converts, self.convert)
         self._mark()
 
@@ -125,7 +123,7 @@ class GraphPanel(ipywidgets.VBox):
         self._showing = True
         self.choice.value = op_type if op_type in dict(self.choice.options).values() else ""
         self._showing = False
-        self.clear.layout.display = None if live and op_type else "none"
+        show_if(live and bool(op_type), self.clear)
         marked = places(found.header, op_type) if live and op_type and found.header is not None else None
         with self.frame.hold_sync():
             self.frame.said = visible(marked.says) if marked is not None else self._missing
@@ -208,5 +206,5 @@ class GraphPanel(ipywidgets.VBox):
         self.nengo.description = "Open in Nengo GUI"
         self._place.remove_class("wb-away")
 
-    def _tell(self, sentence: str) -> None:
-        self._said.value = f'<p role="status">{escape(sentence, 2000)}</p>' if sentence else ""
+    def _tell(self, words: str) -> None:
+        self._said.value = sentence(words, role="status")

@@ -11,7 +11,7 @@ import traitlets
 
 from ..session import Session
 from ..show.card import card
-from ..words import escape
+from .form import sentence, session_for
 
 _HELLO = (
     "Pick a model file, or make one of the paper's models, to see what kind of model it is. "
@@ -43,7 +43,7 @@ class KindCard(anywidget.AnyWidget):
 
     def __init__(self, source: Session | str | os.PathLike[str]) -> None:
         super().__init__()
-        self.session = session = source if isinstance(source, Session) else Session(source)
+        self.session = session = session_for(source)
         self.add_class("wb-panel")
         self.on_msg(self._chosen)
         traitlets.dlink((session, "op_type"), (self, "op_type"))
@@ -62,14 +62,11 @@ class KindCard(anywidget.AnyWidget):
 
     def _answer(self, change: Any = None) -> None:
         session = self.session
-        problem = session.problems.get("inference", "")
+        runs = session.looking and session.detection is not None and session.detection.format == "ONNX"
+        says = session.problems.get("inference", "Asking the model about real rows …" if runs else "")
+        self.answers = f"<h3>First inference</h3>{sentence(says)}" if says else ""
         if session.inference is not None:
             self.answers = session.inference._repr_html_()
-        elif problem:
-            self.answers = f"<h3>First inference</h3><p>{escape(problem, 2000)}</p>"
-        else:
-            runs = session.looking and session.detection is not None and session.detection.format == "ONNX"
-            self.answers = "<h3>First inference</h3><p>Asking the model about real rows …</p>" if runs else ""
 
     def _chosen(self, widget: Any, content: dict[str, Any], buffers: Any) -> None:
         found, op_type = self.session.detection, str(content.get("op_type"))

@@ -13,8 +13,8 @@ import traitlets
 from ..convert.options import options_for
 from ..session import RESULTS, Session
 from ..show.report import Part, parts
-from ..words import escape, size
-from .form import button, note, plan, show_if
+from ..words import size
+from .form import button, note, plan, sentence, session_for, show_if
 from .job import JobBar
 
 CHUNK = 1 << 20
@@ -30,7 +30,7 @@ class ReportPanel(ipywidgets.VBox):
     """
 
     def __init__(self, source: Session | str | os.PathLike[str], *, bar: bool = True) -> None:
-        self.session = session = source if isinstance(source, Session) else Session(source)
+        self.session = session = session_for(source)
         self._parts = ipywidgets.HTML()
         self._missing = {
             "convert": button("Convert first", lambda: session.set_trait("step", "convert")),
@@ -65,13 +65,9 @@ class ReportPanel(ipywidgets.VBox):
         for step, missing_button in self._missing.items():
             show_if(step in missing, missing_button)
         self._write.disabled = not found or bool(session.job)
-        rows = "".join(
-            f"<li><b>{part.title}</b>{'' if part.there else ' (left out)'}: {escape(part.says)}</li>" for part in found
-        )
-        intro = "One HTML file that any browser opens, without notebook or network. It will hold:"
-        self._parts.value = plan(f"<p>{intro}</p><ul>{rows}</ul>" if found else escape(session.lacking))
+        self._parts.value = plan(session.lacking, parts=found)
         path, problem = str(session.report_path or ""), session.problems.get("report", "")
-        self._said.value = (f'<p role="status">Written: {escape(path)}</p>' if path else "") + note(problem)
+        self._said.value = sentence(path and f"Written: {path}", role="status") + note(problem)
         self._download.path = path
 
 

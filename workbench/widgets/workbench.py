@@ -13,10 +13,10 @@ from ..compare import Comparison
 from ..convert import Conversion
 from ..graph import GraphView
 from ..kind import Detection
+from ..markup import render
 from ..session import STEPS, Choices, Session, session_of
 from ..session.inference import FirstInference
 from ..show.card import card
-from ..words import escape
 from .comparison import ComparisonPanel
 from .converter import Converter
 from .graph_view import GraphPanel
@@ -164,8 +164,8 @@ def _parts(session: Session) -> tuple[Picker, ipywidgets.VBox]:
     line = ipywidgets.HTML()
 
     def tell(change: Any = None) -> None:
-        said, looking = escape(session.said), escape(session.looking)
-        line.value = f'<p class="wb-said" role="status">{said}</p><p class="wb-looking">{looking}</p>'
+        said = render("sentence", text=session.said, kind="wb-said", role="status")
+        line.value = said + render("sentence", text=session.looking, kind="wb-looking", role="")
 
     session.observe(tell, ["looking", "said"])
     tell()
@@ -191,22 +191,17 @@ class _Still:
 
     def _repr_html_(self) -> str:
         session = self._session
-        if not session.path:
-            parts = ["<p>No model was picked when this page was saved.</p>"]
-        else:
-            # Loaded lazily: while the widget is alive the copy is not displayed, and its frame never starts.
-            frame = session.view._repr_html_().replace("<iframe ", '<iframe loading="lazy" ', 1) if session.view else ""
-            parts = [
-                card(session.detection) if session.detection else f"<p>{escape(session.problems.get('kind', ''))}</p>",
-                '<div class="wb"><h3>Graph</h3></div>' if frame else "",
-                frame,
-                *(
-                    result._repr_html_()
-                    for result in (session.inference, session.conversion, session.comparison)
-                    if result is not None
-                ),
-            ]
-        return f'<div class="wb-still">{"".join(parts)}</div>'
+        # Loaded lazily: while the widget is alive the copy is not displayed, and its frame never starts.
+        frame = session.view._repr_html_().replace("<iframe ", '<iframe loading="lazy" ', 1) if session.view else ""
+        results = (session.inference, session.conversion, session.comparison)
+        return render(
+            "still",
+            path=session.path,
+            card=card(session.detection) if session.detection else "",
+            problem=session.problems.get("kind", ""),
+            graph=frame,
+            results=[result._repr_html_() for result in results if result is not None],
+        )
 
 
 def _cell() -> str:
