@@ -424,7 +424,7 @@ def test_the_authors_network_reads_the_ten_digits(name: str) -> None:
 
 
 def test_the_first_inference_of_a_spiking_network_reads_its_digits(files: Path) -> None:
-    from workbench.session.inference import first_inference
+    from workbench.inference import first_inference
 
     found = first_inference(files / "digits.onnx")
     # 98.9 % of MNIST; these 50 are of its training part, which the network has seen.

@@ -7,6 +7,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..agreement import as_rows, distance, is_probability
+from ..engines.base import STEPS
+from ..files import registry
 from .accuracy import label_text
 from .matching import Pair
 from .questions import rows_of
@@ -49,9 +51,8 @@ class Spikes:
     onnx: np.ndarray
 
     def _repr_html_(self) -> str:
-        from ..show.answers import spikes_html
-
-        return spikes_html(self)
+        html: str = registry.at("workbench.show.answers:spikes_html")(self)
+        return html
 
 
 @dataclass(frozen=True)
@@ -231,8 +232,6 @@ def _column_names(pair: Pair, rows: int, theirs: Side, ours: Side, asked: Questi
 def watch(theirs: Side, ours: Side, asked: Questions, rows: tuple[int, ...]) -> Spikes | None:
     """The spikes of the last layer that both sides have; None where one of them does not spike."""
     import numpy as np
-
-    from ..frameworks.spiking.engine import STEPS
 
     both = [layer for layer in theirs.neurons if layer in ours.neurons]
     if not both or ours.dt is None:

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+STEPS = 30
+"""Time steps an image is held for, unless said otherwise: 30 ms, as in NengoDL's examples and the paper."""
+
 
 class Closing:
     """An engine's end, and the `with` statement. `path` names the model in sentences."""

@@ -137,9 +137,8 @@ class Detection:
         }  # fmt: skip
 
     def _repr_html_(self) -> str:
-        from ..show.card import card
-
-        return card(self)
+        html: str = registry.at("workbench.show.card:card")(self)
+        return html
 
 
 def detect(path: str | os.PathLike[str]) -> Detection:

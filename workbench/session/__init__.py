@@ -21,12 +21,12 @@ import traitlets
 
 from ..errors import BadInput, NeedsTrust, WorkbenchError
 from ..graph import GraphView, graph
+from ..inference import first_inference
 from ..kind import detect
 from ..sandbox import Cancelled
 from ..sources import make_sample, samples
 from ..words import counted
 from .folder import is_model
-from .inference import first_inference
 from .pairing import Pairing, pair
 
 if TYPE_CHECKING:

@@ -23,12 +23,12 @@ from ..errors import BadInput, WorkbenchError
 from ..files import certificate
 from ..files.header import read_header
 from ..graph import GraphView, frame, graph, policy
+from ..inference import FirstInference, first_inference
 from ..kind import ENGINE_NAMES, KIND_NAMES, Detection, detect
 from ..markup import render, whole_page
 from ..publish import refuse, write_text
 from ..safety import external
 from ..sandbox import Cancelled
-from ..session.inference import FirstInference, first_inference
 from ..words import counted, size
 from .answers import row_html
 from .card import LEVEL_WORDS, card

@@ -12,10 +12,10 @@ import traitlets
 from ..compare import Comparison
 from ..convert import Conversion
 from ..graph import GraphView
+from ..inference import FirstInference
 from ..kind import Detection
 from ..markup import render
 from ..session import STEPS, Choices, Session, session_of
-from ..session.inference import FirstInference
 from ..show.card import card
 from .comparison import ComparisonPanel
 from .converter import Converter

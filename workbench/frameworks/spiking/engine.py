@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ...agreement import Tolerance
-from ...engines.base import Closing
+from ...engines.base import STEPS, Closing
 from ...engines.inputs import cast, match
 from ...errors import BadInput
 from ...files.header import ValueInfo
@@ -17,9 +17,6 @@ from ...kind import ENGINE_NAMES
 from .load import load_network
 from .network import SpikingNetwork
 from .neurons import SYNAPSES
-
-STEPS = 30
-"""Time steps an image is held for, unless said otherwise: 30 ms, as in NengoDL's examples and the paper."""
 
 
 class SpikingEngine(Closing):

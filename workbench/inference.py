@@ -9,10 +9,10 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UnsupportedModel
-from ..kind import ENGINE_NAMES
-from ..markup import render
-from ..sources import Dataset, rows_for
+from .errors import UnsupportedModel
+from .kind import ENGINE_NAMES
+from .markup import render
+from .sources import Dataset, rows_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -129,7 +129,7 @@ def first_inference(path: str | os.PathLike[str], *, cancel: threading.Event | N
         UnsupportedModel: no rows at hand fit its input, or its outputs name no class.
         WorkbenchError: the model cannot be read or run, or took too long or too much memory.
     """
-    from .. import sandbox
+    from . import sandbox
 
     name = os.fspath(path)
     size = os.path.getsize(name) if os.path.isfile(name) else 0
@@ -145,8 +145,7 @@ def first_inference(path: str | os.PathLike[str], *, cancel: threading.Event | N
 
 
 def _infer(path: str) -> FirstInference:
-    from ..engines import load_engine
-    from ..frameworks.spiking.engine import SpikingEngine
+    from .engines import load_engine
 
     with load_engine(path) as engine:
         data = rows_for(path)
@@ -157,9 +156,10 @@ def _infer(path: str) -> FirstInference:
                 "load_engine(path).run(array)."
             )
         outputs = engine.run(data.inputs)
-        if isinstance(engine, SpikingEngine):
-            outputs = engine.settled(outputs)
-            data = replace(data, source=" ".join([data.source, *engine.network.notes]))
+        if hasattr(engine, "settled"):
+            over_time: Any = engine
+            outputs = over_time.settled(outputs)
+            data = replace(data, source=" ".join([data.source, *over_time.network.notes]))
         predicted, score = _named(outputs, data)
         return FirstInference(path, engine.name, engine.version, engine.why, data, predicted, score)
 
