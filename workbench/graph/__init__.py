@@ -22,8 +22,8 @@ from ..files.formats import identify, identify_bytes
 from ..files.header import Header, parse_header, read_header
 from ..files.records import Format, Reader
 from ..files.wire import Buffer, WireError, opened
+from ..markup import render
 from ..publish import write_text
-from ..words import escape
 from . import netron, slim, svg
 
 if TYPE_CHECKING:
@@ -106,13 +106,7 @@ class GraphView:
         page, reason = self._live
         if page is not None:
             return page.html(nonce)
-        return (
-            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-            '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; img-src data:; '
-            "style-src 'unsafe-inline'\">"
-            f"<title>{escape(self.name)}</title></head>"
-            f'<body style="font:13px/1.5 sans-serif">{self._still(reason)}</body></html>'
-        )
+        return self._drawn(reason)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write `page` to a file; it appears whole or not at all.
@@ -156,23 +150,13 @@ class GraphView:
     def _html(self) -> str:
         page, reason = self._live
         if page is None:
-            still = self._still(reason)
-            return f'<div style="max-height:{self.height}px;overflow:auto">{still}</div>'
-        still = self._still("A still drawing: trust this notebook to see Netron's live view.")
-        return (
-            f'<div class="wb-graph" style="position:relative;height:{self.height}px;overflow:hidden;'
-            'border:1px solid #ccc">'
-            f'<div style="height:{self.height}px;overflow:auto" tabindex="0" role="group" aria-label="Still drawing">'
-            f"{still}</div>{frame(page.html(), self.name, _OVER)}</div>"
-        )
+            return self._drawn(reason, height=self.height)
+        says = "A still drawing: trust this notebook to see Netron's live view."
+        return self._drawn(says, height=self.height, frame=frame(page.html(), self.name, over=True))
 
-    def _still(self, sentence: str | None) -> str:
+    def _drawn(self, says: str | None, height: int | None = None, frame: str = "") -> str:
         picture = base64.b64encode(self.svg().encode("utf-8", "replace")).decode()
-        line = f'<p style="margin:8px">{escape(sentence, 2000)}</p>' if sentence else ""
-        return (
-            f'{line}<img alt="Drawing of {escape(self.name)}" style="max-width:100%" '
-            f'src="data:image/svg+xml;base64,{picture}">'
-        )
+        return render("graph", name=self.name, says=says, picture=picture, height=height, frame=frame)
 
 
 def graph(
@@ -295,14 +279,15 @@ def _page(reader: Reader, data: bytes, title: str, notes: Sequence[str], header:
     return page
 
 
-_OVER = 'style="position:absolute;top:0;left:0;width:100%;height:100%;border:0;background:#fff"'
-"""Over the still drawing in the same box."""
+def frame(document: str, name: str, *, over: bool = False) -> str:
+    """A live view as part of a page: in a sandbox, whose scripts reach nothing of the page around it.
 
-
-def frame(document: str, name: str, attributes: str = "") -> str:
-    """A live view as part of a page: in a sandbox, whose scripts reach nothing of the page around it."""
+    Args:
+        document: a page of Netron.
+        over: it covers the still drawing in the same box.
+    """
     text = document.replace("&", "&amp;").replace('"', "&quot;")
-    return f'<iframe title="Netron: {escape(name)}" sandbox="{SANDBOX}" {attributes} srcdoc="{text}"></iframe>'
+    return render("frame", name=name, sandbox=SANDBOX, over=over, document=text)
 
 
 def frame_again(document: str, nonce: str) -> str | None:
@@ -315,7 +300,7 @@ def frame_again(document: str, nonce: str) -> str | None:
     reader, data, title, notes = known
     try:
         header = parse_header(data) if reader == _ONNX else None
-        return frame(_page(reader, data, title, notes, header).html(nonce), title, _OVER)
+        return frame(_page(reader, data, title, notes, header).html(nonce), title, over=True)
     except WorkbenchError:
         return None
 

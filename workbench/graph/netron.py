@@ -24,7 +24,8 @@ from typing import Any
 from ..errors import WorkbenchError
 from ..files import registry
 from ..files.records import Reader
-from ..words import escape, visible
+from ..markup import render
+from ..words import visible
 
 
 class NetronLayoutError(WorkbenchError):
@@ -105,17 +106,7 @@ class Page:
         """
         # A model cannot hold the hash of the page it is in: unguessable, yet the same model makes the same page.
         nonce = nonce or hashlib.sha256("".join(self.parts.values()).encode()).hexdigest()[:32]
-        policy = (
-            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'unsafe-inline'; img-src data: blob:; "
-            "font-src data:; connect-src 'none'; form-action 'none'; base-uri 'none'"
-        )
-        blocks = "".join(f'<script type="text/plain" id="{name}">{text}</script>' for name, text in self.parts.items())
-        return (
-            '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-            f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-            f"<title>{escape(self.title)}</title></head><body>{blocks}"
-            f'<script nonce="{nonce}">{_boot()}</script></body></html>'
-        )
+        return render("netron", title=self.title, parts=self.parts, nonce=nonce, boot=_boot())
 
 
 def page(

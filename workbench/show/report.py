@@ -336,7 +336,7 @@ def _drawing(view: GraphView | None) -> dict[str, Any]:
     drawing = view.svg()
     height = re.search(r'^<svg[^>]* height="(\d+)', drawing)
     return shown | {
-        "live": frame(view.page(nonce), view.name, 'class="live"') if view.reason is None else "",
+        "live": frame(view.page(nonce), view.name) if view.reason is None else "",
         "drawing": quote(drawing, safe="/:=' ,;()", errors="replace"),
         # On paper a taller one is cut, since nobody could read it on one page.
         "one_page": height is not None and int(height[1]) <= PAGE_HEIGHT,

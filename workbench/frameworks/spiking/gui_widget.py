@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import os
 import secrets
 from pathlib import Path
@@ -14,6 +13,7 @@ import nengo
 import traitlets
 
 from ...errors import BadInput
+from ...markup import render
 from .gui import gui
 from .picture import picture
 
@@ -86,12 +86,8 @@ class _Still:
         return ""
 
     def _repr_html_(self) -> str:
-        title = html.escape(self._widget.title)
-        return (
-            f'<div class="{self._widget.still}"><p><b>{title}</b>: a still picture of the network. '
-            "Run the cell to open it in Nengo GUI.</p>"
-            f'<img alt="Drawing of {title}" style="max-width:100%" src="{self._widget.picture}"></div>'
-        )
+        widget = self._widget
+        return render("nengo_still", title=widget.title, kind=widget.still, picture=widget.picture)
 
 
 def nengo_gui(
