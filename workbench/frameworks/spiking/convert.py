@@ -247,6 +247,7 @@ def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
     import nengo
     import numpy as np
 
+    from .engine_nengo import ask
     from .from_nengo import from_nengo, inputs_of
 
     nodes = inputs_of(source)
@@ -265,21 +266,17 @@ def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
             node.output = output
     with simulator:
         network = from_nengo(simulator)
-        probes = _probes(source)
+        probes = {entry.name: probe for entry, probe in zip(network.outputs, _probes(source), strict=True)}
+        fed = dict(zip(nodes, (entry.name for entry in network.inputs), strict=True))
 
-        def answers(series: Arrays) -> Arrays:
-            results: dict[str, list[np.ndarray]] = {entry.name: [] for entry in network.outputs}
-            batch, steps, _ = next(iter(series.values())).shape
-            for row in range(batch):
-                now.update({node: series[e.name][row] for node, e in zip(nodes, network.inputs, strict=True)})
-                simulator.reset()
-                simulator.run_steps(steps, progress_bar=False)
-                for entry, probe in zip(network.outputs, probes, strict=True):
-                    results[entry.name].append(np.array(simulator.data[probe]).reshape(steps, -1))
-                simulator.clear_probes()
-            return {name: np.stack(rows) for name, rows in results.items()}
+        def feed(sample: Arrays) -> None:
+            now.update({node: sample[name] for node, name in fed.items()})
 
-        yield _Native(network, lambda asked: [answers(series) for series in asked], f"Nengo {nengo.__version__}")
+        yield _Native(
+            network,
+            lambda asked: [ask(simulator, probes, series, feed) for series in asked],
+            f"Nengo {nengo.__version__}",
+        )
 
 
 def _probes(network: Any) -> list[Any]:

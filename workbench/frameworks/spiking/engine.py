@@ -25,6 +25,7 @@ class SpikingEngine(Closing):
     Args:
         source: the .onnx or .nir file; or a network, ours or Nengo's, or a simulator.
         params: the .npz that holds the weights of a file by the paper's authors.
+        threads: how many to use; see the engine.
         why: the sentence for `why`.
 
     Attributes:
@@ -47,6 +48,7 @@ class SpikingEngine(Closing):
         source: str | os.PathLike[str] | SpikingNetwork,
         *,
         params: str | os.PathLike[str] | None = None,
+        threads: int | None = None,
         why: str = "",
     ) -> None:
         if isinstance(source, str | os.PathLike):
@@ -63,6 +65,11 @@ class SpikingEngine(Closing):
         self.outputs = tuple(ValueInfo(name, "float32", ("batch", "steps", n)) for name, n in self._outputs.items())
         self.layers = tuple(node.name for node in self.network.neurons())
         self.classes: dict[str, tuple[Any, ...]] = {}
+        self.threads = threads
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Start what runs the network, with so many threads."""
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.version}: {self.path}>"

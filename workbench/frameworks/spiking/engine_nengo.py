@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,8 @@ import nengo
 import numpy as np
 
 from .engine import SpikingEngine
-from .network import SpikingNetwork
+
+Arrays = dict[str, np.ndarray]
 
 
 class NengoEngine(SpikingEngine):
@@ -22,21 +23,13 @@ class NengoEngine(SpikingEngine):
 
     name = "nengo"
     call = "simulator.run_steps"
+    version = nengo.__version__
 
-    def __init__(
-        self,
-        source: str | os.PathLike[str] | SpikingNetwork,
-        *,
-        params: str | os.PathLike[str] | None = None,
-        threads: int | None = None,
-        why: str = "",
-    ) -> None:
+    def _prepare(self) -> None:
         from threadpoolctl import threadpool_limits
 
-        super().__init__(source, params=params, why=why)
-        self._limits = threadpool_limits(threads)  # none of them where it is None
-        self.version: str = nengo.__version__
-        self._sample: dict[str, np.ndarray] = {}
+        self._limits = threadpool_limits(self.threads)  # none of them where it is None
+        self._sample: Arrays = {}
         self._built: tuple[tuple[str, ...], nengo.Simulator, dict[str, Any]] | None = None
 
     def close(self) -> None:
@@ -46,22 +39,13 @@ class NengoEngine(SpikingEngine):
             self._built[1].close()
             self._built = None
 
-    def _answer(self, series: dict[str, np.ndarray], spikes: tuple[str, ...]) -> dict[str, np.ndarray]:
+    def _answer(self, series: Arrays, spikes: tuple[str, ...]) -> Arrays:
         simulator, probes = self._simulator(spikes)
-        batch, steps, _ = next(iter(series.values())).shape
-        results: dict[str, list[np.ndarray]] = {name: [] for name in probes}
-        for row in range(batch):
-            self._sample = {name: array[row] for name, array in series.items()}
-            simulator.reset()
-            simulator.run_steps(steps, progress_bar=False)
-            for name, probe in probes.items():
-                results[name].append(np.asarray(simulator.data[probe], np.float32).reshape(steps, -1))
-            simulator.clear_probes()
-        sizes = self._sizes(spikes)
-        return {
-            name: np.stack(rows) if rows else np.empty((0, steps, sizes[name]), np.float32)
-            for name, rows in results.items()
-        }
+
+        def feed(sample: Arrays) -> None:
+            self._sample = sample
+
+        return {name: array.astype(np.float32) for name, array in ask(simulator, probes, series, feed).items()}
 
     def _simulator(self, spikes: tuple[str, ...]) -> tuple[nengo.Simulator, dict[str, Any]]:
         from .to_nengo import to_nengo
@@ -85,3 +69,27 @@ class NengoEngine(SpikingEngine):
 
     def _now(self, name: str, time: float) -> np.ndarray:
         return self._sample[name][max(0, round(time / self.network.dt) - 1)]
+
+
+def ask(
+    simulator: nengo.Simulator, probes: Mapping[str, Any], series: Arrays, feed: Callable[[Arrays], None]
+) -> Arrays:
+    """Ask an open ``nengo.Simulator``, one sample after the other, each from its start state.
+
+    Args:
+        probes: {output: its Probe}; series: {input: (batch, steps, n)}.
+        feed: takes each sample, {input: (steps, n)}, before it is run.
+
+    Returns:
+        {output: (batch, steps, n)}, float64.
+    """
+    batch, steps, _ = next(iter(series.values())).shape
+    results = {name: np.empty((batch, steps, probe.size_in)) for name, probe in probes.items()}
+    for row in range(batch):
+        feed({name: array[row] for name, array in series.items()})
+        simulator.reset()
+        simulator.run_steps(steps, progress_bar=False)
+        for name, probe in probes.items():
+            results[name][row] = np.reshape(simulator.data[probe], (steps, -1))
+        simulator.clear_probes()
+    return results

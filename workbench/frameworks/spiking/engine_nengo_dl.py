@@ -11,7 +11,6 @@ import numpy as np
 
 from ..tensorflow.start import use_threads
 from .engine import SpikingEngine
-from .network import SpikingNetwork
 
 if TYPE_CHECKING:
     Arrays = dict[str, np.ndarray]
@@ -32,19 +31,21 @@ class NengoDlEngine(SpikingEngine):
 
     def __init__(
         self,
-        source: str | os.PathLike[str] | SpikingNetwork,
+        source: Any,
         *,
         params: str | os.PathLike[str] | None = None,
         inference_only: bool = True,
         threads: int | None = None,
         why: str = "",
     ) -> None:
+        self.inference_only = inference_only
+        super().__init__(source, params=params, threads=threads, why=why)
+
+    def _prepare(self) -> None:
         from . import nengo_dl
 
-        use_threads(threads)
-        super().__init__(source, params=params, why=why)
-        self.version: str = nengo_dl.__version__
-        self.inference_only = inference_only
+        use_threads(self.threads)
+        self.version = nengo_dl.__version__
         self._built: tuple[tuple[str, ...], Any, dict[str, Any], Any] | None = None
 
     def close(self) -> None:

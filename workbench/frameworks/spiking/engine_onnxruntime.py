@@ -39,18 +39,10 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
 
     name = "onnxruntime"
     call = "session.run"
+    version = onnxruntime.__version__
 
-    def __init__(
-        self,
-        source: str | os.PathLike[str] | SpikingNetwork,
-        *,
-        params: str | os.PathLike[str] | None = None,
-        threads: int | None = None,
-        why: str = "",
-    ) -> None:
-        super().__init__(source, params=params, why=why)
-        self.version: str = onnxruntime.__version__
-        self.threads = threads or (
+    def _prepare(self) -> None:
+        self.threads = self.threads or (
             len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         )
         self.state: dict[str, np.ndarray] = {}
