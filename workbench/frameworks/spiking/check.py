@@ -11,8 +11,9 @@ from collections import Counter
 from typing import TYPE_CHECKING, NoReturn
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel
-from .network import STATELESS, Input, Node, Output, SpikingNetwork, windows
+from .network import Input, Node, Output, SpikingNetwork, result_shape
 from .neurons import MODELS, NEURONS, NOT_POSITIVE
+from .stateless import STATELESS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,16 +23,6 @@ MAX_NUMBERS = 200_000_000
 
 LONGEST_STEP = 1e6
 """Of dt, in its unit; a NIR file may count steps instead of seconds."""
-
-_ATTRIBUTES = {
-    "Conv": {"strides": 2, "pads": 4, "group": 0},
-    "AveragePool": {"kernel_shape": 2, "strides": 2, "pads": 4},
-    "MaxPool": {"kernel_shape": 2, "strides": 2, "pads": 4},
-}
-"""op -> its attributes, and how many ints each has; 0 is an int by itself. A pool may leave out strides and pads."""
-
-_NUMBERS = {"BatchNormalization": "epsilon", "Elu": "alpha", "LeakyRelu": "alpha"}
-"""op -> its one attribute, a float that may be left out."""
 
 
 def check(network: SpikingNetwork) -> None:
@@ -153,9 +144,14 @@ class _Checker:
             self._check_parameters()
         elif node.op in STATELESS:
             self._check_attributes()
+            if STATELESS[node.op].flat and (len(self.taken[0]) != 1 or len(node.shape) != 1):
+                self._refuse(f"makes {node.shape} of {self.taken[0]}; expected flat signals")
+            getattr(self, f"_{node.op.lower()}", lambda: None)()
         else:
             self._refuse("is no operator of a spiking network here")
-        getattr(self, f"_{node.op.lower()}", self._alike)()
+        for shape in self.taken if node.op != "Image" else ():
+            if node.shape != (expected := result_shape(node, shape)):
+                self._refuse(f"gives {node.shape} for {shape}; expected {expected}")
 
     # --- what every node has
 
@@ -186,9 +182,8 @@ class _Checker:
             self._shaped(state, (1, *node.shape))
 
     def _check_attributes(self) -> None:
-        node, said = self.node, self.node.attributes
-        known: dict[str, int] = _ATTRIBUTES.get(node.op, {})
-        order = {"Place": ("start", "size"), "Image": ("order",), "Flatten": ("order",)}.get(node.op, ())
+        node, said, operator = self.node, self.node.attributes, STATELESS[self.node.op]
+        known = operator.ints
         for key, value in said.items():
             if key in known:
                 count = known[key]
@@ -197,73 +192,42 @@ class _Checker:
                     self._refuse(f"has {key} {value!r}; expected {count or 1} whole numbers")
                 if min(numbers) < (0 if key == "pads" else 1) or max(numbers) > MAX_NUMBERS:
                     self._refuse(f"has {key} {value!r}; expected {0 if key == 'pads' else 1} to {MAX_NUMBERS:,}")
-            elif key == _NUMBERS.get(node.op):
+            elif key == operator.number:
                 if not isinstance(value, float | int) or not math.isfinite(value):
                     self._refuse(f"has {key} {value!r}; expected a number")
-            elif key not in order:
+            elif key not in operator.words:
                 raise UnsupportedModel(
                     f"Node {node.name!r} ({node.op}) has the attribute {key!r}, which has no meaning here."
                 )
-        free = () if node.op == "Conv" else ("strides", "pads")
-        if missing := [key for key in (*known, *order) if key not in said and key not in free]:
+        if missing := [key for key in (*known, *operator.words) if key not in said and key not in operator.optional]:
             self._refuse(f"says nothing of {', '.join(missing)}")
+        for key in operator.weights if operator.broadcast else ():
+            self._broadcasts(key)
 
     # --- by operator
 
-    def _alike(self) -> None:
-        """The result is of the signal's shape."""
-        if self.taken[0] != self.node.shape:
-            self._refuse(f"gives {self.node.shape} for {self.taken[0]}; expected the same shape")
-
-    def _sum(self) -> None:
-        for shape in self.taken:
-            if shape != self.node.shape:
-                self._refuse(f"adds {shape} to {self.node.shape}; expected equal shapes")
-
     def _gemm(self) -> None:
-        self._flat()
         self._shaped("weight", (self.taken[0][0], *self.node.shape))
         if "bias" in self.node.weights:
             self._shaped("bias", self.node.shape)
 
-    def _scale(self) -> None:
-        self._alike()
-        self._broadcasts("weight")
-
-    def _bias(self) -> None:
-        self._alike()
-        self._broadcasts("bias")
-
     def _slice(self) -> None:
-        self._flat()
-        indices = self.node.weights.get("indices")
+        indices, (count,) = self.node.weights.get("indices"), self.taken[0]
         self._shaped("indices", self.node.shape)
-        if indices is not None and not (indices.min() >= 0 and indices.max() < self.taken[0][0]):
-            self._refuse(f"takes elements {indices.min()} to {indices.max()} of a signal of {self.taken[0][0]}")
+        if indices is not None and not (indices.min() >= 0 and indices.max() < count):
+            self._refuse(f"takes elements {indices.min()} to {indices.max()} of a signal of {count}")
 
     def _place(self) -> None:
-        self._flat()
-        start, size = self.node.attributes["start"], self.node.attributes["size"]
-        if not 0 <= start <= size - self.taken[0][0] or self.node.shape != (size,):
-            self._refuse(f"puts {self.taken[0][0]} numbers at {start} of {size}")
+        start, size, (count,) = self.node.attributes["start"], self.node.attributes["size"], self.taken[0]
+        if not 0 <= start <= size - count:
+            self._refuse(f"puts {count} numbers at {start} of {size}")
 
     def _image(self) -> None:
-        self._size_stays()
-        if len(self.node.shape) != 3:
-            self._refuse(f"gives the shape {self.node.shape}; expected (channels, height, width)")
-
-    def _flatten(self) -> None:
-        self._size_stays()
-        if len(self.node.shape) != 1:
-            self._refuse(f"gives the shape {self.node.shape}; expected a flat signal")
-
-    def _softmax(self) -> None:
-        self._flat()
-        self._alike()
+        if len(self.node.shape) != 3 or math.prod(self.taken[0]) != self.node.size:
+            self._refuse(f"makes {self.node.shape} of {self.taken[0]}; expected (channels, height, width) of as many")
 
     def _batchnormalization(self) -> None:
-        self._alike()
-        for key in ("scale", "bias", "mean", "variance"):
+        for key in STATELESS[self.node.op].weights:
             self._shaped(key, self.node.shape[:1])
         if (self.node.weights["variance"] < 0).any():
             self._refuse("has a negative variance; expected 0 or more")
@@ -277,36 +241,24 @@ class _Checker:
             self._refuse(f"has kernels {weight.shape} in {group} groups, which do not fit its signal {self.taken[0]}")
         if "bias" in self.node.weights:
             self._shaped("bias", weight.shape[:1])
-        self._windows(weight.shape[0], weight.shape[2:])
+        self._windows(weight.shape[2:])
 
     def _averagepool(self) -> None:
         if len(self.taken[0]) != 3:
             self._refuse(f"takes {self.taken[0]}; expected an image (channels, height, width)")
-        self._windows(self.taken[0][0], tuple(self.node.attributes["kernel_shape"]))
+        self._windows(tuple(self.node.attributes["kernel_shape"]))
 
     _maxpool = _averagepool
 
     # --- parts of those
 
-    def _windows(self, channels: int, kernel: tuple[int, ...]) -> None:
-        said = self.node.attributes
-        pads, strides = said.get("pads", [0] * 4), said.get("strides", [1] * 2)
+    def _windows(self, kernel: tuple[int, ...]) -> None:
+        pads = self.node.attributes.get("pads", [0] * 4)
         sizes = [length + pads[axis] + pads[axis + 2] for axis, length in enumerate(self.taken[0][1:])]
         if min(kernel) < 1 or any(size < width for size, width in zip(sizes, kernel, strict=True)):
             self._refuse(f"has windows of {kernel} for a signal {self.taken[0]}")
         if self.node.op != "Conv" and any(pad >= kernel[axis % 2] for axis, pad in enumerate(pads)):
             self._refuse(f"has pads {list(pads)} as wide as its windows {kernel}")
-        shape = (channels, *windows(self.taken[0][1:], kernel, strides, pads))
-        if self.node.shape != shape:
-            self._refuse(f"gives {self.node.shape}; expected {shape}")
-
-    def _flat(self) -> None:
-        if len(self.taken[0]) != 1 or len(self.node.shape) != 1:
-            self._refuse(f"makes {self.node.shape} of {self.taken[0]}; expected flat signals")
-
-    def _size_stays(self) -> None:
-        if math.prod(self.taken[0]) != self.node.size:
-            self._refuse(f"makes {self.node.shape} of {self.taken[0]}; expected as many numbers")
 
     def _shaped(self, key: str, shape: tuple[int, ...]) -> None:
         found = self.node.weights.get(key)
@@ -316,16 +268,11 @@ class _Checker:
     def _broadcasts(self, key: str) -> None:
         """Against ``(1, *shape)``."""
         found, shape = self.node.weights.get(key), (1, *self.node.shape)
-        fits = found is not None and found.ndim <= len(shape)
+        given = None if found is None else found.shape
         # From the last axis backwards, each length is the signal's or 1.
-        if (
-            found is None
-            or not fits
-            or any(n not in (1, m) for n, m in zip(found.shape[::-1], shape[::-1], strict=False))
-        ):
-            self._refuse(
-                f"has {key} of shape {None if found is None else found.shape}; expected {shape}, or 1 for some"
-            )
+        pairs = zip(given[::-1], shape[::-1], strict=False) if given is not None and len(given) <= len(shape) else None
+        if pairs is None or any(n not in (1, m) for n, m in pairs):
+            self._refuse(f"has {key} of shape {given}; expected {shape}, or 1 for some")
 
     def _refuse(self, what: str) -> NoReturn:
         raise BadInput(f"Node {self.node.name!r} ({self.node.op}) {what}.")

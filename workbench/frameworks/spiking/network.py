@@ -23,31 +23,13 @@ from .neurons import MODELS, NEURONS, SYNAPSES
 if TYPE_CHECKING:
     import numpy as np
 
-STATELESS = {
-    # op: what it does to one step of one sample; `weights` and `attributes` by ONNX's names
-    "Conv": "2-D convolution; weight OIHW, bias (O,); strides, pads, group",
-    "Gemm": "x @ weight + bias; weight (inputs, outputs), bias (outputs,)",
-    "Scale": "x * weight, element by element; weight broadcasts against the shape",
-    "Bias": "x + bias, element by element; bias broadcasts against the shape",
-    "Sum": "the sum of all inputs, which have one shape",
-    "Slice": "x[indices] of a flat signal; weight `indices` int64",
-    "Place": "a flat signal put at [start : start + n] of zeros; attributes start, size",
-    "Image": "a flat signal as (C, H, W); attribute order: HWC or CHW, how it was flattened",
-    "Flatten": "(C, H, W) as a flat signal; attribute order: HWC or CHW",
-    "AveragePool": "kernel_shape, strides, pads", "MaxPool": "kernel_shape, strides, pads",
-    "BatchNormalization": "per channel; weights scale, bias, mean, variance (C,); epsilon",
-    "Relu": "", "Sigmoid": "", "Tanh": "", "Softplus": "", "Elu": "alpha", "Selu": "", "LeakyRelu": "alpha",
-    "Softmax": "over the last axis of a flat signal",
-}  # fmt: skip
-"""Operators without state or parameters of their own beside weights."""
-
 
 @dataclass
 class Node:
     """One operation; its result is a signal of the same name.
 
     Attributes:
-        op: a key of `STATELESS` or `neurons.MODELS`.
+        op: a key of `stateless.STATELESS` or `neurons.MODELS`.
         name: unique; it becomes the ONNX node's name and the Nengo object's label.
         inputs: names of the signals it takes.
         shape: of its result for one sample and step: (n,) or (C, H, W).
@@ -164,6 +146,24 @@ def windows(
     sides = zip(lengths, kernel, pads[: len(kernel)], pads[len(kernel) :], strict=True)
     frees = [length + before + after - width for length, width, before, after in sides]
     return tuple((-(-free // step) if ceil else free // step) + 1 for free, step in zip(frees, strides, strict=True))
+
+
+def result_shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:
+    """What an operator without state gives for a signal of the shape `taken`, by its weights and attributes."""
+    weights, said = node.weights, node.attributes
+    if node.op == "Place":
+        return (said["size"],)
+    if node.op == "Flatten":
+        return (math.prod(taken),)
+    if node.op == "Slice":
+        return weights["indices"].shape
+    if node.op == "Gemm":
+        return (weights["weight"].shape[1],)
+    if node.op in ("Conv", "AveragePool", "MaxPool"):
+        kernel = weights["weight"].shape[2:] if node.op == "Conv" else said["kernel_shape"]
+        channels = weights["weight"].shape[0] if node.op == "Conv" else taken[0]
+        return (channels, *windows(taken[1:], kernel, said.get("strides", [1, 1]), said.get("pads", [0] * 4)))
+    return taken
 
 
 def _sorted(nodes: list[Node], inputs: list[Input], *, through_synapses: bool) -> list[Node]:

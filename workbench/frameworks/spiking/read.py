@@ -20,20 +20,13 @@ from ...errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from ...safety import external
 from .arrays import decimal
 from .check import check
-from .network import STATELESS, Input, Node, Output, SpikingNetwork, windows
+from .network import Input, Node, Output, SpikingNetwork, result_shape
 from .neurons import MODELS, SYNAPSES
 from .operators import DOMAIN
+from .stateless import STATELESS
 from .write import METADATA
 
-_SAME_NAME = {"Mul": "Scale", "Add": "Bias", "Gather": "Slice", "Pad": "Place", "Reshape": "Image"}
-_WEIGHTS = {
-    "Conv": ("weight", "bias"),
-    "Gemm": ("weight", "bias"),
-    "Scale": ("weight",),
-    "Bias": ("bias",),
-    "Slice": ("indices",),
-    "BatchNormalization": ("scale", "bias", "mean", "variance"),
-}
+_SAME_NAME = {operator.onnx: op for op, operator in STATELESS.items() if operator.onnx}
 
 
 def is_ours(model: onnx.ModelProto) -> bool:
@@ -197,7 +190,7 @@ class _Reader:
                 f"may hold: {', '.join(STATELESS)}, and neurons and synapses of {DOMAIN}."
             )
         weights, taken = {}, list(node.input)
-        for key, tensor in zip(_WEIGHTS.get(op, ()), node.input[1:], strict=False):
+        for key, tensor in zip(STATELESS[op].weights, node.input[1:], strict=False):
             weights[key] = self._constant(name, tensor)
         if weights or op in ("Place", "Image"):
             taken = taken[:1]
@@ -270,7 +263,7 @@ class _Reader:
         for node in SpikingNetwork("", 1.0, inputs, nodes, []).ordered():
             if not node.shape:
                 taken = self.shapes[node.inputs[0]]
-                node.shape = tuple(int(length) for length in _shape(node, taken))
+                node.shape = _shape(node, taken)
                 self.shapes[node.name] = node.shape
         return nodes
 
@@ -311,17 +304,4 @@ def _shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:
         return tuple(shape)
     if node.op == "Place":
         node.attributes["size"] += node.attributes["start"] + taken[0]
-        return (node.attributes["size"],)
-    if node.op == "Flatten":
-        return (int(np.prod(taken)),)
-    if node.op == "Slice":
-        return node.weights["indices"].shape
-    if node.op == "Gemm":
-        return (node.weights["weight"].shape[1],)
-    if node.op in ("Conv", "AveragePool", "MaxPool"):
-        kernel = node.weights["weight"].shape[2:] if node.op == "Conv" else node.attributes["kernel_shape"]
-        pads = node.attributes.get("pads", [0, 0, 0, 0])
-        strides = node.attributes.get("strides", [1, 1])
-        channels = node.weights["weight"].shape[0] if node.op == "Conv" else taken[0]
-        return (channels, *windows(taken[1:], kernel, strides, pads))
-    return taken
+    return tuple(int(length) for length in result_shape(node, taken))

@@ -26,6 +26,7 @@ from ...errors import UnsupportedModel
 from .network import Node, SpikingNetwork
 from .neurons import MODELS, NEURONS, SYNAPSES
 from .operators import DOMAIN, IR_VERSION, OPSET, VERSION, fold_time, function, has_fast_form, unfold_time
+from .stateless import STATELESS
 
 PRODUCER = "onnx-workbench"
 METADATA = "org.nengo"
@@ -226,7 +227,7 @@ class _Writer:
                 taken = [f"{name}.hwc"]
             self._node("Flatten", taken, results, name, axis=1)
         else:
-            op_type = {"Scale": "Mul", "Bias": "Add"}.get(node.op, node.op)
+            op_type = STATELESS[node.op].onnx or node.op
             if op_type == "Softmax":
                 said["axis"] = -1
             self._node(op_type, [*taken, *(self._weight(node, key) for key in node.weights)], results, name, **said)
