@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
-from ...errors import BadInput, UnreadableFile, UnsupportedModel
+from ...errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from .network import Input, Node, Output, SpikingNetwork, result_shape
 from .neurons import MODELS, NEURONS, NOT_POSITIVE
 from .stateless import STATELESS
@@ -23,6 +25,25 @@ MAX_NUMBERS = 200_000_000
 
 LONGEST_STEP = 1e6
 """Of dt, in its unit; a NIR file may count steps instead of seconds."""
+
+
+@contextmanager
+def sound(what: str, advice: str) -> Iterator[None]:
+    """What Python, NumPy and protobuf raise on a field that is missing, or of another kind than it should be, as one
+    sentence.
+
+    Raises:
+        UnreadableFile: `what` is not so, because of the error; `advice` says what to do.
+    """
+    try:
+        yield
+    except WorkbenchError:
+        raise
+    except (
+        ArithmeticError, AssertionError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError,
+    ) as error:  # fmt: skip
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        raise UnreadableFile(f"{what} ({reason}): {advice}.") from error
 
 
 def check(network: SpikingNetwork) -> None:

@@ -18,9 +18,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ... import sandbox
-from ...errors import UnreadableFile, UnsupportedModel, WorkbenchError
+from ...errors import UnreadableFile, UnsupportedModel
 from .arrays import f32, lowpass, same_pads
-from .check import MAX_NUMBERS, check
+from .check import MAX_NUMBERS, check, sound
 from .network import Input, Node, Output, SpikingNetwork, windows
 
 TO_CHW, TO_HWC = [0, 3, 1, 2], [0, 2, 3, 1]
@@ -63,7 +63,9 @@ def read_layers(
         UnreadableFile: attributes or weights that make no sense, or more numbers than `check.MAX_NUMBERS`.
         UnsupportedModel: an operator, or a use of one, that has no counterpart in a spiking network; it is named.
     """
-    try:
+    with sound(
+        f"{model.graph.name or 'The model'} is no sound ONNX network", "check it with onnx.checker, and write it again"
+    ):
         layers = Layers(model, dt)
         for node in model.graph.node:
             if node.op_type in activations:
@@ -71,14 +73,6 @@ def read_layers(
             else:
                 layers.read(node)
         network = layers.network()
-    except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, WorkbenchError):
-            raise
-        # What Python and NumPy raise on an attribute or weight that is missing, or that no runtime would take either.
-        raise UnreadableFile(
-            f"{model.graph.name or 'The model'} is no sound ONNX network ({type(error).__name__}: "
-            f"{' '.join(str(error).split())[:200]}): check it with onnx.checker, and write it again."
-        ) from error
     check(network)
     return network
 

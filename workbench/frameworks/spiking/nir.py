@@ -46,8 +46,8 @@ import os
 from typing import Any, Literal
 
 from ... import sandbox
-from ...errors import BadInput, UnreadableFile
-from .check import check, renamed
+from ...errors import BadInput
+from .check import check, renamed, sound
 from .network import SpikingNetwork
 
 
@@ -90,15 +90,10 @@ def _network(path: str | os.PathLike[str], dt: float | None, method: str, reset:
     from . import nir_file, nir_read
 
     graph = nir_file.read(path)
-    try:
+    with sound(f"{os.fspath(path)} is not a sound NIR graph", "write it again"):
         network = renamed(nir_read.network(graph, os.path.basename(os.fspath(path)), dt, method, reset))
         check(network)
         return network
-    except (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-        if type(error).__module__.startswith("workbench"):
-            raise
-        # What NumPy and the reader raise on fields of the wrong kind or shape.
-        raise UnreadableFile(f"{os.fspath(path)} is not a sound NIR graph: {type(error).__name__}: {error}.") from error
 
 
 def write_nir(network: Any, path: str | os.PathLike[str]) -> None:

@@ -16,10 +16,10 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from ...errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
+from ...errors import BadInput, UnreadableFile, UnsupportedModel
 from ...safety import external
 from .arrays import decimal
-from .check import check
+from .check import check, sound
 from .network import Input, Node, Output, SpikingNetwork, result_shape
 from .neurons import MODELS, SYNAPSES
 from .operators import DOMAIN
@@ -53,16 +53,9 @@ def read(source: str | os.PathLike[str] | onnx.ModelProto) -> SpikingNetwork:
             f"{model.graph.name or 'The model'} does not keep time as the workbench's spiking networks do (a FoldTime "
             "or Scan around the network); expected a file that convert() made from Nengo."
         )
-    try:
+    what = f"{model.graph.name or 'The model'} is laid out like a spiking network of the workbench, but damaged"
+    with sound(what, "write it again with convert()"):
         network = _Reader(model).read()
-    except (ArithmeticError, AttributeError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        if isinstance(error, WorkbenchError):
-            raise
-        # What Python raises on a field that is missing, or of another kind than `write` makes it.
-        raise UnreadableFile(
-            f"{model.graph.name or 'The model'} is laid out like a spiking network of the workbench, but damaged "
-            f"({type(error).__name__}: {' '.join(str(error).split())[:200]}): write it again with convert()."
-        ) from error
     check(network)
     return network
 
