@@ -21,7 +21,7 @@ from ... import sandbox
 from ...errors import UnreadableFile, UnsupportedModel
 from .arrays import f32, lowpass, same_pads
 from .check import MAX_NUMBERS, check, sound
-from .network import Input, Node, Output, SpikingNetwork, windows
+from .network import Input, Node, Output, SpikingNetwork, stateless, windows
 
 TO_CHW, TO_HWC = [0, 3, 1, 2], [0, 2, 3, 1]
 MAX_SHAPE = 64
@@ -185,7 +185,7 @@ class Layers:
         elif (reader := getattr(self, f"_{op_type.lower()}", None)) is not None:
             self.values[node.output[0]] = reader(node, _attributes(node))
         elif op_type in ELEMENTWISE:
-            self.values[node.output[0]] = self._same(op_type, node, {}, _attributes(node))
+            self.values[node.output[0]] = self._alike(op_type, node, self.value(node, 0), {}, _attributes(node))
         else:
             raise UnsupportedModel(
                 f"{_said(node)} has no counterpart in a spiking network: Conv, Gemm, MatMul, pooling, batch "
@@ -198,11 +198,12 @@ class Layers:
         known = all(name in self.arithmetic or name in self.constants for name in taken)
         return known and any(name in self.arithmetic for name in taken)
 
-    def _same(self, op: str, node: onnx.NodeProto, weights: dict[str, np.ndarray], said: dict[str, Any]) -> Value:
-        source = self.value(node, 0)
-        made = Node(op, self.name(node), (source.signal,), self.shape(source), weights, said)
-        value = self.add(made, source.order)
-        return Value(value.signal, source.dims, source.order)
+    def _alike(
+        self, op: str, node: onnx.NodeProto, source: Value, weights: dict[str, np.ndarray], said: dict[str, Any]
+    ) -> Value:
+        """An operator whose result is of its signal's shape, and lies as that does."""
+        made = self.add(Node(op, self.name(node), (source.signal,), self.shape(source), weights, said), source.order)
+        return Value(made.signal, source.dims, source.order)
 
     def _image(self, node: onnx.NodeProto) -> Value:
         """The input as an image whose tensor is CHW; a flat signal seen as one gets an `Image` node."""
@@ -272,19 +273,18 @@ class Layers:
         kernel = list(weight.shape[2:])
         strides = list(said.get("strides", [1, 1]))
         pads = _pads(said, source.dims[1:], kernel, strides)
-        shape = (weight.shape[0], *windows(source.dims[1:], kernel, strides, pads))
         weights = {"weight": f32(weight)} | ({"bias": f32(self._weight(node, 2))} if len(node.input) > 2 else {})
         settings = {"strides": strides, "pads": pads, "group": int(said.get("group", 1))}
-        return self.add(Node("Conv", self.name(node), (source.signal,), shape, weights, settings))
+        return self.add(stateless("Conv", self.name(node), (source.signal,), source.dims, weights, settings))
 
     def _averagepool(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
-        return self._pool("AveragePool", node, said)
+        return self._pooled(node.op_type, node, self._image(node), said)
 
-    def _maxpool(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
-        return self._pool("MaxPool", node, said)
+    _maxpool = _averagepool
 
     def _globalaveragepool(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
-        return self._pool("AveragePool", node, {"kernel_shape": self._image(node).dims[1:]})
+        source = self._image(node)
+        return self._pooled("AveragePool", node, source, {"kernel_shape": source.dims[1:]})
 
     def _reducemean(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
         axes = said.get("axes") or (self._weight(node, 1).tolist() if len(node.input) > 1 else [])
@@ -304,9 +304,6 @@ class Layers:
         flat = Node("Flatten", self.name(node, ".flat"), (made.signal,), (shape[0],), {}, {"order": "CHW"})
         return self.add(flat)
 
-    def _pool(self, op: str, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
-        return self._pooled(op, node, self._image(node), said)
-
     def _pooled(self, op: str, node: onnx.NodeProto, source: Value, said: dict[str, Any]) -> Value:
         shape = self.shape(source)
         kernel = [int(length) for length in said["kernel_shape"]]
@@ -320,7 +317,7 @@ class Layers:
         if any(step != 1 for step in said.get("dilations", [])):
             raise UnsupportedModel(f"{_said(node)} is dilated: use a plain pooling.")
         settings = {"kernel_shape": kernel, "strides": strides, "pads": pads}
-        return self.add(Node(op, self.name(node), (source.signal,), (shape[0], *size), {}, settings))
+        return self.add(stateless(op, self.name(node), (source.signal,), shape, {}, settings))
 
     def _batchnormalization(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
         value = self.value(node, 0)
@@ -328,7 +325,7 @@ class Layers:
         epsilon = float(said.get("epsilon", 1e-5))
         if value.order == "CHW":
             weights = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
-            return self._same("BatchNormalization", node, weights, {"epsilon": epsilon})
+            return self._alike("BatchNormalization", node, value, weights, {"epsilon": epsilon})
         factor = f32(scale / np.sqrt(variance + epsilon))
         scaled = self._scaled(node, value, factor)
         return self._shifted(node, scaled, f32(bias - mean * factor))
@@ -354,8 +351,7 @@ class Layers:
                 f"{_said(node)} multiplies signals of shape {source.dims} by a matrix {weight.shape}: flatten the "
                 "signal first, to as many numbers as the matrix has rows."
             )
-        made = Node("Gemm", self.name(node), (source.signal,), (weight.shape[1],), {"weight": f32(weight)})
-        return self.add(made)
+        return self.add(stateless("Gemm", self.name(node), (source.signal,), source.dims, {"weight": f32(weight)}))
 
     def _add(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
         if node.input[0] in self.constants:
@@ -389,7 +385,7 @@ class Layers:
             return value
         if len(value.dims) != 1:
             raise UnsupportedModel(f"{_said(node)} works on {value.dims}: only a flat signal has a counterpart.")
-        return self._same("Softmax", node, {}, {})
+        return self._alike("Softmax", node, value, {}, {})
 
     def _leads_to(self, name: str) -> set[str]:
         """Where a tensor ends up through nodes that change nothing."""
@@ -399,9 +395,7 @@ class Layers:
         return ends
 
     def _scaled(self, node: onnx.NodeProto, value: Value, factor: np.ndarray) -> Value:
-        made = Node("Scale", self.name(node), (value.signal,), self.shape(value))
-        made.weights["weight"] = self._broadcast(node, value, factor)
-        return Value(self.add(made, value.order).signal, value.dims, value.order)
+        return self._alike("Scale", node, value, {"weight": self._broadcast(node, value, factor)}, {})
 
     def _shifted(self, node: onnx.NodeProto, value: Value, bias: np.ndarray) -> Value:
         """Add a constant: as the bias of the layer before, if that is a Conv or Gemm without one and read only here."""
@@ -410,17 +404,11 @@ class Layers:
         alone = len(self.readers.get(node.input[0], [])) == 1
         per_channel = bias.size == bias.shape[1] if bias.ndim > 1 else True
         own = node.op_type == "Gemm" or alone
-        if (
-            before is not None
-            and before.op in ("Conv", "Gemm")
-            and "bias" not in before.weights
-            and own
-            and per_channel
-        ):
+        free = before is not None and before.op in ("Conv", "Gemm") and "bias" not in before.weights
+        if before is not None and free and own and per_channel:
             before.weights["bias"] = np.ascontiguousarray(np.broadcast_to(bias.reshape(-1), (before.shape[0],)))
             return value
-        made = Node("Bias", self.name(node), (value.signal,), self.shape(value), {"bias": bias})
-        return Value(self.add(made, value.order).signal, value.dims, value.order)
+        return self._alike("Bias", node, value, {"bias": bias}, {})
 
     def _broadcast(self, node: onnx.NodeProto, value: Value, array: np.ndarray) -> np.ndarray:
         """A constant that broadcasts against the tensor, as one that broadcasts against ``(1, *signal shape)``."""

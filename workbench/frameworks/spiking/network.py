@@ -148,6 +148,20 @@ def windows(
     return tuple((-(-free // step) if ceil else free // step) + 1 for free, step in zip(frees, strides, strict=True))
 
 
+def stateless(
+    op: str,
+    name: str,
+    inputs: tuple[str, ...],
+    taken: tuple[int, ...],
+    weights: dict[str, np.ndarray] | None = None,
+    attributes: dict[str, Any] | None = None,
+) -> Node:
+    """An operator without state, whose shape follows from that of what it takes."""
+    made = Node(op, name, inputs, (), weights or {}, attributes or {})
+    made.shape = tuple(int(length) for length in result_shape(made, taken))
+    return made
+
+
 def result_shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:
     """What an operator without state gives for a signal of the shape `taken`, by its weights and attributes."""
     weights, said = node.weights, node.attributes

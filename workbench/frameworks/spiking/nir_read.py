@@ -15,8 +15,9 @@ import numpy as np
 from ...errors import UnreadableFile, UnsupportedModel
 from .arrays import f32, lowpass
 from .check import MAX_NUMBERS
-from .network import Input, Node, Output, SpikingNetwork, windows
+from .network import Input, Node, Output, SpikingNetwork, stateless
 from .neurons import MODELS, SYNAPSES
+from .stateless import STATELESS
 
 KEY = "onnx_workbench"
 """The ``metadata`` entry, JSON, that holds what NIR has no field for; arrays are entries beside it."""
@@ -262,8 +263,8 @@ class _Reader:
         elif kind in self.readers:
             if kind in ("Affine", "Linear") and not known:
                 shape = (node.weight.shape[-1],)
-            restored = _restored(self.names[key], node, said, shape, self.dt) if "op" in said else None
-            made, after = restored or self.readers[kind](key, node, shape)
+            restored = _restored(self.names[key], node, said, shape) if "op" in said else None
+            made, after = ([restored], restored.shape) if restored else self.readers[kind](key, node, shape)
             for one, other in pairwise(made):
                 other.inputs = (one.name,)
             self.made += made
@@ -313,8 +314,8 @@ class _Reader:
         weights = {"weight": f32(node.weight.T)}
         if hasattr(node, "bias"):
             weights["bias"] = f32(node.bias)
-        after = (node.weight.shape[0],)
-        return [Node("Gemm", self.names[key], (), after, weights)], after
+        made = stateless("Gemm", self.names[key], (), shape, weights)
+        return [made], made.shape
 
     def _scale(self, key: str, node: Any, shape: Shape) -> tuple[list[Node], Shape]:
         return [Node("Scale", self.names[key], (), _drawn(shape), {"weight": _compact(node.scale, shape)})], shape
@@ -351,7 +352,8 @@ class _Reader:
         weights = {"weight": f32(weight)}
         if node.bias is not None and self.said[key].get("bias", True):
             weights["bias"] = f32(node.bias)
-        made = _convolution(self.names[key], _drawn(shape), weights, strides, before + after, int(node.groups))
+        settings = {"strides": strides, "pads": before + after, "group": int(node.groups)}
+        made = stateless("Conv", self.names[key], (), _drawn(shape), weights, settings)
         return [made], made.shape if rank == 2 else (made.shape[0], made.shape[2])
 
     def _pool(self, key: str, node: Any, shape: Shape) -> tuple[list[Node], Shape]:
@@ -360,13 +362,13 @@ class _Reader:
         kernel, strides, padding = (_pair(value, 2) for value in (node.kernel_size, node.stride, node.padding))
         for width, length in zip(kernel, shape[1:], strict=True):
             self._fits(key, width, length)
+        settings = {"strides": strides, "pads": padding * 2}
         if type(node).__name__ == "AvgPool2d" and not any(padding):
-            after = (shape[0], *windows(shape[1:], kernel, strides, [0] * 4))
-            said = {"kernel_shape": kernel, "strides": strides, "pads": [0] * 4}
-            return [Node("AveragePool", self.names[key], (), after, {}, said)], after
-        each = 1.0 if type(node).__name__ == "SumPool2d" else 1 / math.prod(kernel)
-        weight = np.full((shape[0], 1, *kernel), each, np.float32)
-        made = _convolution(self.names[key], shape, {"weight": weight}, strides, padding * 2, shape[0])
+            made = stateless("AveragePool", self.names[key], (), shape, {}, settings | {"kernel_shape": kernel})
+        else:
+            each = 1.0 if type(node).__name__ == "SumPool2d" else 1 / math.prod(kernel)
+            weights = {"weight": np.full((shape[0], 1, *kernel), each, np.float32)}
+            made = stateless("Conv", self.names[key], (), shape, weights, settings | {"group": shape[0]})
         return [made], made.shape
 
     def _fits(self, key: str, width: int, length: int) -> None:
@@ -463,49 +465,28 @@ class _Reader:
             )
 
 
-def _restored(name: str, node: Any, said: dict[str, Any], shape: Shape, dt: float) -> tuple[list[Node], Shape] | None:
+def _restored(name: str, node: Any, said: dict[str, Any], shape: Shape) -> Node | None:
     """A node that `nir_write` wrote, with what its metadata adds to NIR's fields; those win where both speak."""
     op, extra = said["op"], node.metadata
-    attributes = dict(said.get("attributes", {}))
-
-    def stored(key: str, array: Any) -> np.ndarray:
-        return _cut(array, shape, said["shapes"][key])
-
+    weights: dict[str, np.ndarray] = {}
     if op in MODELS:
-        fields = {"gain": "r", "bias": "v_leak"} if op == "LIF" else {}
-        weights = {key: stored(key, getattr(node, of)) for key, of in fields.items()}
+        fields = {"gain": node.r, "bias": node.v_leak} if op == "LIF" else {}
+        weights = {key: _cut(array, shape, said["shapes"][key]) for key, array in fields.items()}
         weights |= {key: f32(extra[key]) for key in (*MODELS[op].drive, *MODELS[op].states) if key not in fields}
-        return [Node(op, name, (), shape, weights, attributes)], shape
-    if op == "Sum":
-        return [Node(op, name, (), shape)], shape
-    if op == "Scale":
-        return [Node(op, name, (), shape, {"weight": stored("weight", node.scale)})], shape
-    if op == "Bias":
-        return [Node(op, name, (), shape, {"bias": stored("bias", node.bias)})], shape
-    if op == "Slice":
-        after = (node.weight.shape[0],)
-        return [Node(op, name, (), after, {"indices": node.weight.argmax(1).astype(np.int64)})], after
-    if op == "Place":
-        return [Node(op, name, (), (attributes["size"],), {}, attributes)], (attributes["size"],)
-    if op == "Flatten":
-        after = (math.prod(shape),)
-        return [Node(op, name, (), after, {}, attributes)], after
-    if op == "Gemm":  # after a Flatten in HWC order, which NIR does not have
+    elif op in ("Scale", "Bias"):
+        (key,) = STATELESS[op].weights
+        weights[key] = _cut(node.scale if op == "Scale" else node.bias, shape, said["shapes"][key])
+    elif op == "Slice":
+        weights["indices"] = node.weight.argmax(1).astype(np.int64)
+    elif op == "Gemm":  # after a Flatten in HWC order, which NIR does not have
         channels, height, width = said["image"]
         rows = node.weight.T.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)
-        weights = {"weight": f32(rows.reshape(shape[0], -1))} | (
-            {"bias": f32(node.bias)} if hasattr(node, "bias") else {}
-        )
-        return [Node(op, name, (), (node.weight.shape[0],), weights)], (node.weight.shape[0],)
-    return None
-
-
-def _convolution(
-    name: str, shape: Shape, weights: dict[str, np.ndarray], strides: list[int], pads: list[int], group: int
-) -> Node:
-    count, _, *kernel = weights["weight"].shape
-    said = {"strides": strides, "pads": pads, "group": group}
-    return Node("Conv", name, (), (count, *windows(shape[1:], kernel, strides, pads)), weights, said)
+        weights["weight"] = f32(rows.reshape(shape[0], -1))
+        if hasattr(node, "bias"):
+            weights["bias"] = f32(node.bias)
+    elif op not in ("Sum", "Place", "Flatten"):
+        return None
+    return stateless(op, name, (), shape, weights, dict(said.get("attributes", {})))
 
 
 def _padding(padding: Any, kernel: Shape) -> tuple[list[int], list[int]]:
