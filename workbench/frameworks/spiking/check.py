@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
-from .network import Input, Node, Output, SpikingNetwork, result_shape
+from .network import Input, Node, Output, SpikingNetwork, result_shape, unused
 from .neurons import MODELS, NEURONS, NOT_POSITIVE
 from .stateless import STATELESS
 
@@ -132,10 +132,7 @@ def renamed(network: SpikingNetwork) -> SpikingNetwork:
     wishes |= {name: wishes[name].replace(".", "_") if "." in name else f"{name}_" for name in clashes(network)}
     new = {name: wish for name, wish in wishes.items() if name != wish}
     for name in sorted(new):
-        wish, number = new[name], 1
-        while new[name] in given:
-            number += 1
-            new[name] = f"{wish}_{number}"
+        new[name] = unused(new[name], given)
         given.add(new[name])
         shown = name.encode(errors="replace").decode()
         network.notes.append(f"{shown!r} is called {new[name]!r}: an ONNX file cannot hold that name, or needs it.")

@@ -21,7 +21,7 @@ from ... import sandbox
 from ...errors import UnreadableFile, UnsupportedModel
 from .arrays import f32, lowpass, same_pads
 from .check import MAX_NUMBERS, check, sound
-from .network import Input, Node, Output, SpikingNetwork, stateless, windows
+from .network import Input, Node, Output, SpikingNetwork, stateless, unused, windows
 
 TO_CHW, TO_HWC = [0, 3, 1, 2], [0, 2, 3, 1]
 MAX_SHAPE = 64
@@ -125,11 +125,7 @@ class Layers:
 
     def name(self, node: onnx.NodeProto, suffix: str = "") -> str:
         """A name that no node has yet, after the ONNX node's."""
-        base = (node.name or node.output[0]) + suffix
-        name, count = base, 1
-        while name in self.used:
-            count += 1
-            name = f"{base}_{count}"
+        name = unused((node.name or node.output[0]) + suffix, self.used)
         self.used.add(name)
         return name
 

@@ -13,7 +13,7 @@ nengo.Network <--to_nengo---- SpikingNetwork <--read--- .onnx       .nir <--nir-
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -178,6 +178,15 @@ def result_shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:
         channels = weights["weight"].shape[0] if node.op == "Conv" else taken[0]
         return (channels, *windows(taken[1:], kernel, said.get("strides", [1, 1]), said.get("pads", [0] * 4)))
     return taken
+
+
+def unused(wish: str, taken: Container[str]) -> str:
+    """That name, or the first of ``<name>_2``, ``<name>_3`` … that is not taken."""
+    name, number = wish, 1
+    while name in taken:
+        number += 1
+        name = f"{wish}_{number}"
+    return name
 
 
 def _sorted(nodes: list[Node], inputs: list[Input], *, through_synapses: bool) -> list[Node]:

@@ -10,7 +10,7 @@ import nir
 import numpy as np
 
 from ...errors import UnsupportedModel
-from .network import Node, SpikingNetwork
+from .network import Node, SpikingNetwork, unused
 from .nir_read import KEY
 
 MAX_MATRIX = 10_000_000
@@ -63,11 +63,7 @@ class _Writer:
 
     def add(self, name: str, node: nir.NIRNode, said: dict[str, Any], sources: list[str], **arrays: np.ndarray) -> str:
         """Add a NIR node under a key that HDF5 allows; its true name is in the metadata."""
-        key = base = name.replace("/", "_").strip(".") or "node"
-        count = 1
-        while key in self.nodes:
-            count += 1
-            key = f"{base}_{count}"
+        key = unused(name.replace("/", "_").strip(".") or "node", self.nodes)
         node.metadata = {KEY: json.dumps({"name": name} | said), **arrays}
         self.nodes[key] = node
         self.gives[name] = key

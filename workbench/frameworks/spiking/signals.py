@@ -13,7 +13,7 @@ import numpy as np
 
 from ...errors import UnsupportedModel
 from .arrays import decimal, f32, from_vector, reordered, same_pads
-from .network import Input, Node, Output, SpikingNetwork, windows
+from .network import Input, Node, Output, SpikingNetwork, unused, windows
 from .neurons import SYNAPSES
 
 _DEFAULT_NAMES = {"Gemm": "dense"}
@@ -194,10 +194,7 @@ class Builder:
         counts: dict[str, int] = {}
 
         def claim(wish: str) -> str:
-            number, name = 1, wish
-            while name in taken:
-                number += 1
-                name = f"{wish}_{number}"
+            name = unused(wish, taken)
             taken.add(name)
             return name
 
