@@ -117,7 +117,7 @@ class _Writer:
         for entry in self.network.inputs:
             self._float_input(entry.name, ["batch", 1 if self.held else "steps", entry.size])
             folded, count = f"{entry.name}.folded", f"{entry.name}.steps"
-            self._call("FoldTime", [entry.name], [folded, count], f"{entry.name}.fold", fold_time())
+            self._call(fold_time(), [entry.name], [folded, count], f"{entry.name}.fold")
             signals[entry.name], steps = folded, steps or count
         if self.held:
             self.inputs.append(helper.make_tensor_value_info(HELD, TensorProto.INT64, [1]))
@@ -130,12 +130,10 @@ class _Writer:
             states = [self._state(node, state) for state in node.states]
             results = [node.name, *(f"{state}_out" for state in states)]
             body = function(node.op, False, self.fast.get(node.op, False), still.issuperset(node.inputs))
-            self._call(
-                body.name, [*taken, steps, *self._drive(node), *states], results, node.name, body, **self._said(node)
-            )
+            self._call(body, [*taken, steps, *self._drive(node), *states], results, node.name, **self._said(node))
         for probe in self.network.outputs:
             source = signals[probe.source]
-            self._call("UnfoldTime", [source, steps], [probe.name], f"{probe.name}.unfold", unfold_time())
+            self._call(unfold_time(), [source, steps], [probe.name], f"{probe.name}.unfold")
             self._float_output(probe.name, ["batch", "steps", *self.network.shape(probe.source)])
         self._state_outputs()
 
@@ -151,26 +149,17 @@ class _Writer:
         before, self.nodes = self.nodes, []
         signals = {name: f"{name}.now" for name in names}
         signals |= {node.name: f"{node.name}.level_now" for node in self.ordered if node.op in SYNAPSES}
-        updates = []
-        for node in self.ordered:
-            taken = [signals[name] for name in node.inputs] if node.op not in SYNAPSES else []
-            signals.setdefault(node.name, node.name)
-            if node.op in SYNAPSES:
-                updates.append(node)
-            elif node.states:
-                states = [f"{node.name}.{state}_now" for state in node.states]
-                results = [node.name, *(f"{node.name}.{state}_next" for state in node.states)]
-                body = function(node.op, True)
-                taken += [*self._drive(node), *states]
-                self._call(f"{node.op}Cell", taken, results, node.name, body, **self._said(node))
-            else:
+        signals |= {node.name: node.name for node in self.ordered if node.name not in signals}
+        # A synapse takes in its input when all else is done: it gives what it remembers.
+        for node in sorted(self.ordered, key=lambda node: node.op in SYNAPSES):
+            taken = [signals[name] for name in node.inputs]
+            if not node.states:
                 self._stateless(node, taken)
-        for node in updates:
-            states = [f"{node.name}.{state}_now" for state in node.states]
-            results = [f"{node.name}.{state}_next" for state in node.states]
-            (source,) = node.inputs
+                continue
+            now, after = ([f"{node.name}.{state}_{when}" for state in node.states] for when in ("now", "next"))
+            results = after if node.op in SYNAPSES else [node.name, *after]
             body = function(node.op, True)
-            self._call(f"{node.op}Cell", [signals[source], *states], results, node.name, body, **self._said(node))
+            self._call(body, [*taken, *self._drive(node), *now], results, node.name, **self._said(node))
         for probe in self.network.outputs:
             self._node("Identity", [signals[probe.source]], [f"{probe.name}.now"], f"{probe.name}.probe")
         remembered = [(node, state) for node in self.ordered for state in node.states]
@@ -203,8 +192,7 @@ class _Writer:
     def _stateless(self, node: Node, taken: list[str]) -> None:
         said, name, results = dict(node.attributes), node.name, [node.name]
         if node.op in NEURONS:
-            body = function(node.op, False)
-            self._call(node.op, [*taken, *self._drive(node)], results, name, body, **self._said(node))
+            self._call(function(node.op, False), [*taken, *self._drive(node)], results, name, **self._said(node))
         elif node.op == "Slice":
             self._node("Gather", [*taken, self._weight(node, "indices")], results, name, axis=1)
         elif node.op == "Place":
@@ -262,16 +250,10 @@ class _Writer:
         self.nodes.append(helper.make_node(op_type, taken, results, name=name, **attributes))
 
     def _call(
-        self,
-        op_type: str,
-        taken: list[str],
-        results: list[str],
-        name: str,
-        body: onnx.FunctionProto,
-        **attributes: Any,
+        self, body: onnx.FunctionProto, taken: list[str], results: list[str], name: str, **attributes: Any
     ) -> None:
         self.functions[body.name] = body
-        self.nodes.append(helper.make_node(op_type, taken, results, name=name, domain=DOMAIN, **attributes))
+        self._node(body.name, taken, results, name, domain=DOMAIN, **attributes)
 
     def _weight(self, node: Node, key: str) -> str:
         return self._constant(f"{node.name}.{key}", node.weights[key])
