@@ -18,7 +18,6 @@ from ...markup import render
 from .network import SpikingNetwork
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
     import pandas as pd
 
@@ -73,9 +72,9 @@ class WeightTable:
 @dataclass
 class _Tensor:
     name: str
-    shape: Shape
-    """As its side has it."""
-    values: np.ndarray
+    shape: Shape | None
+    """As its side has it; None where the side has no such row."""
+    values: Any
     """In Keras's layout."""
 
 
@@ -104,19 +103,10 @@ def weight_table(net: Any, onnx: str | os.PathLike[str]) -> WeightTable:
         raise UnsupportedModel("Neither side has a convolution or a matrix, whose weights the table would compare.")
     if len(left) != len(right):
         notes.append(f"The sides do not match: {len(left)} arrays in the network, {len(right)} in the ONNX file.")
-    rows = []
-    for number, (one, pair) in enumerate(zip_longest(left, right), start=1):
-        other, unchanged = pair or (None, None)
-        rows.append(
-            Row(
-                number,
-                one.name if one else "",
-                one.shape if one else None,
-                other.name if other else "",
-                other.shape if other else None,
-                unchanged if len(forward) == len(backward) else None,
-            )
-        )
+    rows, paired, blank = [], len(forward) == len(backward), _Tensor("", None, None)
+    for number, (one, pair) in enumerate(zip_longest(left, right, fillvalue=None), start=1):
+        snn, (stored, unchanged) = one or blank, pair or (blank, None)
+        rows.append(Row(number, snn.name, snn.shape, stored.name, stored.shape, unchanged if paired else None))
     return WeightTable(tuple(rows), tuple(notes))
 
 
