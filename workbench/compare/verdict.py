@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..agreement import FLOAT32, Agreement, OutputAgreement, Tally, Tolerance, bounded, distance, moved, plain
+from ..agreement import FLOAT32, Agreement, OutputAgreement, Tally, Tolerance, bounded, moved, movement, nudged, plain
 from ..errors import BadInput
 from .questions import answers_of, is_spiking
 
@@ -62,9 +62,9 @@ def judge(
     allowed = tolerance or bounded(theirs.tolerance or FLOAT32, matched[0])
     found = _held_together(matched, asked.onnx, allowed, warnings)
     if not found[0].within_tolerance and (is_spiking(theirs) or allowed.steps):
-        rows = list(moved(asked.native, allowed, np.random.default_rng(0)))
-        if not allowed.steps:
-            rows = [{name: np.nextafter(array, np.float32(np.inf)) for name, array in asked.native.items()}]
+        rows = [nudged(asked.native)]
+        if allowed.steps:
+            rows = list(moved(asked.native, allowed, np.random.default_rng(0)))
         again = (_matched(sides, (answers_of(theirs, arrays), answers[1]), []) for arrays in rows)
         found = _displaced(found, matched, [_named(pairs)[0] for pairs, _ in again], asked.onnx, allowed, warnings)
     agreement, differing = found
@@ -156,14 +156,7 @@ def _displaced(
         strictly: the agreement with all rows counted, and the rows that differ.
         again: the native side's answers to the moved input.
     """
-    import numpy as np
-
-    spread = {
-        name: np.max([distance(answers[name], array) for answers in again], axis=0)
-        for name, array in matched[0].items()
-    }
-    if not allowed.steps:
-        spread = {name: np.full(array.shape, array.max(initial=0)) for name, array in spread.items()}
+    spread = movement(matched[0], again, anywhere=not allowed.steps)
     tally = Tally(allowed)
     tally.add(*matched, asked, strict=False, spread=spread)
     found = tally.agreement()
