@@ -200,9 +200,9 @@ class _Checker:
             self._shaped(state, (1, *node.shape))
 
     def _check_attributes(self) -> None:
-        node, said, operator = self.node, self.node.attributes, STATELESS[self.node.op]
+        node, attributes, operator = self.node, self.node.attributes, STATELESS[self.node.op]
         known = operator.ints
-        for key, value in said.items():
+        for key, value in attributes.items():
             if key in known:
                 count = known[key]
                 numbers = list(value) if count and isinstance(value, list | tuple) else [value]
@@ -217,7 +217,9 @@ class _Checker:
                 raise UnsupportedModel(
                     f"Node {node.name!r} ({node.op}) has the attribute {key!r}, which has no meaning here."
                 )
-        if missing := [key for key in (*known, *operator.words) if key not in said and key not in operator.optional]:
+        if missing := [
+            key for key in (*known, *operator.words) if key not in attributes and key not in operator.optional
+        ]:
             self._refuse(f"says nothing of {', '.join(missing)}")
         for key in operator.weights if operator.broadcast else ():
             self._broadcasts(key)

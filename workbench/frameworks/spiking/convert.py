@@ -356,7 +356,7 @@ def _certify(model: Any, network: SpikingNetwork, found: Conversion, digest: str
         entry.value = network.metadata[certificate.KEY]
         return
     agreement = found.agreement.to_dict()
-    said = {
+    statement = {
         "source": Path(found.source).name,
         "sha256": found.sha256,
         "format": "NIR" if found.sha256 else "Nengo",
@@ -368,7 +368,7 @@ def _certify(model: Any, network: SpikingNetwork, found: Conversion, digest: str
         "agreement": {key: value for key, value in agreement.items() if key not in ("outputs", "worst")},
         "notes": list(found.warnings),
     }
-    entry.value = json.dumps(said, sort_keys=True)
+    entry.value = json.dumps(statement, sort_keys=True)
 
 
 def _short_pauses(network: SpikingNetwork) -> list[str]:

@@ -98,8 +98,8 @@ def _neuron(layers: Layers, node: onnx.NodeProto, source: Value) -> Value:
     states = neuron.make_state(int(np.prod(shape)), rng=random, dtype=np.float32)
     for state in NEURONS[node.op_type].states:
         weights[state] = _neurons(states[state], shape)
-    said = {name: float(getattr(neuron, name)) for name in NEURONS[node.op_type].parameters}
-    made = Node(node.op_type, layers.name(node), (source.signal,), shape, weights, said)
+    attributes = {name: float(getattr(neuron, name)) for name in NEURONS[node.op_type].parameters}
+    made = Node(node.op_type, layers.name(node), (source.signal,), shape, weights, attributes)
     return Value(layers.add(made, source.order).signal, source.dims, source.order)
 
 
@@ -108,8 +108,8 @@ def _nengo_type(node: onnx.NodeProto) -> Any:
     from onnx import helper
 
     model = NEURONS[node.op_type]
-    said = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-    known = {name: value for name, value in said.items() if name in model.parameters}
+    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    known = {name: value for name, value in attributes.items() if name in model.parameters}
     amplitude = {"amplitude": AMPLITUDE} if "amplitude" in model.parameters else {}
     return model.nengo_class()(**amplitude | known)
 

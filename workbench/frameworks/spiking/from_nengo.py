@@ -158,11 +158,13 @@ class _Reader:
             x = self.total(node, self.incoming.get(node, []), None, None)
             return add_layer(self.out, node, x)
         if isinstance(node.output, Operation):
-            said = node.output
+            operation = node.output
             x = self.total(node, self.incoming.get(node, []), None, None)
-            x = self.out.flat(x) if said.order is None else self.out.image(x, said.shape, said.order)
-            shape, order = said.node.shape, said.order if len(said.node.shape) == 3 else None
-            return self.out.emit(said.node.op, [x], shape, label, order, dict(said.node.weights), said.node.attributes)
+            x = self.out.flat(x) if operation.order is None else self.out.image(x, operation.shape, operation.order)
+            shape, order = operation.node.shape, operation.order if len(operation.node.shape) == 3 else None
+            return self.out.emit(
+                operation.node.op, [x], shape, label, order, dict(operation.node.weights), operation.node.attributes
+            )
         if node.output is not None:
             if not node.size_out:
                 self.out.notes.append(f"{called(node)} runs Python and gives nothing to the network; it is left out.")
@@ -182,11 +184,11 @@ class _Reader:
 
     def _view(self, x: Signal) -> Signal:
         """A signal in the shape that the description beside the network gives it at this relay, if one does."""
-        said = self.before.node(x.relay) if self.before else None
-        if said is not None and said.op == "Flatten":
+        described = self.before.node(x.relay) if self.before else None
+        if described is not None and described.op == "Flatten":
             return self.out.flat(x)
-        if said is not None and said.op == "Image" and said.size == math.prod(x.shape):
-            return self.out.image(x, said.shape, said.attributes["order"])
+        if described is not None and described.op == "Image" and described.size == math.prod(x.shape):
+            return self.out.image(x, described.shape, described.attributes["order"])
         return x
 
     def total(self, thing: Any, connections: list[Any], label: str | None, wish: Wish) -> Signal:
@@ -327,8 +329,8 @@ class _Reader:
         x, count = self.out.flat(x), len(targets)
         adjacent = np.array_equal(targets, targets[0] + np.arange(count))
         if adjacent or count < size:
-            said = {"start": int(targets[0]) if adjacent else 0, "size": size}
-            x = self.out.emit("Place", [x], (size,), None, None, {}, said)
+            attributes = {"start": int(targets[0]) if adjacent else 0, "size": size}
+            x = self.out.emit("Place", [x], (size,), None, None, {}, attributes)
             steps["place"] = x.name
         if adjacent:
             return x
@@ -373,7 +375,7 @@ class _Reader:
     # --- ensembles
 
     def _ensemble(self, ens: Any) -> Signal:
-        op, said = self._neuron_model(ens)
+        op, parameters = self._neuron_model(ens)
         gain, bias, encoders = self.built.ensemble(ens)
         name = self.names[ens]
         coming = self.incoming.get(ens, [])
@@ -401,22 +403,22 @@ class _Reader:
                 self.out.notes.append(f"{called(ens)} starts refractory, one step shorter in Nengo than in ONNX.")
         if ens.seed is not None:
             self.out.seeds[name] = int(ens.seed)
-        return self.out.emit(op, [x], x.shape, ens.label or None, x.order, weights, said, name)
+        return self.out.emit(op, [x], x.shape, ens.label or None, x.order, weights, parameters, name)
 
     def _neuron_model(self, ens: Any) -> tuple[str, dict[str, Any]]:
         kind = ens.neuron_type
-        op, said = _parameters(kind)
+        op, parameters = _parameters(kind)
         if _path(kind) == "nengo.neurons.RegularSpiking":
             base, inner = _parameters(kind.base_type)
             op = f"RegularSpiking{base}"
-            said = {"amplitude": kind.amplitude} | {f"base_{key}": value for key, value in inner.items()}
+            parameters = {"amplitude": kind.amplitude} | {f"base_{key}": value for key, value in inner.items()}
         if op not in NEURONS:
             direct = _path(kind) == "nengo.neurons.Direct"
             hint = "Direct mode has no neurons to express" if direct else "no neuron model here does the same"
             raise refuse(ens, f"has neurons of type {type(kind).__name__}: {hint}; choose one of {', '.join(NEURONS)}")
         if ens.noise is not None:
             raise refuse(ens, "has noise, which no file repeats: set its noise to None")
-        return op, {key: decimal(said[key]) for key in NEURONS[op].parameters}
+        return op, {key: decimal(parameters[key]) for key in NEURONS[op].parameters}
 
     # --- probes
 

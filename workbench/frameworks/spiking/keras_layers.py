@@ -76,8 +76,8 @@ class _Layer:
             return self.out.image(self.x, shape, "CHW")
         return self.out.image(self.x, (shape[2], *shape[:2]), "HWC")
 
-    def alike(self, op: str, x: Signal, said: dict[str, Any], wish: Any) -> Signal:
-        return self.out.emit(op, [x], x.shape, wish, x.order, {}, said)
+    def alike(self, op: str, x: Signal, attributes: dict[str, Any], wish: Any) -> Signal:
+        return self.out.emit(op, [x], x.shape, wish, x.order, {}, attributes)
 
     def activated(self, x: Signal, function: Any, wish: Any) -> Signal:
         known = _functions()
@@ -87,12 +87,12 @@ class _Layer:
         if name is None:
             called = getattr(function, "__name__", function)
             raise refuse(self.node, f"computes {called}; what can be expressed: {', '.join(ACTIVATIONS)}")
-        op, said = ACTIVATIONS[name]
+        op, attributes = ACTIVATIONS[name]
         if op == "Softmax":
             if len(self.node.shape_out) != 1:
                 raise refuse(self.node, "is a softmax over images; only one over a vector can be expressed")
             x = self.out.flat(x)
-        return self.alike(op, x, dict(said), wish)
+        return self.alike(op, x, dict(attributes), wish)
 
     # --- layers, by Keras's names
 
@@ -135,9 +135,9 @@ class _Layer:
         if not self.kind.startswith("Global"):
             kernel, strides, padding = tuple(layer.pool_size), tuple(layer.strides), layer.padding
         sides, pads = padded(x.shape[1:], kernel, strides, padding)
-        said = {"kernel_shape": [int(k) for k in kernel], "strides": [int(s) for s in strides], "pads": pads}
+        attributes = {"kernel_shape": [int(k) for k in kernel], "strides": [int(s) for s in strides], "pads": pads}
         op = "AveragePool" if "Average" in self.kind else "MaxPool"
-        return self.out.emit(op, [x], (x.shape[0], *sides), self.label, x.order, {}, said)
+        return self.out.emit(op, [x], (x.shape[0], *sides), self.label, x.order, {}, attributes)
 
     _maxpooling2d = _averagepooling2d
 
@@ -154,8 +154,8 @@ class _Layer:
         count = x.shape[0]
         weights = {"scale": np.ones(count, np.float32), "bias": np.zeros(count, np.float32)}
         weights |= dict(zip(keys, self.weights(), strict=True))
-        said = {"epsilon": decimal(layer.epsilon)}
-        return self.out.emit("BatchNormalization", [x], x.shape, self.label, x.order, weights, said)
+        attributes = {"epsilon": decimal(layer.epsilon)}
+        return self.out.emit("BatchNormalization", [x], x.shape, self.label, x.order, weights, attributes)
 
     def _activation(self) -> Signal:
         return self.activated(self.x, self.layer.activation, self.label)
@@ -177,8 +177,8 @@ class _Layer:
         return self.rectified(float(self.layer.negative_slope))
 
     def rectified(self, slope: float) -> Signal:
-        op, said = ("LeakyRelu", {"alpha": decimal(slope)}) if slope else ("Relu", {})
-        return self.alike(op, self.x, said, self.label)
+        op, attributes = ("LeakyRelu", {"alpha": decimal(slope)}) if slope else ("Relu", {})
+        return self.alike(op, self.x, attributes, self.label)
 
 
 @cache

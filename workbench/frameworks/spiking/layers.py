@@ -159,7 +159,7 @@ class Layers:
         """
         name = node.input[index] if index < len(node.input) else ""
         if name not in self.values:
-            raise UnsupportedModel(f"{_said(node)} takes {name!r}, which no layer before it gives.")
+            raise UnsupportedModel(f"{_op(node)} takes {name!r}, which no layer before it gives.")
         return self.values[name]
 
     def node(self, name: str) -> Node | None:
@@ -175,7 +175,7 @@ class Layers:
         elif op_type == "Shape" or self._is_arithmetic(node):
             self.arithmetic.add(node.output[0])
         elif node.domain not in ("", "ai.onnx"):
-            raise UnsupportedModel(f"{_said(node)} has no counterpart in a spiking network.")
+            raise UnsupportedModel(f"{_op(node)} has no counterpart in a spiking network.")
         elif op_type in PASSED_ON:
             self.values[node.output[0]] = self.value(node, 0)
         elif (reader := getattr(self, f"_{op_type.lower()}", None)) is not None:
@@ -184,7 +184,7 @@ class Layers:
             self.values[node.output[0]] = self._alike(op_type, node, self.value(node, 0), {}, _attributes(node))
         else:
             raise UnsupportedModel(
-                f"{_said(node)} has no counterpart in a spiking network: Conv, Gemm, MatMul, pooling, batch "
+                f"{_op(node)} has no counterpart in a spiking network: Conv, Gemm, MatMul, pooling, batch "
                 "normalisation, Flatten and Relu have."
             )
 
@@ -195,17 +195,17 @@ class Layers:
         return known and any(name in self.arithmetic for name in taken)
 
     def _alike(
-        self, op: str, node: onnx.NodeProto, source: Value, weights: dict[str, np.ndarray], said: dict[str, Any]
+        self, op: str, node: onnx.NodeProto, source: Value, weights: dict[str, np.ndarray], attributes: dict[str, Any]
     ) -> Value:
         """An operator whose result is of its signal's shape, and lies as that does."""
-        made = self.add(Node(op, self.name(node), (source.signal,), self.shape(source), weights, said), source.order)
-        return Value(made.signal, source.dims, source.order)
+        made = Node(op, self.name(node), (source.signal,), self.shape(source), weights, attributes)
+        return Value(self.add(made, source.order).signal, source.dims, source.order)
 
     def _image(self, node: onnx.NodeProto) -> Value:
         """The input as an image whose tensor is CHW; a flat signal seen as one gets an `Image` node."""
         value = self.value(node, 0)
         if len(value.dims) != 3 or value.order == "HWC":
-            raise UnsupportedModel(f"{_said(node)} needs images with the channels first; its input is {value.dims}.")
+            raise UnsupportedModel(f"{_op(node)} needs images with the channels first; its input is {value.dims}.")
         return value if value.order else self._as_image(node, value, "CHW")
 
     def _as_image(self, node: onnx.NodeProto, value: Value, order: str) -> Value:
@@ -213,8 +213,8 @@ class Layers:
         made = Node("Image", self.name(node, ".image"), (value.signal,), shape, {}, {"order": order})
         return self.add(made, order)
 
-    def _transpose(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
-        value, perm = self.value(node, 0), list(said.get("perm", []))
+    def _transpose(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
+        value, perm = self.value(node, 0), list(attributes.get("perm", []))
         if perm == list(range(len(value.dims) + 1)):
             return value
         if len(value.dims) == 3 and perm in (TO_CHW, TO_HWC):
@@ -224,35 +224,35 @@ class Layers:
             if value.order == before:
                 shape = self.shape(value)
                 return Value(value.signal, shape if after == "CHW" else (*shape[1:], shape[0]), after)
-        raise UnsupportedModel(f"{_said(node)} reorders axes by {perm}; only NCHW to NHWC and back has a meaning here.")
+        raise UnsupportedModel(f"{_op(node)} reorders axes by {perm}; only NCHW to NHWC and back has a meaning here.")
 
-    def _flatten(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
-        if said.get("axis", 1) != 1:
+    def _flatten(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
+        if attributes.get("axis", 1) != 1:
             raise UnsupportedModel(
-                f"{_said(node)} flattens from axis {said['axis']}, not from the one after the batch."
+                f"{_op(node)} flattens from axis {attributes['axis']}, not from the one after the batch."
             )
         return self._reshaped(node, (math.prod(self.value(node, 0).dims),))
 
-    def _reshape(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _reshape(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         value = self.value(node, 0)
         target = [int(length) for length in self.constants[node.input[1]]] if node.input[1] in self.constants else None
         if target is None:
             dims = self.shapes.get(node.output[0])
             if dims is None or 0 in dims:
-                raise UnsupportedModel(f"{_said(node)} has a target shape that the file alone does not tell.")
+                raise UnsupportedModel(f"{_op(node)} has a target shape that the file alone does not tell.")
             return self._reshaped(node, dims)
         rest = [value.dims[i] if length == 0 else length for i, length in enumerate(target[1:])]
         if -1 in rest:
             rest[rest.index(-1)] = math.prod(value.dims) // max(1, -math.prod(rest))
         return self._reshaped(node, tuple(rest))
 
-    def _squeeze(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _squeeze(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         return self._reshaped(node, tuple(length for length in self.value(node, 0).dims if length != 1) or (1,))
 
     def _reshaped(self, node: onnx.NodeProto, dims: tuple[int, ...]) -> Value:
         value = self.value(node, 0)
         if math.prod(dims) != math.prod(value.dims):
-            raise UnsupportedModel(f"{_said(node)} would turn {value.dims} into {dims}, which mixes the batch in.")
+            raise UnsupportedModel(f"{_op(node)} would turn {value.dims} into {dims}, which mixes the batch in.")
         if not value.order:
             return Value(value.signal, dims)
         if dims == value.dims:
@@ -261,64 +261,62 @@ class Layers:
         made = Node("Flatten", self.name(node), (value.signal,), size, {}, {"order": value.order})
         return Value(self.add(made).signal, dims)
 
-    def _conv(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _conv(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         weight = self._weight(node, 1)
         source = self._image(node)
-        if weight.ndim != 4 or any(step != 1 for step in said.get("dilations", [])):
-            raise UnsupportedModel(f"{_said(node)} is not a plain 2-D convolution (dilated, or of other dimensions).")
+        if weight.ndim != 4 or any(step != 1 for step in attributes.get("dilations", [])):
+            raise UnsupportedModel(f"{_op(node)} is not a plain 2-D convolution (dilated, or of other dimensions).")
         kernel = list(weight.shape[2:])
-        strides = list(said.get("strides", [1, 1]))
-        pads = _pads(said, source.dims[1:], kernel, strides)
+        strides = list(attributes.get("strides", [1, 1]))
+        pads = _pads(attributes, source.dims[1:], kernel, strides)
         weights = {"weight": f32(weight)} | ({"bias": f32(self._weight(node, 2))} if len(node.input) > 2 else {})
-        settings = {"strides": strides, "pads": pads, "group": int(said.get("group", 1))}
+        settings = {"strides": strides, "pads": pads, "group": int(attributes.get("group", 1))}
         return self.add(stateless("Conv", self.name(node), (source.signal,), source.dims, weights, settings))
 
-    def _averagepool(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
-        return self._pooled(node.op_type, node, self._image(node), said)
+    def _averagepool(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
+        return self._pooled(node.op_type, node, self._image(node), attributes)
 
     _maxpool = _averagepool
 
-    def _globalaveragepool(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _globalaveragepool(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         source = self._image(node)
         return self._pooled("AveragePool", node, source, {"kernel_shape": source.dims[1:]})
 
-    def _reducemean(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
-        axes = said.get("axes") or (self._weight(node, 1).tolist() if len(node.input) > 1 else [])
+    def _reducemean(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
+        axes = attributes.get("axes") or (self._weight(node, 1).tolist() if len(node.input) > 1 else [])
         value = self.value(node, 0)
         space = sorted(axis % 4 for axis in axes)
         if len(value.dims) == 3 and not value.order and space in ([2, 3], [1, 2]):
             value = self._as_image(node, value, "CHW" if space == [2, 3] else "HWC")
         if not value.order or space != ([2, 3] if value.order == "CHW" else [1, 2]):
-            raise UnsupportedModel(
-                f"{_said(node)} averages over axes {axes}; only height and width have a meaning here."
-            )
+            raise UnsupportedModel(f"{_op(node)} averages over axes {axes}; only height and width have a meaning here.")
         shape = self.shape(value)
         made = self._pooled("AveragePool", node, value, {"kernel_shape": shape[1:]})
         self.values[node.output[0]] = made
-        if said.get("keepdims", 1):
+        if attributes.get("keepdims", 1):
             return Value(made.signal, (shape[0], 1, 1) if value.order == "CHW" else (1, 1, shape[0]), value.order)
         flat = Node("Flatten", self.name(node, ".flat"), (made.signal,), (shape[0],), {}, {"order": "CHW"})
         return self.add(flat)
 
-    def _pooled(self, op: str, node: onnx.NodeProto, source: Value, said: dict[str, Any]) -> Value:
+    def _pooled(self, op: str, node: onnx.NodeProto, source: Value, attributes: dict[str, Any]) -> Value:
         shape = self.shape(source)
-        kernel = [int(length) for length in said["kernel_shape"]]
-        strides = list(said.get("strides", [1] * len(kernel)))
-        pads = _pads(said, shape[1:], kernel, strides)
+        kernel = [int(length) for length in attributes["kernel_shape"]]
+        strides = list(attributes.get("strides", [1] * len(kernel)))
+        pads = _pads(attributes, shape[1:], kernel, strides)
         size = windows(shape[1:], kernel, strides, pads)
-        if said.get("ceil_mode") and size != windows(shape[1:], kernel, strides, pads, ceil=True):
-            raise UnsupportedModel(f"{_said(node)} rounds its output's size up (ceil_mode): use whole windows.")
-        if said.get("count_include_pad") and any(pads):
-            raise UnsupportedModel(f"{_said(node)} averages over its padding too: use a pooling without padding.")
-        if any(step != 1 for step in said.get("dilations", [])):
-            raise UnsupportedModel(f"{_said(node)} is dilated: use a plain pooling.")
+        if attributes.get("ceil_mode") and size != windows(shape[1:], kernel, strides, pads, ceil=True):
+            raise UnsupportedModel(f"{_op(node)} rounds its output's size up (ceil_mode): use whole windows.")
+        if attributes.get("count_include_pad") and any(pads):
+            raise UnsupportedModel(f"{_op(node)} averages over its padding too: use a pooling without padding.")
+        if any(step != 1 for step in attributes.get("dilations", [])):
+            raise UnsupportedModel(f"{_op(node)} is dilated: use a plain pooling.")
         settings = {"kernel_shape": kernel, "strides": strides, "pads": pads}
         return self.add(stateless(op, self.name(node), (source.signal,), shape, {}, settings))
 
-    def _batchnormalization(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _batchnormalization(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         value = self.value(node, 0)
         scale, bias, mean, variance = (f32(self._weight(node, index)) for index in (1, 2, 3, 4))
-        epsilon = float(said.get("epsilon", 1e-5))
+        epsilon = float(attributes.get("epsilon", 1e-5))
         if value.order == "CHW":
             weights = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
             return self._alike("BatchNormalization", node, value, weights, {"epsilon": epsilon})
@@ -326,51 +324,51 @@ class Layers:
         scaled = self._scaled(node, value, factor)
         return self._shifted(node, scaled, f32(bias - mean * factor))
 
-    def _gemm(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _gemm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         weight = self._weight(node, 1)
-        if said.get("transA"):
-            raise UnsupportedModel(f"{_said(node)} transposes its input, which mixes the batch in.")
-        weight = (weight.T if said.get("transB") else weight) * said.get("alpha", 1.0)
+        if attributes.get("transA"):
+            raise UnsupportedModel(f"{_op(node)} transposes its input, which mixes the batch in.")
+        weight = (weight.T if attributes.get("transB") else weight) * attributes.get("alpha", 1.0)
         value = self._dense(node, weight)
         if len(node.input) > 2:
-            bias = self._weight(node, 2) * said.get("beta", 1.0)
+            bias = self._weight(node, 2) * attributes.get("beta", 1.0)
             return self._shifted(node, value, bias)
         return value
 
-    def _matmul(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _matmul(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         return self._dense(node, self._weight(node, 1))
 
     def _dense(self, node: onnx.NodeProto, weight: np.ndarray) -> Value:
         source = self.value(node, 0)
         if weight.ndim != 2 or len(source.dims) != 1 or weight.shape[0] != source.dims[0]:
             raise UnsupportedModel(
-                f"{_said(node)} multiplies signals of shape {source.dims} by a matrix {weight.shape}: flatten the "
+                f"{_op(node)} multiplies signals of shape {source.dims} by a matrix {weight.shape}: flatten the "
                 "signal first, to as many numbers as the matrix has rows."
             )
         return self.add(stateless("Gemm", self.name(node), (source.signal,), source.dims, {"weight": f32(weight)}))
 
-    def _add(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _add(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         if node.input[0] in self.constants:
             node = _swapped(node)
         if node.input[1] in self.constants:
             return self._shifted(node, self.value(node, 0), self._weight(node, 1))
         one, other = self.value(node, 0), self.value(node, 1)
         if (one.dims, one.order) != (other.dims, other.order):
-            raise UnsupportedModel(f"{_said(node)} adds signals of different shapes: {one.dims} and {other.dims}.")
+            raise UnsupportedModel(f"{_op(node)} adds signals of different shapes: {one.dims} and {other.dims}.")
         made = Node("Sum", self.name(node), (one.signal, other.signal), self.shape(one))
         return Value(self.add(made, one.order).signal, one.dims, one.order)
 
-    def _sub(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _sub(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         return self._shifted(node, self.value(node, 0), -self._weight(node, 1))
 
-    def _mul(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _mul(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         node = _swapped(node) if node.input[0] in self.constants else node
         return self._scaled(node, self.value(node, 0), self._weight(node, 1))
 
-    def _div(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _div(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         return self._scaled(node, self.value(node, 0), 1.0 / self._weight(node, 1))
 
-    def _softmax(self, node: onnx.NodeProto, said: dict[str, Any]) -> Value:
+    def _softmax(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         value = self.value(node, 0)
         outputs = {entry.name for entry in self.model.graph.output}
         if self._leads_to(node.output[0]) <= outputs:
@@ -380,7 +378,7 @@ class Layers:
             )
             return value
         if len(value.dims) != 1:
-            raise UnsupportedModel(f"{_said(node)} works on {value.dims}: only a flat signal has a counterpart.")
+            raise UnsupportedModel(f"{_op(node)} works on {value.dims}: only a flat signal has a counterpart.")
         return self._alike("Softmax", node, value, {}, {})
 
     def _leads_to(self, name: str) -> set[str]:
@@ -411,14 +409,12 @@ class Layers:
         array = f32(array)
         rank = len(value.dims) + 1
         if array.ndim > rank or (array.ndim == rank and array.shape[0] != 1):
-            raise UnsupportedModel(f"{_said(node)} brings a constant {array.shape} to a signal {value.dims}.")
+            raise UnsupportedModel(f"{_op(node)} brings a constant {array.shape} to a signal {value.dims}.")
         array = array.reshape((1,) * (rank - array.ndim) + array.shape)
         try:
             np.broadcast_shapes(array.shape, (1, *value.dims))
         except ValueError as error:
-            raise UnsupportedModel(
-                f"{_said(node)} brings a constant {array.shape} to a signal {value.dims}."
-            ) from error
+            raise UnsupportedModel(f"{_op(node)} brings a constant {array.shape} to a signal {value.dims}.") from error
         if value.order == "HWC":
             array = array.transpose(TO_CHW)
         elif not value.order and rank > 2:
@@ -428,7 +424,7 @@ class Layers:
     def _weight(self, node: onnx.NodeProto, index: int) -> np.ndarray:
         name = node.input[index] if index < len(node.input) else ""
         if name not in self.constants:
-            raise UnsupportedModel(f"{_said(node)} has no constant weights: {name!r} is computed.")
+            raise UnsupportedModel(f"{_op(node)} has no constant weights: {name!r} is computed.")
         return self.constants[name]
 
     def network(self) -> SpikingNetwork:
@@ -489,16 +485,16 @@ def _infer(model: bytes) -> bytes:
 
 
 def _constant(node: onnx.NodeProto) -> np.ndarray:
-    (said,) = node.attribute
-    value = helper.get_attribute_value(said)
-    return numpy_helper.to_array(value) if said.name == "value" else np.asarray(value)
+    (attributes,) = node.attribute
+    value = helper.get_attribute_value(attributes)
+    return numpy_helper.to_array(value) if attributes.name == "value" else np.asarray(value)
 
 
 def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {said.name: helper.get_attribute_value(said) for said in node.attribute}
+    return {attributes.name: helper.get_attribute_value(attributes) for attributes in node.attribute}
 
 
-def _said(node: onnx.NodeProto) -> str:
+def _op(node: onnx.NodeProto) -> str:
     operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
     return f"Operator {operator} ({node.name or node.output[0]!r})"
 
@@ -510,11 +506,11 @@ def _swapped(node: onnx.NodeProto) -> onnx.NodeProto:
     return copy
 
 
-def _pads(said: dict[str, Any], size: Sequence[int], kernel: list[int], strides: list[int]) -> list[int]:
+def _pads(attributes: dict[str, Any], size: Sequence[int], kernel: list[int], strides: list[int]) -> list[int]:
     """``pads``, computed where the node says ``auto_pad``."""
-    auto = said.get("auto_pad", b"NOTSET")
+    auto = attributes.get("auto_pad", b"NOTSET")
     if auto in (b"NOTSET", b"VALID", b""):
-        return list(said.get("pads", [0] * 4)) if auto != b"VALID" else [0] * 4
+        return list(attributes.get("pads", [0] * 4)) if auto != b"VALID" else [0] * 4
     less_before = same_pads(size, kernel, strides)
     return less_before if auto == b"SAME_UPPER" else less_before[2:] + less_before[:2]
 

@@ -164,9 +164,9 @@ def stateless(
 
 def result_shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:
     """What an operator without state gives for a signal of the shape `taken`, by its weights and attributes."""
-    weights, said = node.weights, node.attributes
+    weights, attributes = node.weights, node.attributes
     if node.op == "Place":
-        return (said["size"],)
+        return (attributes["size"],)
     if node.op == "Flatten":
         return (math.prod(taken),)
     if node.op == "Slice":
@@ -174,9 +174,12 @@ def result_shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:
     if node.op == "Gemm":
         return (weights["weight"].shape[1],)
     if node.op in ("Conv", "AveragePool", "MaxPool"):
-        kernel = weights["weight"].shape[2:] if node.op == "Conv" else said["kernel_shape"]
+        kernel = weights["weight"].shape[2:] if node.op == "Conv" else attributes["kernel_shape"]
         channels = weights["weight"].shape[0] if node.op == "Conv" else taken[0]
-        return (channels, *windows(taken[1:], kernel, said.get("strides", [1, 1]), said.get("pads", [0] * 4)))
+        return (
+            channels,
+            *windows(taken[1:], kernel, attributes.get("strides", [1, 1]), attributes.get("pads", [0] * 4)),
+        )
     return taken
 
 

@@ -34,10 +34,10 @@ Shape = tuple[int, ...]
 def network(graph: nir.NIRGraph, name: str, dt: float | None, method: str, reset: str) -> SpikingNetwork:
     """The network of a graph; arguments as in `nir.read_nir`."""
     nodes, edges = _flat(graph, "")
-    said = _said(graph)
+    metadata = _metadata(graph)
     notes = []
     if dt is None:
-        dt = said.get("dt") or _dt_of_unit_input(nodes)
+        dt = metadata.get("dt") or _dt_of_unit_input(nodes)
         if dt is None:
             dt, why = (
                 (1.0, "the unit of its time constants, as in Sinabs")
@@ -45,17 +45,17 @@ def network(graph: nir.NIRGraph, name: str, dt: float | None, method: str, reset
                 else (0.001, "as in Norse")
             )
             notes.append(f"The file has no time step: it is taken to be {dt:g}, {why}.")
-        elif "dt" not in said:
+        elif "dt" not in metadata:
             notes.append(f"The file has no time step: it is taken to be {dt:g} s, for which r = tau / dt everywhere.")
     with np.errstate(all="ignore"):
         reader = _Reader(nodes, edges, float(dt), method, reset, notes)
-        return reader.network(name, said)
+        return reader.network(name, metadata)
 
 
-def _said(node: Any) -> dict[str, Any]:
+def _metadata(node: Any) -> dict[str, Any]:
     """What `nir_write` put into a node's metadata."""
-    said = json.loads((node.metadata or {}).get(KEY, "{}"))
-    return said if isinstance(said, dict) else {}
+    metadata = json.loads((node.metadata or {}).get(KEY, "{}"))
+    return metadata if isinstance(metadata, dict) else {}
 
 
 def _flat(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]]]:
@@ -128,8 +128,8 @@ class _Reader:
         for source, target in self.edges:
             self.before[target].append(source)
             self.after[source].append(target)
-        self.said = {key: _said(node) for key, node in self.nodes.items()}
-        self.names = {key: str(self.said[key].get("name", key)) for key in self.nodes}
+        self.metadata = {key: _metadata(node) for key, node in self.nodes.items()}
+        self.names = {key: str(self.metadata[key].get("name", key)) for key in self.nodes}
         self.readers: dict[str, Callable[[str, Any, Shape], tuple[list[Node], Shape]]] = {
             "Affine": self._affine, "Linear": self._affine, "Scale": self._scale, "Flatten": self._flatten,
             "Conv1d": self._conv, "Conv2d": self._conv, "AvgPool2d": self._pool, "SumPool2d": self._pool,
@@ -137,28 +137,28 @@ class _Reader:
             "CubaLIF": self._current_based, "CubaLI": self._current_based, "Delay": self._delay,
         }  # fmt: skip
 
-    def network(self, name: str, said: dict[str, Any]) -> SpikingNetwork:
+    def network(self, name: str, metadata: dict[str, Any]) -> SpikingNetwork:
         late = self._late_edges()
         for key in self._ordered(late):
             self._read(key, late)
         for key, (node, shape) in list(self.first.items()):
             self._connect(key, node, shape, late)
-        if "order" not in said:
+        if "order" not in metadata:
             self._note_assumptions()
-        order = {name: index for index, name in enumerate(said.get("order", []))}
+        order = {name: index for index, name in enumerate(metadata.get("order", []))}
         parts: list[Any]
         for parts in (self.inputs, self.made, self.outputs):
             parts.sort(key=lambda part: order.get(part.name, len(order)))
         return SpikingNetwork(
-            said.get("network", name), self.dt, self.inputs, self.made, self.outputs,
-            said.get("seeds", {}), said.get("notes", []) + self.notes, said.get("metadata", {}),
+            metadata.get("network", name), self.dt, self.inputs, self.made, self.outputs,
+            metadata.get("seeds", {}), metadata.get("notes", []) + self.notes, metadata.get("metadata", {}),
         )  # fmt: skip
 
     # --- the order of things
 
     def _remembers(self, key: str) -> bool:
         """It gives what it took in a step before, so that a cycle through it is none within a step."""
-        return type(self.nodes[key]).__name__ == "Delay" or self.said[key].get("op") in SYNAPSES
+        return type(self.nodes[key]).__name__ == "Delay" or self.metadata[key].get("op") in SYNAPSES
 
     def _late_edges(self) -> set[tuple[str, str]]:
         """The edges that get a delay of one step, so that no cycle is left within a step.
@@ -248,14 +248,14 @@ class _Reader:
 
     def _read(self, key: str, late: set[tuple[str, str]]) -> None:
         node = self.nodes[key]
-        kind, said = type(node).__name__, self.said[key]
+        kind, metadata = type(node).__name__, self.metadata[key]
         known = [self.given[source][1] for source in self.before[key] if source in self.given]
         shape = known[0] if known else self._own_shape(key)
         if kind == "Input" and not self.before[key]:
             self._input(key, node)
         elif kind == "Output" and not self.after[key]:
             self._output(key, shape)
-        elif kind in ("Input", "Output") or said.get("op") == "amplitude":
+        elif kind in ("Input", "Output") or metadata.get("op") == "amplitude":
             (source,) = self.before[key]
             if (source, key) in late:
                 raise UnsupportedModel(f"The NIR graph has a cycle that leads through {key!r} before any neuron.")
@@ -263,7 +263,7 @@ class _Reader:
         elif kind in self.readers:
             if kind in ("Affine", "Linear") and not known:
                 shape = (node.weight.shape[-1],)
-            restored = _restored(self.names[key], node, said, shape) if "op" in said else None
+            restored = _restored(self.names[key], node, metadata, shape) if "op" in metadata else None
             made, after = ([restored], restored.shape) if restored else self.readers[kind](key, node, shape)
             for one, other in pairwise(made):
                 other.inputs = (one.name,)
@@ -286,12 +286,12 @@ class _Reader:
         shape = tuple(int(length) for length in node.input_type["input"])
         if len(shape) == 4 and shape[0] == 1:
             shape = shape[1:]  # a batch, which some exporters take along
-        said = self.said[key]
+        metadata = self.metadata[key]
         self._bounded(key, math.prod(shape))
         self.inputs.append(Input(self.names[key], math.prod(shape)))
         self.given[key] = self.names[key], shape
         if len(shape) > 1:
-            name, order = said.get("image", f"{self.names[key]}.image"), said.get("order", "CHW")
+            name, order = metadata.get("image", f"{self.names[key]}.image"), metadata.get("order", "CHW")
             self.made.append(Node("Image", name, (self.names[key],), _drawn(shape), {}, {"order": order}))
             self.given[key] = name, shape
 
@@ -350,7 +350,7 @@ class _Reader:
         if rank == 1:
             weight, strides, before, after = weight[:, :, None], [1, *strides], [0, *before], [0, *after]
         weights = {"weight": f32(weight)}
-        if node.bias is not None and self.said[key].get("bias", True):
+        if node.bias is not None and self.metadata[key].get("bias", True):
             weights["bias"] = f32(node.bias)
         settings = {"strides": strides, "pads": before + after, "group": int(node.groups)}
         made = stateless("Conv", self.names[key], (), _drawn(shape), weights, settings)
@@ -413,7 +413,7 @@ class _Reader:
         self, name: str, shape: Shape, decay: Any, gain: Any, bias: Any, threshold: Any = None, v_reset: Any = 0.0
     ) -> Node:
         weights = {"gain": gain, "bias": bias, "decay": decay}
-        said = {}
+        attributes = {}
         if threshold is not None:
             subtracted = self.reset != "to value"
             late = np.asarray(decay) if self.reset == "subtract late" else 1.0
@@ -421,11 +421,11 @@ class _Reader:
                 threshold, late, where=np.asarray(late) != 0, out=np.zeros(np.broadcast(threshold, late).shape)
             )
             weights |= {"threshold": threshold, "reset": dropped if subtracted else v_reset}
-            said = {"keep": float(subtracted)}
+            attributes = {"keep": float(subtracted)}
         drawn = {key: _compact(value, shape) for key, value in weights.items()}
         drawn["voltage"] = np.zeros((1, *_drawn(shape)), np.float32)
         op = "LeakyIntegrator" if threshold is None else "LeakyIntegrateAndFire"
-        return Node(op, name, (), _drawn(shape), drawn, said)
+        return Node(op, name, (), _drawn(shape), drawn, attributes)
 
     def _delay(self, key: str, node: Any, shape: Shape) -> tuple[list[Node], Shape]:
         steps = np.unique(np.round(np.asarray(node.delay, np.float64) / self.dt, 3))
@@ -465,28 +465,28 @@ class _Reader:
             )
 
 
-def _restored(name: str, node: Any, said: dict[str, Any], shape: Shape) -> Node | None:
+def _restored(name: str, node: Any, metadata: dict[str, Any], shape: Shape) -> Node | None:
     """A node that `nir_write` wrote, with what its metadata adds to NIR's fields; those win where both speak."""
-    op, extra = said["op"], node.metadata
+    op, extra = metadata["op"], node.metadata
     weights: dict[str, np.ndarray] = {}
     if op in MODELS:
         fields = {"gain": node.r, "bias": node.v_leak} if op == "LIF" else {}
-        weights = {key: _cut(array, shape, said["shapes"][key]) for key, array in fields.items()}
+        weights = {key: _cut(array, shape, metadata["shapes"][key]) for key, array in fields.items()}
         weights |= {key: f32(extra[key]) for key in (*MODELS[op].drive, *MODELS[op].states) if key not in fields}
     elif op in ("Scale", "Bias"):
         (key,) = STATELESS[op].weights
-        weights[key] = _cut(node.scale if op == "Scale" else node.bias, shape, said["shapes"][key])
+        weights[key] = _cut(node.scale if op == "Scale" else node.bias, shape, metadata["shapes"][key])
     elif op == "Slice":
         weights["indices"] = node.weight.argmax(1).astype(np.int64)
     elif op == "Gemm":  # after a Flatten in HWC order, which NIR does not have
-        channels, height, width = said["image"]
+        channels, height, width = metadata["image"]
         rows = node.weight.T.reshape(channels, height, width, -1).transpose(1, 2, 0, 3)
         weights["weight"] = f32(rows.reshape(shape[0], -1))
         if hasattr(node, "bias"):
             weights["bias"] = f32(node.bias)
     elif op not in ("Sum", "Place", "Flatten"):
         return None
-    return stateless(op, name, (), shape, weights, dict(said.get("attributes", {})))
+    return stateless(op, name, (), shape, weights, dict(metadata.get("attributes", {})))
 
 
 def _padding(padding: Any, kernel: Shape) -> tuple[list[int], list[int]]:

@@ -36,12 +36,12 @@ def graph(network: SpikingNetwork) -> nir.NIRGraph:
     if repeated:
         raise UnsupportedModel(f"{repeated[1]!r} takes the same signal twice, which NIR cannot say: scale it by 2.")
     order = [*(e.name for e in network.inputs), *(n.name for n in network.nodes), *(o.name for o in network.outputs)]
-    said = {
+    metadata = {
         "network": network.name, "dt": network.dt, "order": order, "seeds": network.seeds, "notes": network.notes,
         "metadata": network.metadata,
     }  # fmt: skip
     try:
-        return nir.NIRGraph(writer.nodes, edges, {KEY: json.dumps(said)}, type_check=True)
+        return nir.NIRGraph(writer.nodes, edges, {KEY: json.dumps(metadata)}, type_check=True)
     except ValueError as error:
         raise UnsupportedModel(f"The network does not make a sound NIR graph: {error}.") from error
 
@@ -61,10 +61,12 @@ class _Writer:
     reordered: dict[str, list[int]] = field(default_factory=dict)
     """Signals flattened as HWC, which NIR flattens as CHW -> the image's shape."""
 
-    def add(self, name: str, node: nir.NIRNode, said: dict[str, Any], sources: list[str], **arrays: np.ndarray) -> str:
+    def add(
+        self, name: str, node: nir.NIRNode, metadata: dict[str, Any], sources: list[str], **arrays: np.ndarray
+    ) -> str:
         """Add a NIR node under a key that HDF5 allows; its true name is in the metadata."""
         key = unused(name.replace("/", "_").strip(".") or "node", self.nodes)
-        node.metadata = {KEY: json.dumps({"name": name} | said), **arrays}
+        node.metadata = {KEY: json.dumps({"name": name} | metadata), **arrays}
         self.nodes[key] = node
         self.gives[name] = key
         self.edges += [(source, key) for source in sources]
@@ -79,8 +81,8 @@ class _Writer:
         image = images[0]
         if len(users) > 1 or any(output.source == name for output in self.network.outputs):
             raise _refused(image, f"input {name!r} is used as an image and otherwise; NIR's inputs have one shape")
-        said = {"image": image.name, "order": image.attributes["order"]}
-        key = self.add(name, nir.Input({"input": np.array(image.shape)}), said, [])
+        metadata = {"image": image.name, "order": image.attributes["order"]}
+        key = self.add(name, nir.Input({"input": np.array(image.shape)}), metadata, [])
         self.gives[image.name] = key
 
     def node(self, node: Node) -> None:
@@ -100,18 +102,18 @@ class _Writer:
 
     def _gemm(self, node: Node) -> None:
         weight = node.weights["weight"].T
-        said: dict[str, Any] = {}
+        metadata: dict[str, Any] = {}
         (source,) = node.inputs
         if source in self.reordered:
-            channels, height, width = said["image"] = self.reordered[source]
-            said["op"] = "Gemm"
+            channels, height, width = metadata["image"] = self.reordered[source]
+            metadata["op"] = "Gemm"
             weight = weight.reshape(-1, height, width, channels).transpose(0, 3, 1, 2).reshape(weight.shape)
-        self._linear(node, weight, node.weights.get("bias"), said)
+        self._linear(node, weight, node.weights.get("bias"), metadata)
 
-    def _linear(self, node: Node, weight: np.ndarray, bias: np.ndarray | None, said: dict[str, Any]) -> None:
+    def _linear(self, node: Node, weight: np.ndarray, bias: np.ndarray | None, metadata: dict[str, Any]) -> None:
         weight = np.ascontiguousarray(weight)
         made = nir.Linear(weight) if bias is None else nir.Affine(weight, bias)
-        self.add(node.name, made, said, list(node.inputs))
+        self.add(node.name, made, metadata, list(node.inputs))
 
     def _conv(self, node: Node) -> None:
         strides, pads, group = (node.attributes[name] for name in ("strides", "pads", "group"))
@@ -146,8 +148,8 @@ class _Writer:
 
     def _scale(self, node: Node) -> None:
         weight = node.weights["weight"]
-        said = {"op": "Scale", "shapes": {"weight": list(weight.shape)}}
-        self.add(node.name, nir.Scale(_whole(weight, node.shape)), said, list(node.inputs))
+        metadata = {"op": "Scale", "shapes": {"weight": list(weight.shape)}}
+        self.add(node.name, nir.Scale(_whole(weight, node.shape)), metadata, list(node.inputs))
 
     def _sum(self, node: Node) -> None:
         self.add(node.name, nir.Scale(np.ones(node.shape, np.float32)), {"op": "Sum"}, list(node.inputs))
@@ -157,8 +159,8 @@ class _Writer:
         self._small(node, node.size**2)
         if len(node.shape) > 1:
             raise _refused(node, "it adds a constant to an image; give the convolution before it a bias")
-        said = {"op": "Bias", "shapes": {"bias": list(bias.shape)}}
-        self._linear(node, np.eye(node.size, dtype=np.float32), _whole(bias, node.shape), said)
+        metadata = {"op": "Bias", "shapes": {"bias": list(bias.shape)}}
+        self._linear(node, np.eye(node.size, dtype=np.float32), _whole(bias, node.shape), metadata)
 
     def _slice(self, node: Node) -> None:
         (size,) = self.network.shape(node.inputs[0])
@@ -180,17 +182,17 @@ class _Writer:
     # --- with state
 
     def _lif(self, node: Node) -> None:
-        said, ones = node.attributes, np.ones(node.shape, np.float32)
-        made = nir.LIF(tau=ones * np.float32(said["tau_rc"]), r=_whole(node.weights["gain"], node.shape),
+        attributes, ones = node.attributes, np.ones(node.shape, np.float32)
+        made = nir.LIF(tau=ones * np.float32(attributes["tau_rc"]), r=_whole(node.weights["gain"], node.shape),
             v_leak=_whole(node.weights["bias"], node.shape), v_threshold=ones, v_reset=ones * 0,
         )  # fmt: skip
         shapes = {key: [*node.weights[key].shape] for key in ("gain", "bias")}
         states = {state: node.weights[state] for state in node.states}
         spikes = self.add(
-            node.name, made, {"op": "LIF", "attributes": said, "shapes": shapes}, list(node.inputs), **states
+            node.name, made, {"op": "LIF", "attributes": attributes, "shapes": shapes}, list(node.inputs), **states
         )
         # NIR's spikes are ones, Nengo's amplitude / dt.
-        amplitude = np.float32(said["amplitude"]) / np.float32(self.network.dt)
+        amplitude = np.float32(attributes["amplitude"]) / np.float32(self.network.dt)
         name = f"{node.name}.amplitude"
         self.gives[node.name] = self.add(name, nir.Scale(ones * amplitude), {"op": "amplitude"}, [name])
         self.gives[name] = spikes
@@ -217,21 +219,21 @@ class _Writer:
             raise _refused(
                 node, "some of its neurons leak and others do not, or have a constant current without a leak"
             )
-        said = {"op": node.op, "attributes": node.attributes}
-        self.add(node.name, made, said, list(node.inputs), **node.weights)
+        metadata = {"op": node.op, "attributes": node.attributes}
+        self.add(node.name, made, metadata, list(node.inputs), **node.weights)
 
     def _lowpass(self, node: Node) -> None:
-        said = {"op": "Lowpass", "attributes": node.attributes}
+        metadata = {"op": "Lowpass", "attributes": node.attributes}
         ones, tau = np.ones(node.shape, np.float32), np.float32(node.attributes["tau"])
         made = nir.LI(tau=ones * tau, r=ones, v_leak=ones * 0) if tau else nir.Delay(ones * np.float32(self.network.dt))
-        self.add(node.name, made, said, list(node.inputs), level=node.weights["level"])
+        self.add(node.name, made, metadata, list(node.inputs), level=node.weights["level"])
 
     def _alpha(self, node: Node) -> None:
-        said = {"op": "Alpha", "attributes": node.attributes}
+        metadata = {"op": "Alpha", "attributes": node.attributes}
         ones = np.ones(node.shape, np.float32)
         tau = ones * np.float32(node.attributes["tau"])
         made = nir.CubaLI(tau_syn=tau, tau_mem=tau.copy(), r=ones, v_leak=ones * 0, w_in=ones)
-        self.add(node.name, made, said, list(node.inputs), **{state: node.weights[state] for state in node.states})
+        self.add(node.name, made, metadata, list(node.inputs), **{state: node.weights[state] for state in node.states})
 
 
 def _whole(array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:

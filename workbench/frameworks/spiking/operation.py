@@ -22,12 +22,12 @@ class Operation:
         return to_vector(self._result(from_vector(x, self.shape, self.order)), self.order)
 
     def _result(self, x: np.ndarray) -> np.ndarray:
-        op, said, weights = self.node.op, self.node.attributes, self.node.weights
+        op, attributes, weights = self.node.op, self.node.attributes, self.node.weights
         if op in ("Conv", "AveragePool", "MaxPool"):
             return self._windowed(x)
         if op == "BatchNormalization":
             per_channel = (-1,) + (1,) * (x.ndim - 1)
-            scale = weights["scale"] / np.sqrt(weights["variance"].astype(x.dtype) + said.get("epsilon", 1e-5))
+            scale = weights["scale"] / np.sqrt(weights["variance"].astype(x.dtype) + attributes.get("epsilon", 1e-5))
             centred = x - weights["mean"].reshape(per_channel)
             return centred * scale.reshape(per_channel) + weights["bias"].reshape(per_channel)
         if op == "Slice":
@@ -40,9 +40,9 @@ class Operation:
             # ONNX's constants.
             return 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(negative))
         if op == "Elu":
-            return np.where(x > 0, x, said.get("alpha", 1.0) * np.expm1(negative))
+            return np.where(x > 0, x, attributes.get("alpha", 1.0) * np.expm1(negative))
         if op == "LeakyRelu":
-            return np.where(x > 0, x, said.get("alpha", 0.01) * x)
+            return np.where(x > 0, x, attributes.get("alpha", 0.01) * x)
         simple = {
             "Relu": lambda: np.maximum(x, 0),
             "Sigmoid": lambda: 0.5 + 0.5 * np.tanh(0.5 * x),
@@ -52,10 +52,10 @@ class Operation:
         return simple[op]()
 
     def _windowed(self, x: np.ndarray) -> np.ndarray:
-        op, said, weights = self.node.op, self.node.attributes, self.node.weights
-        kernel = weights["weight"].shape[2:] if op == "Conv" else tuple(said["kernel_shape"])
-        down, right = said.get("strides", (1, 1))
-        top, left, bottom, end = said.get("pads", (0, 0, 0, 0))
+        op, attributes, weights = self.node.op, self.node.attributes, self.node.weights
+        kernel = weights["weight"].shape[2:] if op == "Conv" else tuple(attributes["kernel_shape"])
+        down, right = attributes.get("strides", (1, 1))
+        top, left, bottom, end = attributes.get("pads", (0, 0, 0, 0))
 
         def windows(image: np.ndarray, fill: float) -> np.ndarray:
             padded = np.pad(image, ((0, 0), (top, bottom), (left, end)), constant_values=fill)
@@ -66,7 +66,7 @@ class Operation:
         seen = windows(x, 0)
         if op == "AveragePool":
             return seen.sum((-2, -1)) / windows(np.ones_like(x[:1]), 0).sum((-2, -1))
-        groups = said.get("group", 1)
+        groups = attributes.get("group", 1)
         parts = zip(np.split(seen, groups), np.split(weights["weight"], groups), strict=True)
         result = np.concatenate([np.einsum("chwij,ocij->ohw", part, kernels) for part, kernels in parts])
         return result + weights["bias"].reshape(-1, 1, 1) if "bias" in weights else result

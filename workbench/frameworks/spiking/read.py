@@ -141,14 +141,14 @@ class _Reader:
                     self.signals[f"{node.name}.level_now"] = node.name
         nodes = [made for node in self._joined(body) if (made := self._node(node)) is not None]
         outputs = [Output(value.name, self._signal(ends[value.name])) for value in graph.output if value.name in ends]
-        said = self._metadata()
+        metadata = self._metadata()
         return SpikingNetwork(
             graph.name,
-            self._dt(said),
+            self._dt(metadata),
             inputs,
             self._shaped(nodes),
             outputs,
-            _seeds(said.get("seeds")),
+            _seeds(metadata.get("seeds")),
             metadata={entry.key: entry.value for entry in self.model.metadata_props if entry.key != METADATA},
         )
 
@@ -168,13 +168,13 @@ class _Reader:
         return self.signals.get(tensor, tensor)
 
     def _node(self, node: onnx.NodeProto) -> Node | None:
-        said = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        stored = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
         name = node.name or node.output[0]
         self.signals[node.output[0]] = name
         if node.domain == DOMAIN:
-            return self._dynamic(node, name, said)
+            return self._dynamic(node, name, stored)
         op = _SAME_NAME.get(node.op_type, node.op_type)
-        if node.op_type == "Transpose" and said.get("perm") == [0, 3, 1, 2] and node.input[0].endswith(".hwc"):
+        if node.op_type == "Transpose" and stored.get("perm") == [0, 3, 1, 2] and node.input[0].endswith(".hwc"):
             op = "Image"
         if node.domain or op not in STATELESS:
             where = f"{node.domain}:" if node.domain else ""
@@ -188,11 +188,11 @@ class _Reader:
         if weights or op in ("Place", "Image"):
             taken = taken[:1]
         attributes: dict[str, Any] = {}
-        if op in _AXES and (axis := said.get("axis", _AXES[op][0])) != _AXES[op][1]:
+        if op in _AXES and (axis := stored.get("axis", _AXES[op][0])) != _AXES[op][1]:
             raise UnsupportedModel(f"Node {name!r} ({node.op_type}) works along axis {axis}, not {_AXES[op][1]}.")
         if op == "Place":
             pads = self._constant(name, node.input[1])
-            if said or len(node.input) > 2 or pads.shape != (4,) or pads[0] or pads[2]:
+            if stored or len(node.input) > 2 or pads.shape != (4,) or pads[0] or pads[2]:
                 raise UnsupportedModel(f"Node {name!r} (Pad) does more than put zeros around a flat signal.")
             attributes = {"start": int(pads[1]), "size": int(pads[3])}
         elif op == "Image":
@@ -201,12 +201,12 @@ class _Reader:
         elif op == "Flatten":
             attributes = {"order": "HWC" if node.input[0].endswith(".hwc") else "CHW"}
         elif op not in ("Slice", "Softmax"):
-            attributes = {key: decimal(value) if isinstance(value, float) else value for key, value in said.items()}
+            attributes = {key: decimal(value) if isinstance(value, float) else value for key, value in stored.items()}
             if op == "Conv":
                 attributes = {"strides": [1, 1], "pads": [0] * 4, "group": 1} | attributes
         return Node(op, name, tuple(self._signal(tensor) for tensor in taken), (), weights, attributes)
 
-    def _dynamic(self, node: onnx.NodeProto, name: str, said: dict[str, Any]) -> Node:
+    def _dynamic(self, node: onnx.NodeProto, name: str, stored: dict[str, Any]) -> Node:
         cell = node.op_type.endswith("Cell")
         op = node.op_type.removesuffix("Cell")
         model = MODELS.get(op)
@@ -215,14 +215,14 @@ class _Reader:
                 f"Node {name!r} is a {DOMAIN}:{node.op_type}, a neuron this version does not know; it knows: "
                 f"{', '.join(MODELS)}."
             )
-        if odd := [key for key in (*model.parameters, "dt") if not isinstance(said.get(key, 0.0), float)]:
-            raise BadInput(f"Neuron node {name!r} ({op}) has {odd[0]} {said[odd[0]]!r}; expected a float.")
-        if missing := [key for key in model.parameters if key not in said]:
+        if odd := [key for key in (*model.parameters, "dt") if not isinstance(stored.get(key, 0.0), float)]:
+            raise BadInput(f"Neuron node {name!r} ({op}) has {odd[0]} {stored[odd[0]]!r}; expected a float.")
+        if missing := [key for key in model.parameters if key not in stored]:
             raise BadInput(
                 f"Neuron node {name!r} ({op}) says nothing of {', '.join(missing)}; each must be an attribute of it."
             )
         if model.states:
-            self.steps[name] = float(said.get("dt", 0.0))
+            self.steps[name] = float(stored.get("dt", 0.0))
         keys = [*model.drive, *model.states]
         first = 1 if cell or not model.states else 2
         tensors = node.input[first:]
@@ -232,7 +232,7 @@ class _Reader:
             key: self._constant(name, f"{name}.{key}" if cell and key in model.states else tensor)
             for key, tensor in zip(keys, tensors, strict=True)
         }
-        attributes = {key: decimal(said[key]) for key in model.parameters}
+        attributes = {key: decimal(stored[key]) for key in model.parameters}
         return Node(op, name, (self._signal(node.input[0]),), (), weights, attributes)
 
     def _constant(self, name: str, tensor: str) -> np.ndarray:
@@ -265,25 +265,25 @@ class _Reader:
     def _metadata(self) -> dict[str, Any]:
         text = next((entry.value for entry in self.model.metadata_props if entry.key == METADATA), "{}")
         try:
-            said = json.loads(text)
+            metadata = json.loads(text)
         except (ValueError, RecursionError):
-            said = {}
-        return said if isinstance(said, dict) else {}
+            metadata = {}
+        return metadata if isinstance(metadata, dict) else {}
 
-    def _dt(self, said: dict[str, Any]) -> float:
+    def _dt(self, metadata: dict[str, Any]) -> float:
         found = {decimal(dt) for dt in self.steps.values()}
         if len(found) > 1:
             odd = ", ".join(f"{name}: {decimal(dt)} s" for name, dt in list(self.steps.items())[:4])
             raise BadInput(f"The network's nodes disagree about dt, the length of a step: {odd}; all must have one.")
-        dt = next(iter(found), said.get("dt", 0.001))
+        dt = next(iter(found), metadata.get("dt", 0.001))
         if not isinstance(dt, int | float) or not dt > 0:
             raise BadInput(f"The network's dt is {dt!r}; expected seconds per step, such as 0.001.")
         return float(dt)
 
 
-def _seeds(said: Any) -> dict[str, int]:
-    """Those of `said` that Nengo takes for seeds: they are for the record, and a wrong one spoils no file."""
-    pairs = said.items() if isinstance(said, dict) else ()
+def _seeds(seeds: Any) -> dict[str, int]:
+    """Those of `seeds` that Nengo takes for seeds: they are for the record, and a wrong one spoils no file."""
+    pairs = seeds.items() if isinstance(seeds, dict) else ()
     return {label: seed for label, seed in pairs if type(seed) is int and 0 <= seed < 2**32}
 
 

@@ -160,8 +160,8 @@ class Builder:
         """A convolution of an image with kernels OIHW."""
         strides = tuple(strides)
         sides, pads = padded(x.shape[1:], kernels.shape[2:], strides, padding)
-        said = {"strides": [int(stride) for stride in strides], "pads": pads, "group": int(group)}
-        return self.emit("Conv", [x], (len(kernels), *sides), wish, x.order, {"weight": kernels}, said, name)
+        attributes = {"strides": [int(stride) for stride in strides], "pads": pads, "group": int(group)}
+        return self.emit("Conv", [x], (len(kernels), *sides), wish, x.order, {"weight": kernels}, attributes, name)
 
     def filtered(
         self, synapse: Any, x: Signal | None, shape: tuple[int, ...], order: str | None, steps: dict[str, str]

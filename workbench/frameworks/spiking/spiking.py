@@ -115,12 +115,12 @@ def _neurons(layers: Layers, node: onnx.NodeProto, source: Value, op: str, gain:
 
     # Half-way to a spike, a count is rounded rather than rounded down.
     weights = {"gain": everywhere(gain), "bias": everywhere(0), "voltage": np.full((1, *shape), 0.5, np.float32)}
-    said: dict[str, Any] = {"amplitude": 1 / gain}
+    attributes: dict[str, Any] = {"amplitude": 1 / gain}
     if op == "LIF":
         weights |= {"gain": everywhere(gain * TAU_RC), "bias": everywhere(1)}
         weights["refractory_time"] = np.zeros((1, *shape), np.float32)
-        said |= {"tau_rc": TAU_RC, "tau_ref": 0.0, "min_voltage": 0.0}
-    made = layers.add(Node(op, layers.name(node), (source.signal,), shape, weights, said), source.order)
+        attributes |= {"tau_rc": TAU_RC, "tau_ref": 0.0, "min_voltage": 0.0}
+    made = layers.add(Node(op, layers.name(node), (source.signal,), shape, weights, attributes), source.order)
     return Value(made.signal, source.dims, source.order)
 
 

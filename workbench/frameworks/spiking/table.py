@@ -153,7 +153,7 @@ def _of_file(model: onnx.ModelProto) -> tuple[list[list[_Tensor]], list[str]]:
             layer = next(matrices[name] for name in node.input if name in matrices)
         else:
             continue
-        transposed = node.op_type == "Gemm" and any(said.name == "transB" and said.i for said in node.attribute)
+        transposed = node.op_type == "Gemm" and any(each.name == "transB" and each.i for each in node.attribute)
         for name in names:
             array = values(held[name])
             shape = array.shape

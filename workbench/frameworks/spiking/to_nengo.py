@@ -209,15 +209,15 @@ class _Writer:
 
     def _neuron_type(self, node: Node) -> Any:
         model = NEURONS[node.op]
-        said: dict[str, Any] = {key: decimal(value) for key, value in node.attributes.items()}
+        parameters: dict[str, Any] = {key: decimal(value) for key, value in node.attributes.items()}
         start = {state: self._spread(node, state) for state in model.states}
         if model.base:
-            base = {key.removeprefix("base_"): said[key] for key in said if key.startswith("base_")}
+            base = {key.removeprefix("base_"): parameters[key] for key in parameters if key.startswith("base_")}
             return nengo.RegularSpiking(
-                NEURONS[model.base].nengo_class()(**base), amplitude=said["amplitude"], initial_state=start
+                NEURONS[model.base].nengo_class()(**base), amplitude=parameters["amplitude"], initial_state=start
             )
-        said |= {key: self._spread(node, key) for key in model.weights}
-        return model.nengo_class()(**said, initial_state=start or None)
+        parameters |= {key: self._spread(node, key) for key in model.weights}
+        return model.nengo_class()(**parameters, initial_state=start or None)
 
     def _is_linear(self, node: Node) -> bool:
         """Whether a Nengo connection does it."""
@@ -285,19 +285,19 @@ class _Writer:
         return self.objects[name] if indices is None else self.objects[name][indices]
 
     def _link(self, link: _Link, post: Any) -> None:
-        pre, said = self.objects[link.source], {}
+        pre, parameters = self.objects[link.source], {}
         if link.weighted is not None and link.weighted.op == "Conv":
-            said["transform"] = self._convolution(link.weighted)
+            parameters["transform"] = self._convolution(link.weighted)
         elif link.weighted is not None:
             matrix = link.weighted.weights["weight"].T.astype(float)
             if link.source in self.encoders:
                 # The function only says how many values the decoders give; it is never called with one.
-                pre, said["function"] = pre.ensemble, _Decoded(len(matrix))
-                said["solver"] = nengo.solvers.NoSolver(matrix.T)
+                pre, parameters["function"] = pre.ensemble, _Decoded(len(matrix))
+                parameters["solver"] = nengo.solvers.NoSolver(matrix.T)
             else:
-                said["transform"] = nengo.Dense(matrix.shape, init=matrix)
+                parameters["transform"] = nengo.Dense(matrix.shape, init=matrix)
         synapse = None if link.synapse is None else _synapse(link.synapse)
-        _connection(pre, post, synapse=synapse, label=link.label, **said)
+        _connection(pre, post, synapse=synapse, label=link.label, **parameters)
 
     def _convolution(self, node: Node) -> Any:
         kernels = node.weights["weight"]
@@ -337,8 +337,8 @@ class _Writer:
         return nengo.Probe(self.objects[source], synapse=None, label=name)
 
 
-def _connection(pre: Any, post: Any, *, synapse: Any = None, **said: Any) -> None:
-    nengo.Connection(pre, post, synapse=synapse, **said)
+def _connection(pre: Any, post: Any, *, synapse: Any = None, **parameters: Any) -> None:
+    nengo.Connection(pre, post, synapse=synapse, **parameters)
 
 
 class _Decoded:

@@ -64,8 +64,8 @@ def write(network: SpikingNetwork, *, held: bool = False) -> onnx.ModelProto:
         ir_version=IR_VERSION,
         producer_name=PRODUCER,
     )
-    said = {"dt": network.dt, "seeds": network.seeds}
-    helper.set_model_props(model, {**network.metadata, METADATA: json.dumps(said, sort_keys=True)})
+    remembered = {"dt": network.dt, "seeds": network.seeds}
+    helper.set_model_props(model, {**network.metadata, METADATA: json.dumps(remembered, sort_keys=True)})
     return model
 
 
@@ -130,7 +130,7 @@ class _Writer:
             states = [self._state(node, state) for state in node.states]
             results = [node.name, *(f"{state}_out" for state in states)]
             body = function(node.op, False, self.fast.get(node.op, False), still.issuperset(node.inputs))
-            self._call(body, [*taken, steps, *self._drive(node), *states], results, node.name, **self._said(node))
+            self._call(body, [*taken, steps, *self._drive(node), *states], results, node.name, **self._attributes(node))
         for probe in self.network.outputs:
             source = signals[probe.source]
             self._call(unfold_time(), [source, steps], [probe.name], f"{probe.name}.unfold")
@@ -159,7 +159,7 @@ class _Writer:
             now, after = ([f"{node.name}.{state}_{when}" for state in node.states] for when in ("now", "next"))
             results = after if node.op in SYNAPSES else [node.name, *after]
             body = function(node.op, True)
-            self._call(body, [*taken, *self._drive(node), *now], results, node.name, **self._said(node))
+            self._call(body, [*taken, *self._drive(node), *now], results, node.name, **self._attributes(node))
         for probe in self.network.outputs:
             self._node("Identity", [signals[probe.source]], [f"{probe.name}.now"], f"{probe.name}.probe")
         remembered = [(node, state) for node in self.ordered for state in node.states]
@@ -190,19 +190,19 @@ class _Writer:
     # --- parts
 
     def _stateless(self, node: Node, taken: list[str]) -> None:
-        said, name, results = dict(node.attributes), node.name, [node.name]
+        attributes, name, results = dict(node.attributes), node.name, [node.name]
         if node.op in NEURONS:
-            self._call(function(node.op, False), [*taken, *self._drive(node)], results, name, **self._said(node))
+            self._call(function(node.op, False), [*taken, *self._drive(node)], results, name, **self._attributes(node))
         elif node.op == "Slice":
             self._node("Gather", [*taken, self._weight(node, "indices")], results, name, axis=1)
         elif node.op == "Place":
             length = math.prod(self.network.shape(node.inputs[0]))
-            after = said["size"] - said["start"] - length
-            pads = self._constant(f"{name}.pads", np.array([0, said["start"], 0, after], np.int64))
+            after = attributes["size"] - attributes["start"] - length
+            pads = self._constant(f"{name}.pads", np.array([0, attributes["start"], 0, after], np.int64))
             self._node("Pad", [*taken, pads], results, name)
         elif node.op == "Image":
             channels, height, width = node.shape
-            stored = [0, height, width, channels] if said["order"] == "HWC" and channels > 1 else [0, *node.shape]
+            stored = [0, height, width, channels] if attributes["order"] == "HWC" and channels > 1 else [0, *node.shape]
             shape = self._constant(f"{name}.shape", np.array(stored, np.int64))
             if stored[1:] == list(node.shape):
                 self._node("Reshape", [*taken, shape], results, name)
@@ -210,23 +210,25 @@ class _Writer:
                 self._node("Reshape", [*taken, shape], [f"{name}.hwc"], f"{name}.hwc")
                 self._node("Transpose", [f"{name}.hwc"], results, name, perm=[0, 3, 1, 2])
         elif node.op == "Flatten":
-            if (perm := LAYOUTS[said["order"]]) is not None:
+            if (perm := LAYOUTS[attributes["order"]]) is not None:
                 self._node("Transpose", taken, [f"{name}.hwc"], f"{name}.hwc", perm=perm)
                 taken = [f"{name}.hwc"]
             self._node("Flatten", taken, results, name, axis=1)
         else:
             op_type = STATELESS[node.op].onnx or node.op
             if op_type == "Softmax":
-                said["axis"] = -1
-            self._node(op_type, [*taken, *(self._weight(node, key) for key in node.weights)], results, name, **said)
+                attributes["axis"] = -1
+            self._node(
+                op_type, [*taken, *(self._weight(node, key) for key in node.weights)], results, name, **attributes
+            )
 
     def _drive(self, node: Node) -> list[str]:
         return [self._weight(node, key) for key in MODELS[node.op].drive]
 
-    def _said(self, node: Node) -> dict[str, Any]:
+    def _attributes(self, node: Node) -> dict[str, Any]:
         model = MODELS[node.op]
-        said: dict[str, Any] = {name: float(node.attributes[name]) for name in model.parameters}
-        return {**said, "dt": float(self.network.dt)} if model.states else said
+        attributes: dict[str, Any] = {name: float(node.attributes[name]) for name in model.parameters}
+        return {**attributes, "dt": float(self.network.dt)} if model.states else attributes
 
     def _state(self, node: Node, state: str) -> str:
         name = self._weight(node, state)
