@@ -1,4 +1,4 @@
-"""The two neuron models of PyTorch's frameworks, as Nengo neuron types; the equations are in `neurons.NEURONS`.
+"""The two neuron models of PyTorch's frameworks, as Nengo neuron types; their records are in `neurons`.
 
 Nengo has no such neurons. Both simulators run these: NengoDL through its fallback for types it does not know.
 """
