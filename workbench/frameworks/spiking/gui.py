@@ -228,7 +228,7 @@ class _Handler(guibackend.GuiRequestHandler):
             response.data = response.data.replace(b"re-run nengo_gui and click Refresh.", b"run its cell again.")
             response.data = response.data.replace(b"footer('refresh')", b"footer('close')")
         elif name == "nengo.js":
-            response.data += _RUN
+            response.data += f"\n{_script('gui_run.js')}".encode()
         return response
 
     def ws_default(self) -> None:
@@ -238,24 +238,6 @@ class _Handler(guibackend.GuiRequestHandler):
             super().ws_default()
 
 
-# Nengo GUI sends program text through its websocket. The policy forbids eval, by which jQuery would run the scripts
-# in any HTML it is given; so that text runs as a script element with the page's nonce.
-_RUN = b"""
-Nengo.nonce = document.currentScript.nonce;
-Nengo.run = function(code) {
-    var script = document.createElement("script");
-    script.nonce = Nengo.nonce;
-    script.text = code;
-    document.head.appendChild(script).remove();
-};
-"""
-
-# The policy forbids attributes that are scripts as well; what they did is done here.
-_START = """<script>
-window.addEventListener("load", onload);
-document.getElementById("Forum_link").onclick = function() { window.open("https://forum.nengo.ai", "_blank", "noopener"); };
-</script></body>"""  # noqa: E501
-
 # Buttons for scripts and files, which are not served; and labels to be read where they cross lines.
 _STYLE = """
 #Open_file_button, #Toggle_ace, #Save_file, #Sync_editor_button, #filename { display: none !important; }
@@ -263,10 +245,15 @@ g.ens text, g.node text, g.net text { font-size: 12px; paint-order: stroke; stro
 """
 
 
+def _script(name: str) -> str:
+    return Path(__file__).with_name(name).read_text("utf-8")
+
+
 def _document(components: str, nonce: str) -> str:
     """Nengo GUI's page with its scripts marked as its own."""
     document = (get_data("nengo_gui", "templates/page.html") or b"").decode()
-    document = document.replace(' onload="onload();"', "").replace("</body>", _START)
+    document = document.replace(' onload="onload();"', "")
+    document = document.replace("</body>", f"<script>{_script('gui_start.js')}</script></body>")
     document = document.replace("</head>", f"<style>{_STYLE}</style></head>")
     document = re.sub(r" onclick=\"[^\"]*\"", "", document)
     document = document.replace("<script", f'<script nonce="{nonce}"')
