@@ -16,7 +16,7 @@ import pytest
 import tiny_engines
 from tiny_engines import FrailEngine, LitteringEngine, NullEngine, spin
 
-from workbench.compare.sides import LocalSide, Side, WorkerSide, usable_cores
+from workbench.compare.sides import Side, WorkerSide, usable_cores
 from workbench.compare.timing import race
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.engines.worker import THREAD_VARIABLES
@@ -34,7 +34,7 @@ def place(request: pytest.FixtureRequest) -> str:
 
 
 def side_of(name: str, place: str) -> Any:
-    return worker(name) if place == "worker" else LocalSide(getattr(tiny_engines, name)())
+    return worker(name) if place == "worker" else Side(getattr(tiny_engines, name)())
 
 
 @pytest.fixture(autouse=True)
@@ -49,11 +49,10 @@ def test_a_side_answers_as_its_engine_and_tells_what_it_is(place: str) -> None:
     with side_of("NullEngine", place) as side:
         rows = np.arange(3, dtype=np.float32)
         np.testing.assert_array_equal(side.answer(rows)["y"], rows)
-        assert (side.name, side.version, side.why) == ("null", "1", "It does nothing.")
-        assert (side.inputs, side.outputs, side.tolerance) == (NullEngine.inputs, NullEngine.outputs, None)
+        assert (side.name, side.version) == ("null", "1")
+        assert (side.inputs, side.tolerance) == (NullEngine.inputs, None)
         # Known after the first answer only, as in ONNX Runtime's engine.
         assert side.classes == {"y": ("a", "b")}
-        assert side.layers(rows) == []
 
 
 # --- time ----------------------------------------------------------------------------------------------------------
@@ -106,7 +105,7 @@ def test_a_race_between_two_equals_is_even() -> None:
 
 def test_garbage_collection_is_held_while_the_clock_runs_and_done_between_laps() -> None:
     engine = LitteringEngine()
-    side = LocalSide(engine)
+    side = Side(engine)
     side.prepare([1.0])
     engine.held.clear()
     side.lap("litter", 2000)
@@ -130,7 +129,7 @@ def test_calls_that_fail_are_told_and_the_others_timed(place: str) -> None:
 
 
 def test_a_side_none_of_whose_calls_works_says_why() -> None:
-    for side in (LocalSide(FrailEngine()), worker("FrailEngine")):
+    for side in (Side(FrailEngine()), worker("FrailEngine")):
         with side, pytest.raises(WorkbenchError, match=r"null answers, but cannot be timed: division by zero\."):
             side.prepare(None)
 
@@ -142,7 +141,7 @@ def test_an_object_that_only_runs_is_timed_by_that() -> None:
         def run(self, inputs: Any) -> dict[str, Any]:
             return {"y": inputs}
 
-    side: Side = LocalSide(Runs())
+    side: Side = Side(Runs())
     assert side.prepare([1.0]) == ["run(x)"] and side.lap("run(x)", 3) > 0
     assert side.name == "Runs"
 
@@ -175,7 +174,7 @@ def test_a_side_rests_until_its_threads_no_longer_spin(tmp_path: Path) -> None:
     """ONNX Runtime's do for some 40 ms after a run, on a core that the other side needs."""
     rows = np.ones((64, 1024), np.float32)
     with OnnxRuntimeEngine(matrix_product(tmp_path / "m.onnx"), threads=2) as engine:
-        side = LocalSide(engine)
+        side = Side(engine)
 
         def used(seconds: float) -> float:
             """The share of the time that was computed in."""
@@ -211,7 +210,7 @@ def test_peak_memory_is_the_workers_own() -> None:
     # 300 MiB for a moment, and gone when we ask. Beforehand the worker gave back the code that only its start needed,
     # about 7 MiB that are in the earlier peak.
     assert 285 < peaks[0] - before < 400 and peaks[1] < peaks[0] - 200
-    assert hungry.peak_mib() is None and LocalSide(NullEngine()).peak_mib() is None
+    assert hungry.peak_mib() is None and Side(NullEngine()).peak_mib() is None
 
 
 def test_a_worker_that_takes_too_much_memory_is_stopped() -> None:
@@ -233,7 +232,7 @@ def test_a_crash_is_one_sentence_and_the_side_has_ended() -> None:
 
 def test_cancelling_a_race_stops_a_hung_lap_and_keeps_what_was_measured() -> None:
     cancel = threading.Event()
-    with worker("HangingEngine") as native, LocalSide(NullEngine()) as onnx:
+    with worker("HangingEngine") as native, Side(NullEngine()) as onnx:
         native.prepare(None)
         onnx.prepare(None)
         # Two calls to warm up and two rounds; then it hangs, for longer than any test may take.
@@ -289,7 +288,6 @@ def test_a_keras_model_in_memory_travels_to_the_worker_and_all_its_calls_are_tim
         calls = side.prepare(rows)
         assert len(calls) >= 3 and not side.refused
         assert all(side.lap(call, 2) > 0 for call in calls)
-        assert [layer.array.shape for layer in side.layers(rows)] == [(5, 3), (5, 2)]
         path = convert(model, tmp_path / "model.onnx").output
         with OnnxRuntimeEngine(str(path)) as engine:
             feeds = {engine.inputs[0].name: rows}

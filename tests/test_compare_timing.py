@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 from tiny_engines import NullEngine
 
-from workbench.compare.sides import LocalSide
+from workbench.compare.sides import Side
 from workbench.compare.timing import LAP, Race, race
 from workbench.errors import WorkbenchError
 from workbench.sandbox import Cancelled
 
 
-class TimedSide(LocalSide):
+class TimedSide(Side):
     """A side whose laps take what `times` says, without taking it."""
 
     def __init__(self, **times: Callable[[], float]) -> None:
@@ -161,7 +161,7 @@ def test_a_slow_call_leaves_the_race_and_keeps_its_numbers() -> None:
 
 
 def test_short_calls_are_timed_by_the_lap() -> None:
-    side = LocalSide(NullEngine())
+    side = Side(NullEngine())
     side.prepare([1.0])
     found = race([side, TimedSide(b=lambda: 1.0)], rounds=3)
     # A null call takes 20 to 100 ns, so a lap of 5 ms holds 50,000 of them or more.
@@ -192,7 +192,7 @@ def test_progress_tells_the_ratio_so_far() -> None:
 
 def test_a_side_that_was_not_prepared_is_refused() -> None:
     with pytest.raises(WorkbenchError, match=r"null was not prepared: call prepare"):
-        race([LocalSide(NullEngine()), TimedSide(a=lambda: 1.0)])
+        race([Side(NullEngine()), TimedSide(a=lambda: 1.0)])
 
 
 def test_a_race_is_plain_data() -> None:

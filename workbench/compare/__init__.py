@@ -166,12 +166,12 @@ def _side(sides: ExitStack, model: Any, engine: str | None, wishes: Options, opt
     """A worker ends with `sides`; an engine that the caller opened stays open."""
     from ..engines.onnxruntime import LARGE
     from ..engines.worker import WorkerEngine
-    from .sides import LocalSide, WorkerSide
+    from .sides import Side, WorkerSide
 
     if isinstance(model, WorkerEngine):
         return WorkerSide(model)
     if callable(getattr(model, "run", None)) and hasattr(model, "inputs"):
-        return LocalSide(model)
+        return Side(model)
     large = isinstance(model, str | os.PathLike) and os.path.isfile(model) and os.path.getsize(model) >= LARGE
     # A worker that waits beside two sides is what a machine with 2 GB has no room for: a large network's leftovers
     # beside any sides, and any beside a large network's.

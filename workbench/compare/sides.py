@@ -1,7 +1,7 @@
 """A side of a comparison: a model that answers, and whose calls are timed, in a worker of its own or in this process.
 
 A worker is the rule (`WorkerSide`): its libraries start with the thread count that both sides share, its peak memory is
-its own, and it can be stopped in the middle of a call. `LocalSide` times an object that only this process has, and is
+its own, and it can be stopped in the middle of a call. `Side` times an object that only this process has, and is
 also what does the work inside the worker.
 """
 
@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from ..engines import load_engine
 from ..engines.worker import WorkerEngine
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from ..agreement import Tolerance
-    from ..engines import LayerOutput
     from ..files.header import ValueInfo
     from .layers import Divergence
 
@@ -44,7 +43,7 @@ LONGEST_REST = 0.3
 TensorFlow's and TFLite's not at all."""
 
 
-class LocalSide:
+class Side:
     """A side in this process, and what every side can do.
 
     Args:
@@ -52,7 +51,7 @@ class LocalSide:
         threads: what it computes with, if known.
 
     Attributes:
-        name, version, why, inputs, outputs, classes, tolerance: the engine's; see `workbench.engines.Engine`.
+        name, version, inputs, classes, tolerance: the engine's; see `workbench.engines.Engine`.
         neurons: {layer: how many} of a spiking network's neurons that spike, in its order; dt: seconds a step. Empty
             and None of other models.
         threads: how many it computes with; None where nobody said.
@@ -64,9 +63,7 @@ class LocalSide:
         self.engine = engine
         self.name: str = getattr(engine, "name", type(engine).__name__)
         self.version: str = getattr(engine, "version", "")
-        self.why: str = getattr(engine, "why", "You gave it.")
         self.inputs: tuple[ValueInfo, ...] = engine.inputs
-        self.outputs: tuple[ValueInfo, ...] = engine.outputs
         self.tolerance: Tolerance | None = getattr(engine, "tolerance", None)
         network = getattr(engine, "network", None)
         self.neurons: dict[str, int] = network.spiking() if network is not None else {}
@@ -76,7 +73,7 @@ class LocalSide:
         self.refused: dict[str, str] = {}
         self._bound: dict[str, Callable[[], object]] = {}
 
-    def __enter__(self) -> LocalSide:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -95,12 +92,6 @@ class LocalSide:
         """Where one of `neurons` spikes: (batch, steps, neurons) bool."""
         return self.engine.run(inputs, spikes=[layer])[layer] != 0
 
-    def layers(self, inputs: Any) -> list[LayerOutput]:
-        """The output of every layer; empty for an engine without layers."""
-        # A spiking engine's `layers` are names.
-        method = getattr(self.engine, "layers", None)
-        return method(inputs) if callable(method) else []
-
     def diverges(
         self, onnx_path: str, inputs: Any, onnx_inputs: Arrays, answers: Arrays, tolerance: Tolerance
     ) -> tuple[Divergence | None, list[str]]:
@@ -108,9 +99,10 @@ class LocalSide:
         be looked into."""
         from .layers import first_divergence
 
-        weights = getattr(self.engine, "weights", None)
+        # A spiking engine's `layers` are names.
+        method, weights = getattr(self.engine, "layers", None), getattr(self.engine, "weights", None)
         try:
-            if layers := self.layers(inputs):
+            if callable(method) and (layers := method(inputs)):
                 found = first_divergence(layers, onnx_path, onnx_inputs, tolerance, answers=answers, weights=weights)
                 return found, []
         except WorkbenchError as error:
@@ -194,8 +186,8 @@ class LocalSide:
             self.engine.close()
 
 
-class WorkerSide:
-    """A side whose engine lives in a worker process of its own, where a `LocalSide` does the work.
+class WorkerSide(Side):
+    """A side whose engine lives in a worker process of its own, where a `Side` does the work.
 
     A task that is cancelled, or takes too long, ends the worker; this side answers no more then.
 
@@ -223,46 +215,26 @@ class WorkerSide:
         memory_mib: float | None = None,
         timeout: float | None = None,
         cancel: threading.Event | None = None,
-        load: Callable[..., Any] | None = None,
+        load: Callable[..., Any] = load_engine,
         **options: Any,
     ) -> None:
-        self.calls: dict[str, float] = {}
-        self.refused: dict[str, str] = {}
-        self._cancel: threading.Event | None = None
         self._opened = isinstance(source, WorkerEngine)
+        self._cancel = None if self._opened else cancel
         if not self._opened:
             options = {"params": None, **options, "threads": threads or usable_cores()}
             source = WorkerEngine(
                 source, engine, trust=trust, options=options, memory_mib=memory_mib, timeout=timeout, cancel=cancel,
-                load=load or load_engine,
+                load=load,
             )  # fmt: skip
             source.timeout = timeout or TIMEOUT
-            self._cancel = cancel
-        self._engine: WorkerEngine = source
-        self.threads = self._engine.threads
-        self.name, self.version, self.why = self._engine.name, self._engine.version, self._engine.why
-        self.inputs, self.outputs = self._engine.inputs, self._engine.outputs
-        self.tolerance = self._engine.tolerance
+        super().__init__(source)
         self.neurons, self.dt = self._run(_begin)
-
-    def __enter__(self) -> WorkerSide:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    @property
-    def classes(self) -> dict[str, tuple[Any, ...]]:
-        return self._engine.classes
 
     def answer(self, inputs: Any) -> Arrays:
         return self._there("answer", inputs)
 
     def spikes(self, inputs: Any, layer: str) -> np.ndarray:
         return self._there("spikes", inputs, layer, doing="Watching the spikes of")
-
-    def layers(self, inputs: Any) -> list[LayerOutput]:
-        return self._there("layers", inputs, doing="Asking the layers of")
 
     def diverges(self, *asked: Any) -> tuple[Divergence | None, list[str]]:
         return self._there("diverges", *asked, doing="Comparing the layers of")
@@ -280,12 +252,12 @@ class WorkerSide:
     def peak_mib(self) -> float | None:
         # Nobody waits for it after giving up.
         with suppress(Cancelled):
-            return self._run(_peak) if self._engine.worker.alive else None
+            return self._run(_peak) if self.engine.worker.alive else None
         return None
 
     def close(self) -> None:
         if not self._opened:
-            self._engine.close()
+            self.engine.close()
 
     def _there(self, method: str, *args: Any, **how: Any) -> Any:
         """Ask the side in the worker."""
@@ -294,10 +266,7 @@ class WorkerSide:
     def _run(
         self, function: Callable[..., Any], *args: Any, doing: str = "Running", cancel: threading.Event | None = None
     ) -> Any:
-        return self._engine.there(function, *args, doing=doing, cancel=cancel or self._cancel)
-
-
-Side = LocalSide | WorkerSide
+        return self.engine.there(function, *args, doing=doing, cancel=cancel or self._cancel)
 
 
 def usable_cores() -> int:
@@ -307,13 +276,13 @@ def usable_cores() -> int:
 
 # --- in the worker -------------------------------------------------------------------------------------------------
 
-_side: LocalSide
+_side: Side
 """The side of the engine that this worker holds."""
 
 
 def _begin(engine: Any) -> tuple[dict[str, int], float | None]:
     global _side
-    _side = LocalSide(engine)
+    _side = Side(engine)
     return _side.neurons, _side.dt
 
 
