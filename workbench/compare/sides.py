@@ -65,9 +65,7 @@ class Side:
         self.version: str = getattr(engine, "version", "")
         self.inputs: tuple[ValueInfo, ...] = engine.inputs
         self.tolerance: Tolerance | None = getattr(engine, "tolerance", None)
-        network = getattr(engine, "network", None)
-        self.neurons: dict[str, int] = network.spiking() if network is not None else {}
-        self.dt: float | None = getattr(network, "dt", None)
+        self.neurons, self.dt = self._network()
         self.threads: int | None = threads if threads is not None else getattr(engine, "threads", None)
         self.calls: dict[str, float] = {}
         self.refused: dict[str, str] = {}
@@ -78,6 +76,11 @@ class Side:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _network(self) -> tuple[dict[str, int], float | None]:
+        """`neurons` and `dt`."""
+        network = getattr(self.engine, "network", None)
+        return ({}, None) if network is None else (network.spiking(), network.dt)
 
     @property
     def classes(self) -> dict[str, tuple[Any, ...]]:
@@ -228,7 +231,9 @@ class WorkerSide(Side):
             )  # fmt: skip
             source.timeout = timeout or TIMEOUT
         super().__init__(source)
-        self.neurons, self.dt = self._run(_begin)
+
+    def _network(self) -> tuple[dict[str, int], float | None]:
+        return self._run(_begin)
 
     def answer(self, inputs: Any) -> Arrays:
         return self._there("answer", inputs)
