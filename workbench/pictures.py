@@ -45,21 +45,11 @@ def load(
     said: Counter[str] = Counter()
     grey = channels == 1
     pictures: list[np.ndarray] = []
-    for index, file in enumerate(files):
+    for file in files:
         image = _decoded(file, said)
-        if channels is None and index == 0:
+        if channels is None and not pictures:
             grey = image.mode == "L"
-        if image.mode != ("L" if grey else "RGB"):
-            said["Made grey" if grey else "Given three equal colours, for grey pictures have none"] += 1
-            image = image.convert("L" if grey else "RGB")
-        size = width or image.width, height or image.height
-        if image.size != size:
-            # By more than a pixel.
-            stretched = abs(image.width * size[1] - image.height * size[0]) > max(image.size)
-            shape = ", the proportions changed" if stretched else ""
-            said[f"Resized to {size[0]}x{size[1]}{shape}"] += 1
-            image = image.resize(size, _bilinear())
-        pixels = np.asarray(image)
+        pixels = np.asarray(_fitted(image, grey, (width or image.width, height or image.height), said))
         if pictures and pixels.shape != pictures[0].shape:
             raise BadInput(
                 f"{file.name} is {image.width} by {image.height} pixels, and the first is {pictures[0].shape[1]} by "
@@ -81,8 +71,26 @@ def load(
         values = np.expand_dims(values, 1 + axes.index("C"))
     elif axes == "CHW":
         values = values.transpose(0, 3, 1, 2)
-    classes = np.array([file.parent.name for file in files]) if files[0].parent != path and path.is_dir() else None
-    return values, classes, tuple(str(file.relative_to(path)) if path.is_dir() else file.name for file in files)
+    if not path.is_dir():
+        return values, None, (path.name,)
+    classes = np.array([file.parent.name for file in files]) if files[0].parent != path else None
+    return values, classes, tuple(str(file.relative_to(path)) for file in files)
+
+
+def _fitted(image: Image.Image, grey: bool, size: tuple[int, int], said: Counter[str]) -> Image.Image:
+    """A picture in the model's colours and size (width, height)."""
+    from PIL import Image
+
+    if image.mode != ("L" if grey else "RGB"):
+        said["Made grey" if grey else "Given three equal colours, for grey pictures have none"] += 1
+        image = image.convert("L" if grey else "RGB")
+    if image.size == size:
+        return image
+    # By more than a pixel.
+    stretched = abs(image.width * size[1] - image.height * size[0]) > max(image.size)
+    said[f"Resized to {size[0]}x{size[1]}{', the proportions changed' if stretched else ''}"] += 1
+    # As Keras resizes; Pillow's averages over all it leaves out.
+    return image.resize(size, Image.Resampling.BILINEAR)
 
 
 def _files(path: Path) -> list[Path]:
@@ -148,10 +156,3 @@ def _decoded(file: Path, said: Counter[str]) -> Image.Image:
 
 
 _ORIENTATION = 0x0112
-
-
-def _bilinear() -> Image.Resampling:
-    """As Keras resizes; Pillow's averages over all it leaves out."""
-    from PIL import Image
-
-    return Image.Resampling.BILINEAR

@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import WorkbenchError
 from ..sandbox import Cancelled, end_warm_worker
 from ..words import counted
-from .accuracy import accuracy, answers_classes
-from .answers import Answers, keep, watch
+from .answers import Answers, accuracy, answers_classes, keep, watch
 from .comparison import Comparison, SideResult
 from .options import Options, documented
 from .questions import (

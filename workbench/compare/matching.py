@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..agreement import is_probability, plain, same_shape
-from .accuracy import label_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -151,3 +150,13 @@ def _in_class_order(
         return onnx
     notes.append(f"Output {name!r}: ONNX lists the classes in another order; columns were compared by their labels.")
     return onnx[:, [ours.index(label) for label in theirs]]
+
+
+def label_text(value: Any) -> str:
+    """A label of any type as text: 1, 1.0 and np.int32(1) name the same class."""
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, bool | float) and float(value).is_integer():
+        return str(int(value))
+    return str(value)

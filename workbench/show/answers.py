@@ -13,7 +13,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from ..agreement import distance
-from ..compare.accuracy import label_text
+from ..compare.matching import label_text
 from ..errors import BadInput
 from ..markup import render
 from ..words import readable
