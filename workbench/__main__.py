@@ -94,8 +94,8 @@ def _say_all(text: object, stream: TextIO | None = None) -> None:
         _say(line, stream)
 
 
-def _say_json(found: Any) -> None:
-    print(json.dumps(found), flush=True)  # nothing but ASCII
+def _say_json(result: Any) -> None:
+    print(json.dumps(result), flush=True)  # nothing but ASCII
 
 
 class _Parser(argparse.ArgumentParser):
@@ -196,26 +196,26 @@ def _detect(arguments: argparse.Namespace) -> int:
     failed = 0
     for path in arguments.files:
         try:
-            found = detect(path)
+            detection = detect(path)
         except Exception as error:  # the other files are still answered, whatever a reader makes of this one
             damage = f"{path} could not be read to its end, as happens with damaged files ({type(error).__name__})."
             _say(f"workbench: {error if isinstance(error, WorkbenchError) else damage}", sys.stderr)
             failed = 1
             continue
         if arguments.json:
-            _say_json(found.to_dict())
+            _say_json(detection.to_dict())
             continue
-        what = f"{found.format} ({found.format_detail})" if found.format_detail else found.format
-        _say(f"{found.path}: {found.kind or 'not a model'}, {what}")
-        _say_some((f"{finding.level}: {finding.says} {finding.advice}" for finding in found.findings), "  ")
-        _say(f"  {found.because}")
+        what = f"{detection.format} ({detection.format_detail})" if detection.format_detail else detection.format
+        _say(f"{detection.path}: {detection.kind or 'not a model'}, {what}")
+        _say_some((f"{finding.level}: {finding.says} {finding.advice}" for finding in detection.findings), "  ")
+        _say(f"  {detection.because}")
         _say_some(
-            (f"{one.signal} {one.value}{f' × {one.count}' if one.count > 1 else ''}" for one in found.deciding),
+            (f"{one.signal} {one.value}{f' × {one.count}' if one.count > 1 else ''}" for one in detection.deciding),
             "  decides: ",
         )
-        if found.components is not None:
-            _say(f"  paper's rule: {found.paper_rule.kind or 'no answer'} ({found.paper_rule.because})")
-        _say_some(found.remarks, "  note: ")
+        if detection.components is not None:
+            _say(f"  paper's rule: {detection.paper_rule.kind or 'no answer'} ({detection.paper_rule.because})")
+        _say_some(detection.remarks, "  note: ")
     return failed
 
 
@@ -276,7 +276,7 @@ def _convert(arguments: argparse.Namespace) -> int:
     failure: ConversionDisagrees | None = None
     try:
         with _progress() as say:
-            found = convert(
+            conversion = convert(
                 arguments.file,
                 arguments.output,
                 sample=None if arguments.sample is None else _rows(arguments.sample),
@@ -289,13 +289,14 @@ def _convert(arguments: argparse.Namespace) -> int:
                 **dict(arguments.option),
             )
     except ConversionDisagrees as error:
-        failure, found = error, error.conversion
+        failure, conversion = error, error.conversion
     if arguments.json:
-        _say_json(found.to_dict())
+        _say_json(conversion.to_dict())
     elif failure is None:
-        _say(f"{found.output}: {found.kind}, by {found.converter['name']} {found.converter['version']}")
-        _say(f"  {found.agreement.says}")
-        _say_some(found.warnings, "  note: ")
+        converter = " ".join(conversion.converter[part] for part in ("name", "version"))
+        _say(f"{conversion.output}: {conversion.kind}, by {converter}")
+        _say(f"  {conversion.agreement.says}")
+        _say_some(conversion.warnings, "  note: ")
     if failure is not None:
         raise failure
     return 0
@@ -329,9 +330,9 @@ def _compare(arguments: argparse.Namespace) -> int:
     from . import compare
     from .files.formats import identify
 
-    if (found := identify(arguments.onnx).name) != "ONNX":
+    if (format := identify(arguments.onnx).name) != "ONNX":
         raise BadInput(
-            f"{arguments.onnx} is {found}, not ONNX: name the model as it was made first, and its ONNX form second."
+            f"{arguments.onnx} is {format}, not ONNX: name the model as it was made first, and its ONNX form second."
         )
     asked = _asked(arguments)
     with _progress() as say:
@@ -410,12 +411,12 @@ def _tables(arguments: argparse.Namespace) -> int:
     prepare_folder(arguments.output, arguments.force)
     only = tuple(f"table{number}" for number in arguments.only or (1, 3, 4, 5))
     with _progress() as say:
-        found = tables(quick=arguments.quick, only=only, threads=arguments.threads, progress=say)
-    written = found.save(arguments.output, overwrite=True)
+        result = tables(quick=arguments.quick, only=only, threads=arguments.threads, progress=say)
+    written = result.save(arguments.output, overwrite=True)
     if arguments.json:
-        _say_json(found.to_dict())
+        _say_json(result.to_dict())
     else:
-        _say_all(f"{found}\n\n{_listed(written)}")
+        _say_all(f"{result}\n\n{_listed(written)}")
     return 0
 
 
@@ -441,15 +442,15 @@ def _export(arguments: argparse.Namespace) -> int:
         try:
             make_folder(target.parent)
             with _progress() as say:
-                found = export(notebook, target, execute=arguments.execute, overwrite=arguments.force, progress=say)
+                page = export(notebook, target, execute=arguments.execute, overwrite=arguments.force, progress=say)
         except WorkbenchError as error:
             _say(f"workbench: {error}", sys.stderr)
             failed = 1
             continue
         if arguments.json:
-            _say_json({"notebook": str(notebook), **found.to_dict()})
+            _say_json({"notebook": str(notebook), **page.to_dict()})
         else:
-            _say(found)
+            _say(page)
     return failed
 
 
@@ -497,8 +498,8 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
 
     from .rows import read
 
-    found = read(arguments.targets).inputs
-    parts = found.values() if isinstance(found, dict) else [found]
+    inputs = read(arguments.targets).inputs
+    parts = inputs.values() if isinstance(inputs, dict) else [inputs]
     return {"inputs": data, "targets": np.concatenate([np.asarray(part).reshape(-1) for part in parts])}
 
 

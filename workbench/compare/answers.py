@@ -103,12 +103,12 @@ class Answers:
         """(rows,) float64: the largest difference of two numbers in the row; NaN where no numbers were compared."""
         import numpy as np
 
-        found = [
+        differences = [
             distance(*sides).max(axis=1, initial=0)
             for pair in self.outputs
             if pair.native.dtype.kind in "biuf" and pair.onnx.dtype.kind == "f" and (sides := self.sides(pair))
         ]
-        return np.max(found, axis=0) if found else np.full(len(self.rows), np.nan)
+        return np.max(differences, axis=0) if differences else np.full(len(self.rows), np.nan)
 
     def sides(self, pair: Pair) -> tuple[np.ndarray, np.ndarray] | None:
         """Both sides' numbers of an output, (rows, numbers) each; None where they differ in count."""
@@ -182,23 +182,23 @@ class Answers:
 _SIDES: tuple[SideName, SideName] = ("native", "onnx")
 
 
-def keep(asked: Questions, found: Verdict, theirs: Side, ours: Side) -> Answers:
+def keep(asked: Questions, verdict: Verdict, theirs: Side, ours: Side) -> Answers:
     """What is worth keeping of a comparison, within `KEPT_ROWS` and `KEPT_BYTES`."""
     import numpy as np
 
     rows = rows_of(asked.onnx)
-    arrays = [*asked.onnx.values(), *(array for pair in found.pairs for array in (pair.native, pair.onnx))]
+    arrays = [*asked.onnx.values(), *(array for pair in verdict.pairs for array in (pair.native, pair.onnx))]
     most = max(1, min(KEPT_ROWS, KEPT_BYTES * rows // max(1, sum(array.nbytes for array in arrays))))
-    worst = [sample.index for sample in found.agreement.worst]
-    kept = sorted(list(dict.fromkeys([*worst, *found.differing, *range(rows)]))[:most])
+    worst = [sample.index for sample in verdict.agreement.worst]
+    kept = sorted(list(dict.fromkeys([*worst, *verdict.differing, *range(rows)]))[:most])
 
     def of(array: np.ndarray) -> np.ndarray:
         # A copy, so that what is not kept can go.
         return array[kept] if array.shape[:1] == (rows,) else array.copy()
 
-    agrees = np.full(rows, found.agreement.within_tolerance or bool(found.differing))
-    agrees[list(found.differing)] = False
-    pairs = tuple(Pair(pair.native_name, pair.onnx_name, of(pair.native), of(pair.onnx)) for pair in found.pairs)
+    agrees = np.full(rows, verdict.agreement.within_tolerance or bool(verdict.differing))
+    agrees[list(verdict.differing)] = False
+    pairs = tuple(Pair(pair.native_name, pair.onnx_name, of(pair.native), of(pair.onnx)) for pair in verdict.pairs)
     targets = None if asked.targets is None else asked.targets[kept]
     names = {pair.onnx_name: _column_names(pair, len(kept), theirs, ours, asked) for pair in pairs}
     return Answers(
@@ -272,13 +272,13 @@ def named(outputs: Arrays, rows: int, classes: Mapping[str, tuple[Any, ...]] | N
             continue
         scores = array.reshape(rows, -1)
         if scores.shape[1] > 1:
-            found = scores.argmax(axis=1)
+            columns = scores.argmax(axis=1)
         elif bool((scores >= 0).all() and (scores <= 1).all()):
-            found = (scores[:, 0] > 0.5).astype(int)
+            columns = (scores[:, 0] > 0.5).astype(int)
         else:
             continue
         labels = (classes or {}).get(name, ())
-        return np.array(labels, object)[found] if found.max() < len(labels) else found
+        return np.array(labels, object)[columns] if columns.max() < len(labels) else columns
     return None
 
 
@@ -293,15 +293,15 @@ def accuracy(outputs: Arrays, targets: Any, classes: Mapping[str, tuple[Any, ...
     right = np.asarray(targets).reshape(-1)
     if right.dtype.kind == "f" and not bool((right == np.trunc(right)).all()):
         return None
-    found = named(outputs, len(right), classes)
-    if found is None:
+    classes_named = named(outputs, len(right), classes)
+    if classes_named is None:
         return None
-    said, wanted = [label_text(value) for value in found], [label_text(value) for value in right]
+    said, wanted = [label_text(value) for value in classes_named], [label_text(value) for value in right]
     labels = [label_text(value) for value in next(iter((classes or {}).values()), ())]
     if labels and right.dtype.kind in "biuf" and not {*wanted} & {*labels}:
         # Columns by their numbers, where the labels are no such numbers.
         wanted = [labels[int(value)] if 0 <= value < len(labels) else "" for value in right]
-    elif right.dtype.kind not in "biuf" and found.dtype.kind in "biuf" and not {*wanted} & {*said}:
+    elif right.dtype.kind not in "biuf" and classes_named.dtype.kind in "biuf" and not {*wanted} & {*said}:
         return None
     return float(np.mean([ours == theirs for ours, theirs in zip(said, wanted, strict=True)]))
 

@@ -148,10 +148,10 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """Do both sides give the same answers?"""
-        found = self.agreement
-        if found.within_tolerance:
-            return f"Both sides agree: {found.says}"
-        return " ".join(["Both sides differ:", *(found.sentences or (found.says,))])
+        agreement = self.agreement
+        if agreement.within_tolerance:
+            return f"Both sides agree: {agreement.says}"
+        return " ".join(["Both sides differ:", *(agreement.sentences or (agreement.says,))])
 
     @property
     def speed(self) -> str:

@@ -87,21 +87,21 @@ def _layouts(native: np.ndarray, onnx: np.ndarray) -> list[tuple[np.ndarray, str
     """`native` in every layout that has the shape of `onnx`, and what was done for it."""
     import numpy as np
 
-    found = [(native, "")] if same_shape(native, onnx) else []
-    if native.ndim == onnx.ndim >= 4 or (native.ndim == onnx.ndim == 3 and not found):
+    layouts = [(native, "")] if same_shape(native, onnx) else []
+    if native.ndim == onnx.ndim >= 4 or (native.ndim == onnx.ndim == 3 and not layouts):
         for source, target, words in ((-1, 1, "channels first (NCHW)"), (1, -1, "channels last (NHWC)")):
             moved = np.moveaxis(native, source, target)
             if moved.shape == onnx.shape:
-                found.append((moved, f"has its {words} in ONNX"))
+                layouts.append((moved, f"has its {words} in ONNX"))
     if native.dtype.kind == onnx.dtype.kind == "f" and native.ndim and native.shape[:1] == onnx.shape[:1]:
         if native.size == len(native) and onnx.shape == (len(onnx), 2):
             # The score of a binary classifier: ONNX writes one for each class.
             one = native.reshape(-1)
             other = 1 - one if is_probability(onnx) else -one
-            found.append((np.stack([other, one], axis=1), "is one column natively and one for each class in ONNX"))
+            layouts.append((np.stack([other, one], axis=1), "is one column natively and one for each class in ONNX"))
         elif native.shape == (len(native), 2) and onnx.size == len(onnx) and _one_says_both(native):
-            found.append((native[:, 1].reshape(onnx.shape), "is one for each class natively and one column in ONNX"))
-    return found
+            layouts.append((native[:, 1].reshape(onnx.shape), "is one for each class natively and one column in ONNX"))
+    return layouts
 
 
 def _one_says_both(scores: np.ndarray) -> bool:

@@ -60,14 +60,14 @@ def judge(
     matched = _named(pairs)
     # What the model says of its own exactness counts no further than its answers reach.
     allowed = tolerance or bounded(theirs.tolerance or FLOAT32, matched[0])
-    found = _held_together(matched, asked.onnx, allowed, warnings)
-    if not found[0].within_tolerance and (is_spiking(theirs) or allowed.steps):
+    held = _held_together(matched, asked.onnx, allowed, warnings)
+    if not held[0].within_tolerance and (is_spiking(theirs) or allowed.steps):
         rows = [nudged(asked.native)]
         if allowed.steps:
             rows = list(moved(asked.native, allowed, np.random.default_rng(0)))
         again = (_matched(sides, (answers_of(theirs, arrays), answers[1]), []) for arrays in rows)
-        found = _displaced(found, matched, [_named(pairs)[0] for pairs, _ in again], asked.onnx, allowed, warnings)
-    agreement, differing = found
+        held = _displaced(held, matched, [_named(pairs)[0] for pairs, _ in again], asked.onnx, allowed, warnings)
+    agreement, differing = held
     if alone:
         agreement = replace(agreement, within_tolerance=False, outputs=(*agreement.outputs, *alone))
     return Verdict(agreement, tuple(differing), tuple(pairs), allowed)
@@ -93,7 +93,7 @@ def _matched(
             f"No output of the native side ({', '.join(answers[0])}) fits one of ONNX ({', '.join(answers[1])}): are "
             "these two the same model?"
         )
-    found = {name: plain(array) for name, array in answers[0].items() if name not in [pair[0] for pair in pairs]}
+    unmatched = {name: plain(array) for name, array in answers[0].items() if name not in [pair[0] for pair in pairs]}
     alone = [
         OutputAgreement(
             name,
@@ -104,7 +104,7 @@ def _matched(
             beyond=1,
             shapes=f"Output {name!r} of the native side has no partner in ONNX.",
         )
-        for name, array in found.items()
+        for name, array in unmatched.items()
     ]
     for pair in pairs:
         if not pair.native.size and not pair.onnx.size:
@@ -126,15 +126,17 @@ def _held_together(
     no disagreement, but where that is most rows there is none either."""
     tally = Tally(allowed)
     tally.add(*matched, asked)
-    found = tally.agreement()
-    if 2 * tally.ties > found.samples:
+    agreement = tally.agreement()
+    if 2 * tally.ties > agreement.samples:
         warnings.append(
-            f"On {tally.ties:,} of {found.samples:,} rows the label differs where two classes tie: too many."
+            f"On {tally.ties:,} of {agreement.samples:,} rows the label differs where two classes tie: too many."
         )
-        found = replace(found, within_tolerance=False, label_mismatches=max(found.label_mismatches, tally.ties))
-        return found, tally.differing
-    warnings += [note for note in tally.notes if note not in found.sentences]
-    return found, tally.differing
+        agreement = replace(
+            agreement, within_tolerance=False, label_mismatches=max(agreement.label_mismatches, tally.ties)
+        )
+        return agreement, tally.differing
+    warnings += [note for note in tally.notes if note not in agreement.sentences]
+    return agreement, tally.differing
 
 
 def _displaced(
@@ -159,17 +161,18 @@ def _displaced(
     spread = movement(matched[0], again, anywhere=not allowed.steps)
     tally = Tally(allowed)
     tally.add(*matched, asked, strict=False, spread=spread)
-    found = tally.agreement()
-    if 2 * found.undecided > found.samples:
+    agreement = tally.agreement()
+    rows = f"{agreement.undecided:,} of {agreement.samples:,} rows"
+    if 2 * agreement.undecided > agreement.samples:
         warnings.append(
-            f"The native side's own answers move as much as the sides differ, on {found.undecided:,} of "
-            f"{found.samples:,} rows, when its input moves by one rounding: these rows cannot tell right from wrong."
+            f"The native side's own answers move as much as the sides differ, on {rows}, when its input moves by one "
+            "rounding: these rows cannot tell right from wrong."
         )
         return strictly
     what = "steep layers make many steps of one" if allowed.steps else "spikes fall a step earlier or later in ONNX"
-    if found.undecided:
+    if agreement.undecided:
         warnings.append(
-            f"On {found.undecided:,} of {found.samples:,} rows {what}: the sides differ no more than the native one "
-            "does when its input moves by one rounding. These count neither way."
+            f"On {rows} {what}: the sides differ no more than the native one does when its input moves by one rounding. "
+            "These count neither way."
         )
-    return found, tally.differing
+    return agreement, tally.differing

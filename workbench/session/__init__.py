@@ -193,11 +193,11 @@ class Session(Choices):
             self.recent = [path, *(other for other in self.recent if other != path)][:MOST_RECENT]
             wanted = {*self.recent, self._job.path if self._job is not None else path}
             self._kept = {path: kept for path, kept in self._kept.items() if path in wanted}
-            found = self.detection
-            if found is None or found.kind is None:
+            detection = self.detection
+            if detection is None or detection.kind is None:
                 return
             missing = [name for name in ("view", "inference") if name not in kept.results]
-            if found.format != "ONNX":
+            if detection.format != "ONNX":
                 missing = [name for name in missing if name != "inference"]
             if missing:
                 self.looking = "Drawing the graph"
@@ -310,19 +310,19 @@ class Session(Choices):
         if self.detection is None:
             return None
         made = self.conversion.output if self.conversion is not None else None
-        found = pair(self.path, self.detection, self.partner or None, made)
-        if found is None:
+        pairing = pair(self.path, self.detection, self.partner or None, made)
+        if pairing is None:
             return None
-        engines = (self.native_engine or found.engines[0], self.onnx_engine or found.engines[1])
-        return replace(found, engines=engines, params=self.params or found.params)
+        engines = (self.native_engine or pairing.engines[0], self.onnx_engine or pairing.engines[1])
+        return replace(pairing, engines=engines, params=self.params or pairing.params)
 
     @property
     def marks(self) -> dict[str, str]:
         """{step: one or two words about how it stands}."""
-        found, made, compared = self.detection, self.conversion, self.comparison
+        detection, made, compared = self.detection, self.conversion, self.comparison
         marks = dict.fromkeys(self.problems, "problem")
-        if found is not None:
-            marks["kind"] = found.kind or "no model"
+        if detection is not None:
+            marks["kind"] = detection.kind or "no model"
         if self.view is not None and self.view.nodes is not None:
             marks["graph"] = counted(self.view.nodes, "node")
         if made is not None and made.output is not None:
@@ -468,10 +468,12 @@ class Session(Choices):
         else:
             sentence = _sentence(error)
             if job.path:
-                found: dict[str, Any] = {"scan": getattr(error, "scan", None)} if isinstance(error, NeedsTrust) else {}
+                results: dict[str, Any] = (
+                    {"scan": getattr(error, "scan", None)} if isinstance(error, NeedsTrust) else {}
+                )
                 if (disagreeing := getattr(error, "conversion", None)) is not None:
-                    found["conversion"] = disagreeing
-                self._keep(job.path, job.step, sentence, **found)
+                    results["conversion"] = disagreeing
+                self._keep(job.path, job.step, sentence, **results)
             if not job.path or job.path != self.path:
                 self.said = f"{job.about}: {sentence}"
 

@@ -63,8 +63,8 @@ def listing(folder: str | os.PathLike[str]) -> tuple[list[Entry], int]:
         UnreadableFile: it cannot be listed.
     """
     try:
-        with os.scandir(folder) as found:
-            entries = [entry for entry in found if _shown(entry.name)]
+        with os.scandir(folder) as scan:
+            entries = [entry for entry in scan if _shown(entry.name)]
             entries.sort(key=lambda entry: (not _is_folder(entry), entry.name.lower()))
     except (OSError, ValueError) as error:  # a NUL in its name is the latter
         reason = getattr(error, "strerror", None) or error
@@ -80,13 +80,13 @@ def search(folder: str | os.PathLike[str], text: str, given_up: threading.Event)
         when `given_up` is set.
     """
     wanted, root, deadline = text.lower(), Path(folder), time.monotonic() + SEARCH_SECONDS
-    found: list[Entry] = []
+    matches: list[Entry] = []
     for entry in _below(str(root)):
-        if len(found) == MOST_ENTRIES or time.monotonic() > deadline or given_up.is_set():
-            return found, False
+        if len(matches) == MOST_ENTRIES or time.monotonic() > deadline or given_up.is_set():
+            return matches, False
         if wanted in entry.name.lower():
-            found.append(Entry(os.path.relpath(entry.path, root), entry.path, entry.folder, entry.size))
-    return found, True
+            matches.append(Entry(os.path.relpath(entry.path, root), entry.path, entry.folder, entry.size))
+    return matches, True
 
 
 def is_model(folder: str | os.PathLike[str]) -> bool:
@@ -99,16 +99,16 @@ def look(path: str) -> Look:
     if not os.path.exists(path):
         return Look("missing")
     try:
-        found = detect(path)
+        detection = detect(path)
     except Exception:
         return Look("damaged")
-    worst = next(iter(found.findings), None)
+    worst = next(iter(detection.findings), None)
     return Look(
-        found.kind or ("empty" if found.format == "empty" else ""),
-        found.format,
-        found.danger,
+        detection.kind or ("empty" if detection.format == "empty" else ""),
+        detection.format,
+        detection.danger,
         visible(worst.says, 300, "") if worst is not None else "",
-        bool((found.components or {}).get("external_data")),
+        bool((detection.components or {}).get("external_data")),
     )
 
 

@@ -36,11 +36,11 @@ class Pairing:
     params: str | None = None
 
 
-def pair(path: str, found: Detection, partner: str | None = None, converted: str | None = None) -> Pairing | None:
+def pair(path: str, detection: Detection, partner: str | None = None, converted: str | None = None) -> Pairing | None:
     """The pair that a file is one side of.
 
     Args:
-        path: the file; found: what `workbench.detect` says of it.
+        path: the file; detection: what `workbench.detect` says of it.
         partner: the other side, where the person names it.
         converted: the ONNX file that this session made of it.
 
@@ -49,10 +49,10 @@ def pair(path: str, found: Detection, partner: str | None = None, converted: str
     """
     name = os.path.basename(path)
     if partner is not None:
-        sides = (path, partner) if found.format != "ONNX" or _is_onnx(partner) else (partner, path)
+        sides = (path, partner) if detection.format != "ONNX" or _is_onnx(partner) else (partner, path)
         return Pairing(*sides, (None, None), "You named both.")
-    if found.format != "ONNX":
-        if not registry.of(found.format).native:
+    if detection.format != "ONNX":
+        if not registry.of(detection.format).native:
             return None
         if converted is not None and os.path.exists(converted):
             return Pairing(path, converted, (None, None), f"{os.path.basename(converted)} was made of {name} here.")
@@ -60,13 +60,13 @@ def pair(path: str, found: Detection, partner: str | None = None, converted: str
         if _is_onnx(str(beside)):
             return Pairing(path, str(beside), (None, None), f"{beside.name} lies beside {name} and has its name.")
         return None
-    if found.kind == "SNN" and found.header is not None and registry.runs_over_time(found.header):
+    if detection.kind == "SNN" and detection.header is not None and registry.runs_over_time(detection.header):
         because = f"One file, two engines: {ENGINE_NAMES['nengo_dl']} and {ENGINE_NAMES['onnxruntime']}."
         beside = Path(path).with_name(f"{Path(path).stem}_params.npz")
         params = str(beside) if beside.is_file() else None
         return Pairing(path, path, ("nengo_dl", "onnxruntime"), because, params)
     folder = Path(path).parent
-    proof = certificate.read((found.components or {}).get("metadata_props", {}))
+    proof = certificate.read((detection.components or {}).get("metadata_props", {}))
     source = os.path.basename(str(proof.get("source", ""))) if proof else ""
     made_of = str(folder / source)
     if source and source != name and (os.path.isfile(made_of) or is_model(made_of)):
@@ -77,7 +77,7 @@ def pair(path: str, found: Detection, partner: str | None = None, converted: str
     return None
 
 
-def partners(path: str, found: Detection) -> list[str]:
+def partners(path: str, detection: Detection) -> list[str]:
     """Files beside a model that could be its other side, by their content: ONNX files for a native one; for an ONNX
     file what a framework saved, and then other ONNX files."""
     try:
@@ -87,7 +87,7 @@ def partners(path: str, found: Detection) -> list[str]:
     formats = {other: look(other).format for other in beside if not os.path.basename(other).startswith(".")}
     onnx = [other for other, name in formats.items() if name == "ONNX"]
     native = [other for other, name in formats.items() if registry.of(name).native]
-    return onnx if found.format != "ONNX" else [*native, *onnx]
+    return onnx if detection.format != "ONNX" else [*native, *onnx]
 
 
 def _is_onnx(path: str) -> bool:
