@@ -87,7 +87,8 @@ def questions(given: Any, sides: Sides, wishes: Options, warnings: list[str]) ->
     size = math.lcm(*(fixed_rows(side) or 1 for side in sides))
     wanted = max(size, (wishes.rows or ROWS) // size * size)
     asked = _asked(given, sides[1], wishes, wanted, size, warnings)
-    native, onnx = (_fitted(asked.given, side, warnings) for side in sides)
+    (native, notes), (onnx, more) = (fit_inputs(asked.given, of_any_rows(side)) for side in sides)
+    warnings += notes + more
     counts = rows_of(native), rows_of(onnx)
     if not counts[1]:
         raise BadInput("The inputs have no rows, so there is nothing to compare; give at least one.")
@@ -244,30 +245,11 @@ def _takes(info: ValueInfo, value: Any) -> bool:
     return True
 
 
-def _fitted(given: Any, side: Side, warnings: list[str]) -> Arrays:
-    if is_spiking(side):
-        return _held(given, side)
-    arrays, notes = fit_inputs(given, of_any_rows(side))
-    warnings += notes
-    return arrays
-
-
 def of_any_rows(side: Side) -> tuple[ValueInfo, ...]:
     """Its inputs; a side with one batch size is asked that many at a time (`answers_of`)."""
     if not fixed_rows(side):
         return side.inputs
     return tuple(replace(info, shape=(None, *info.shape[1:])) if info.shape else info for info in side.inputs)
-
-
-def _held(given: Any, side: Side) -> Arrays:
-    """What a spiking network is given: a series over time as it is, and anything else to be held, (batch, size)."""
-    fitted = {}
-    for info, value in match(given, side.inputs):
-        array, _ = cast(value, info)
-        size = (info.shape or (0,))[-1]
-        series = array.ndim == 3 and array.shape[2] == size
-        fitted[info.name] = array if series or not array.ndim else array.reshape(len(array), -1)
-    return fitted
 
 
 # --- asking -------------------------------------------------------------------------------------------------------

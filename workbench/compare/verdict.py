@@ -172,7 +172,7 @@ def _displaced(
     what = "steep layers make many steps of one" if allowed.steps else "spikes fall a step earlier or later in ONNX"
     if agreement.undecided:
         warnings.append(
-            f"On {rows} {what}: the sides differ no more than the native one does when its input moves by one rounding. "
-            "These count neither way."
+            f"On {rows} {what}: the sides differ no more than the native one does when its input moves by one rounding."
+            " These count neither way."
         )
     return agreement, tally.differing
