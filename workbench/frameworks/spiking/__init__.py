@@ -113,5 +113,4 @@ FRAMEWORK = Framework(
         runs=f"{_HERE}.load:has_neurons",
         ours=f"{_HERE}.read:is_our_file",
     ),
-    tools=("nengo", "nengo-dl"),
 )  # fmt: skip
