@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -421,3 +423,80 @@ def test_words_that_anyone_may_use_do_not_make_scikit_learn() -> None:
     proto = model(nodes, {"classes": W, "quantiles": W}, producer_name="pytorch")
     proto.graph.output[0].name = "scores"
     assert kind_of(proto) == "DL"
+
+
+def _shuffled(proto: onnx.ModelProto, seed: int) -> onnx.ModelProto:
+    """The same model with the nodes of its graphs and functions in another order."""
+    shuffled = onnx.ModelProto()
+    shuffled.CopyFrom(proto)
+    rng = random.Random(seed)
+
+    def mix(nodes: Any) -> None:
+        order = list(nodes)
+        rng.shuffle(order)
+        del nodes[:]
+        nodes.extend(order)
+        for node in nodes:
+            for attribute in node.attribute:
+                for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
+                    mix(graph.node)
+
+    mix(shuffled.graph.node)
+    for function in shuffled.functions:
+        mix(function.node)
+    return shuffled
+
+
+def _unsorted() -> dict[str, onnx.ModelProto]:
+    """Three models whose kind depends on what lies behind a value: a network, one in a Loop, trees as operators."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [NODE("MatMul", ["h", "w0"], ["p"]), NODE("Add", ["p", "late"], ["q"]), NODE("Tanh", ["q"], ["r"]),
+         NODE("Identity", ["go"], ["on"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("h", TensorProto.FLOAT, None)],
+        [value("on", TensorProto.BOOL, []), value("r", TensorProto.FLOAT, None)],
+    )  # fmt: skip
+    weights = {f"w{index}": W for index in range(3)}
+    network = [NODE("MatMul", ["x", "w0"], ["a"]), NODE("Relu", ["a"], ["b"]), NODE("MatMul", ["b", "w1"], ["c"]),
+               NODE("Relu", ["c"], ["d"]), NODE("MatMul", ["d", "w2"], ["y"])]  # fmt: skip
+    loop = [NODE("MatMul", ["x", "w1"], ["s"]), NODE("Relu", ["s"], ["late"]),
+            NODE("Loop", ["", "", "x"], ["z"], body=body), NODE("MatMul", ["z", "w2"], ["y"])]  # fmt: skip
+    trees = [NODE("MatMul", ["x", "w0"], ["a"]), NODE("LessOrEqual", ["a", "w1"], ["b"]),
+             NODE("Cast", ["b"], ["c"], to=TensorProto.FLOAT), NODE("Mul", ["c", "w2"], ["y"])]  # fmt: skip
+    return {
+        "network": model(network, weights),
+        "loop": model(loop, weights),
+        "trees": model(trees, weights, producer_name="pytorch"),
+    }
+
+
+@pytest.mark.parametrize("name", ["network", "loop", "trees"])
+def test_the_order_of_nodes_in_a_file_decides_nothing(name: str) -> None:
+    """ONNX asks for a topological order; ONNX Runtime sorts a file that is not in one, and so do we."""
+    proto = _unsorted()[name]
+
+    def told(proto: onnx.ModelProto) -> object:
+        kind, because, evidence, warnings = our_rule(parse_header(proto.SerializeToString()))
+        return kind, because, warnings, [(signal.signal, signal.value, signal.decides) for signal in evidence]
+
+    assert kind_of(proto) == {"network": "DL", "loop": "DL", "trees": "unknown"}[name]
+    for seed in range(20):
+        assert told(_shuffled(proto, seed)) == told(proto)
+
+
+def test_functions_of_one_name_are_told_apart_by_their_overload() -> None:
+    """IR version 10: the node says which it calls, and only that body counts."""
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid("mine", 1)]
+    bodies = {"plain": NODE("Identity", ["a"], ["b"]), "deep": NODE("LSTM", ["a", "a", "a"], ["b"])}
+    functions = [
+        helper.make_function("mine", "Block", ["a"], ["b"], [body], opsets[:1], overload=overload)
+        for overload, body in bodies.items()
+    ]
+    kinds = {}
+    for overload in bodies:
+        node = NODE("Block", ["x"], ["y"], domain="mine", overload=overload)
+        proto = model([node], functions=functions, opset_imports=opsets, ir_version=10)
+        kinds[overload], _, _, warnings = our_rule(parse_header(proto.SerializeToString()))
+        assert any("never called" in warning for warning in warnings)
+    assert kinds == {"plain": "unknown", "deep": "DL"}

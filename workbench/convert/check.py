@@ -25,10 +25,10 @@ def check_file(path: Path) -> None:
     import onnx
 
     header = read_header(path)
-    functions = {function.key for function in header.functions}
+    functions = {function.called_as for function in header.functions}
     for node in header.nodes():
         domain, op_type = node.key
-        if node.key in functions:
+        if node.calls in functions:
             continue
         where = f" (node {node.name})" if node.name else ""
         if domain not in KNOWN_DOMAINS:

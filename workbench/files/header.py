@@ -10,8 +10,9 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from heapq import heappop, heappush
 from itertools import islice
 from typing import NamedTuple
 
@@ -109,6 +110,12 @@ class Node(NamedTuple):  # made in a third of the time a frozen dataclass takes,
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     subgraphs: tuple[Graph, ...] = ()
+    overload: str = ""
+
+    @property
+    def calls(self) -> tuple[str, str, str]:
+        """`Function.called_as` of the function in the file that it calls, if it calls one."""
+        return *self.key, self.overload
 
     @property
     def key(self) -> tuple[str, str]:
@@ -146,6 +153,11 @@ class Function:
     @property
     def key(self) -> tuple[str, str]:
         return ("" if self.domain == "ai.onnx" else self.domain), self.name
+
+    @property
+    def called_as(self) -> tuple[str, str, str]:
+        """With its overload: since IR version 10 functions may share a name."""
+        return *self.key, self.overload
 
 
 @dataclass(frozen=True, slots=True)
@@ -380,7 +392,7 @@ class _Reader:
         except StepsSpent:
             self._leave_out()
         free = tuple(value for value in inputs if value.name not in initializers)
-        return Graph(name, tuple(nodes), free, tuple(outputs), initializers)
+        return Graph(name, in_order(nodes), free, tuple(outputs), initializers)
 
     def _function(self, span: Span) -> Function:
         wire = self.wire
@@ -407,7 +419,7 @@ class _Reader:
                 domain = wire.text(inner)
             elif number == 13:
                 overload = wire.text(inner)
-        return Function(domain, name, overload, Graph(name, tuple(nodes), tuple(inputs), tuple(outputs), {}))
+        return Function(domain, name, overload, Graph(name, in_order(nodes), tuple(inputs), tuple(outputs), {}))
 
     def _node(self, span: Span, depth: int) -> Node:
         wire = self.wire
@@ -431,7 +443,7 @@ class _Reader:
         if (domain, op_type) not in self._op_types:
             self._op_types.add((domain, op_type))
             wire.steps.left -= _OP_TYPE
-        return Node(op_type, domain, name, inputs, outputs, tuple(subgraphs))
+        return Node(op_type, domain, name, inputs, outputs, tuple(subgraphs), texts[8][-1])
 
     def _subgraphs(self, attribute: Span, depth: int) -> list[Graph]:
         """Graphs of one AttributeProto: field 6 (one) or 11 (several); its tensors are looked at on the way."""
@@ -569,8 +581,8 @@ class _Reader:
 
 
 def _node_texts() -> dict[int, list[str]]:
-    """NodeProto's inputs, outputs, name, op_type and domain, of which the last counts."""
-    return {1: [], 2: [], 3: [""], 4: [""], 7: [""]}
+    """NodeProto's inputs, outputs, name, op_type, domain and overload, of which the last counts."""
+    return {1: [], 2: [], 3: [""], 4: [""], 7: [""], 8: [""]}
 
 
 def _check_rank(rank: int) -> None:
@@ -604,3 +616,41 @@ def _end(entries: dict[str, str], tensor: Initializer) -> int:
         bits = _BITS.get(tensor.dtype) or (re.findall(r"(?:int|float)(\d+)", tensor.dtype) or ["0"])[0]
         length = str(min(-(-tensor.elements * int(bits) // 8), 1 << 63))  # dimensions can be any numbers
     return (int(offset) if offset.isdecimal() and len(offset) <= 20 else 0) + int(length)
+
+
+def in_order(nodes: list[Node]) -> tuple[Node, ...]:
+    """Nodes behind those that make what they take: as ONNX asks for, and as ONNX Runtime sorts a file that is not. What
+    is in order stays as it is written, and so does what a circle keeps from any order."""
+    made = {name: place for place, node in enumerate(nodes) for name in node.outputs if name}
+    needs = [[made[name] for name in _taken(node) if name in made] for node in nodes]
+    if all(max(places, default=-1) < place for place, places in enumerate(needs)):
+        return tuple(nodes)
+    followers: dict[int, list[int]] = {}
+    missing = [0] * len(nodes)
+    for place, places in enumerate(needs):
+        for needed in set(places) - {place}:
+            followers.setdefault(needed, []).append(place)
+            missing[place] += 1
+    ready = [place for place, count in enumerate(missing) if not count]
+    order: list[int] = []
+    while ready:
+        order.append(place := heappop(ready))
+        for follower in followers.get(place, ()):
+            missing[follower] -= 1
+            if not missing[follower]:
+                heappush(ready, follower)
+    left = sorted(set(range(len(nodes))) - set(order))
+    return tuple(nodes[place] for place in (*order, *left))
+
+
+def _taken(node: Node) -> Iterable[str]:
+    """The names a node reads: its inputs, and what the graphs inside it may take from around them."""
+    if not node.subgraphs:
+        return node.inputs
+    inside = [graph for body in node.subgraphs for graph in body.walk()]
+    names = {name for graph in inside for inner in graph.nodes for name in inner.inputs}
+    names.update(value.name for graph in inside for value in graph.outputs)
+    for graph in inside:
+        names.difference_update(graph.initializers, (value.name for value in graph.inputs))
+        names.difference_update(name for inner in graph.nodes for name in inner.outputs)
+    return (*node.inputs, *names)

@@ -76,6 +76,10 @@ class Structure:
     """Whether the steps sufficed to follow all values through all bodies, and all thresholds."""
 
 
+_Call = tuple[str, str, str]
+"""(domain, op_type, overload): what a node calls, and what a function is called."""
+
+
 @lru_cache(1024)  # a graph repeats a few op_types many times
 def is_spiking(op_type: str, domain: str) -> bool:
     """Whether an op_type names a spiking neuron model, in whatever domain."""
@@ -100,27 +104,27 @@ def examine(header: Header, steps: Steps) -> Structure:
         steps: for bodies that are gone through again, and for `Dynamics`.
     """
     out = Structure()
-    functions = {function.key: function for function in header.functions}
-    used: dict[tuple[str, str], None] = {}
+    functions = {function.called_as: function for function in header.functions}
+    used: dict[_Call, None] = {}
     graphs: list[Graph] = []
-    groups: dict[tuple[str, str], list[str] | None] = {}
+    groups: dict[_Call, list[str] | None] = {}
     counts: Counter[tuple[str, str]] = Counter()
     todo = [header.graph]
     while todo:
         graph = todo.pop()
         graphs.append(graph)
         for index, node in enumerate(graph.nodes):
-            key = node.key
-            counts[key] += 1
-            if key not in groups:
-                groups[key] = _group(key, out, functions)
-                if key in functions:
-                    used[key] = None
-                    todo.append(functions[key].body)
-            if (names := groups[key]) is not None:
+            call = node.calls
+            counts[node.key] += 1
+            if call not in groups:
+                groups[call] = _group(call, out, functions)
+                if call in functions:
+                    used[call] = None
+                    todo.append(functions[call].body)
+            if (names := groups[call]) is not None:
                 names.append(node.name or f"{node.op_type}[{index}]")
             todo += node.subgraphs
-    out.unused_functions = [":".join(key) for key in functions if key not in used]
+    out.unused_functions = [":".join(filter(None, call)) for call in functions if call not in used]
     ops: Counter[str] = Counter()
     for (domain, op_type), count in counts.items():
         ops[op_type] += count
@@ -128,7 +132,7 @@ def examine(header: Header, steps: Steps) -> Structure:
             out.activations += count
     out.total = ops.total()
     out.common = [op_type for op_type, _ in ops.most_common(6)]
-    _Flow(out, {key: functions[key].body for key in used}, steps).graph(header.graph, {})
+    _Flow(out, {call: functions[call].body for call in used}, steps).graph(header.graph, {})
     _distances(out, ops)
     out.plain_linear = out.products <= 1 and set(ops) <= TRIVIAL | PRODUCTS
     _names(header, out)
@@ -140,18 +144,18 @@ def examine(header: Header, steps: Steps) -> Structure:
     return out
 
 
-def _claims_falsely(function: Function, functions: dict[tuple[str, str], Function]) -> bool:
+def _claims_falsely(function: Function, functions: dict[_Call, Function]) -> bool:
     """Whether a neuron's name is contradicted by a body in the file that neither compares nor loops."""
     inside = {inner.op_type for graph in function.body.walk() for inner in graph.nodes}
-    calls = any(inner.key in functions for inner in function.body.nodes)
+    calls = any(inner.calls in functions for inner in function.body.nodes)
     return not calls and not inside & _NEURON_BODY and not any(is_spiking(op_type, "") for op_type in inside)
 
 
-def _group(key: tuple[str, str], out: Structure, functions: dict[tuple[str, str], Function]) -> list[str] | None:
+def _group(call: _Call, out: Structure, functions: dict[_Call, Function]) -> list[str] | None:
     """Where to note the names of an op_type's nodes; None where it belongs to no group."""
-    domain, op_type = key
+    domain, op_type, _ = call
     group: dict[str, list[str]] | None = None
-    if is_spiking(op_type, domain) and not (key in functions and _claims_falsely(functions[key], functions)):
+    if is_spiking(op_type, domain) and not (call in functions and _claims_falsely(functions[call], functions)):
         group = out.neurons
     elif domain == "ai.onnx.ml":
         if op_type in PREDICTORS:
@@ -206,7 +210,7 @@ _NEW = (0, False)
 class _Flow:
     """Follows how many learnt products, with a nonlinearity between each two, lie behind every value."""
 
-    def __init__(self, out: Structure, functions: dict[tuple[str, str], Graph], steps: Steps) -> None:
+    def __init__(self, out: Structure, functions: dict[_Call, Graph], steps: Steps) -> None:
         self.out = out
         self.functions = functions
         self.steps = steps
@@ -238,14 +242,14 @@ class _Flow:
         return self.costs[id(graph)]
 
     def _node(self, node: Node, values: dict[str, _Value], depth: int) -> _Value:
-        domain, op_type = key = node.key
+        domain, op_type = node.key
         inputs = [values.get(name, _NEW) for name in node.inputs if name]
         moving = [value for value in inputs if value is not _STORED]
         if node.subgraphs:
             return self._subgraphs(node, max(moving, default=_NEW), values, depth)
-        if depth < 8 and key in self.functions:
+        if depth < 8 and node.calls in self.functions:
             given = tuple([values.get(name, _NEW) if name else _STORED for name in node.inputs])
-            return self._call(self.functions[key], given, depth)
+            return self._call(self.functions[node.calls], given, depth)
         if op_type == "Constant" or (inputs and not moving):
             return _STORED
         stack, bent = moving[0] if len(moving) == 1 else max(moving, default=_NEW)
