@@ -274,7 +274,7 @@ class _Reader:
         self._complete = True
         self._op_types: set[tuple[str, str]] = set()
 
-    def model(self) -> Header:
+    def model(self) -> Header:  # noqa: C901  a branch for each field of ModelProto
         wire, text, steps = self.wire, self.wire.text, self.wire.steps
         strings = {2: "", 3: "", 4: "", 6: ""}
         ir_version: int | None = None
@@ -621,10 +621,15 @@ def _end(entries: dict[str, str], tensor: Initializer) -> int:
 def in_order(nodes: list[Node]) -> tuple[Node, ...]:
     """Nodes behind those that make what they take: as ONNX asks for, and as ONNX Runtime sorts a file that is not. What
     is in order stays as it is written, and so does what a circle keeps from any order."""
+    read: set[str] = set()
+    for node in nodes:
+        read.update(_taken(node))
+        if not read.isdisjoint(node.outputs) and any(node.outputs):
+            break  # made after it was read
+    else:
+        return tuple(nodes)
     made = {name: place for place, node in enumerate(nodes) for name in node.outputs if name}
     needs = [[made[name] for name in _taken(node) if name in made] for node in nodes]
-    if all(max(places, default=-1) < place for place, places in enumerate(needs)):
-        return tuple(nodes)
     followers: dict[int, list[int]] = {}
     missing = [0] * len(nodes)
     for place, places in enumerate(needs):
