@@ -17,6 +17,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+import numpy as np
+
 from .compare.options import Options
 from .errors import BadInput, WorkbenchError
 from .publish import sparing
@@ -494,8 +496,6 @@ def _asked(arguments: argparse.Namespace) -> dict[str, Any]:
         raise BadInput("Right answers (--targets) need the rows they belong to: give --inputs.")
     if not Path(arguments.targets).is_file():
         return {"inputs": data, "target": arguments.targets}
-    import numpy as np
-
     from .rows import read
 
     inputs = read(arguments.targets).inputs

@@ -15,16 +15,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from .errors import UnsupportedModel
 from .words import readable, share
 
-if TYPE_CHECKING:
-    import numpy as np
+Arrays = Mapping[str, np.ndarray]
+"""Input or output name -> array, first axis: rows."""
 
-    Arrays = Mapping[str, np.ndarray]
-    """Input or output name -> array, first axis: rows."""
 
 LEEWAY = 8
 """A generated row may differ by so many times the source's own movement under one rounding of its input: a float32
@@ -84,8 +84,6 @@ SHARE, ROUNDING = 2e-2, 1e-7
 def bounded(tolerance: Tolerance, native: Arrays) -> Tolerance:
     """The tolerance with no more `absolute` than makes sense for these answers: 1e-5 would pass anything for answers of
     1e-6, and so would what suits a model's large inner numbers for its probabilities."""
-    import numpy as np
-
     sizes = [
         float(np.abs(array[np.isfinite(array)].astype(np.float64)).max(initial=0))
         for array in native.values()
@@ -304,8 +302,6 @@ class Tally:
         Raises:
             UnsupportedModel: an output of the native side is missing on the other.
         """
-        import numpy as np
-
         rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
         start = self._begin(group, rows)
         severity: dict[str, np.ndarray] = {}
@@ -399,8 +395,6 @@ class Tally:
     ) -> tuple[np.ndarray, np.ndarray, float]:
         """Per row how many times the tolerance it is off (1 at most where within), and whether its input's rounding
         explains that; and the largest difference."""
-        import numpy as np
-
         tolerance = self.tolerance
         apart = distance(ours, theirs)
         size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
@@ -441,8 +435,6 @@ class Tally:
         start: int,
     ) -> None:
         """Count the rows that differ, and keep the worst."""
-        import numpy as np
-
         rows = len(excused)
         if not severity or not rows:
             return
@@ -481,7 +473,6 @@ def moved(inputs: Arrays, tolerance: Tolerance, rng: np.random.Generator) -> Ite
     For a quantized network that is a step of 8 bits: all up, all down, since means over a row would hide what goes
     either way, and either way.
     """
-    import numpy as np
 
     def move(array: np.ndarray, way: np.ndarray) -> np.ndarray:
         if tolerance.steps and is_quantized(array):
@@ -514,8 +505,6 @@ def hold_spikes(native: Arrays, onnx: Arrays, nudged_native: Arrays, groups: Map
         native, onnx: {probe: (samples, steps, n)}; nudged_native: of the input that `nudged` gives.
         groups: {where samples come from: how many}, in their order.
     """
-    import numpy as np
-
     samples = sum(groups.values())
     labels = np.repeat(list(groups), list(groups.values()))
     agrees, excused, flipped = np.ones(samples, bool), np.ones(samples, bool), np.zeros(samples, bool)
@@ -581,8 +570,6 @@ def _after_last_step(
 
 def nudged(inputs: Arrays) -> dict[str, np.ndarray]:
     """The same rows, every float32 number moved up by one rounding: to the next one there is."""
-    import numpy as np
-
     return {name: np.nextafter(array, np.float32(np.inf)) for name, array in inputs.items()}
 
 
@@ -593,8 +580,6 @@ def movement(native: Arrays, again: Iterable[Arrays], *, anywhere: bool = False)
         native: {output: array}; again: the same model's answers to rows that were `moved` or `nudged`.
         anywhere: a place may move as far as the one that moves most, as a spike may be displaced in any row.
     """
-    import numpy as np
-
     asked = list(again)
     spread = {
         name: np.max([distance(answers[name], array) for answers in asked], axis=0) for name, array in native.items()
@@ -606,8 +591,6 @@ def movement(native: Arrays, again: Iterable[Arrays], *, anywhere: bool = False)
 
 def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """|left - right| in float64; 0 where both are NaN or the same infinity, infinite where only one is."""
-    import numpy as np
-
     left, right = left.astype(np.float64), right.astype(np.float64)
     with np.errstate(all="ignore"):
         apart = np.abs(left - right)
@@ -622,8 +605,6 @@ def same_shape(left: np.ndarray, right: np.ndarray) -> bool:
 
 def is_probability(array: np.ndarray) -> bool:
     """One row per sample that sums to one: its largest number names a class."""
-    import numpy as np
-
     if array.dtype.kind != "f" or array.ndim != 2 or array.shape[1] < 2 or not array.size:
         return False
     values = array.astype(np.float64)
@@ -633,8 +614,6 @@ def is_probability(array: np.ndarray) -> bool:
 def plain(array: np.ndarray) -> np.ndarray:
     """Numbers out of an object array (a sequence's arrays stacked, or joined with their shapes where these differ); any
     other array as it is."""
-    import numpy as np
-
     if array.dtype.kind != "O" or not array.size or isinstance(array.flat[0], str | bytes):
         return array
     parts = [np.asarray(item) for item in array.flat]
@@ -648,8 +627,6 @@ def plain(array: np.ndarray) -> np.ndarray:
 
 def as_rows(array: np.ndarray, rows: int) -> np.ndarray:
     """(rows, numbers in a row); what has no row for each stands in every one."""
-    import numpy as np
-
     if array.ndim and array.shape[0] == rows:
         return array.reshape(rows, math.prod(array.shape[1:]))
     # An output without a row per sample speaks for all of them.
@@ -675,8 +652,6 @@ def is_quantized(array: np.ndarray) -> bool:
 
 def _allowed(theirs: np.ndarray, ours: np.ndarray, tolerance: Tolerance) -> np.ndarray:
     """How far each number may be from the source's."""
-    import numpy as np
-
     if ours.dtype.kind != "f":
         return np.full(theirs.shape, float(tolerance.steps))
     size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
@@ -686,8 +661,6 @@ def _allowed(theirs: np.ndarray, ours: np.ndarray, tolerance: Tolerance) -> np.n
 
 
 def _equal(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
-    import numpy as np
-
     if ours.dtype.kind in "biu" and theirs.dtype.kind in "biuf":
         return np.asarray(ours == theirs)
     return np.asarray(ours.astype(str) == theirs.astype(str))
@@ -695,8 +668,6 @@ def _equal(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
 
 def _flips(theirs: np.ndarray, ours: np.ndarray, tolerance: Tolerance) -> tuple[np.ndarray, np.ndarray]:
     """(rows whose two best classes tie within the tolerance, rows whose best class differs by more than a tie)."""
-    import numpy as np
-
     ordered = np.sort(theirs.astype(np.float64), axis=1)
     close = ordered[:, -1] - ordered[:, -2] <= 2 * tolerance.around(ordered[:, -1])
     flipped = (theirs.argmax(axis=1) != np.nan_to_num(ours, nan=-1).argmax(axis=1)) & ~close
@@ -713,8 +684,6 @@ def _worst(
     tolerance: Tolerance,
 ) -> WorstSample:
     """With the place that is furthest beyond what is allowed there; `difference` is the row's largest."""
-    import numpy as np
-
     numeric = _numeric(ours, theirs, tolerance)
     apart = distance(ours, theirs) if numeric else ~_equal(ours, theirs)
     difference = float(apart.max()) if numeric else None
@@ -728,8 +697,6 @@ def _worst(
 
 
 def _shown(value: Any) -> str:
-    import numpy as np
-
     flat = np.asarray(value).reshape(-1)
     parts = [f"{item:.7g}" if isinstance(item, float) else repr(item)[:60] for item in flat[:EXCERPT].tolist()]
     more = f", … ({flat.size:,} in all)" if flat.size > EXCERPT else ""

@@ -9,13 +9,14 @@ import threading
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from .errors import UnsupportedModel
 from .kind import ENGINE_NAMES
 from .markup import render
 from .sources import Dataset, rows_for
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 TIMEOUT = 600
@@ -169,8 +170,6 @@ def _named(outputs: dict[str, np.ndarray], data: Dataset) -> tuple[tuple[str, ..
 
     A label output (integers or strings, one a row) is taken at its word; else the largest of a row of scores.
     """
-    import numpy as np
-
     rows = len(data.inputs)
     labels = next((a for a in outputs.values() if a.dtype.kind in "iuUSO" and a.size == rows), None)
     scores = next((a for a in outputs.values() if a.dtype.kind == "f" and a.ndim >= 2 and a.size > rows), None)

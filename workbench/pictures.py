@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .errors import BadInput, UnreadableFile
 
 if TYPE_CHECKING:
-    import numpy as np
     from PIL import Image
 
 SUFFIXES = (".png", ".jpg", ".jpeg")
@@ -38,8 +39,6 @@ def load(
         BadInput: the model takes no pictures, or these have different sizes and it takes any.
         UnreadableFile: a file is no picture, damaged, or too large.
     """
-    import numpy as np
-
     files = _files(path)
     height, width, channels, axes = _wanted(row)
     said: Counter[str] = Counter()
@@ -122,7 +121,6 @@ def _wanted(row: Sequence[int | str | None] | None) -> tuple[int | None, int | N
 
 def _decoded(file: Path, said: Counter[str]) -> Image.Image:
     """A picture as 8 bits of grey or of red, green and blue."""
-    import numpy as np
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:

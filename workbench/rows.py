@@ -15,13 +15,14 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import numpy as np
+
 from .engines.inputs import cast, check_shape
 from .errors import BadInput, UnreadableFile
 from .files.header import ValueInfo
 from .markup import render
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 MOST_BYTES = 2 << 30
@@ -320,8 +321,6 @@ def _from_table(
     columns: Sequence[str],
     notes: list[str],
 ) -> _Draft:
-    import numpy as np
-
     if not len(frame):
         raise BadInput("There are no rows in it.")
     if frame.columns.has_duplicates:
@@ -392,7 +391,6 @@ def _column(frame: pd.DataFrame, target: str | int) -> Any:
 
 def _answers(column: pd.Series) -> np.ndarray:
     """Right answers: numbers or text."""
-    import numpy as np
     import pandas as pd
 
     if missing := int(column.isna().sum()):
@@ -440,7 +438,6 @@ def _wrong_width(names: Sequence[Any], width: int) -> BadInput:
 
 def _values(column: pd.Series, dtype: str, notes: list[str]) -> np.ndarray:
     """A column as numbers, or as text for a model that takes text."""
-    import numpy as np
     import pandas as pd
 
     label = f"Column {column.name!r}" if isinstance(column.name, str) else f"Column {column.name} (counted from 0)"
@@ -472,8 +469,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
         UnreadableFile: not such a file, damaged, too large, or holding Python objects.
     """
     import zipfile
-
-    import numpy as np
 
     kind = content(path)
     if kind not in ("npy", "npz"):
@@ -513,7 +508,6 @@ _PAIRS = (
 def _from_arrays(
     arrays: dict[str, np.ndarray], infos: tuple[ValueInfo, ...] | None, target: str | int | None, notes: list[str]
 ) -> _Draft:
-    import numpy as np
     import pandas as pd
 
     several = infos is not None and len(infos) > 1
@@ -606,8 +600,6 @@ def in_shape(array: np.ndarray, info: ValueInfo, *, alone: bool = False) -> tupl
 
 def _layouts(rows: np.ndarray, row: tuple[int | str | None, ...]) -> Iterator[tuple[np.ndarray, str]]:
     """The same rows as they are, with channels moved, with axes of one added or left out, flat or not."""
-    import numpy as np
-
     yield rows, ""
     rank, own = len(row) + 1, rows.shape[1:]
     if rows.ndim == rank >= 4:
@@ -635,8 +627,6 @@ def _fits(array: np.ndarray, info: ValueInfo) -> bool:
 
 def _fit(array: np.ndarray, info: ValueInfo, scale: float | None, notes: list[str]) -> np.ndarray:
     """An array in the input's shape and dtype, with notes on what was done, and on its scale."""
-    import numpy as np
-
     row, batch = row_shape(info), info.shape[0] if info.shape else None
     if array.ndim == 2 and len(row) == 1 and isinstance(row[0], int) and 0 < row[0] != array.shape[1]:
         raise _wrong_width(range(array.shape[1]), row[0])

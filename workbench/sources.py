@@ -9,14 +9,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from .files.header import ValueInfo
 from .markup import render
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .files.header import ValueInfo
 
 _PROVIDERS: dict[str, str] = {}
 

@@ -11,13 +11,16 @@ import os
 import platform
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..errors import WorkbenchError
 from ..sandbox import Cancelled, end_warm_worker
 from ..words import counted
 from .answers import Answers, accuracy, answers_classes, keep, watch
 from .comparison import Comparison, SideResult
+from .layers import Divergence
 from .options import Options, documented
 from .questions import (
     Questions,
@@ -30,17 +33,13 @@ from .questions import (
     questions,
     rows_of,
 )
+from .sides import Side
+from .timing import CallTime, Race
 from .verdict import Verdict, judge
 
-if TYPE_CHECKING:
-    import numpy as np
+Arrays = dict[str, np.ndarray]
+Sides = tuple[Side, Side]
 
-    from .layers import Divergence
-    from .sides import Side
-    from .timing import CallTime, Race
-
-    Arrays = dict[str, np.ndarray]
-    Sides = tuple[Side, Side]
 
 __all__ = ["Answers", "Comparison", "Options", "SideResult", "compare"]
 
@@ -194,8 +193,6 @@ def _divergence(
     sides: Sides, onnx: Any, asked: Questions, verdict: Verdict, wishes: Options, warnings: list[str]
 ) -> Divergence | None:
     """The first layer that differs, of the rows that differ most, then of the first ones."""
-    import numpy as np
-
     wishes.say("Looking for the first layer that differs")
     if not isinstance(onnx, str | os.PathLike):
         warnings.append("Layers are compared where the ONNX side is a file; give its path.")

@@ -7,21 +7,22 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
+import numpy as np
+
 from ..agreement import as_rows, distance, is_probability
 from ..engines.base import STEPS
 from ..files import registry
 from .matching import Pair, label_text
-from .questions import rows_of
+from .questions import Questions, rows_of
+from .sides import Side
+from .verdict import Verdict
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
-    from .questions import Questions
-    from .sides import Side
-    from .verdict import Verdict
 
-    Arrays = Mapping[str, np.ndarray]
+Arrays = Mapping[str, np.ndarray]
+
 
 KEPT_ROWS = 200
 KEPT_BYTES = 16 << 20
@@ -101,8 +102,6 @@ class Answers:
     @cached_property
     def differences(self) -> np.ndarray:
         """(rows,) float64: the largest difference of two numbers in the row; NaN where no numbers were compared."""
-        import numpy as np
-
         differences = [
             distance(*sides).max(axis=1, initial=0)
             for pair in self.outputs
@@ -136,8 +135,6 @@ class Answers:
 
     def score(self, side: SideName) -> np.ndarray | None:
         """(rows,) the side's own number for the class it names; NaN where that is no column of its scores."""
-        import numpy as np
-
         labels, pair = self.label(side), self.scored
         if labels is None or pair is None:
             return None
@@ -159,7 +156,6 @@ class Answers:
     @property
     def frame(self) -> pd.DataFrame:
         """See `Comparison.frame`."""
-        import numpy as np
         import pandas as pd
 
         table: dict[str, Any] = {"row": self.rows}
@@ -184,8 +180,6 @@ _SIDES: tuple[SideName, SideName] = ("native", "onnx")
 
 def keep(asked: Questions, verdict: Verdict, theirs: Side, ours: Side) -> Answers:
     """What is worth keeping of a comparison, within `KEPT_ROWS` and `KEPT_BYTES`."""
-    import numpy as np
-
     rows = rows_of(asked.onnx)
     arrays = [*asked.onnx.values(), *(array for pair in verdict.pairs for array in (pair.native, pair.onnx))]
     most = max(1, min(KEPT_ROWS, KEPT_BYTES * rows // max(1, sum(array.nbytes for array in arrays))))
@@ -231,8 +225,6 @@ def _column_names(pair: Pair, rows: int, theirs: Side, ours: Side, asked: Questi
 
 def watch(theirs: Side, ours: Side, asked: Questions, rows: tuple[int, ...]) -> Spikes | None:
     """The spikes of the last layer that both sides have; None where one of them does not spike."""
-    import numpy as np
-
     both = [layer for layer in theirs.neurons if layer in ours.neurons]
     if not both or ours.dt is None:
         return None
@@ -262,8 +254,6 @@ def named(outputs: Arrays, rows: int, classes: Mapping[str, tuple[Any, ...]] | N
     Returns:
         (rows,) labels, or None where no output names classes (a regression).
     """
-    import numpy as np
-
     for array in outputs.values():
         if array.dtype.kind in "biuUSO" and array.size == rows:
             return array.reshape(rows)
@@ -288,8 +278,6 @@ def accuracy(outputs: Arrays, targets: Any, classes: Mapping[str, tuple[Any, ...
     Args:
         targets: (rows,), the right classes: labels as the model names them, or column numbers.
     """
-    import numpy as np
-
     right = np.asarray(targets).reshape(-1)
     if right.dtype.kind == "f" and not bool((right == np.trunc(right)).all()):
         return None

@@ -11,13 +11,12 @@ from ..agreement import Agreement, finite
 from ..kind import ENGINE_NAMES
 from ..markup import render
 from ..words import counted, readable
+from .answers import Answers
+from .layers import Divergence
 from .timing import CallTime, Ended, Estimate, Race
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from .answers import Answers
-    from .layers import Divergence
 
 
 ENOUGH_FOR_INTERVALS = 6

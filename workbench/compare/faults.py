@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import permutations
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..agreement import Tolerance, distance, is_probability
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .inside import Inside
+from .inside import Inside
 
 PROBES = 512
 """Numbers of a tensor looked at before all of them are."""
@@ -23,8 +21,6 @@ PROBES = 512
 
 def views(tensor: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """`tensor`'s numbers in a layer's shape: as they are, and with channels moved from the front or from the end."""
-    import numpy as np
-
     if tensor.size != prod(shape):
         return
     yield tensor.reshape(shape)
@@ -36,8 +32,6 @@ def views(tensor: np.ndarray, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
 def limit_of(layer: np.ndarray, tolerance: Tolerance) -> float:
     """How far from a layer's numbers the same numbers may be. `absolute` is bounded, or a layer of tiny numbers would
     be found everywhere."""
-    import numpy as np
-
     largest = float(np.abs(layer).max(where=np.isfinite(layer), initial=0))
     return tolerance.relative * largest + min(tolerance.absolute, 10 * tolerance.relative * largest)
 
@@ -48,8 +42,6 @@ def found_in(layer: np.ndarray, tensor: np.ndarray, tolerance: Tolerance) -> boo
 
 
 def same(left: np.ndarray, right: np.ndarray, limit: float) -> bool:
-    import numpy as np
-
     probes = np.unravel_index(np.linspace(0, left.size - 1, min(left.size, PROBES), dtype=np.int64), left.shape)
     return all(float(distance(a, b).max(initial=0)) <= limit for a, b in ((left[probes], right[probes]), (left, right)))
 
@@ -68,8 +60,6 @@ def says_nothing(layer: np.ndarray, tolerance: Tolerance) -> bool:
 
 
 def _activations() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    import numpy as np
-
     def softmax(x: np.ndarray) -> np.ndarray:
         e = np.exp(x - x.max(axis=-1, keepdims=True))
         return e / e.sum(axis=-1, keepdims=True)
@@ -89,8 +79,6 @@ def _activations() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
 
 def activation(layer: np.ndarray, tensor: np.ndarray, tolerance: Tolerance) -> str:
     """Whether an activation makes of one side the other."""
-    import numpy as np
-
     left, right = layer.astype(np.float64), tensor.astype(np.float64)
     limit = limit_of(layer, tolerance)
     with np.errstate(all="ignore"):
@@ -105,8 +93,6 @@ def activation(layer: np.ndarray, tensor: np.ndarray, tolerance: Tolerance) -> s
 
 def per_channel(layer: np.ndarray, tensor: np.ndarray, tolerance: Tolerance) -> str:
     """Whether both sides differ channel by channel in the same way everywhere."""
-    import numpy as np
-
     left, right = (array.astype(np.float64).reshape(-1, layer.shape[-1]) for array in (layer, tensor))
     if layer.ndim < 2 or len(left) < 3:
         return ""
@@ -151,8 +137,6 @@ def weights_changed(side: Inside, nodes: Sequence[Any], stored: Sequence[str], g
 
 def _held(weight: np.ndarray, stored: np.ndarray, nodes: Sequence[Any]) -> str | None:
     """ "" where an initializer holds a layer's weight; else in what it differs; None where it is another one."""
-    import numpy as np
-
     rank, shape = weight.ndim, "×".join(map(str, weight.shape))
     conv = any(node.op_type.startswith("Conv") for node in nodes)
     turned = any(node.op_type == "Gemm" and any(a.name == "transB" and a.i for a in node.attribute) for node in nodes)

@@ -10,17 +10,17 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..engines.onnxruntime import load_error
 from ..errors import BadInput
 from ..files.light import without_weights
 from ..safety import external
 
-if TYPE_CHECKING:
-    import numpy as np
+Arrays = Mapping[str, np.ndarray]
 
-    Arrays = Mapping[str, np.ndarray]
 
 STAYS = 2048
 """Bytes of one weight from which it stays in the file; shapes and axes are smaller, and ONNX Runtime needs them."""
@@ -67,8 +67,6 @@ class Inside:
         self.tensors = self.run(wanted, feeds)
 
     def run(self, names: Sequence[str], feeds: Arrays) -> dict[str, np.ndarray]:
-        import numpy as np
-
         session = self._session(names)
         try:
             results = session.run(list(names), dict(feeds))

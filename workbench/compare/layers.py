@@ -13,19 +13,18 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..agreement import FLOAT32, Tolerance, finite
+from ..engines import LayerOutput
 from .faults import activation, found_in, nearest, per_channel, says_nothing, weights_changed
 from .inside import Inside
 
-if TYPE_CHECKING:
-    import numpy as np
+Arrays = Mapping[str, np.ndarray]
+Weights = Mapping[str, Sequence[np.ndarray]]
 
-    from ..engines import LayerOutput
-
-    Arrays = Mapping[str, np.ndarray]
-    Weights = Mapping[str, Sequence[np.ndarray]]
 
 BUDGET = 256 << 20
 """Bytes of both sides' layers that are held at once; twice that for a single row, before layers are left out. ResNet50
@@ -314,8 +313,6 @@ class _Story:
         return min(free, key=lambda name: nearest(array, self.side.tensors[name])[0], default="")
 
     def _told(self, at: int, tensor: str, together: Sequence[int] = (), *, after: bool = False) -> Divergence:
-        import numpy as np
-
         layer, before = self.layers[at], self._before(at)
         difference, cause = float("inf"), ""
         nodes: list[Any] = []
@@ -405,6 +402,4 @@ def _plain_name(layer: LayerOutput) -> str:
 
 
 def _relative(layer: np.ndarray, tensor: np.ndarray) -> float:
-    import numpy as np
-
     return nearest(layer, tensor)[0] / max(float(np.abs(layer).max()), 1e-30) if layer.size == tensor.size else np.inf

@@ -8,15 +8,14 @@ labels or of a dictionary. Whatever is moved or paired other than by name is tol
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
 
 from ..agreement import is_probability, plain, same_shape
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    Arrays = Mapping[str, np.ndarray]
-    Classes = Mapping[str, tuple[Any, ...]]
+Arrays = Mapping[str, np.ndarray]
+Classes = Mapping[str, tuple[Any, ...]]
 
 
 class Pair(NamedTuple):
@@ -85,8 +84,6 @@ def _is_number(array: np.ndarray) -> bool:
 
 def _layouts(native: np.ndarray, onnx: np.ndarray) -> list[tuple[np.ndarray, str]]:
     """`native` in every layout that has the shape of `onnx`, and what was done for it."""
-    import numpy as np
-
     layouts = [(native, "")] if same_shape(native, onnx) else []
     if native.ndim == onnx.ndim >= 4 or (native.ndim == onnx.ndim == 3 and not layouts):
         for source, target, words in ((-1, 1, "channels first (NCHW)"), (1, -1, "channels last (NHWC)")):
@@ -106,14 +103,10 @@ def _layouts(native: np.ndarray, onnx: np.ndarray) -> list[tuple[np.ndarray, str
 
 def _one_says_both(scores: np.ndarray) -> bool:
     """Whether two columns are the scores of a binary classifier, of which the second says all."""
-    import numpy as np
-
     return is_probability(scores) or np.array_equal(scores[:, 0], -scores[:, 1])
 
 
 def _laid_out_as(native: np.ndarray, onnx: np.ndarray, name: str, notes: list[str]) -> np.ndarray:
-    import numpy as np
-
     layouts = _layouts(native, onnx)
     if not layouts:
         return native

@@ -11,12 +11,10 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from ..agreement import Tolerance
 from ..errors import BadInput
-
-if TYPE_CHECKING:
-    from ..agreement import Tolerance
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

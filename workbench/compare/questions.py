@@ -9,23 +9,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..agreement import Tolerance, hold
 from ..engines.inputs import by_column, cast, match
 from ..errors import BadInput
+from ..files.header import ValueInfo
 from ..rows import in_shape, row_shape
 from ..sources import rows_for
+from .options import Options
+from .sides import Side
 
-if TYPE_CHECKING:
-    import numpy as np
+Arrays = dict[str, np.ndarray]
+Sides = tuple[Side, Side]
 
-    from ..files.header import ValueInfo
-    from .options import Options
-    from .sides import Side
-
-    Arrays = dict[str, np.ndarray]
-    Sides = tuple[Side, Side]
 
 AT_ONCE = 1 << 18
 """Numbers in one input of one call, at most: two pictures of 224 by 224. What a network holds between its layers grows
@@ -140,8 +139,6 @@ def _asked(given: Any, side: Side, wishes: Options, wanted: int, size: int, warn
 
 def _random(side: Side, wanted: int, size: int) -> Arrays:
     """Rows for a model, from its inputs' types and shapes."""
-    import numpy as np
-
     rng = np.random.default_rng(0)
     made = {}
     for info in side.inputs:
@@ -161,8 +158,6 @@ def _random(side: Side, wanted: int, size: int) -> Arrays:
 
 def classes_of(targets: Any, rows: int) -> Any:
     """One class for each row; of rows with a single one among zeros (one-hot), its column."""
-    import numpy as np
-
     if targets is None:
         return None
     try:
@@ -261,8 +256,6 @@ def is_spiking(side: Side) -> bool:
 
 def answers_of(side: Side, arrays: Arrays) -> Arrays:
     """The side's answers to all rows, asked as many at a time as it takes, or as memory is kind to."""
-    import numpy as np
-
     size, rows = fixed_rows(side), rows_of(arrays)
     step = size or _at_once(arrays)
     if step >= rows:

@@ -13,21 +13,20 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
+import numpy as np
+
+from ..agreement import Tolerance
 from ..engines import load_engine
 from ..engines.worker import WorkerEngine
 from ..errors import WorkbenchError
+from ..files.header import ValueInfo
 from ..sandbox import Cancelled, peak_mib, release_memory
+from .layers import Divergence
 
-if TYPE_CHECKING:
-    import numpy as np
+Arrays = dict[str, np.ndarray]
 
-    from ..agreement import Tolerance
-    from ..files.header import ValueInfo
-    from .layers import Divergence
-
-    Arrays = dict[str, np.ndarray]
 
 TIMEOUT = 900
 """Seconds for one task, such as an answer."""

@@ -14,16 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
+
+import numpy as np
 
 from ..errors import WorkbenchError
 from ..sandbox import Cancelled
 from ..words import readable
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .sides import Side
+from .sides import Side
 
 LAP = 0.005
 """Seconds a lap takes at least: of short calls it holds many, so that neither the clock nor the loop counts."""
@@ -228,8 +226,6 @@ def _ratio(native: _Lane, onnx: _Lane) -> Estimate:
 
 def _medians(times: list[list[float]]) -> np.ndarray:
     """(calls, rounds) -> (calls, RESAMPLES): medians over rounds drawn with replacement, the same for every call."""
-    import numpy as np
-
     rounds = len(times[0])
     # In runs of neighbours, longer where there are many rounds: what else the machine does lasts for several of them.
     run = max(1, round(rounds ** (1 / 3)) - 1)
@@ -239,7 +235,5 @@ def _medians(times: list[list[float]]) -> np.ndarray:
 
 
 def _estimate(resampled: np.ndarray, median: float) -> Estimate:
-    import numpy as np
-
     low, high = np.quantile(resampled, (0.025, 0.975))
     return Estimate(median, float(low), float(high))

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..agreement import FLOAT32, Agreement, OutputAgreement, Tally, Tolerance, bounded, moved, movement, nudged, plain
 from ..errors import BadInput
-from .questions import answers_of, is_spiking
+from .matching import Pair
+from .questions import Questions, answers_of, is_spiking
+from .sides import Side
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .matching import Pair
-    from .questions import Questions
-    from .sides import Side
-
-    Arrays = dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -53,8 +49,6 @@ def judge(
     Raises:
         BadInput: no output of one side fits one of the other, or all are empty.
     """
-    import numpy as np
-
     theirs = sides[0]
     pairs, alone = _matched(sides, answers, warnings)
     matched = _named(pairs)
@@ -82,8 +76,6 @@ def _matched(
     sides: tuple[Side, Side], answers: tuple[Arrays, Arrays], warnings: list[str]
 ) -> tuple[list[Pair], list[OutputAgreement]]:
     """Both sides' answers output by output, and the native outputs that ONNX does not give."""
-    import numpy as np
-
     from .matching import match_outputs
 
     pairs, notes = match_outputs(*answers, *(side.classes for side in sides))

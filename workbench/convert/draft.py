@@ -11,15 +11,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..agreement import Tolerance
 from ..files.header import ValueInfo
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
 
-    Arrays = dict[str, np.ndarray]
-    """Input or output name -> array, first axis: rows."""
+
+Arrays = dict[str, np.ndarray]
+"""Input or output name -> array, first axis: rows."""
 
 
 @dataclass

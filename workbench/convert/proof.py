@@ -22,17 +22,16 @@ from __future__ import annotations
 import gc
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..agreement import Agreement, Tally, Tolerance, as_rows, bounded, distance, is_quantized, moved, plain
 from ..engines.onnxruntime import LARGE, OnnxRuntimeEngine
 from ..errors import UnsupportedModel, WorkbenchError
 from ..words import first_line
-from .draft import Draft
+from .draft import Arrays, Draft
 from .samples import SEED, Group, in_parts, plan, row_size
-
-if TYPE_CHECKING:
-    from .draft import Arrays
 
 SMALL_ROW = 20_000
 """Numbers in a row up to which the source is asked three times more, to see how its answer moves with rounding."""
@@ -101,8 +100,6 @@ def ask_native(draft: Draft, sample: Any = None) -> Asked:
 def _answers(draft: Draft, arrays: Arrays) -> Arrays:
     import warnings
 
-    import numpy as np
-
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         return in_parts(draft.native, arrays, draft.inputs)
@@ -146,8 +143,6 @@ def _hollow(groups: list[Group]) -> str | None:
 def _spread(draft: Draft, group: Group) -> Arrays | None:
     """{output: how far the source's answer moves when every number of its input moves by one rounding}; labels become 1
     where they change."""
-    import numpy as np
-
     steps = draft.tolerance.steps
     numbers = {
         name: value.dtype.kind == "f" or bool(steps and is_quantized(value)) for name, value in group.answers.items()

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..engines.inputs import by_column, cast, check_shape, match
 from ..errors import BadInput, UnsupportedModel
 from ..files.header import ValueInfo
-from .draft import Draft
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .draft import Arrays
+from .draft import Arrays, Draft
 
 SEED = 20211
 ROWS = 64
@@ -66,8 +63,6 @@ def plan(draft: Draft, sample: Any = None) -> list[list[Group]]:
     Raises:
         BadInput: they do not fit the model's inputs.
     """
-    import numpy as np
-
     planned = list(_generated(draft)) if sample is None else [[_given(draft, sample)]]
     if draft.points is not None and (points := draft.points(np.random.default_rng(SEED))):
         planned.append([Group("points", *_both(draft, _thinned(points)), True)])
@@ -77,8 +72,6 @@ def plan(draft: Draft, sample: Any = None) -> list[list[Group]]:
 def _given(draft: Draft, sample: Any) -> Group:
     """The source gets the person's numbers as they are, ONNX what they become in its dtypes: that is what they would
     ask of both."""
-    import numpy as np
-
     native: Arrays = {}
     onnx: Arrays = {}
     for info, value in match(by_column(sample, draft.inputs), draft.inputs):
@@ -98,8 +91,6 @@ def _given(draft: Draft, sample: Any) -> Group:
 def in_parts(run: Callable[[Arrays], Arrays], arrays: Arrays, inputs: tuple[ValueInfo, ...]) -> Arrays:
     """``run(arrays)``, a few rows at a time where they are large: what a network holds between its layers grows with
     the batch. A model with a fixed batch size gets that many, the last row again and again where rows are missing."""
-    import numpy as np
-
     rows, heads = count_rows(arrays), {info.shape[0] if info.shape else 0 for info in inputs}
     fixed = [head for head in heads if isinstance(head, int)]
     # Sizes of their own beside free or other ones are no batch.
@@ -182,8 +173,6 @@ _EDGE: tuple[Fill, ...] = (
 
 
 def _with_gaps(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    import numpy as np
-
     values = rng.standard_normal(shape)
     return np.where(rng.random(shape) < 0.3, np.nan, values)
 
@@ -220,8 +209,6 @@ _EDGE_SHARE: tuple[Fill, ...] = (
 
 
 def _arrays(draft: Draft, kinds: tuple[Fill, ...], free: int, whole: bool) -> Arrays:
-    import numpy as np
-
     rng = np.random.default_rng(SEED)
     named: dict[str, int] = {}
     shapes = {}
@@ -254,8 +241,6 @@ def _column(
     rng: np.random.Generator,
 ) -> np.ndarray:
     """One input of one group: row i is filled by kind i, in turn; `whole`: small integers from all of their range."""
-    import numpy as np
-
     if info.dtype == "string":
         return np.array(WORDS, object)[rng.integers(len(WORDS), size=shape)]
     if info.dtype == "bool":

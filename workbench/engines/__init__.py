@@ -11,21 +11,19 @@ import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+import numpy as np
+
+from ..agreement import Tolerance
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
 from ..files import registry
+from ..files.header import ValueInfo
 from ..files.records import Where
 from ..files.registry import ENGINE_NAMES, ENGINES
 from ..kind import KIND_NAMES, Detection, detect, dispatch
 from ..sandbox import in_worker
 from .worker import WorkerEngine
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ..agreement import Tolerance
-    from ..files.header import ValueInfo
 
 
 @dataclass(frozen=True)

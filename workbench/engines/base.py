@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import Any, Self, TypeVar
+
+import numpy as np
 
 from ..agreement import Tolerance
 from ..errors import BadInput, WorkbenchError
@@ -13,11 +15,9 @@ from ..kind import ENGINE_NAMES
 from ..words import first_line
 from .inputs import CastWarning, cast, check_shape, match
 
-if TYPE_CHECKING:
-    import numpy as np
+Arrays = dict[str, np.ndarray]
+Calls = dict[str, Callable[[], object]]
 
-    Arrays = dict[str, np.ndarray]
-    Calls = dict[str, Callable[[], object]]
 
 Result = TypeVar("Result")
 

@@ -14,11 +14,13 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from ..files.header import Header
+
 if TYPE_CHECKING:
     import onnx
     import onnxruntime
-
-    from ..files.header import Header
 
 SUMS = {
     *(("", name) for name in ("MatMulInteger", "QLinearConv", "QLinearMatMul")),
@@ -42,7 +44,6 @@ def may_clip(header: Header, fused: bool) -> bool:
 @cache
 def clips() -> bool:
     """Whether this processor's fast kernels clip: asked of one, since ONNX Runtime does not say."""
-    import numpy as np
     import onnxruntime
     from onnx import TensorProto, helper
 

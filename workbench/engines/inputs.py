@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..errors import BadInput, UnsupportedModel
 from ..files.header import ValueInfo
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 class CastWarning(UserWarning):
@@ -81,8 +80,6 @@ def cast(value: Any, info: ValueInfo) -> tuple[np.ndarray, str | None]:
             a number, a complex number to a real one.
         UnsupportedModel: the input's dtype has no NumPy array.
     """
-    import numpy as np
-
     array = _as_array(value, info)
     if info.dtype == "string":
         return _strings(array, info), None
@@ -125,8 +122,6 @@ def check_shape(array: np.ndarray, info: ValueInfo) -> None:
 
 
 def _as_array(value: Any, info: ValueInfo) -> np.ndarray:
-    import numpy as np
-
     if hasattr(value, "toarray") and not isinstance(value, np.ndarray):
         raise BadInput(f"Input {info.name!r} takes a dense array, but a sparse one was given: pass x.toarray().")
     if info.dtype in ("sequence", "map", "optional", "sparse_tensor"):
@@ -140,8 +135,6 @@ def _as_array(value: Any, info: ValueInfo) -> np.ndarray:
 
 
 def _strings(array: np.ndarray, info: ValueInfo) -> np.ndarray:
-    import numpy as np
-
     if array.dtype.kind == "U":
         return array.astype(object)
     if array.dtype.kind in "OT" and all(isinstance(item, str) for item in array.flat):
@@ -152,8 +145,6 @@ def _strings(array: np.ndarray, info: ValueInfo) -> np.ndarray:
 
 def _unboxed(array: np.ndarray, info: ValueInfo) -> np.ndarray:
     """Numbers out of an object array: what a DataFrame with mixed columns turns into."""
-    import numpy as np
-
     for item in array.flat:
         if item is None or isinstance(item, str | bytes) or not np.isscalar(item):
             raise BadInput(
@@ -165,8 +156,6 @@ def _unboxed(array: np.ndarray, info: ValueInfo) -> np.ndarray:
 
 def _check_meaning(array: np.ndarray, result: np.ndarray, name: str) -> None:
     """Raise where the cast value is another one. Rounding to a coarser float is the same one."""
-    import numpy as np
-
     source, want = array.dtype, result.dtype
     if want.kind == "f":
         # An infinity that was finite before.
@@ -197,8 +186,6 @@ def is_frame(value: Any) -> bool:
 
 def _wraps_one(given: Any, info: ValueInfo) -> bool:
     """Is this a list of one array for the model's one input, rather than the input's own rows?"""
-    import numpy as np
-
     if not isinstance(given, list | tuple) or len(given) != 1:
         return False
     item = given[0]

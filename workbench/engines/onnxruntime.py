@@ -6,19 +6,16 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
 from ..files.header import ValueInfo
 from ..files.light import without_weights
 from ..safety import external
-from .base import ModelEngine
+from .base import Arrays, Calls, ModelEngine
 from .eight_bits import exact_session, may_clip
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .base import Arrays, Calls
 
 _FATAL_ONLY = 4
 """ONNX Runtime's log level. Its errors reach us as exceptions; printed as well they would be said twice."""
@@ -139,8 +136,6 @@ class OnnxRuntimeEngine(ModelEngine):
         return _plain(str(error))
 
     def _array(self, name: str, value: Any) -> np.ndarray:
-        import numpy as np
-
         if isinstance(value, np.ndarray):
             return value
         if isinstance(value, list) and all(isinstance(row, dict) for row in value):

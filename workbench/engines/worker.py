@@ -16,19 +16,18 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+
+import numpy as np
 
 from .. import sandbox
+from ..agreement import Tolerance
+from ..files.header import ValueInfo
 from ..kind import ENGINE_NAMES
 from ..scratch import fleeting_folder
-from .base import Closing
+from .base import Arrays, Calls, Closing
 from .inputs import is_frame
 from .packing import pack, parcel
-
-if TYPE_CHECKING:
-    from ..agreement import Tolerance
-    from ..files.header import ValueInfo
-    from .base import Arrays, Calls
 
 Result = TypeVar("Result")
 
@@ -207,8 +206,6 @@ def _size(path: Path) -> int:
 
 def _plain(inputs: Any) -> Any:
     """Tensors of any library as arrays, so that no other library has to travel with them."""
-    import numpy as np
-
     if isinstance(inputs, Mapping):
         return {name: _plain(value) for name, value in inputs.items()}
     if isinstance(inputs, list | tuple):

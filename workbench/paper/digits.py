@@ -17,12 +17,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import BadInput
 from ..sandbox import Cancelled, release_memory
 
 if TYPE_CHECKING:
     import nengo
-    import numpy as np
 
 SHIPPED = Path(__file__).parent / "digits.npz"
 STEPS = 30
@@ -37,7 +38,6 @@ Progress = Callable[[str], object]
 def build(seed: int = 0) -> nengo.Network:
     """The untrained network: input ``image`` (784,), probes ``logits`` and ``filtered`` (10,)."""
     import nengo
-    import numpy as np
     import tf_keras
 
     from ..frameworks.spiking import nengo_dl
@@ -73,8 +73,6 @@ def simulator(parameters: str | os.PathLike[str] | None = None, minibatch_size: 
     Args:
         parameters: what `save` wrote; the shipped ones if None.
     """
-    import numpy as np
-
     from ..frameworks.spiking import nengo_dl
 
     simulator = nengo_dl.Simulator(build(seed), minibatch_size=minibatch_size, progress_bar=False)
@@ -108,8 +106,6 @@ def train(
         BadInput: the arrays are no digits.
         Cancelled: `cancel` was set.
     """
-    import numpy as np
-
     from ..frameworks.spiking import nengo_dl  # before tf_keras: this starts TensorFlow without its noise
 
     images, labels = np.asarray(images), np.asarray(labels).reshape(-1)
@@ -146,8 +142,6 @@ def train(
 
 def save(simulator: Any, path: str | os.PathLike[str]) -> None:
     """Keep a simulator's parameters, rounded by `pack`, in an .npz file."""
-    import numpy as np
-
     stored: dict[str, Any] = {}
     for name, variable in _variables(simulator).items():
         stored |= pack(name, variable.numpy())
@@ -156,8 +150,6 @@ def save(simulator: Any, path: str | os.PathLike[str]) -> None:
 
 def pack(name: str, value: np.ndarray) -> dict[str, np.ndarray]:
     """A kernel as int8 with one float32 scale per output channel, its last axis; a bias as it is."""
-    import numpy as np
-
     if value.ndim == 1:
         return {name: value}
     scale = (np.abs(value).max(axis=tuple(range(value.ndim - 1))) / 127).astype(np.float32)
@@ -170,8 +162,6 @@ def accuracy(engine: Any, images: np.ndarray, labels: np.ndarray, *, progress: P
     Args:
         images: (n, 28, 28), 0 to 255; labels: (n,).
     """
-    import numpy as np
-
     right = 0
     for begin in range(0, len(labels), 100):
         rows = np.asarray(images[begin : begin + 100], np.float32).reshape(-1, 784)
@@ -204,8 +194,6 @@ class Trained:
             self.simulator.close()
 
     def run(self, rows: np.ndarray, steps: int) -> dict[str, np.ndarray]:
-        import numpy as np
-
         # A simulator has one batch size.
         full = np.concatenate([rows, np.repeat(rows[:1], -len(rows) % self.simulator.minibatch_size, axis=0)])
         series = np.repeat(full[:, None], steps, axis=1)

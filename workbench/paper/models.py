@@ -13,16 +13,13 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..engines.onnxruntime import OnnxRuntimeEngine
 from ..errors import BadInput, WorkbenchError
-from .data import SEED, dataset
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from .data import Dataset
+from .data import SEED, Dataset, dataset
 
 TRAINING_MEMORY_MIB = 3000
 """Three times what training LeNet-1 takes."""
@@ -288,8 +285,6 @@ def _make_spiking(path: str, progress: Progress) -> None:
 
 def _check(path: str, rows: np.ndarray, expected: np.ndarray) -> None:
     """A converter may go wrong without saying so."""
-    import numpy as np
-
     with OnnxRuntimeEngine(path) as engine:
         *_, probabilities = engine.run(rows).values()
     # Probabilities in float32, summed in another order: differences of 1e-6 are common, of 1e-4 a fault.
@@ -383,8 +378,6 @@ def _application(name: str, note: str) -> tuple[Any, str]:
 def _randomise(model: Any) -> None:
     """Glorot's uniform numbers for every kernel, drawn in place: Keras draws VGG16's largest with three copies of it in
     memory."""
-    import numpy as np
-
     from ..frameworks.tensorflow.lean_loading import aligned_zeros
 
     rng = np.random.default_rng(SEED)

@@ -17,6 +17,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..agreement import Agreement, finite
 from ..compare.comparison import ENOUGH_FOR_INTERVALS, Comparison, duration
 from ..errors import BadInput
@@ -24,12 +26,10 @@ from ..frameworks.spiking.table import WeightTable
 from ..markup import render
 from ..publish import make_folder, write_text
 from ..words import counted, readable
+from .data import Dataset
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
-
-    from .data import Dataset
 
 Progress = Callable[[str], object]
 
@@ -369,8 +369,6 @@ class _Run:
 
     def network(self, name: str) -> SpeedRow:
         """A row of Table 4. Everything that holds the network's weights does so in a worker, one after the other."""
-        import numpy as np
-
         from .. import sandbox
         from ..convert import convert
 

@@ -15,10 +15,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import traitlets
 
+from ..compare import Comparison
+from ..convert import Conversion
 from ..errors import BadInput, NeedsTrust, WorkbenchError
 from ..graph import GraphView, graph
 from ..inference import first_inference
@@ -28,10 +30,6 @@ from ..sources import make_sample, samples
 from ..words import counted
 from .folder import is_model
 from .pairing import Pairing, pair
-
-if TYPE_CHECKING:
-    from ..compare import Comparison
-    from ..convert import Conversion
 
 Result = TypeVar("Result")
 

@@ -10,20 +10,17 @@ import io
 import math
 from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ..agreement import distance
-from ..compare.matching import label_text
+from ..compare.answers import Answers, Spikes
+from ..compare.comparison import Comparison
+from ..compare.matching import Pair, label_text
 from ..errors import BadInput
 from ..markup import render
 from ..words import readable
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ..compare.answers import Answers, Spikes
-    from ..compare.comparison import Comparison
-    from ..compare.matching import Pair
 
 TOP = 5
 """Classes whose scores are shown."""
@@ -91,8 +88,6 @@ def _asked(answers: Answers, place: int) -> Iterator[dict[str, Any]]:
 
 def _pixels(value: np.ndarray, columns: tuple[str, ...]) -> np.ndarray | None:
     """(height, width) or (height, width, 3) of a row that is a picture; None of one that is none."""
-    import numpy as np
-
     if value.dtype.kind not in "buif":
         return None
     if value.ndim == 1:
@@ -111,7 +106,6 @@ def _pixels(value: np.ndarray, columns: tuple[str, ...]) -> np.ndarray | None:
 
 def _picture(pixels: np.ndarray, every: np.ndarray) -> dict[str, Any]:
     """Shown on the scale of all rows: from 0 to 1, from 0 to 255, or what they span."""
-    import numpy as np
     from PIL import Image
 
     finite = every[np.isfinite(every)] if every.dtype.kind == "f" else every
@@ -134,8 +128,6 @@ def _picture(pixels: np.ndarray, every: np.ndarray) -> dict[str, Any]:
 
 def _scores(answers: Answers, pair: Pair, place: int) -> dict[str, Any]:
     """The best classes of the native side, and those of ONNX that are not among them."""
-    import numpy as np
-
     sides = {"native": pair.native[place], "onnx": pair.onnx[place]}
     names = answers.classes[pair.onnx_name]
     best = {
@@ -164,8 +156,6 @@ def _score(score: float, longest: float) -> dict[str, Any]:
 
 def _numbers(answers: Answers, pair: Pair, place: int) -> dict[str, Any]:
     """An output without classes: its first values on both sides."""
-    import numpy as np
-
     rows = len(answers.rows)
     native, onnx = (
         np.asarray(array[place] if array.ndim and len(array) == rows else array) for array in (pair.native, pair.onnx)
@@ -184,8 +174,6 @@ def _numbers(answers: Answers, pair: Pair, place: int) -> dict[str, Any]:
 
 
 def _places(shape: tuple[int, ...]) -> Iterator[tuple[int, ...]]:
-    import numpy as np
-
     return iter(np.ndindex(shape))
 
 
@@ -205,8 +193,6 @@ def spikes_html(spikes: Spikes, row: int = 0) -> str:
 
 def _raster(spikes: Spikes, place: int) -> dict[str, Any]:
     """Both sides' spikes on one axis of time: a stroke for each, and a ring around one that the other side lacks."""
-    import numpy as np
-
     if place >= len(spikes.native):
         says = "The spikes of this row were not kept: only those of the first rows are."
         return {"says": says, "kept": False, "sides": []}

@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..compare.comparison import duration
+from ..compare.answers import Answers
+from ..compare.comparison import Comparison, duration
 from ..markup import render
 from ..words import counted, readable
-
-if TYPE_CHECKING:
-    from ..compare.answers import Answers
-    from ..compare.comparison import Comparison
 
 _WIDTH, _LEFT, _LINE = 700, 230, 24
 """Of a drawing and of the names before it, and the height of a call."""

@@ -18,6 +18,7 @@ import traitlets
 from ..convert.options import options_for
 from ..errors import WorkbenchError
 from ..files import registry
+from ..frameworks.spiking.gui_widget import NengoGui
 from ..graph.places import places
 from ..session import Session
 from ..words import visible
@@ -25,8 +26,6 @@ from .form import button, line, sentence, session_for, show_if
 
 if TYPE_CHECKING:
     import nengo
-
-    from ..frameworks.spiking.gui_widget import NengoGui
 
 MOST_OFFERED = 500
 """op_types in the menu; the most frequent ones."""

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from ...convert.draft import Arrays
 from ...errors import UnsupportedModel
 from .engine import SklearnEngine
 from .inputs import Signature, walk
 from .points import splits
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ...convert.draft import Arrays
 
 
 class Native:
@@ -39,8 +37,6 @@ class Native:
 
     def _each(self, answers: list[Any]) -> list[Any]:
         """Probabilities of several targets: an array each, or stacked as forests write them."""
-        import numpy as np
-
         label, *scores = answers
         if len(scores) < 2 or len(self.outputs) != 2:
             return answers
@@ -50,8 +46,6 @@ class Native:
 
     def accepts_nan(self, rows: Arrays) -> bool:
         """Whether these rows get an answer with all their numbers missing."""
-        import numpy as np
-
         if not any(column.dtype.kind == "f" for column in rows.values()):
             return False
         missing = {
@@ -67,8 +61,6 @@ class Native:
 
 def _shaped(answer: Any, rows: int, shape: tuple[int, ...] | None) -> np.ndarray:
     """A native answer in the ONNX output's shape: (rows,) and (rows, 1) are the same, text is object, bool int64."""
-    import numpy as np
-
     array = np.asarray(answer)
     if array.dtype.kind in "UT":
         array = array.astype(object)

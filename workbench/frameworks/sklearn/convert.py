@@ -13,8 +13,10 @@ from contextlib import AbstractContextManager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...convert import batch
-from ...convert.draft import Draft, Job
+from ...convert.draft import Arrays, Draft, Job
 from ...convert.options import chosen
 from ...errors import UnsupportedModel
 from ...words import first_line
@@ -28,10 +30,7 @@ from .mends import Mend, changed_attributes, in_float32, in_float64, mended
 from .points import rows_worth_asking
 
 if TYPE_CHECKING:
-    import numpy as np
     import onnx
-
-    from ...convert.draft import Arrays
 
 __all__ = ["draft", "load"]
 
@@ -84,7 +83,6 @@ def draft(
         UnsupportedModel: names the estimator that has no converter, or whose graph no engine loads.
         BadInput: an option or the sample does not fit.
     """
-    import numpy as np
     import skl2onnx
 
     choices = chosen(OPTIONS, {"opset": opset, **(options or {})}, "scikit-learn")
@@ -224,7 +222,6 @@ def _converter_options(estimator: Any, choices: dict[str, Any]) -> dict[Any, Any
 
 def _convertible(estimator: Any, signature: Signature) -> AbstractContextManager[None]:
     """Within it, what skl2onnx cannot read of the estimator is said another way."""
-    import numpy as np
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import VotingClassifier
 
@@ -343,7 +340,6 @@ def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> Non
     Raises:
         UnsupportedModel: ONNX Runtime does not load or run it; the sentence names the operator.
     """
-    import numpy as np
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()

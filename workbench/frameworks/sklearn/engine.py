@@ -6,10 +6,12 @@ import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ...agreement import Tolerance
-from ...engines.base import ModelEngine
+from ...engines.base import Arrays, Calls, ModelEngine
 from ...engines.inputs import by_column, is_frame
 from ...errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel
 from ...files.formats import identify
@@ -18,9 +20,6 @@ from ...safety.trust import cleared
 from ...words import first_line
 from . import skops
 from .inputs import Signature, examples, signature_of, walk
-
-if TYPE_CHECKING:
-    from ...engines.base import Arrays, Calls
 
 
 class SklearnEngine(ModelEngine):
@@ -59,7 +58,6 @@ class SklearnEngine(ModelEngine):
         threads: int | None = None,
         why: str = "",
     ) -> None:
-        import numpy as np
         import sklearn
 
         is_file = isinstance(source, str | os.PathLike)
@@ -90,8 +88,6 @@ class SklearnEngine(ModelEngine):
         super().close()
 
     def answer(self, feeds: Arrays) -> Arrays:
-        import numpy as np
-
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             found = _answers(self.estimator, self.signature.table(feeds, self._narrow))
@@ -107,8 +103,6 @@ class SklearnEngine(ModelEngine):
 
     def _feeds(self, inputs: Any) -> Arrays:
         """A table by its columns' names, where the estimator was fitted on named ones; texts in a plain list."""
-        import numpy as np
-
         names = self.signature.columns
         if is_frame(inputs) and names is not None:
             if missing := [name for name in names if name not in inputs]:
@@ -144,7 +138,6 @@ def _dtype(array: Any) -> str:
 
 def _answers(estimator: Any, table: Any) -> dict[str, Any]:
     """Everything the last estimator has to say of a table, in the order of skl2onnx's outputs."""
-    import numpy as np
     from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
     from sklearn.ensemble import VotingClassifier
     from sklearn.feature_selection import SelectorMixin
@@ -328,8 +321,6 @@ _DISTANCES = ("Neighbor", "SVR", "SVC", "SVM", "Kernel", "Gaussian", "LocalOutli
 
 def _answer_scale(estimator: Any) -> float:
     """The size of a regressor's answers, where it says so: a float32 rounding is a share of that."""
-    import numpy as np
-
     sizes = [1.0]
     for part in walk(estimator):
         for name in ("intercept_", "y_train_std_"):

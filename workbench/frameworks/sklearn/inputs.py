@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from ...engines.base import Arrays
 from ...errors import BadInput, UnsupportedModel
 from ...files.header import ValueInfo
-
-if TYPE_CHECKING:
-    from ...engines.base import Arrays
 
 
 def walk(estimator: Any) -> Iterator[Any]:
@@ -67,8 +67,6 @@ class Signature:
 
     def table(self, arrays: Arrays, narrow: bool) -> Any:
         """The estimator's own input: an array, a DataFrame where it was fitted on one, or a list of documents."""
-        import numpy as np
-
         wide = np.float32 if narrow else np.float64
         given = [arrays[name].astype(wide) if arrays[name].dtype.kind == "f" else arrays[name] for name in self.names]
         if self.flat:
@@ -89,7 +87,6 @@ class Signature:
         return mixed
 
     def _framed(self, columns: dict[int, Any], rows: int) -> Any:
-        import numpy as np
         import pandas as pd
 
         assert self.columns is not None
@@ -136,8 +133,6 @@ def signature_of(estimator: Any, sample: Any) -> Signature:
 
 
 def _width(estimator: Any, sample: Any) -> int:
-    import numpy as np
-
     if (width := getattr(estimator, "n_features_in_", None)) is None:
         if sample is None:
             raise UnsupportedModel(
@@ -196,8 +191,6 @@ def _kinds(first: Any, width: int) -> tuple[list[str], list[int]]:
 
 def examples(estimator: Any, signature: Signature) -> Arrays:
     """Two rows that the estimator takes: zeros and empty texts, and of categories the first it knows."""
-    import numpy as np
-
     known: dict[int, Any] = {}
     for first in first_steps(estimator):
         known |= _categories(first, list(range(signature.width)))
@@ -240,8 +233,6 @@ def _kind_of(categories: Any) -> str:
 
 def _sample_kinds(sample: Any, names: Any, width: int) -> list[str]:
     """ "string" for each column in which the sample has text, else "float"."""
-    import numpy as np
-
     kinds = ["float"] * width
     for index in range(width):
         if hasattr(sample, "columns") and hasattr(sample, "iloc"):

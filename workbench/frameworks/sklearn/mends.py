@@ -13,12 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ...errors import UnsupportedModel
-
-if TYPE_CHECKING:
-    import numpy as np
 
 Converter = Callable[..., None]
 """As skl2onnx registers them: (scope, operator, container), writes an operator's nodes into the container."""
@@ -117,8 +116,6 @@ class _Graph:
 
     def normalized(self, x: str, norm: str, smallest: float) -> str:
         """Rows divided by their norm ("l1", "l2" or "max"), where that is not below `smallest`."""
-        import numpy as np
-
         reduce, of = (self.ReduceMax, self.Abs(x)) if norm == "max" else (getattr(self, f"Reduce{norm.upper()}"), x)
         if self.container.target_opset >= 18:
             size = reduce(of, np.array([1]), keepdims=1)
@@ -127,7 +124,6 @@ class _Graph:
         return self.Div(x, self.Where(self.Less(size, smallest), 1, size))
 
     def _constant(self, value: Any) -> str:
-        import numpy as np
         from onnx import TensorProto, helper
 
         array = np.asarray(value)
@@ -217,8 +213,6 @@ def float32_below(threshold: Any) -> np.ndarray:
     Args:
         threshold: float64, a number or an array; the answer has its shape and dtype.
     """
-    import numpy as np
-
     exact = np.asarray(threshold, np.float64)
     with np.errstate(over="ignore"):
         near = exact.astype(np.float32)
@@ -242,8 +236,6 @@ def _add_tree(
     That one sent missing values right at every split, rounded some thresholds wrongly in float64, and took half a
     minute for a million nodes, one at a time.
     """
-    import numpy as np
-
     count = tree.node_count
     branch = tree.children_left >= 0
     nodes = np.arange(count)
@@ -294,8 +286,6 @@ def _of_several_targets(populate: Callable[..., dict[str, Any]]) -> Callable[...
 def _add_hist_tree(attributes: dict[str, list[Any]], is_classifier: bool, tree: Any, *args: Any, **dtype: Any) -> None:
     """The same for a tree of HistGradientBoosting. Its float64 thresholds were rounded to nearest, some of them up;
     splits by category, which TreeEnsemble of ai.onnx.ml 3 cannot hold, became splits at zero."""
-    import numpy as np
-
     nodes = tree.nodes
     if nodes["is_categorical"].any():
         raise UnsupportedModel(
@@ -359,7 +349,6 @@ def in_float64(convert: Converter) -> Converter:
 
 
 def _threshold_tensors(graph: _Graph, node: _Node) -> None:
-    import numpy as np
     from onnx import TensorProto, numpy_helper
 
     if not node.op_type.startswith("TreeEnsemble"):
@@ -383,7 +372,6 @@ def _threshold_tensors(graph: _Graph, node: _Node) -> None:
 def _imputer(convert: Converter) -> Converter:
     """SimpleImputer refused text whose missing values are NaN: in ONNX text is never missing, so it goes through.
     ONNX Runtime has no float64 Imputer."""
-    import numpy as np
 
     def converter(scope: Any, operator: Any, container: Any) -> None:
         from skl2onnx.common.data_types import StringTensorType
@@ -438,7 +426,6 @@ def _real_roots(graph: _Graph, node: _Node) -> None:
 
 def _missing_categories(graph: _Graph, node: _Node) -> None:
     """OrdinalEncoder looked missing numbers up, and LabelEncoder never finds NaN. Codes are floats, as NaN is one."""
-    import numpy as np
     from onnx import TensorProto
 
     if node.op_type != "LabelEncoder":
@@ -454,8 +441,6 @@ def _missing_categories(graph: _Graph, node: _Node) -> None:
 
 def _flat_labels(graph: _Graph, node: _Node) -> None:
     """QuadraticDiscriminantAnalysis wrote its labels as (1, rows) instead of (rows,)."""
-    import numpy as np
-
     label = graph.operator.outputs[0].full_name
     if node.outputs == [label]:
         node.outputs = [graph.name("row")]
@@ -464,7 +449,6 @@ def _flat_labels(graph: _Graph, node: _Node) -> None:
 
 def _tuned_threshold(graph: _Graph, node: _Node) -> None:
     """TunedThresholdClassifierCV decides at its own threshold; the converter left it at one half."""
-    import numpy as np
     from onnx import TensorProto
 
     tuned = graph.operator.raw_operator
@@ -486,15 +470,11 @@ def _tuned_threshold(graph: _Graph, node: _Node) -> None:
 
 def _normalizer(graph: _Graph, estimator: Any) -> str:
     """Normalizer gave NaN for rows of zeros, and blew up rows that scikit-learn takes for zeros."""
-    import numpy as np
-
     return graph.normalized(graph.rows(), estimator.norm, 10 * np.finfo(np.float64).eps)
 
 
 def _tfidf(graph: _Graph, estimator: Any) -> str:
     """TfidfTransformer gave NaN for texts without a known word, and log(1 + n) for 1 + log(n) (sublinear_tf)."""
-    import numpy as np
-
     x = graph.rows()
     if estimator.sublinear_tf:
         x = graph.Where(graph.Equal(x, 0), 0, graph.Add(graph.Log(x), 1))
@@ -534,7 +514,6 @@ def _quantile_transformer(graph: _Graph, estimator: Any) -> str:
     not below it; their references are averaged by x's place between them, and evenly where both equal x, as on a step
     of equal quantiles. 0 and 1 at the ends. Source: ``QuantileTransformer._transform_col``.
     """
-    import numpy as np
     from onnx import TensorProto
 
     if estimator.output_distribution != "uniform":

@@ -6,15 +6,13 @@ Nothing of the training data is needed: a fitted estimator says where it looked.
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+
+from ...convert.draft import Arrays
+from ...files.header import ValueInfo
 from .inputs import first_steps, walk
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from ...convert.draft import Arrays
-    from ...files.header import ValueInfo
 
 LIMIT = 2000
 """Rows at most, spread evenly over the thresholds of a large forest."""
@@ -38,8 +36,6 @@ def rows_worth_asking(
     Returns:
         {input name: array (rows, columns)}; at least three rows, at most `LIMIT` + `NEAR`.
     """
-    import numpy as np
-
     columns: list[Any] = []
     for index, kind in enumerate(kinds):
         known = _known_values(estimator, index)
@@ -76,8 +72,6 @@ def rows_worth_asking(
 
 def splits(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
     """Every comparison a tree or an ensemble of trees makes: (column numbers int64, thresholds float64)."""
-    import numpy as np
-
     features: list[Any] = []
     thresholds: list[Any] = []
 
@@ -115,8 +109,6 @@ def splits(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _booster_splits(part: Any) -> tuple[np.ndarray, np.ndarray]:
     """The comparisons of an XGBoost or LightGBM model."""
-    import numpy as np
-
     if hasattr(part, "booster_"):
         table = part.booster_.trees_to_dataframe()
         table = table[table["split_feature"].notna()]
@@ -131,7 +123,6 @@ def _booster_splits(part: Any) -> tuple[np.ndarray, np.ndarray]:
 
 def _both_sides(estimator: Any, near: np.ndarray, numbers: list[int], dtype: np.dtype, rng: np.random.Generator) -> Any:
     """Rows near the data, then for each threshold the numbers of `dtype` just below, at and just above it."""
-    import numpy as np
     from sklearn.pipeline import Pipeline
 
     last, steps = estimator, []
@@ -160,7 +151,6 @@ def _both_sides(estimator: Any, near: np.ndarray, numbers: list[int], dtype: np.
 
 def _pull_back(step: Any, features: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Comparisons after a transformer, as comparisons before it; those it mixes from several columns are left out."""
-    import numpy as np
     from sklearn.compose import ColumnTransformer
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
@@ -197,8 +187,6 @@ def _pull_back(step: Any, features: np.ndarray, thresholds: np.ndarray) -> tuple
 
 def _near(estimator: Any, width: int, numbers: list[int], sample: Any, rng: np.random.Generator) -> np.ndarray:
     """Rows where the estimator's data was: (rows, width) float64, filled in the numeric columns."""
-    import numpy as np
-
     out = np.zeros((NEAR, width))
     if sample is not None and hasattr(sample, "dtype") and sample.dtype.kind in "biuf" and np.ndim(sample) == 2:
         known: Any = np.asarray(sample, np.float64)
@@ -216,8 +204,6 @@ def _near(estimator: Any, width: int, numbers: list[int], sample: Any, rng: np.r
 
 def _known_rows(estimator: Any, width: int) -> np.ndarray | None:
     """Rows, or centres and edges, of the training data that some estimator inside remembers."""
-    import numpy as np
-
     for part in walk(estimator):
         if part is not first_steps(estimator)[0] and getattr(part, "n_features_in_", None) != width:
             continue

@@ -10,15 +10,14 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
+
+import numpy as np
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from .network import Input, Node, Output, SpikingNetwork, result_shape, unused
 from .neurons import MODELS, NEURONS, NOT_POSITIVE
 from .stateless import STATELESS
-
-if TYPE_CHECKING:
-    import numpy as np
 
 MAX_NUMBERS = 200_000_000
 """All signals of a step together: a few bytes of a file can name shapes that fill any memory."""
@@ -174,8 +173,6 @@ class _Checker:
     # --- what every node has
 
     def _check_numbers(self, key: str, array: np.ndarray) -> None:
-        import numpy as np
-
         expected = "int64" if key == "indices" else "float32"
         if array.dtype != expected:
             self._refuse(f"has {key} of type {array.dtype}; expected {expected}")

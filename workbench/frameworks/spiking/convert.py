@@ -19,7 +19,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ... import sandbox
 from ...agreement import hold_spikes, nudged
@@ -35,10 +37,8 @@ from . import NIR_OPTIONS
 from .network import SpikingNetwork
 from .operators import OPSET
 
-if TYPE_CHECKING:
-    import numpy as np
+Arrays = dict[str, np.ndarray]
 
-    Arrays = dict[str, np.ndarray]
 
 STEPS = 30
 TOOLS = ("onnx", "onnxruntime", "nengo", "nengo-dl", "tensorflow", "numpy")
@@ -72,8 +72,6 @@ def convert_nengo(
         options: ``dt``, seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
         file: what `source` was read from; sha256, source_bytes: of that file.
     """
-    import numpy as np
-
     _refuse_opset(opset)
     if unknown := [key for key in options or {} if key != "dt"]:
         raise BadInput(f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds per step.")
@@ -245,7 +243,6 @@ def _asked_in_nengo_dl(simulator: Any) -> _Native:
 def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
     """In ``nengo.Simulator``. Its inputs are functions of time while it is built, and what they were ever after."""
     import nengo
-    import numpy as np
 
     from .engine_nengo import ask
     from .from_nengo import from_nengo, inputs_of
@@ -316,8 +313,6 @@ def answer(path: Path, series: Arrays) -> tuple[Arrays, float, str]:
 
 def _samples(network: SpikingNetwork, sample: Any) -> dict[str, Arrays]:
     """{where they come from: {input: (batch, steps, n)}}"""
-    import numpy as np
-
     if sample is not None:
         from .engine import series_of
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import nengo
 import numpy as np
@@ -12,8 +12,8 @@ import numpy as np
 from ..tensorflow.start import use_threads
 from .engine import SpikingEngine
 
-if TYPE_CHECKING:
-    Arrays = dict[str, np.ndarray]
+Arrays = dict[str, np.ndarray]
+
 
 LARGEST_BATCH = 64
 

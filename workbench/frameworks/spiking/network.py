@@ -15,13 +15,12 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Container, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from ...errors import UnsupportedModel
 from .neurons import MODELS, NEURONS, SYNAPSES
-
-if TYPE_CHECKING:
-    import numpy as np
 
 
 @dataclass

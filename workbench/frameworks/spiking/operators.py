@@ -21,12 +21,11 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
+from .network import Node
 from .neurons import MODELS, Equations, Model
 
 if TYPE_CHECKING:
     import onnx
-
-    from .network import Node
 
 DOMAIN = "org.nengo"
 VERSION = 1

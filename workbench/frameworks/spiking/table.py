@@ -13,6 +13,8 @@ from dataclasses import asdict, dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ...errors import UnsupportedModel
 from ...markup import render
 from .network import SpikingNetwork
@@ -176,8 +178,6 @@ def _graphs(model: onnx.ModelProto) -> list[onnx.GraphProto]:
 
 def _unchanged(tensor: _Tensor, forward: list[list[_Tensor]], layer: int, index: int) -> bool | None:
     """Compare a stored tensor, of the layer so far from the end, with its counterpart."""
-    import numpy as np
-
     if layer >= len(forward) or index >= len(forward[-1 - layer]):
         return None
     return bool(np.array_equal(forward[-1 - layer][index].values, tensor.values))

@@ -8,6 +8,8 @@ import warnings
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from . import start as tf_start
 
 
@@ -17,8 +19,6 @@ def start() -> Any:
     # With oneDNN TensorFlow keeps whatever memory it ever took, and loading takes three times the largest weight.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     tf = tf_start.start()
-    import numpy as np
-
     # tf2onnx 1.17 calls a function that NumPy 2 took away.
     if not hasattr(np, "product"):
         np.product = np.prod  # type: ignore[attr-defined]

@@ -7,20 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ...engines.base import ModelEngine
+from ...engines.base import Arrays, Calls, ModelEngine
 from ...errors import BadInput, UnsupportedModel
 from ...safety.trust import cleared
 from ...words import first_line
 from .names import info_of, public_name, unique, unreadable
 from .start import start, use_threads
 from .tolerance import tolerance_of
-
-if TYPE_CHECKING:
-    from ...engines.base import Arrays, Calls
 
 
 class TensorFlowEngine(ModelEngine):

@@ -12,12 +12,12 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...engines import LayerOutput
-from ...engines.base import ModelEngine
+from ...engines.base import Arrays, Calls, ModelEngine
 from ...errors import UnreadableFile, UnsupportedModel
 from ...safety.trust import cleared
 from ...words import first_line
@@ -25,9 +25,6 @@ from .lean_loading import lean
 from .names import info_of, unique
 from .start import start, start_keras, use_threads
 from .tolerance import tolerance_of
-
-if TYPE_CHECKING:
-    from ...engines.base import Arrays, Calls
 
 
 class KerasEngine(ModelEngine):

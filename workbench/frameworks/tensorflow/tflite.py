@@ -6,21 +6,18 @@ import os
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...agreement import FLOAT32, Tolerance
-from ...engines.base import ModelEngine
+from ...engines.base import Arrays, Calls, ModelEngine
 from ...errors import BadInput
 from ...files.header import ValueInfo
 from .names import public_name, unique, unreadable
 from .quiet import start_up_noise_hidden
 from .start import start
 from .tolerance import QUANTIZED, STEPS
-
-if TYPE_CHECKING:
-    from ...engines.base import Arrays, Calls
 
 
 class TfliteEngine(ModelEngine):

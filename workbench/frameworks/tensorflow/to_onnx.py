@@ -10,12 +10,12 @@ import warnings
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import onnx
 
 from ...convert.batch import fix, freed
-from ...convert.draft import Draft
+from ...convert.draft import Arrays, Draft
 from ...errors import UnsupportedModel
 from ...files.header import read_header
 from ...words import first_line
@@ -29,9 +29,6 @@ from .subgraphs import all_nodes
 from .tidy import tidy
 from .tolerance import tolerance_of
 from .weights import attach
-
-if TYPE_CHECKING:
-    from ...convert.draft import Arrays
 
 Progress = Callable[[str], object]
 
