@@ -1,8 +1,8 @@
 """Native and ONNX side by side: the same inputs, the same answers, how fast: `compare`.
 
-Each side runs in a worker process of its own (`sides.py`) and is asked by `asking.py` what `questions.py` finds. What
+Each side runs in a worker process of its own (`sides.py`) and is asked what `questions.py` finds. What
 belongs together is found by `matching.py`, and whether it agrees is judged by `verdict.py`; the first layer to differ
-is found by `layers.py`, and how long a call takes by `timing.py`. `answers.py` keeps rows, `showing.py` shows one.
+is found by `layers.py`, and how long a call takes by `timing.py`. `answers.py` keeps rows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What a framework's converter hands over: an ONNX model not yet proved, and the native model to prove it against.
 
-A `Draft` lives in the worker process only. `convert/sklearn.py`, `convert/keras.py` and `convert/tensorflow.py` make
-drafts; `convert/proof.py` holds both sides against each other; `convert/__init__.py` writes what was proved.
+A `Draft` lives in the worker process only. The frameworks' rooms make drafts;
+`proof.py` holds both sides against each other; `work.py` writes what was proved.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Netron (https://netron.app, package ``netron``) is a browser application. The document built here carries the few
 of its modules that the model's format needs, taken from the installed package, and plays the part of its web
 server. What a model file says is untrusted, so the document is fenced twice: a Content-Security-Policy that loads
-nothing and runs only our own scripts, and (where it is shown, see `graph.py`) a sandboxed iframe.
+nothing and runs only our own scripts, and (where it is shown, see `workbench.graph`) a sandboxed iframe.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The kind of a model - classical ML, deep learning, spiking network - and the evidence that settles it.
 
 Two rules stand side by side. `paper_rule` is Fig. 7a of Kim, Han and Heo (JIIBC 21(3), 2021), word for word: a
-spiking op_type, else ``ModelProto.domain``. Converters stopped writing that domain, so `our_rule` asks what the
-model does (`structure.py`), and who made it only where structure leaves both answers open. Where neither
-tells, the answer is ``unknown`` and why, never a guess.
+spiking op_type, else ``ModelProto.domain``. Converters stopped writing that domain, so `our_rule`, the table in
+`rule.py`, asks what the model does (`structure.py`), and who made it only where structure leaves both answers open.
+Where neither tells, the answer is ``unknown`` and why, never a guess.
 """
 
 from __future__ import annotations

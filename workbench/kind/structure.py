@@ -1,6 +1,6 @@
 """What an ONNX graph does, as far as kinds go: read from op_types, names and the flow of values.
 
-`kind.py` turns what is found here into a verdict. Nothing here looks at weights: a value computed from stored
+`rule.py` turns what is found here into a verdict. Nothing here looks at weights: a value computed from stored
 tensors alone counts as learnt, whatever its numbers.
 """
 

@@ -1,6 +1,6 @@
 """Keras models to ONNX: Keras 3, and Keras 2 as ``tf_keras`` keeps it alive.
 
-The engine traces the model once with free rows and ``training=False``; `tf_network.py` and `tf_to_onnx.py` do the rest.
+The engine traces the model once with free rows and ``training=False``; `network.py` and `to_onnx.py` do the rest.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ def start() -> Any:
         warnings.simplefilter("ignore")
         import tf2onnx.graph
 
-    # It logs as errors what `tf_to_onnx.check_operators` raises.
+    # It logs as errors what `to_onnx.check_operators` raises.
     logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
     update = tf2onnx.graph.Node.update_proto
 

@@ -1,7 +1,7 @@
 """Put a network's weights into its ONNX model without holding them twice.
 
 A converter that copies the graph at every step copies the weights as often. So the large ones travel as graph *inputs*
-(`tensorflow.py`), which have a shape and no numbers, and become initializers here: `attach` reads one tensor at a time
+(`to_onnx.py`), which have a shape and no numbers, and become initializers here: `attach` reads one tensor at a time
 and writes it on. What the converter does to a weight's layout at run time (the Transpose from HWIO to OIHW before every
 Conv) is done once, here, in NumPy.
 """
