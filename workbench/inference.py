@@ -36,6 +36,8 @@ class FirstInference:
         data: the rows asked.
         predicted: the class named for each row.
         score: the model's own number for the named class (a probability, mostly), or None.
+        fits: the model's classes are as many as the data's, and its labels are theirs or their numbers. Where they are
+            not, its answers are shown, and none is called right or wrong.
     """
 
     path: str
@@ -45,16 +47,32 @@ class FirstInference:
     data: Dataset
     predicted: tuple[str, ...]
     score: np.ndarray | None
+    fits: bool = True
 
     @property
-    def expected(self) -> tuple[str, ...]:
-        """The right class of each row."""
+    def expected(self) -> tuple[str, ...] | None:
+        """The right class of each row; None where the model's classes are others (`fits`)."""
+        if not self.fits:
+            return None
         return tuple(self.data.class_names[int(target)] for target in self.data.targets)
 
     @property
-    def right(self) -> int:
-        """How many rows were named rightly."""
+    def right(self) -> int | None:
+        """How many rows were named rightly; None as for `expected`."""
+        if self.expected is None:
+            return None
         return sum(ours == theirs for ours, theirs in zip(self.predicted, self.expected, strict=True))
+
+    @property
+    def says(self) -> str:
+        """What came of it, in one sentence."""
+        engine = f"{ENGINE_NAMES.get(self.engine, self.engine)} {self.version}"
+        if self.right is None:
+            return (
+                f"{engine} answered {len(self.predicted)} rows. The model's classes are not those of the data "
+                f"({', '.join(self.data.class_names[:10])}), so no answer is called right or wrong."
+            )
+        return f"{self.right} of {len(self.predicted)} right in {engine}."
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -66,7 +84,9 @@ class FirstInference:
             columns=list(self.data.feature_names) or None,
             index=range(len(self.predicted)),
         )
-        frame["predicted"], frame["expected"] = self.predicted, self.expected
+        frame["predicted"] = self.predicted
+        if self.expected is not None:
+            frame["expected"] = self.expected
         if self.score is not None:
             frame["score"] = self.score
         return frame
@@ -80,7 +100,7 @@ class FirstInference:
             "rows": len(self.predicted),
             "right": self.right,
             "predicted": list(self.predicted),
-            "expected": list(self.expected),
+            "expected": None if self.expected is None else list(self.expected),
             "score": None if self.score is None else [float(value) for value in self.score],
             "source": self.data.source,
         }
@@ -88,14 +108,13 @@ class FirstInference:
     def _repr_html_(self) -> str:
         return render(
             "inference",
-            right=self.right,
+            says=self.says,
+            fits=self.fits,
             total=len(self.predicted),
-            engine=ENGINE_NAMES.get(self.engine, self.engine),
-            version=self.version,
             data=self.data,
             columns=[
                 "picture" if self.data.images is not None else "row", *self.data.feature_names, "model says",
-                *(["score"] if self.score is not None else []), "truth", "verdict",
+                *(["score"] if self.score is not None else []), *(["truth", "verdict"] if self.fits else []),
             ],
             rows=[self._row(index) for index in range(min(SHOWN, len(self.predicted)))],
         )  # fmt: skip
@@ -105,7 +124,7 @@ class FirstInference:
         return {
             "picture": _picture(data.images[index]) if data.images is not None else "",
             "features": [f"{value:.3g}" for value in data.inputs[index]] if data.feature_names else [],
-            "predicted": self.predicted[index], "expected": self.expected[index],
+            "predicted": self.predicted[index], "expected": self.expected[index] if self.expected is not None else None,
             "score": "" if self.score is None else f"{float(self.score[index]):.2f}",
         }  # fmt: skip
 
@@ -161,31 +180,34 @@ def _infer(path: str) -> FirstInference:
             over_time: Any = engine
             outputs = over_time.settled(outputs)
             data = replace(data, source=" ".join([data.source, *over_time.network.notes]))
-        predicted, score = _named(outputs, data)
-        return FirstInference(path, engine.name, engine.version, engine.why, data, predicted, score)
+        predicted, score, fits = _named(outputs, data)
+        return FirstInference(path, engine.name, engine.version, engine.why, data, predicted, score, fits)
 
 
-def _named(outputs: dict[str, np.ndarray], data: Dataset) -> tuple[tuple[str, ...], np.ndarray | None]:
-    """The class each row is given, and its score.
+def _named(outputs: dict[str, np.ndarray], data: Dataset) -> tuple[tuple[str, ...], np.ndarray | None, bool]:
+    """(the class each row is given, its score, whether these classes are the data's).
 
     A label output (integers or strings, one a row) is taken at its word; else the largest of a row of scores.
     """
-    rows = len(data.inputs)
-    labels = next((a for a in outputs.values() if a.dtype.kind in "iuUSO" and a.size == rows), None)
+    rows, names = len(data.inputs), data.class_names
+    labels = next((a.reshape(rows) for a in outputs.values() if a.dtype.kind in "iuUSO" and a.size == rows), None)
     scores = next((a for a in outputs.values() if a.dtype.kind == "f" and a.ndim >= 2 and a.size > rows), None)
-    if scores is not None:
-        scores = scores.reshape(rows, -1)
-        if labels is None and scores.shape[1] != len(data.class_names):
-            scores = None
+    scores = None if scores is None else scores.reshape(rows, -1)
     if labels is None and scores is None:
         raise UnsupportedModel(
             f"Its outputs ({', '.join(outputs)}) name no class, so there is nothing to hold against the right answers."
         )
-    found = np.argmax(scores, axis=1) if labels is None else labels.reshape(rows)  # type: ignore[arg-type]
-    names = data.class_names
-    predicted = tuple(
-        names[int(value)] if isinstance(value, int | np.integer) and 0 <= value < len(names) else str(value)
-        for value in found
-    )
-    score = None if scores is None or scores.shape[1] != len(names) else scores.max(axis=1)
-    return predicted, score
+    answers = np.argmax(scores, axis=1) if labels is None else labels  # type: ignore[arg-type]
+    numbered = answers.dtype.kind in "iu"
+    as_many = scores is not None and scores.shape[1] == len(names)
+    if numbered:
+        # Numbers may count anything; clusters are scored by how far away they are.
+        fits = as_many and bool((np.argmax(scores, axis=1) == answers).all())  # type: ignore[arg-type]
+    else:
+        fits = {_text(value) for value in answers} <= set(names) and (scores is None or as_many)
+    predicted = tuple(names[int(value)] if numbered and fits else _text(value) for value in answers)
+    return predicted, scores.max(axis=1) if fits and scores is not None else None, fits
+
+
+def _text(label: Any) -> str:
+    return label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)

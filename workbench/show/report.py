@@ -24,7 +24,7 @@ from ..files import certificate
 from ..files.header import read_header
 from ..graph import GraphView, frame, graph, policy
 from ..inference import FirstInference, first_inference
-from ..kind import ENGINE_NAMES, KIND_NAMES, Detection, detect
+from ..kind import KIND_NAMES, Detection, detect
 from ..markup import render, whole_page
 from ..publish import refuse, write_text
 from ..safety import external
@@ -84,9 +84,7 @@ def parts(
     found = [Part("kind", "Kind", f"{kind}. {detection.because}", True)]
     found.append(_graph_part(view, why.get("graph")))
     if inference is not None:
-        engine = f"{ENGINE_NAMES.get(inference.engine, inference.engine)} {inference.version}"
-        says = f"{inference.right} of {len(inference.predicted)} right in {engine}."
-        found.append(Part("kind", "First inference", says, True))
+        found.append(Part("kind", "First inference", inference.says, True))
     elif is_onnx:
         found.append(Part("kind", "First inference", why.get("inference", "Not asked."), False))
     proof = _own_certificate(detection)

@@ -1,0 +1,49 @@
+"""A first inference: real rows through a model, and no word on right or wrong where its classes are others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.linear_model import LogisticRegression
+
+from workbench import convert
+from workbench.inference import FirstInference, first_inference
+from workbench.paper.data import dataset
+
+IRIS = dataset("iris")
+
+
+def asked(estimator: Any, targets: Any, folder: Path) -> FirstInference:
+    convert(estimator.fit(IRIS.inputs, targets), folder / "model.onnx")
+    return first_inference(folder / "model.onnx")
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_a_model_of_the_datas_classes_is_told_how_many_are_right(named: bool, tmp_path: Path) -> None:
+    targets = np.array(IRIS.class_names)[IRIS.targets] if named else IRIS.targets
+    inference = asked(LogisticRegression(max_iter=1000), targets, tmp_path)
+    assert inference.fits and inference.right is not None and inference.right >= 35
+    assert set(inference.predicted) == set(IRIS.class_names)
+    assert inference.to_dict()["right"] == inference.right
+    assert "truth" in inference._repr_html_() and list(inference.frame)[-2:] == ["expected", "score"]
+
+
+@pytest.mark.parametrize("case", ["two classes", "other names", "four classes", "clusters"])
+def test_other_classes_with_as_many_inputs_are_shown_and_never_called_right(case: str, tmp_path: Path) -> None:
+    targets = {
+        "two classes": IRIS.targets % 2,
+        "other names": np.array(["low", "middle", "high"])[IRIS.targets],
+        "four classes": np.arange(len(IRIS.targets)) % 4,
+        "clusters": None,
+    }[case]
+    estimator = KMeans(3, n_init=1, random_state=0) if case == "clusters" else LogisticRegression(max_iter=1000)
+    inference = asked(estimator, targets, tmp_path)
+    assert not inference.fits and inference.right is None and inference.expected is None
+    assert not set(inference.predicted) & set(IRIS.class_names)
+    assert (inference.to_dict()["right"], inference.to_dict()["expected"]) == (None, None)
+    html = inference._repr_html_()
+    assert "<th>truth</th>" not in html and "<th>verdict</th>" not in html and "expected" not in inference.frame
