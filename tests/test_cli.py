@@ -370,7 +370,7 @@ def test_importing_the_package_and_detecting_load_nothing_heavy() -> None:
 import sys
 import workbench
 workbench.detect({str(DATA / "mlp.onnx")!r})
-print([name for name in ("numpy", "onnx", "onnxruntime", "tensorflow", "keras", "sklearn", "IPython", "ipywidgets")
+print([name for name in ("pandas", "onnx", "onnxruntime", "tensorflow", "keras", "sklearn", "IPython", "ipywidgets")
        if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
