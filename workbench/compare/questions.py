@@ -294,8 +294,8 @@ def check_repeatable(
         same = _alike(before, answers_of(side, arrays), allowed)
     if not same:
         warnings.append(
-            f"{side.name} gives different answers when it is asked the same twice: the model has a random part, so a "
-            "difference between both sides says little."
+            f"{side.name} gives different answers when it is asked the same twice: the model has a random part, or "
+            "keeps a state from one call to the next, so a difference between both sides says little."
         )
 
 

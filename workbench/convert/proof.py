@@ -117,7 +117,10 @@ def _not_repeatable(draft: Draft, group: Group) -> str | None:
     if worst == 0:
         return None
     size = "labels or shapes" if worst == float("inf") else f"up to {worst:.2g}"
-    return f"The source model itself gives different answers when asked twice ({size}): it has a random part."
+    return (
+        f"The source model itself gives different answers when asked twice ({size}): it has a random part, or keeps a "
+        "state from one call to the next."
+    )
 
 
 def _hollow(groups: list[Group]) -> str | None:
