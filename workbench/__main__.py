@@ -266,8 +266,8 @@ def _graph(arguments: argparse.Namespace) -> int:
         'SavedModel: signature=NAME; frozen .pb: inputs=["NAME"], outputs=["NAME"]; '
         'NIR: dt=0.001, method=exact, reset="subtract late"',
     ),
-    _argument("--timeout", type=_number, metavar="SECONDS", default=900, help="give up after (default: 900)"),
-    _argument("--memory", type=_number, metavar="MIB", help="memory limit (default: by the file's size)"),
+    _argument("--timeout", type=float, metavar="SECONDS", default=900, help="give up after (default: 900)"),
+    _argument("--memory", type=float, metavar="MIB", help="memory limit (default: by the file's size)"),
     _TRUST,
     _argument("--force", help="overwrite the output if it exists"),
     _JSON,
