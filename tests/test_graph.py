@@ -733,7 +733,7 @@ def test_an_unknown_netron_gives_the_drawing_and_one_reason(tmp_path: Path, chan
 
 
 def test_importing_the_module_is_light() -> None:
-    heavy = ("onnx", "numpy", "h5py", "netron", "quickjs")
+    heavy = ("onnx", "pandas", "h5py", "netron", "quickjs")
     code = f"import sys, workbench.graph; print([name for name in {heavy} if name in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"

@@ -24,11 +24,11 @@ from ..files.formats import identify
 from ..safety import scan
 from ..safety.trust import check_trust, known_as, named_for_its_loader, private_copy
 from ..scratch import fleeting_folder
+from . import work
 from .conversion import Agreement, Conversion, ConversionDisagrees, finished, refuse
 from .draft import Job
 from .output import no_half_files, publish, target_of
 from .source import check_format, from_path
-from .work import work
 
 __all__ = ["Agreement", "Conversion", "ConversionDisagrees", "Scan", "convert", "scan"]
 
@@ -152,5 +152,5 @@ def _cleared(
 def _worked(job: Job, name: str, memory_mib: float, **limits: Any) -> Conversion:
     """What the worker made of a job, its sentences about what the person calls `name`."""
     with known_as(job.source, Path(name)) if job.source is not None else nullcontext():
-        result = sandbox.run(work, job, memory_mib=memory_mib, warm=True, what=f"Converting {name}", **limits)
+        result = sandbox.run(work.work, job, memory_mib=memory_mib, warm=True, what=f"Converting {name}", **limits)
     return Conversion(source=name, output=None, kind=None, seconds=0, sha256=job.sha256, **result)
