@@ -18,7 +18,6 @@ import traitlets
 from ..convert.options import options_for
 from ..errors import WorkbenchError
 from ..files import registry
-from ..frameworks.spiking.gui_widget import NengoGui
 from ..graph.places import places
 from ..session import Session
 from ..words import visible
@@ -26,6 +25,8 @@ from .form import button, line, sentence, session_for, show_if
 
 if TYPE_CHECKING:
     import nengo
+
+    from ..frameworks.spiking.gui_widget import NengoGui
 
 MOST_OFFERED = 500
 """op_types in the menu; the most frequent ones."""
@@ -184,7 +185,6 @@ class GraphPanel(ipywidgets.VBox):
         self._tell(problem)
         if network is None:
             return
-        from ..frameworks.spiking.gui_widget import NengoGui
 
         try:
             self.gui = NengoGui(network, title=os.path.basename(path))
