@@ -187,6 +187,8 @@ class GraphPanel(ipywidgets.VBox):
             return
 
         try:
+            from ..frameworks.spiking.gui_widget import NengoGui
+
             self.gui = NengoGui(network, title=os.path.basename(path))
         except WorkbenchError as error:
             self._tell(str(error))
