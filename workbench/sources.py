@@ -8,12 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 
 from .files.header import ValueInfo
+from .files.registry import at
 from .markup import render
 
 _PROVIDERS: dict[str, str] = {}
@@ -30,8 +30,8 @@ def provide(**functions: str) -> None:
 
 
 def _provider(name: str) -> Callable[..., Any] | None:
-    module, _, function = _PROVIDERS.get(name, "").partition(":")
-    return getattr(import_module(module), function) if module else None
+    where = _PROVIDERS.get(name)
+    return None if where is None else at(where)
 
 
 def rows_for(model: str | os.PathLike[str] | tuple[ValueInfo, ...], limit: int = 50) -> Dataset | None:

@@ -224,7 +224,7 @@ class FileFormat:
 
 @dataclass(frozen=True, slots=True)
 class EngineRecord:
-    """An engine: its name for `workbench.load_engine`, what a person calls it, and its class (None: see `OverTime`)."""
+    """An engine: its name for `workbench.load_engine`, what a person calls it, and its class."""
 
     name: str
     title: str
@@ -251,7 +251,6 @@ class Objects:
     """Models in memory, told by their classes' modules, so that no framework is imported to look.
 
     Attributes:
-        name: one of them, for sentences.
         owns: whether an object is one.
         engine: the engine it comes from.
         over_time: it runs in every engine of `OverTime`.
@@ -259,7 +258,6 @@ class Objects:
         draft, convert: as of `FileFormat`.
     """
 
-    name: str
     owns: Callable[[Any], bool]
     engine: Callable[[Any], str]
     over_time: bool = False

@@ -86,7 +86,7 @@ FRAMEWORK = Framework(
     engines=(EngineRecord("sklearn", "scikit-learn", f"{_HERE}.engine:SklearnEngine"),),
     objects=(
         Objects(
-            "a fitted scikit-learn estimator", _is_estimator, lambda model: "sklearn", pack=f"{_HERE}:pack",
+            _is_estimator, lambda model: "sklearn", pack=f"{_HERE}:pack",
             draft=f"{_HERE}.convert:draft_file",
         ),
     ),

@@ -100,7 +100,7 @@ FRAMEWORK = Framework(
     ),
     objects=(
         Objects(
-            "a nengo.Network or simulator", _is_network, _engine_of, over_time=True,
+            _is_network, _engine_of, over_time=True,
             pack=f"{_HERE}.convert:pack", convert=f"{_HERE}.convert:convert_nengo",
         ),
     ),

@@ -109,7 +109,7 @@ FRAMEWORK = Framework(
     ),
     objects=(
         Objects(
-            "a Keras model", _is_keras, lambda model: "keras", pack=f"{_HERE}.packing:pack",
+            _is_keras, lambda model: "keras", pack=f"{_HERE}.packing:pack",
             draft=f"{_HERE}.convert_keras:draft_file",
         ),
     ),
