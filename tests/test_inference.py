@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
+from onnx import helper, numpy_helper
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
-from workbench import convert
+from workbench import UnsupportedModel, convert
 from workbench.inference import FirstInference, first_inference
 from workbench.paper.data import dataset
 
@@ -32,13 +34,15 @@ def test_a_model_of_the_datas_classes_is_told_how_many_are_right(named: bool, tm
     assert "truth" in inference._repr_html_() and list(inference.frame)[-2:] == ["expected", "score"]
 
 
-@pytest.mark.parametrize("case", ["two classes", "other names", "four classes", "clusters"])
+@pytest.mark.parametrize("case", ["two classes", "other names", "four classes", "clusters", "a stranger's three"])
 def test_other_classes_with_as_many_inputs_are_shown_and_never_called_right(case: str, tmp_path: Path) -> None:
     targets = {
         "two classes": IRIS.targets % 2,
         "other names": np.array(["low", "middle", "high"])[IRIS.targets],
         "four classes": np.arange(len(IRIS.targets)) % 4,
         "clusters": None,
+        # Three classes, numbered from 0, that have nothing to do with the flowers.
+        "a stranger's three": np.random.default_rng(3).integers(0, 3, len(IRIS.targets)),
     }[case]
     estimator = KMeans(3, n_init=1, random_state=0) if case == "clusters" else LogisticRegression(max_iter=1000)
     inference = asked(estimator, targets, tmp_path)
@@ -47,3 +51,14 @@ def test_other_classes_with_as_many_inputs_are_shown_and_never_called_right(case
     assert (inference.to_dict()["right"], inference.to_dict()["expected"]) == (None, None)
     html = inference._repr_html_()
     assert "<th>truth</th>" not in html and "<th>verdict</th>" not in html and "expected" not in inference.frame
+
+
+def test_outputs_with_other_rows_than_were_asked_name_no_class(tmp_path: Path) -> None:
+    """A network over five time steps gives five rows of spikes for one row: no largest of these is a class."""
+    row = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4])
+    steps = helper.make_tensor_value_info("steps", onnx.TensorProto.FLOAT, [5, 1, 3])
+    weights = numpy_helper.from_array(np.ones((5, 4, 3), np.float32), "w")
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["steps"])], "g", [row], [steps], [weights])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "steps.onnx")
+    with pytest.raises(UnsupportedModel, match="no class"):
+        first_inference(tmp_path / "steps.onnx")

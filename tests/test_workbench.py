@@ -399,7 +399,7 @@ def test_files_that_cannot_be_shown_give_one_sentence_and_the_next_pick_works(pa
     expect(step(page, "Convert")).to_contain_text("torch.onnx.export")
     pick(page, "snn_leaky.onnx")
     expect(mark(page, "Kind")).to_contain_text("SNN")
-    # Its neurons are plain operators, so ONNX Runtime runs it; what it gives is spikes over five steps.
+    # Its neurons are plain operators, so ONNX Runtime runs it; what it gives is spikes over five steps, no class a row.
     expect(step(page, "Kind")).to_contain_text("name no class")
 
 

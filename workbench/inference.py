@@ -15,6 +15,7 @@ from .errors import UnsupportedModel
 from .kind import ENGINE_NAMES
 from .markup import render
 from .sources import Dataset, rows_for
+from .words import counted, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,8 +37,8 @@ class FirstInference:
         data: the rows asked.
         predicted: the class named for each row.
         score: the model's own number for the named class (a probability, mostly), or None.
-        fits: the model's classes are as many as the data's, and its labels are theirs or their numbers. Where they are
-            not, its answers are shown, and none is called right or wrong.
+        fits: the model's classes are as many as the data's, and its labels are theirs, or numbers that meet theirs far
+            more often than chance. Where they are not, its answers are shown, and none is called right or wrong.
     """
 
     path: str
@@ -69,8 +70,8 @@ class FirstInference:
         engine = f"{ENGINE_NAMES.get(self.engine, self.engine)} {self.version}"
         if self.right is None:
             return (
-                f"{engine} answered {len(self.predicted)} rows. The model's classes are not those of the data "
-                f"({', '.join(self.data.class_names[:10])}), so no answer is called right or wrong."
+                f"{engine} answered {counted(len(self.predicted), 'row')}. Nothing shows that the model's classes are "
+                f"those of the data ({listed(self.data.class_names)}), so no answer is called right or wrong."
             )
         return f"{self.right} of {len(self.predicted)} right in {engine}."
 
@@ -191,7 +192,8 @@ def _named(outputs: dict[str, np.ndarray], data: Dataset) -> tuple[tuple[str, ..
     """
     rows, names = len(data.inputs), data.class_names
     labels = next((a.reshape(rows) for a in outputs.values() if a.dtype.kind in "iuUSO" and a.size == rows), None)
-    scores = next((a for a in outputs.values() if a.dtype.kind == "f" and a.ndim >= 2 and a.size > rows), None)
+    per_row = (a for a in outputs.values() if a.dtype.kind == "f" and a.ndim >= 2 and a.shape[0] == rows)
+    scores = next((a for a in per_row if a.size > rows), None)
     scores = None if scores is None else scores.reshape(rows, -1)
     if labels is None and scores is None:
         raise UnsupportedModel(
@@ -201,12 +203,27 @@ def _named(outputs: dict[str, np.ndarray], data: Dataset) -> tuple[tuple[str, ..
     numbered = answers.dtype.kind in "iu"
     as_many = scores is not None and scores.shape[1] == len(names)
     if numbered:
-        # Numbers may count anything; clusters are scored by how far away they are.
-        fits = as_many and bool((np.argmax(scores, axis=1) == answers).all())  # type: ignore[arg-type]
+        # Numbers may count anything (clusters are scored by how far away they are), and a model of three other classes
+        # has three as well: that they are the data's shows where they meet them far more often than chance would.
+        largest = as_many and bool((np.argmax(scores, axis=1) == answers).all())  # type: ignore[arg-type]
+        fits = largest and _beyond_chance(answers, data)
     else:
         fits = {_text(value) for value in answers} <= set(names) and (scores is None or as_many)
     predicted = tuple(names[int(value)] if numbered and fits else _text(value) for value in answers)
     return predicted, scores.max(axis=1) if fits and scores is not None else None, fits
+
+
+def _beyond_chance(answers: np.ndarray, data: Dataset) -> bool:
+    """Whether numbered classes meet the data's far more often than by chance: 3.5 standard deviations above it.
+
+    Chance is a model that knows nothing of the data and answers each class as often as this one does.
+    """
+    classes = len(data.class_names)
+    answered = np.bincount(answers.clip(0, classes), minlength=classes + 1)[:classes]
+    true = np.bincount(data.targets, minlength=classes)
+    chance = float(answered @ true) / len(answers) ** 2
+    bound = chance + 3.5 * np.sqrt(chance * (1 - chance) / len(answers))
+    return bool(np.mean(answers == data.targets) > bound)
 
 
 def _text(label: Any) -> str:
