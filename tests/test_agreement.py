@@ -141,7 +141,7 @@ def test_outputs_are_matched_by_name_then_position_then_shape() -> None:
     assert [p.onnx_name for p in pairs] == ["o2", "o1"]
     pairs, notes = match_outputs({"label": labels}, {"l": labels, "p": scores})
     assert [p.onnx_name for p in pairs] == ["l"]
-    assert notes[-1] == "Output 'p' in ONNX has no partner on the native side, so it was not compared."
+    assert notes[-1] == "Output 'p' in ONNX has no partner natively, so it was not compared."
 
 
 def test_labels_in_floats_find_their_integers() -> None:

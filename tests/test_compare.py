@@ -6,6 +6,7 @@ import importlib
 import json
 import os
 import pickle
+import re
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -20,12 +21,15 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
-from workbench import BadInput, NeedsTrust, UnsupportedModel, compare, convert, load_engine
-from workbench.agreement import Tolerance
+from workbench import BadInput, NeedsTrust, UnsupportedModel, compare, convert, detect, load_engine
+from workbench.agreement import Tally, Tolerance
 from workbench.compare import Comparison
 from workbench.compare.sides import usable_cores
 from workbench.errors import UnreadableFile, WorkbenchError
 from workbench.sandbox import Cancelled, end_warm_worker
+from workbench.show.answers import row_html
+from workbench.show.charts import charts
+from workbench.show.report import parts
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 IRIS = IRIS.astype(np.float32)
@@ -229,11 +233,11 @@ def test_an_output_without_partner_is_no_agreement(tmp_path: Path) -> None:
     one = graph(tmp_path / "one.onnx", nodes, {"y": (FLOAT, ["n", 4])})
     found = here(both, one, IRIS)
     assert not found.agreement.within_tolerance and found.agreement.max_abs == 0
-    assert "Output 'z' of the native side has no partner in ONNX." in found.verdict
+    assert "Output 'z' of the first model has no partner in the second model." in found.verdict
     # ONNX may give more than it was asked to, which is told.
     found = here(one, both, IRIS)
     assert found.agreement.within_tolerance
-    assert "Output 'z' in ONNX has no partner on the native side, so it was not compared." in found.warnings
+    assert "Output 'z' in the second model has no partner in the first model, so it was not compared." in found.warnings
 
 
 def test_a_tie_elsewhere_excuses_no_label(tmp_path: Path) -> None:
@@ -274,7 +278,7 @@ def test_half_of_two_columns_is_no_agreement(tmp_path: Path) -> None:
                 {"y": (FLOAT, ["n", 1])}, weights={"at": np.array([3])})  # fmt: skip
     found = here(two, one, IRIS)
     assert not found.agreement.within_tolerance
-    assert "Output 'y' has shape (150, 1) in ONNX and (150, 2) natively." in found.verdict
+    assert "Output 'y' has shape (150, 1) in the second model and (150, 2) in the first model." in found.verdict
 
 
 def test_the_papers_models_agree_with_themselves_and_not_with_each_other(paper_models: Path) -> None:
@@ -462,7 +466,7 @@ def test_texts_in_and_out(tmp_path: Path) -> None:
     assert here(left, left, rows, targets=["red", "blue", "red"]).native.accuracy == 1
     found = here(left, right, rows)
     assert not found.agreement.within_tolerance and found.agreement.label_mismatches == 1
-    assert "row 1: 'blue' natively, 'green' in ONNX" in found.verdict
+    assert "row 1: 'blue' in the first model, 'green' in the second model" in found.verdict
     with pytest.raises(BadInput, match="cannot be made up"):
         here(left, right)
 
@@ -475,7 +479,7 @@ def test_not_a_number_is_passed_on_or_refused_in_a_sentence(iris: tuple[Any, Pat
     path = times(tmp_path / "m.onnx", 2)
     found = asked(path, path, rows)
     assert found.agreement.within_tolerance
-    assert "Output 'y' is NaN in 1 of 600 places natively, which agrees with NaN in ONNX." in found.warnings
+    assert any(note.startswith("Output 'y' is NaN in 1 of 600 places in the first model") for note in found.warnings)
     # Where one side alone has it, they differ.
     fixed = graph(
         tmp_path / "fixed.onnx",
@@ -484,7 +488,7 @@ def test_not_a_number_is_passed_on_or_refused_in_a_sentence(iris: tuple[Any, Pat
         {"y": (FLOAT, ["n", 4])}, weights={"low": np.float32(-1)},
     )  # fmt: skip
     found = asked(times(tmp_path / "one.onnx", 1), fixed, rows)
-    assert not found.agreement.within_tolerance and "row 3 at [1]: nan natively, -1 in ONNX" in found.verdict
+    assert not found.agreement.within_tolerance and "row 3 at [1]: nan in the first model, -1" in found.verdict
     assert json.loads(json.dumps(found.to_dict(), allow_nan=False))["agreement"]["max_abs"] is None
 
 
@@ -589,17 +593,18 @@ def test_hostile_names_reach_neither_the_page_nor_a_line_of_their_own(tmp_path: 
 
 def test_a_spiking_network_that_rounding_moves_at_will_is_not_excused_by_it() -> None:
     """Rows count neither way that differ no more than the native side does under rounding, unless that is all."""
-    from workbench.compare.verdict import _displaced, _held_together
+    from workbench.compare.verdict import displaced, held_together
 
     native, other = np.zeros((10, 3), np.float32), np.full((10, 3), 0.5, np.float32)
     x, exact = {"x": np.zeros((10, 1), np.float32)}, Tolerance(0, 1e-5, "asked")
-    strictly = _held_together(({"y": native}, {"y": other}), x, exact, [])
+    strictly = held_together(({"y": native}, {"y": other}), x, Tally(exact), [])
     told: list[str] = []
-    found, _ = _displaced(strictly, ({"y": native}, {"y": other}), [{"y": native + 1}], x, exact, told)
+    found, _ = displaced(strictly, ({"y": native}, {"y": other}), [{"y": native + 1}], x, Tally(exact), told)
     assert not found.within_tolerance and "10 of 10 rows" in told[0]
     # A step's worth, in two rows.
     few = np.where(np.arange(10)[:, None] < 2, other, native)
-    found, _ = _displaced(strictly, ({"y": native}, {"y": few}), [{"y": native + np.float32(0.5)}], x, exact, told)
+    moved = [{"y": native + np.float32(0.5)}]
+    found, _ = displaced(strictly, ({"y": native}, {"y": few}), moved, x, Tally(exact), told)
     assert found.within_tolerance and found.undecided == 2
 
 
@@ -697,7 +702,7 @@ def test_a_file_that_runs_code_needs_trust_and_a_strange_one_a_sentence(iris: tu
 def test_two_different_models_are_told_to_be(iris: tuple[Any, Path], tmp_path: Path) -> None:
     words = helper.make_node("Cast", ["x"], ["y"], to=TensorProto.STRING)
     path = graph(tmp_path / "m.onnx", [words], {"y": (TensorProto.STRING, ["n", 4])})
-    with pytest.raises(BadInput, match=r"No output of the native side \(y\) fits one of ONNX \(z\)"):
+    with pytest.raises(BadInput, match=r"No output of the first model \(y\) fits one of the second model \(z\)"):
         here(path, times(tmp_path / "other.onnx", np.ones((3, 1, 1)), "z"), IRIS)
     assert not here(path, times(tmp_path / "other.onnx", 1, "z"), IRIS).agreement.within_tolerance
     found = here(iris[0], times(tmp_path / "third.onnx", 1), IRIS)
@@ -852,3 +857,18 @@ def test_cancelling_at_any_stage_returns_at_once(iris: tuple[Any, Path], stage: 
         with pytest.raises(Cancelled):
             asked(*iris, IRIS, **options)
     assert cancel.is_set() and not [sentence for sentence in later if not sentence.startswith(stage)]
+
+
+@pytest.mark.parametrize("both_onnx", [True, False])
+def test_a_side_is_called_native_only_where_it_is(both_onnx: bool, iris: tuple[Any, Path], tmp_path: Path) -> None:
+    """Of two ONNX files neither is the model as it was made; of an estimator and its file one is."""
+    first, second = iris
+    if both_onnx:
+        first, second = times(tmp_path / "first.onnx", 1), times(tmp_path / "second.onnx", 2)
+    found = here(first, second, IRIS, one_row=True)
+    assert found.agreement.within_tolerance is not both_onnx
+    report = " ".join(f"{part.title} {part.says}" for part in parts(detect(second), comparison=found))
+    shown = " ".join([str(found), found._repr_html_(), row_html(found, 0), charts(found), report])
+    words = re.sub("<style>.*?</style>|<[^>]+>", " ", shown, flags=re.DOTALL)
+    assert bool(re.search("(?i)native", words)) is not both_onnx
+    assert ("the second model" in words) is both_onnx

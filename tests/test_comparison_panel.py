@@ -190,7 +190,9 @@ def test_a_label_that_flips_is_said_in_words(tmp_path: Path) -> None:
     left = classifier(tmp_path / "left.onnx", weights)
     right = classifier(tmp_path / "right.onnx", weights[:, [1, 0, 2]])
     found = here(left, right, np.eye(4, dtype=np.float32)[:3], targets=[0, 1, 2])
-    assert "native says 0 , ONNX says 1 : the label flips; the right answer is 0" in words(row_html(found, 0))
+    assert "the first model says 0 , the second model says 1 : the label flips; the right answer is 0" in words(
+        row_html(found, 0)
+    )
     assert "both sides say 2 , which is right" in words(row_html(found, 2))
 
 
@@ -200,7 +202,7 @@ def test_numbers_that_are_no_classes_are_a_table_with_their_differences(tmp_path
     )
     said = words(row_html(found, 1))
     assert (
-        "y place native ONNX difference [0] 0.5 0.5 0" in said
+        "y place first second difference [0] 0.5 0.5 0" in said
         and "[3] 0.5 1 0.5" in said
         and "the sides differ" in said
     )

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UnsupportedModel
-from .words import readable, share
+from .words import NATIVE_AND_ONNX, SideNames, readable, share
 
 Arrays = Mapping[str, np.ndarray]
 """Input or output name -> array, first axis: rows."""
@@ -129,7 +129,7 @@ class OutputAgreement:
         beyond: samples further apart than the tolerance allows, or with another label where no tie excuses it.
         samples: samples compared.
         worst: the sample that differs most; None where all agree.
-        shapes: the sentence that says so where both sides' shapes differ.
+        says: what is wrong with this output, in one sentence; "" where both sides agree.
         furthest: the sample of numbers that comes closest to the tolerance, or lies furthest beyond it, and counts;
             None for labels, and where both sides gave the same numbers.
     """
@@ -142,22 +142,8 @@ class OutputAgreement:
     beyond: int
     samples: int = 0
     worst: WorstSample | None = None
-    shapes: str = ""
+    says: str = ""
     furthest: WorstSample | None = None
-
-    @property
-    def says(self) -> str:
-        """What is wrong with this output, in one sentence; "" where both sides agree."""
-        if self.shapes or not self.beyond or self.worst is None:
-            return self.shapes
-        worst = self.worst
-        native, onnx = worst.there or (worst.native, worst.onnx)
-        place = f"row {worst.index}" + (f" at {list(worst.at)}" if worst.there else "")
-        verb = "differs" if self.beyond == 1 else "differ"
-        return (
-            f"Output {self.name!r}: {self.beyond:,} of {_rows(self.samples)} {verb}; the worst is {place}: {native} "
-            f"natively, {onnx} in ONNX."
-        )
 
 
 @dataclass(frozen=True)
@@ -264,8 +250,8 @@ class Tally:
         differing: rows that do not agree, by their numbers among all.
     """
 
-    def __init__(self, tolerance: Tolerance) -> None:
-        self.tolerance = tolerance
+    def __init__(self, tolerance: Tolerance, names: SideNames = NATIVE_AND_ONNX) -> None:
+        self.tolerance, self.names = tolerance, names
         self.ties = 0
         self.notes: list[str] = []
         self.differing: list[int] = []
@@ -315,7 +301,8 @@ class Tally:
             ours, theirs = plain(onnx[name]), plain(given)
             seen = self._outputs.setdefault(name, _Output(str(ours.dtype)))
             if not same_shape(theirs, ours):
-                seen.shapes = f"Output {name!r} has shape {ours.shape} in ONNX and {theirs.shape} natively."
+                native_where, onnx_where = self.names.where
+                seen.shapes = f"Output {name!r} has shape {ours.shape} {onnx_where} and {theirs.shape} {native_where}."
                 self._note(seen.shapes)
                 self._within = False
                 seen.beyond += rows
@@ -363,7 +350,7 @@ class Tally:
         outputs = tuple(
             OutputAgreement(
                 name, o.dtype, o.max_abs, o.max_rel, o.mismatches, o.beyond, self._samples,
-                o.worst[1] if o.worst else None, o.shapes, o.furthest[1] if o.furthest else None,
+                o.worst[1] if o.worst else None, self._says(name, o), o.furthest[1] if o.furthest else None,
             )
             for name, o in self._outputs.items()
         )  # fmt: skip
@@ -378,6 +365,19 @@ class Tally:
             tolerance=limits,
             outputs=outputs,
             worst=tuple(sample for _, sample in self._worst[:MOST_WORST]),
+        )
+
+    def _says(self, name: str, output: _Output) -> str:
+        """`OutputAgreement.says`."""
+        if output.shapes or not output.beyond or output.worst is None:
+            return output.shapes
+        worst, (native_where, onnx_where) = output.worst[1], self.names.where
+        native, onnx = worst.there or (worst.native, worst.onnx)
+        place = f"row {worst.index}" + (f" at {list(worst.at)}" if worst.there else "")
+        verb = "differs" if output.beyond == 1 else "differ"
+        return (
+            f"Output {name!r}: {output.beyond:,} of {_rows(self._samples)} {verb}; the worst is {place}: {native} "
+            f"{native_where}, {onnx} {onnx_where}."
         )
 
     def _begin(self, group: str, rows: int) -> int:

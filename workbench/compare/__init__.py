@@ -115,6 +115,7 @@ def compare(native: Any, onnx: Any, inputs: Any = None, **options: Any) -> Compa
             environment=environment(sides[1].threads if sides[1].threads == sides[0].threads else None),
             warnings=tuple(dict.fromkeys(warnings)),
             answers=kept,
+            names=verdict.names,
         )
 
 

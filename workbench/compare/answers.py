@@ -12,6 +12,7 @@ import numpy as np
 from ..agreement import as_rows, distance, is_probability
 from ..engines.base import STEPS
 from ..files import registry
+from ..words import NATIVE_AND_ONNX, SideNames
 from .matching import Pair, label_text
 from .questions import Questions, rows_of
 from .sides import Side
@@ -71,6 +72,7 @@ class Answers:
         classes: {ONNX output: names of its columns}, of outputs that score classes.
         class_names: of the data the rows are from; columns: names of a table's; files: of pictures, one a row.
         spikes: of the last layer of neurons, where both sides are spiking networks; None elsewhere.
+        names: what sentences call both sides.
     """
 
     rows: tuple[int, ...]
@@ -83,6 +85,7 @@ class Answers:
     columns: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     spikes: Spikes | None = None
+    names: SideNames = NATIVE_AND_ONNX
 
     def place(self, row: int) -> int:
         """Where the row is kept, by its number among all asked; of a row that is not, the nearest one's."""
@@ -205,6 +208,7 @@ def keep(asked: Questions, verdict: Verdict, theirs: Side, ours: Side) -> Answer
         class_names=asked.class_names if asked.targets is not None else (),
         columns=asked.columns,
         files=tuple(asked.files[row] for row in kept) if asked.files else (),
+        names=verdict.names,
     )
 
 

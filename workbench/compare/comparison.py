@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..agreement import Agreement, finite
 from ..kind import ENGINE_NAMES
 from ..markup import render
-from ..words import counted, readable
+from ..words import NATIVE_AND_ONNX, SideNames, counted, readable, sentence
 from .answers import Answers
 from .layers import Divergence
 from .timing import CallTime, Ended, Estimate, Race
@@ -70,6 +70,7 @@ class Comparison:
         environment: {cpu, threads, versions}.
         warnings: plain sentences for the person.
         answers: what both sides were asked and answered, of 200 rows at most (`workbench.compare.answers.Answers`).
+        names: what sentences call both sides.
     """
 
     native: SideResult
@@ -84,6 +85,7 @@ class Comparison:
     environment: dict[str, Any]
     warnings: tuple[str, ...] = ()
     answers: Answers | None = field(default=None, repr=False, compare=False)
+    names: SideNames = NATIVE_AND_ONNX
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -157,9 +159,9 @@ class Comparison:
         """Which side is faster, how much, and how sure that is."""
         ratio = self.speedup
         sure = ratio.low > 1 or ratio.high < 1
-        faster, times = ("ONNX", ratio.median) if ratio.median >= 1 else ("Native", 1 / ratio.median)
+        slower, faster = self.names.nouns if ratio.median >= 1 else reversed(self.names.nouns)
+        times = max(ratio.median, 1 / ratio.median)
         low, high = sorted((ratio.low, ratio.high) if ratio.median >= 1 else (1 / ratio.low, 1 / ratio.high))
-        slower = "native" if faster == "ONNX" else "ONNX"
         how = "in its few rounds" if self._few else "with 95 % confidence"
         amount = (
             f"{readable(times, 3)} times as fast as {slower}; {how}, between {readable(low, 3)} and "
@@ -167,7 +169,7 @@ class Comparison:
         )
         if not sure:
             return f"Neither side is surely faster: {faster} was {amount}."
-        return f"{faster} is {amount}."
+        return f"{sentence(faster)} is {amount}."
 
     @property
     def _few(self) -> bool:
@@ -181,15 +183,15 @@ class Comparison:
         between = "the least and the most of so few rounds" if self._few else "where it lies with 95 % confidence"
         return (
             f"Times are for {counted(self.rows, 'row')} in one call: the median of {counted(self.rounds, 'round')} in "
-            f"which both sides took turns.{ended} The range beside a time is {between}. Native is "
-            f"the model as it was made, and its fastest call counts. "
+            f"which both sides took turns.{ended} The range beside a time is {between}. Of each "
+            "side the fastest call counts. "
             f"{counted(threads, 'thread') if threads else 'Not the same threads'} on both sides; "
             f"{self.environment.get('cpu')}."
         )
 
     def __str__(self) -> str:
         lines = [self.verdict, self.speed]
-        for title, side in (("native", self.native), ("ONNX", self.onnx)):
+        for title, side in zip(self.names.heads, (self.native, self.onnx), strict=True):
             lines.append(f"{title}: {ENGINE_NAMES.get(side.engine, side.engine)} {side.version}, {_where(side)}")
             lines += [
                 f"  {call.call:<28} {duration(call.seconds.median):>9}  ({duration(call.seconds.low)} to "
@@ -197,7 +199,7 @@ class Comparison:
                 for call in side.calls
             ]
         if self.one_row is not None:
-            lines.append(f"one row a call, times as fast in ONNX: {self.one_row.ratio}")
+            lines.append(f"one row a call, times as fast {self.names.where[1]}: {self.one_row.ratio}")
         if self.divergence is not None:
             lines.append(self.divergence.says)
         lines += [self._how, *(f"note: {sentence}" for sentence in self.warnings)]
@@ -206,8 +208,9 @@ class Comparison:
     @property
     def right_answers(self) -> str:
         """The accuracy of both sides; empty where it is not known."""
-        known = [(side.accuracy, where) for side, where in ((self.native, "natively"), (self.onnx, "in ONNX"))]
-        if known[0][0] == known[1][0]:
+        accuracies = self.native.accuracy, self.onnx.accuracy
+        known = list(zip(accuracies, self.names.where, strict=True))
+        if accuracies[0] == accuracies[1]:
             known = [(self.native.accuracy, "on both sides")]
         right = " and ".join(f"{share:.2%} {where}" for share, where in known if share is not None)
         return f"{right}." if right else ""
@@ -231,21 +234,22 @@ class Comparison:
         lines = [f"{mark} {self.verdict}", self.speed, *([f"Right answers: {right}"] if right else [])]
         notes = [*([self.divergence.says] if self.divergence else []), *self.warnings]
         if self.one_row is not None:
-            one = self.one_row
+            one, (native_where, onnx_where) = self.one_row, self.names.where
             notes.insert(
                 0,
-                f"One row a call: {duration(one.native_fastest.seconds.median)} natively, "
-                f"{duration(one.onnx_fastest.seconds.median)} in ONNX; times as fast: {one.ratio}.",
+                f"One row a call: {duration(one.native_fastest.seconds.median)} {native_where}, "
+                f"{duration(one.onnx_fastest.seconds.median)} {onnx_where}; times as fast {onnx_where}: {one.ratio}.",
             )
         sides = [
             {
                 "title": title, "engine": f"{ENGINE_NAMES.get(side.engine, side.engine)} {side.version}",
                 "where": _where(side), "calls": side.calls, "best": side.call,
             }
-            for title, side in (("native", self.native), ("ONNX", self.onnx))
+            for title, side in zip(self.names.heads, (self.native, self.onnx), strict=True)
         ]  # fmt: skip
         return render(
             "comparison",
+            title=self.names.title,
             parts=parts,
             lines=[[*re.split(r"(?<=[:;])", line, maxsplit=1), ""][:2] for line in lines],
             sides=sides,

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..agreement import is_probability, plain, same_shape
+from ..words import NATIVE_AND_ONNX, SideNames
 
 Arrays = Mapping[str, np.ndarray]
 Classes = Mapping[str, tuple[Any, ...]]
@@ -28,7 +29,11 @@ class Pair(NamedTuple):
 
 
 def match_outputs(
-    native: Arrays, onnx: Arrays, native_classes: Classes | None = None, onnx_classes: Classes | None = None
+    native: Arrays,
+    onnx: Arrays,
+    native_classes: Classes | None = None,
+    onnx_classes: Classes | None = None,
+    names: SideNames = NATIVE_AND_ONNX,
 ) -> tuple[list[Pair], list[str]]:
     """Which output of one side is which of the other: by name, then by position and by shape among those of one kind
     (labels or numbers), and at last what is left over.
@@ -36,6 +41,7 @@ def match_outputs(
     Args:
         native, onnx: {output name: array}.
         native_classes, onnx_classes: {output name: class labels in column order}, where known.
+        names: what the notes call both sides.
 
     Returns:
         (the pairs in native order, notes about what was moved and what has no partner).
@@ -64,13 +70,13 @@ def match_outputs(
             continue
         other = partner[name]
         if name != other:
-            notes.append(f"Output {name!r} of the native side was compared with {other!r} in ONNX.")
+            notes.append(f"Output {name!r} of {names.sides[0]} was compared with {other!r} {names.where[1]}.")
         columns = _in_class_order(
-            name, ours[other], (native_classes or {}).get(name), (onnx_classes or {}).get(other), notes
+            name, ours[other], (native_classes or {}).get(name), (onnx_classes or {}).get(other), names, notes
         )
-        pairs.append(Pair(name, other, _laid_out_as(theirs[name], columns, name, notes), columns))
+        pairs.append(Pair(name, other, _laid_out_as(theirs[name], columns, name, names, notes), columns))
     notes += [
-        f"Output {other!r} in ONNX has no partner on the native side, so it was not compared."
+        f"Output {other!r} {names.where[1]} has no partner {names.where[0]}, so it was not compared."
         for other in ours
         if other not in partner.values()
     ]
@@ -83,21 +89,22 @@ def _is_number(array: np.ndarray) -> bool:
 
 
 def _layouts(native: np.ndarray, onnx: np.ndarray) -> list[tuple[np.ndarray, str]]:
-    """`native` in every layout that has the shape of `onnx`, and what was done for it."""
+    """`native` in every layout that has the shape of `onnx`, and what was done for it: a sentence in which ``{native}``
+    and ``{onnx}`` stand for where each side answers."""
     layouts = [(native, "")] if same_shape(native, onnx) else []
     if native.ndim == onnx.ndim >= 4 or (native.ndim == onnx.ndim == 3 and not layouts):
         for source, target, words in ((-1, 1, "channels first (NCHW)"), (1, -1, "channels last (NHWC)")):
             moved = np.moveaxis(native, source, target)
             if moved.shape == onnx.shape:
-                layouts.append((moved, f"has its {words} in ONNX"))
+                layouts.append((moved, f"has its {words} {{onnx}}"))
     if native.dtype.kind == onnx.dtype.kind == "f" and native.ndim and native.shape[:1] == onnx.shape[:1]:
         if native.size == len(native) and onnx.shape == (len(onnx), 2):
             # The score of a binary classifier: ONNX writes one for each class.
             one = native.reshape(-1)
             other = 1 - one if is_probability(onnx) else -one
-            layouts.append((np.stack([other, one], axis=1), "is one column natively and one for each class in ONNX"))
+            layouts.append((np.stack([other, one], axis=1), "is one column {native} and one for each class {onnx}"))
         elif native.shape == (len(native), 2) and onnx.size == len(onnx) and _one_says_both(native):
-            layouts.append((native[:, 1].reshape(onnx.shape), "is one for each class natively and one column in ONNX"))
+            layouts.append((native[:, 1].reshape(onnx.shape), "is one for each class {native} and one column {onnx}"))
     return layouts
 
 
@@ -106,7 +113,7 @@ def _one_says_both(scores: np.ndarray) -> bool:
     return is_probability(scores) or np.array_equal(scores[:, 0], -scores[:, 1])
 
 
-def _laid_out_as(native: np.ndarray, onnx: np.ndarray, name: str, notes: list[str]) -> np.ndarray:
+def _laid_out_as(native: np.ndarray, onnx: np.ndarray, name: str, names: SideNames, notes: list[str]) -> np.ndarray:
     layouts = _layouts(native, onnx)
     if not layouts:
         return native
@@ -117,6 +124,7 @@ def _laid_out_as(native: np.ndarray, onnx: np.ndarray, name: str, notes: list[st
         layouts = [layouts[int(np.argmin(apart))]]
     array, words = layouts[0]
     if words:
+        words = words.format(native=names.where[0], onnx=names.where[1])
         notes.append(f"Output {name!r} {words}; it was brought into one layout to be compared.")
     return array
 
@@ -126,6 +134,7 @@ def _in_class_order(
     onnx: np.ndarray,
     native_classes: Iterable[Any] | None,
     onnx_classes: Iterable[Any] | None,
+    names: SideNames,
     notes: list[str],
 ) -> np.ndarray:
     """The columns of `onnx` in the order of the native side's classes."""
@@ -141,7 +150,9 @@ def _in_class_order(
             "columns were compared in the order they come."
         )
         return onnx
-    notes.append(f"Output {name!r}: ONNX lists the classes in another order; columns were compared by their labels.")
+    notes.append(
+        f"Output {name!r}: the classes come in another order {names.where[1]}; columns were compared by their labels."
+    )
     return onnx[:, [ours.index(label) for label in theirs]]
 
 

@@ -8,11 +8,15 @@ import numpy as np
 
 from ..agreement import FLOAT32, Agreement, OutputAgreement, Tally, Tolerance, bounded, moved, movement, nudged, plain
 from ..errors import BadInput
+from ..words import NATIVE_AND_ONNX, TWO_ONNX, SideNames, listed, sentence
 from .matching import Pair
 from .questions import Questions, answers_of, is_spiking
 from .sides import Side
 
 Arrays = dict[str, np.ndarray]
+
+ONNX_ENGINES = {"onnxruntime", "reference"}
+"""They run nothing but ONNX."""
 
 
 @dataclass(frozen=True)
@@ -25,12 +29,14 @@ class Verdict:
             that one side lacks.
         pairs: the outputs that were held against each other.
         allowed: the tolerance that was used.
+        names: what sentences call both sides.
     """
 
     agreement: Agreement
     differing: tuple[int, ...]
     pairs: tuple[Pair, ...]
     allowed: Tolerance
+    names: SideNames
 
 
 def judge(
@@ -49,22 +55,28 @@ def judge(
     Raises:
         BadInput: no output of one side fits one of the other, or all are empty.
     """
-    theirs = sides[0]
-    pairs, alone = _matched(sides, answers, warnings)
+    theirs, names = sides[0], names_of(sides)
+    pairs, alone = _matched(sides, names, answers, warnings)
     matched = _named(pairs)
     # What the model says of its own exactness counts no further than its answers reach.
     allowed = tolerance or bounded(theirs.tolerance or FLOAT32, matched[0])
-    held = _held_together(matched, asked.onnx, allowed, warnings)
+    held = held_together(matched, asked.onnx, Tally(allowed, names), warnings)
     if not held[0].within_tolerance and (is_spiking(theirs) or allowed.steps):
         rows = [nudged(asked.native)]
         if allowed.steps:
             rows = list(moved(asked.native, allowed, np.random.default_rng(0)))
-        again = (_matched(sides, (answers_of(theirs, arrays), answers[1]), []) for arrays in rows)
-        held = _displaced(held, matched, [_named(pairs)[0] for pairs, _ in again], asked.onnx, allowed, warnings)
+        again = (_matched(sides, names, (answers_of(theirs, arrays), answers[1]), []) for arrays in rows)
+        moved_answers = [_named(pairs)[0] for pairs, _ in again]
+        held = displaced(held, matched, moved_answers, asked.onnx, Tally(allowed, names), warnings)
     agreement, differing = held
     if alone:
         agreement = replace(agreement, within_tolerance=False, outputs=(*agreement.outputs, *alone))
-    return Verdict(agreement, tuple(differing), tuple(pairs), allowed)
+    return Verdict(agreement, tuple(differing), tuple(pairs), allowed, names)
+
+
+def names_of(sides: tuple[Side, Side]) -> SideNames:
+    """Where both sides are ONNX, neither is native."""
+    return TWO_ONNX if all(side.name in ONNX_ENGINES for side in sides) else NATIVE_AND_ONNX
 
 
 def _named(pairs: list[Pair]) -> tuple[Arrays, Arrays]:
@@ -73,17 +85,17 @@ def _named(pairs: list[Pair]) -> tuple[Arrays, Arrays]:
 
 
 def _matched(
-    sides: tuple[Side, Side], answers: tuple[Arrays, Arrays], warnings: list[str]
+    sides: tuple[Side, Side], names: SideNames, answers: tuple[Arrays, Arrays], warnings: list[str]
 ) -> tuple[list[Pair], list[OutputAgreement]]:
     """Both sides' answers output by output, and the native outputs that ONNX does not give."""
     from .matching import match_outputs
 
-    pairs, notes = match_outputs(*answers, *(side.classes for side in sides))
+    pairs, notes = match_outputs(*answers, sides[0].classes, sides[1].classes, names)
     warnings += notes
     if not pairs:
         raise BadInput(
-            f"No output of the native side ({', '.join(answers[0])}) fits one of ONNX ({', '.join(answers[1])}): are "
-            "these two the same model?"
+            f"No output of {names.sides[0]} ({listed(answers[0])}) fits one of {names.sides[1]} ({listed(answers[1])}):"
+            " are these two the same model?"
         )
     unmatched = {name: plain(array) for name, array in answers[0].items() if name not in [pair[0] for pair in pairs]}
     alone = [
@@ -94,7 +106,7 @@ def _matched(
             0,
             0,
             beyond=1,
-            shapes=f"Output {name!r} of the native side has no partner in ONNX.",
+            says=f"Output {name!r} of {names.sides[0]} has no partner {names.where[1]}.",
         )
         for name, array in unmatched.items()
     ]
@@ -103,20 +115,19 @@ def _matched(
             warnings.append(f"Output {pair.onnx_name!r} is empty on both sides, so nothing in it was compared.")
         elif pair.native.dtype.kind == "f" and (gone := int(np.isnan(pair.native).sum())):
             warnings.append(
-                f"Output {pair.onnx_name!r} is NaN in {gone:,} of {pair.native.size:,} places natively, which "
-                "agrees with NaN in ONNX."
+                f"Output {pair.onnx_name!r} is NaN in {gone:,} of {pair.native.size:,} places {names.where[0]}, which "
+                f"agrees with NaN {names.where[1]}."
             )
     if not any(pair.native.size or pair.onnx.size for pair in pairs):
         raise BadInput("Both sides answer these rows with empty outputs, so there is nothing to compare; give others.")
     return pairs, alone
 
 
-def _held_together(
-    matched: tuple[Arrays, Arrays], asked: Arrays, allowed: Tolerance, warnings: list[str]
+def held_together(
+    matched: tuple[Arrays, Arrays], asked: Arrays, tally: Tally, warnings: list[str]
 ) -> tuple[Agreement, list[int]]:
     """The agreement, no row left out, and the rows that differ. Labels that go the other way where two classes tie are
     no disagreement, but where that is most rows there is none either."""
-    tally = Tally(allowed)
     tally.add(*matched, asked)
     agreement = tally.agreement()
     if 2 * tally.ties > agreement.samples:
@@ -131,12 +142,12 @@ def _held_together(
     return agreement, tally.differing
 
 
-def _displaced(
+def displaced(
     strictly: tuple[Agreement, list[int]],
     matched: tuple[Arrays, Arrays],
     again: list[Arrays],
     asked: Arrays,
-    allowed: Tolerance,
+    tally: Tally,
     warnings: list[str],
 ) -> tuple[Agreement, list[int]]:
     """The agreement of spiking networks, where a voltage within a rounding of the threshold fires now or a step later,
@@ -150,21 +161,22 @@ def _displaced(
         strictly: the agreement with all rows counted, and the rows that differ.
         again: the native side's answers to the moved input.
     """
-    spread = movement(matched[0], again, anywhere=not allowed.steps)
-    tally = Tally(allowed)
+    names, steps = tally.names, tally.tolerance.steps
+    spread = movement(matched[0], again, anywhere=not steps)
     tally.add(*matched, asked, strict=False, spread=spread)
     agreement = tally.agreement()
     rows = f"{agreement.undecided:,} of {agreement.samples:,} rows"
     if 2 * agreement.undecided > agreement.samples:
         warnings.append(
-            f"The native side's own answers move as much as the sides differ, on {rows}, when its input moves by one "
-            "rounding: these rows cannot tell right from wrong."
+            f"{sentence(names.sides[0])}'s own answers move as much as the sides differ, on {rows}, when its input "
+            "moves by one rounding: these rows cannot tell right from wrong."
         )
         return strictly
-    what = "steep layers make many steps of one" if allowed.steps else "spikes fall a step earlier or later in ONNX"
+    what = f"spikes fall a step earlier or later {names.where[1]}"
+    what = "steep layers make many steps of one" if steps else what
     if agreement.undecided:
         warnings.append(
-            f"On {rows} {what}: the sides differ no more than the native one does when its input moves by one rounding."
-            " These count neither way."
+            f"On {rows} {what}: the sides differ no more than {names.sides[0]} itself does when its input moves by one "
+            "rounding. These count neither way."
         )
     return agreement, tally.differing

@@ -20,7 +20,7 @@ from ..compare.comparison import Comparison
 from ..compare.matching import Pair, label_text
 from ..errors import BadInput
 from ..markup import render
-from ..words import readable
+from ..words import NATIVE_AND_ONNX, SideNames, readable
 
 TOP = 5
 """Classes whose scores are shown."""
@@ -67,7 +67,13 @@ def row_html(comparison: Comparison, row: int) -> str:
         "asked": list(_asked(answers, place)),
         "answered": answered,
     }
-    return render("row", row=shown, spikes=None if spikes is None else _raster(spikes, place), most=MOST_VALUES)
+    return render(
+        "row",
+        row=shown,
+        spikes=None if spikes is None else _raster(spikes, place, answers.names),
+        most=MOST_VALUES,
+        names=answers.names,
+    )
 
 
 # --- what was asked ------------------------------------------------------------------------------------------------
@@ -138,15 +144,13 @@ def _scores(answers: Answers, pair: Pair, place: int) -> dict[str, Any]:
     right = answers.right[place] if answers.right is not None else None
     classes = []
     for column in columns:
-        highest = [where for side, where in _WHERE.items() if best[side][0] == column]
+        both = zip(best.values(), answers.names.where, strict=True)
+        highest = [where for columns_of_side, where in both if columns_of_side[0] == column]
         says = ["highest on both sides"] if len(highest) == 2 else [f"highest {where}" for where in highest]
         says += ["right answer"] if names[column] == right else []
         bars = {side: _score(float(scores[column]), longest) for side, scores in sides.items()}
         classes.append({"name": names[column], "highest": bool(highest), "says": ", ".join(says), **bars})
     return {"classes": classes, "name": pair.onnx_name, "count": len(names)}
-
-
-_WHERE = {"native": "natively", "onnx": "in ONNX"}
 
 
 def _score(score: float, longest: float) -> dict[str, Any]:
@@ -161,7 +165,7 @@ def _numbers(answers: Answers, pair: Pair, place: int) -> dict[str, Any]:
         np.asarray(array[place] if array.ndim and len(array) == rows else array) for array in (pair.native, pair.onnx)
     )
     if native.size != onnx.size:
-        return {"name": pair.onnx_name, "native": native.shape, "onnx": onnx.shape}
+        return {"name": pair.onnx_name, "native": native.shape, "onnx": onnx.shape, "where": answers.names.where}
     native = native.reshape(onnx.shape)
     numeric = native.dtype.kind in "biuf" and onnx.dtype.kind == "f"
     numbers = []
@@ -188,10 +192,10 @@ def _text(value: Any) -> str:
 
 def spikes_html(spikes: Spikes, row: int = 0) -> str:
     """Both sides' spikes for one row, on one axis of time."""
-    return render("row", row=None, spikes=_raster(spikes, row), most=MOST_VALUES)
+    return render("row", row=None, spikes=_raster(spikes, row, NATIVE_AND_ONNX), most=MOST_VALUES)
 
 
-def _raster(spikes: Spikes, place: int) -> dict[str, Any]:
+def _raster(spikes: Spikes, place: int, names: SideNames) -> dict[str, Any]:
     """Both sides' spikes on one axis of time: a stroke for each, and a ring around one that the other side lacks."""
     if place >= len(spikes.native):
         says = "The spikes of this row were not kept: only those of the first rows are."
@@ -204,7 +208,7 @@ def _raster(spikes: Spikes, place: int) -> dict[str, Any]:
     unit, per_step = ("ms", 1000 * spikes.dt) if steps * spikes.dt < 2 else ("s", spikes.dt)
     says = (
         f"Layer {spikes.layer!r}, {neurons:,} neurons over {steps * per_step:.4g} {unit}: {int(native.sum()):,} spikes "
-        f"natively, {int(onnx.sum()):,} in ONNX, {apart:,} of them on one side only."
+        f"{names.where[0]}, {int(onnx.sum()):,} {names.where[1]}, {apart:,} of them on one side only."
     )
     if not len(chosen):
         return {"says": says, "kept": True, "sides": []}
@@ -215,7 +219,8 @@ def _raster(spikes: Spikes, place: int) -> dict[str, Any]:
         return left + wide * step / steps
 
     sides = []
-    for offset, title, mine, other in ((top, "native", native, onnx), (top + high + gap, "ONNX", onnx, native)):
+    lines = (top, names.heads[0], native, onnx), (top + high + gap, names.heads[1], onnx, native)
+    for offset, title, mine, other in lines:
         fired = [
             (x(step + 0.5), offset + line * row, bool(other[step, neuron]))
             for row, neuron in enumerate(chosen)

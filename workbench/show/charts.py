@@ -34,24 +34,25 @@ def charts(comparison: Comparison) -> str:
 
 def _times(comparison: Comparison) -> dict[str, Any]:
     """A line for each call: its median, and the range in which that lies."""
+    heads = comparison.names.heads
     calls = [
-        (title, call)
-        for title, side in (("native", comparison.native), ("ONNX", comparison.onnx))
-        for call in side.calls
+        (side, head, call)
+        for side, head, result in zip(("native", "onnx"), heads, (comparison.native, comparison.onnx), strict=True)
+        for call in result.calls
     ]
     scale = _Scale(
-        max(1e-12, min(min(call.seconds.low, call.seconds.median) for _, call in calls)),
-        max(max(call.seconds.high, call.seconds.median) for _, call in calls),
+        max(1e-12, min(min(call.seconds.low, call.seconds.median) for _, _, call in calls)),
+        max(max(call.seconds.high, call.seconds.median) for _, _, call in calls),
         (_LEFT, _WIDTH - 95),
     )
     bottom = _LINE * len(calls) + 4
     drawn = [
         {
-            "side": title, "name": f"{title}: {call.call if len(call.call) <= 26 else call.call[:25] + '…'}",
+            "side": side, "name": f"{head}: {call.call if len(call.call) <= 26 else call.call[:25] + '…'}",
             "time": duration(call.seconds.median), "y": 4 + _LINE * (place + 0.5), "low": scale.at(call.seconds.low),
             "middle": scale.at(call.seconds.median), "high": scale.at(call.seconds.high),
         }
-        for place, (title, call) in enumerate(calls)
+        for place, (side, head, call) in enumerate(calls)
     ]  # fmt: skip
     return {
         "ticks": [(duration(value), x) for value, x in scale.ticks()],
@@ -59,9 +60,9 @@ def _times(comparison: Comparison) -> dict[str, Any]:
         "bottom": bottom,
         "height": bottom + 22,
         "caption": f"Time of one call with {counted(comparison.rows, 'row')}: the further left, the faster, and each "
-        "step of the axis multiplies. A dot is native, a ring is ONNX; the line through it is the range beside the "
-        "time above.",
-        "says": f"Times: {'; '.join(f'{t} {c.call} {duration(c.seconds.median)}' for t, c in calls)}.",
+        f"step of the axis multiplies. A dot is {heads[0]}, a ring is {heads[1]}; the line through it is the range "
+        "beside the time above.",
+        "says": f"Times: {'; '.join(f'{head} {c.call} {duration(c.seconds.median)}' for _, head, c in calls)}.",
     }
 
 

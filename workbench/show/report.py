@@ -29,7 +29,7 @@ from ..markup import render, whole_page
 from ..publish import refuse, write_text
 from ..safety import external
 from ..sandbox import Cancelled
-from ..words import counted, size
+from ..words import NATIVE_AND_ONNX, counted, size
 from .answers import row_html
 from .card import LEVEL_WORDS, card
 from .charts import charts
@@ -96,12 +96,13 @@ def parts(
         found.append(Part("convert", "Conversion to ONNX", _claim(proof), True))
     elif not is_onnx:
         found.append(Part("convert", "Conversion to ONNX", why.get("convert", "Not converted."), False))
+    title = (NATIVE_AND_ONNX if comparison is None else comparison.names).title
     if comparison is not None:
         says = comparison.says
     else:
         other = "the model it was made from" if is_onnx else "an ONNX form of it"
         says = why.get("compare", f"Not compared with {other}.")
-    found.append(Part("compare", "Native and ONNX side by side", says, comparison is not None))
+    found.append(Part("compare", title, says, comparison is not None))
     return tuple(found)
 
 
@@ -230,6 +231,7 @@ def write(
             findings=detection.findings,
             level_words=LEVEL_WORDS,
             summary=_summary(found, comparison),
+            comparison_title=comparison.names.title if comparison is not None else "",
             sections=[*(part.title for part in found if part.there), "Files and environment"],
             kind=card(detection),
             inference=inference._repr_html_() if inference is not None else "",
@@ -281,7 +283,8 @@ def _models(conversion: Conversion | None, comparison: Comparison | None) -> lis
     if conversion is not None and conversion.output is not None:
         found.append(("converted to", Path(conversion.output)))
     if comparison is not None:
-        found += [("native side", Path(comparison.native.model)), ("ONNX side", Path(comparison.onnx.model))]
+        models = Path(comparison.native.model), Path(comparison.onnx.model)
+        found += zip((side.removeprefix("the ") for side in comparison.names.sides), models, strict=True)
     return found
 
 
