@@ -23,7 +23,7 @@ ROOMS = (
     ("graph",),
     ("engines",),
     ("convert",),
-    ("sources", "rows", "pictures"),
+    ("sources", "rows", "pictures", "classes"),
     ("compare",),
     ("inference",),
     ("show",),

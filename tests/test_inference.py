@@ -12,7 +12,8 @@ from onnx import helper, numpy_helper
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
-from workbench import UnsupportedModel, convert
+from workbench import UnsupportedModel, compare, convert
+from workbench.classes import accuracy
 from workbench.inference import FirstInference, first_inference
 from workbench.paper.data import dataset
 
@@ -62,3 +63,23 @@ def test_outputs_with_other_rows_than_were_asked_name_no_class(tmp_path: Path) -
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "steps.onnx")
     with pytest.raises(UnsupportedModel, match="no class"):
         first_inference(tmp_path / "steps.onnx")
+
+
+def test_a_comparison_on_the_papers_data_gives_no_accuracy_to_a_strangers_classes(tmp_path: Path) -> None:
+    targets = np.random.default_rng(3).integers(0, 3, len(IRIS.targets))
+    models = (
+        LogisticRegression(max_iter=1000).fit(IRIS.inputs, IRIS.targets),
+        LogisticRegression().fit(IRIS.inputs, targets),
+    )
+    accuracies = []
+    for number, model in enumerate(models):
+        path = convert(model, tmp_path / f"{number}.onnx").output
+        accuracies.append(compare(model, path, "paper", seconds=0.1, repeat=2, threads=1).onnx.accuracy)
+    assert accuracies[0] is not None and accuracies[0] > 0.9 and accuracies[1] is None
+
+
+def test_scores_of_every_step_or_pixel_are_no_class_of_the_row() -> None:
+    targets = np.array([0, 1, 2, 0])
+    assert accuracy({"y": np.eye(3, dtype=np.float32)[targets]}, targets) == 1
+    assert accuracy({"y": np.eye(3, dtype=np.float32)[targets].reshape(4, 3, 1, 1)}, targets) == 1
+    assert accuracy({"y": np.zeros((4, 5, 3), np.float32)}, targets) is None

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .classes import Classes, fits, labels_of, named, scores_of
 from .errors import UnsupportedModel
 from .kind import ENGINE_NAMES
 from .markup import render
 from .sources import Dataset, rows_for
-from .words import counted, listed
+from .words import counted, label_text, listed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,50 +182,22 @@ def _infer(path: str) -> FirstInference:
             over_time: Any = engine
             outputs = over_time.settled(outputs)
             data = replace(data, source=" ".join([data.source, *over_time.network.notes]))
-        predicted, score, fits = _named(outputs, data)
+        predicted, score, fits = _named(outputs, data, engine.classes)
         return FirstInference(path, engine.name, engine.version, engine.why, data, predicted, score, fits)
 
 
-def _named(outputs: dict[str, np.ndarray], data: Dataset) -> tuple[tuple[str, ...], np.ndarray | None, bool]:
-    """(the class each row is given, its score, whether these classes are the data's).
-
-    A label output (integers or strings, one a row) is taken at its word; else the largest of a row of scores.
-    """
-    rows, names = len(data.inputs), data.class_names
-    labels = next((a.reshape(rows) for a in outputs.values() if a.dtype.kind in "iuUSO" and a.size == rows), None)
-    per_row = (a for a in outputs.values() if a.dtype.kind == "f" and a.ndim >= 2 and a.shape[0] == rows)
-    scores = next((a for a in per_row if a.size > rows), None)
-    scores = None if scores is None else scores.reshape(rows, -1)
-    if labels is None and scores is None:
+def _named(
+    outputs: dict[str, np.ndarray], data: Dataset, classes: Classes
+) -> tuple[tuple[str, ...], np.ndarray | None, bool]:
+    """(the class each row is given, its score, whether these classes are the data's)."""
+    rows = len(data.inputs)
+    labels, scored = labels_of(outputs, rows), scores_of(outputs, rows)
+    if labels is None and scored is None:
         raise UnsupportedModel(
-            f"Its outputs ({', '.join(outputs)}) name no class, so there is nothing to hold against the right answers."
+            f"Its outputs ({listed(outputs)}) name no class, so there is nothing to hold against the right answers."
         )
-    answers = np.argmax(scores, axis=1) if labels is None else labels  # type: ignore[arg-type]
-    numbered = answers.dtype.kind in "iu"
-    as_many = scores is not None and scores.shape[1] == len(names)
-    if numbered:
-        # Numbers may count anything (clusters are scored by how far away they are), and a model of three other classes
-        # has three as well: that they are the data's shows where they meet them far more often than chance would.
-        largest = as_many and bool((np.argmax(scores, axis=1) == answers).all())  # type: ignore[arg-type]
-        fits = largest and _beyond_chance(answers, data)
-    else:
-        fits = {_text(value) for value in answers} <= set(names) and (scores is None or as_many)
-    predicted = tuple(names[int(value)] if numbered and fits else _text(value) for value in answers)
-    return predicted, scores.max(axis=1) if fits and scores is not None else None, fits
-
-
-def _beyond_chance(answers: np.ndarray, data: Dataset) -> bool:
-    """Whether numbered classes meet the data's far more often than by chance: 3.5 standard deviations above it.
-
-    Chance is a model that knows nothing of the data and answers each class as often as this one does.
-    """
-    classes = len(data.class_names)
-    answered = np.bincount(answers.clip(0, classes), minlength=classes + 1)[:classes]
-    true = np.bincount(data.targets, minlength=classes)
-    chance = float(answered @ true) / len(answers) ** 2
-    bound = chance + 3.5 * np.sqrt(chance * (1 - chance) / len(answers))
-    return bool(np.mean(answers == data.targets) > bound)
-
-
-def _text(label: Any) -> str:
-    return label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+    answers, fit = named(outputs, rows, classes), fits(outputs, data.targets, data.class_names, classes)
+    assert answers is not None
+    numbered = fit and answers.dtype.kind in "iu"
+    predicted = tuple(data.class_names[int(value)] if numbered else label_text(value) for value in answers)
+    return predicted, scored[1].max(axis=1) if fit and scored is not None else None, fit

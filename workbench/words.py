@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 MAX_SHOWN = 400
 """Characters of one string from a model that are shown; the data keeps the rest."""
@@ -83,6 +84,16 @@ def listed(names: Iterable[str], most: int = 4) -> str:
     """``a, b, c and 3 more``, each made visible and cut at 80 characters."""
     shown = [visible(name, 80, "") for name in names]
     return ", ".join(shown[:most]) + (f" and {len(shown) - most:,} more" if len(shown) > most else "")
+
+
+def label_text(value: Any) -> str:
+    """A label of any type as text: 1, 1.0 and np.int32(1) name the same class."""
+    value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, bytes):
+        return value.decode(errors="replace")
+    if isinstance(value, bool | float) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def counted(count: int, noun: str) -> str:

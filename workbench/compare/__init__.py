@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 
+from ..classes import accuracy, fits
 from ..errors import WorkbenchError
 from ..sandbox import Cancelled, end_warm_worker
-from ..words import counted
-from .answers import Answers, accuracy, answers_classes, keep, watch
+from ..words import counted, listed
+from .answers import Answers, keep, watch
 from .comparison import Comparison, SideResult
 from .layers import Divergence
 from .options import Options, documented
@@ -81,8 +82,12 @@ def compare(native: Any, onnx: Any, inputs: Any = None, **options: Any) -> Compa
         count, timed = rows_of(asked.onnx), batch_of(sides, asked.onnx, wishes.batch)
         wishes.say(f"Asking both sides {counted(count, 'row')}")
         answers = answers_of(sides[0], asked.native), answers_of(sides[1], asked.onnx)
-        if asked.papers and not answers_classes(answers[0], count, len(asked.class_names), sides[0].classes):
+        if asked.papers and not fits(answers[0], asked.targets, asked.class_names, sides[0].classes):
             asked = replace(asked, targets=None)
+            warnings.append(
+                f"Nothing shows that the model's classes are those of the data ({listed(asked.class_names)}), so no "
+                "answer is called right or wrong."
+            )
         verdict = judge(sides, answers, asked, wishes.tolerance, warnings)
         for side, rows, answer in zip(sides, asked.both, answers, strict=True):
             check_repeatable(side, rows, answer, timed, verdict.allowed, warnings)

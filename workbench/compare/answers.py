@@ -12,8 +12,8 @@ import numpy as np
 from ..agreement import as_rows, distance, is_probability
 from ..engines.base import STEPS
 from ..files import registry
-from ..words import NATIVE_AND_ONNX, SideNames
-from .matching import Pair, label_text
+from ..words import NATIVE_AND_ONNX, SideNames, label_text
+from .matching import Pair
 from .questions import Questions, rows_of
 from .sides import Side
 from .verdict import Verdict
@@ -240,71 +240,3 @@ def watch(theirs: Side, ours: Side, asked: Questions, rows: tuple[int, ...]) -> 
         for side, arrays in ((theirs, asked.native), (ours, asked.onnx))
     ]
     return Spikes(both[-1], ours.dt, *sides)
-
-
-# --- right answers -------------------------------------------------------------------------------------------------
-
-
-def named(outputs: Arrays, rows: int, classes: Mapping[str, tuple[Any, ...]] | None = None) -> np.ndarray | None:
-    """The class that a model names for each row.
-
-    A label output (integers or texts, one a row) is taken at its word; else the largest of a row of scores counts, or
-    for a single probability whether it is above one half.
-
-    Args:
-        outputs: {output name: array}, first axis: rows.
-        classes: {output name: labels in column order}, where known; columns are numbered where not.
-
-    Returns:
-        (rows,) labels, or None where no output names classes (a regression).
-    """
-    for array in outputs.values():
-        if array.dtype.kind in "biuUSO" and array.size == rows:
-            return array.reshape(rows)
-    for name, array in outputs.items():
-        if array.dtype.kind != "f" or not array.ndim or len(array) != rows or not array.size:
-            continue
-        scores = array.reshape(rows, -1)
-        if scores.shape[1] > 1:
-            columns = scores.argmax(axis=1)
-        elif bool((scores >= 0).all() and (scores <= 1).all()):
-            columns = (scores[:, 0] > 0.5).astype(int)
-        else:
-            continue
-        labels = (classes or {}).get(name, ())
-        return np.array(labels, object)[columns] if columns.max() < len(labels) else columns
-    return None
-
-
-def accuracy(outputs: Arrays, targets: Any, classes: Mapping[str, tuple[Any, ...]] | None = None) -> float | None:
-    """The share of rows whose class is named rightly; None where the targets or the outputs are no classes.
-
-    Args:
-        targets: (rows,), the right classes: labels as the model names them, or column numbers.
-    """
-    right = np.asarray(targets).reshape(-1)
-    if right.dtype.kind == "f" and not bool((right == np.trunc(right)).all()):
-        return None
-    classes_named = named(outputs, len(right), classes)
-    if classes_named is None:
-        return None
-    said, wanted = [label_text(value) for value in classes_named], [label_text(value) for value in right]
-    labels = [label_text(value) for value in next(iter((classes or {}).values()), ())]
-    if labels and right.dtype.kind in "biuf" and not {*wanted} & {*labels}:
-        # Columns by their numbers, where the labels are no such numbers.
-        wanted = [labels[int(value)] if 0 <= value < len(labels) else "" for value in right]
-    elif right.dtype.kind not in "biuf" and classes_named.dtype.kind in "biuf" and not {*wanted} & {*said}:
-        return None
-    return float(np.mean([ours == theirs for ours, theirs in zip(said, wanted, strict=True)]))
-
-
-def answers_classes(
-    outputs: Arrays, rows: int, count: int, classes: Mapping[str, tuple[Any, ...]] | None = None
-) -> bool:
-    """Whether a model seems to tell so many classes apart: it names them, or it scores them and gives no other labels
-    (K-means does, whose clusters have no right numbers)."""
-    if classes and any(len(labels) == count for labels in classes.values()):
-        return True
-    scores = [array for array in outputs.values() if array.dtype.kind == "f" and array.size == rows * count]
-    labels = [array for array in outputs.values() if array.dtype.kind in "biuUSO" and array.size == rows]
-    return any(map(is_probability, scores)) or bool(scores and not labels)

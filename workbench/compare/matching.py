@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..agreement import is_probability, plain, same_shape
-from ..words import NATIVE_AND_ONNX, SideNames
+from ..words import NATIVE_AND_ONNX, SideNames, label_text
 
 Arrays = Mapping[str, np.ndarray]
 Classes = Mapping[str, tuple[Any, ...]]
@@ -154,13 +154,3 @@ def _in_class_order(
         f"Output {name!r}: the classes come in another order {names.where[1]}; columns were compared by their labels."
     )
     return onnx[:, [ours.index(label) for label in theirs]]
-
-
-def label_text(value: Any) -> str:
-    """A label of any type as text: 1, 1.0 and np.int32(1) name the same class."""
-    value = value.item() if hasattr(value, "item") else value
-    if isinstance(value, bytes):
-        return value.decode(errors="replace")
-    if isinstance(value, bool | float) and float(value).is_integer():
-        return str(int(value))
-    return str(value)

@@ -45,7 +45,7 @@ class Questions:
         targets: (rows,) the right answers, or None.
         class_names: of the data, where it is the paper's; columns: names of a table's; files: of pictures, one a row.
         ours: nobody gave them, so as many are taken as fit.
-        papers: they are of the paper's data, so the targets are not sure to be what the model answers.
+        papers: they are of the paper's data, so the targets count only where the model answers with its classes.
     """
 
     given: Any

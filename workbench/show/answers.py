@@ -17,10 +17,10 @@ import numpy as np
 from ..agreement import distance
 from ..compare.answers import Answers, Spikes
 from ..compare.comparison import Comparison
-from ..compare.matching import Pair, label_text
+from ..compare.matching import Pair
 from ..errors import BadInput
 from ..markup import render
-from ..words import NATIVE_AND_ONNX, SideNames, readable
+from ..words import NATIVE_AND_ONNX, SideNames, label_text, readable
 
 TOP = 5
 """Classes whose scores are shown."""
