@@ -23,7 +23,7 @@ ROOMS = (
     ("graph",),
     ("engines",),
     ("convert",),
-    ("sources", "rows", "pictures", "classes"),
+    ("sources", "rows", "pictures", "classes", "invented"),
     ("compare",),
     ("inference",),
     ("show",),

@@ -155,7 +155,7 @@ def test_what_cannot_be_asked_is_said_in_a_sentence(folder: Path, tmp_path: Path
     pair = folder / "forest.skops", folder / "forest.onnx"
     wide = times(tmp_path / "wide.onnx", 1, shape=["n", 5])
     for sides, given, options, match in (
-        ((wide, wide), "paper", {}, r"fit input 'x' \(float32 \['n', 5\]\): choose random numbers, or a file"),
+        ((wide, wide), "paper", {}, r"fit input 'x' \(float32 \['n', 5\]\): choose made-up ones, or a file"),
         (pair, folder / "none.csv", {}, "no such file"),
         (pair, "paper", {"target": "species"}, "target names a column of a file"),
         (pair, "random", {"rows": 5, "batch": 6}, "cannot hold 6 rows where 5 are asked"),

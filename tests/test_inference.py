@@ -12,9 +12,9 @@ from onnx import helper, numpy_helper
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
-from workbench import UnsupportedModel, compare, convert
+from workbench import compare, convert
 from workbench.classes import accuracy
-from workbench.inference import FirstInference, first_inference
+from workbench.inference import FirstInference, TrialRun, first_inference
 from workbench.paper.data import dataset
 
 IRIS = dataset("iris")
@@ -22,7 +22,9 @@ IRIS = dataset("iris")
 
 def asked(estimator: Any, targets: Any, folder: Path) -> FirstInference:
     convert(estimator.fit(IRIS.inputs, targets), folder / "model.onnx")
-    return first_inference(folder / "model.onnx")
+    inference = first_inference(folder / "model.onnx")
+    assert isinstance(inference, FirstInference)
+    return inference
 
 
 @pytest.mark.parametrize("named", [False, True])
@@ -61,8 +63,9 @@ def test_outputs_with_other_rows_than_were_asked_name_no_class(tmp_path: Path) -
     weights = numpy_helper.from_array(np.ones((5, 4, 3), np.float32), "w")
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["steps"])], "g", [row], [steps], [weights])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "steps.onnx")
-    with pytest.raises(UnsupportedModel, match="no class"):
-        first_inference(tmp_path / "steps.onnx")
+    trial = first_inference(tmp_path / "steps.onnx")
+    assert isinstance(trial, TrialRun) and [output.shape for output in trial.outputs] == [(5, 1, 3)]
+    assert "Iris" in trial.asked[0]
 
 
 def test_a_comparison_on_the_papers_data_gives_no_accuracy_to_a_strangers_classes(tmp_path: Path) -> None:

@@ -400,7 +400,8 @@ def test_files_that_cannot_be_shown_give_one_sentence_and_the_next_pick_works(pa
     pick(page, "snn_leaky.onnx")
     expect(mark(page, "Kind")).to_contain_text("SNN")
     # Its neurons are plain operators, so ONNX Runtime runs it; what it gives is spikes over five steps, no class a row.
-    expect(step(page, "Kind")).to_contain_text("name no class")
+    expect(step(page, "Kind")).to_contain_text("5 × 1 × 3")
+    expect(step(page, "Kind")).to_contain_text("nothing here is right or wrong")
 
 
 def test_many_fast_clicks_end_with_the_last_file(page: Page) -> None:

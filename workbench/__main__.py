@@ -318,7 +318,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         "--inputs",
         metavar="DATA",
         help="rows to ask: .csv, .parquet, .npy, .npz, .png, .jpg, a folder of pictures; or the word paper for the "
-        "paper's data, random for random numbers (default: the paper's data where it fits, else random)",
+        "paper's data, random for made-up ones (default: the paper's data where it fits, else random)",
     ),
     _argument(
         "--targets",

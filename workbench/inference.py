@@ -1,4 +1,6 @@
-"""A first inference: real rows through a model, and its answers beside the right ones."""
+"""A first inference: real rows through a model, and its answers beside the right ones; or made-up ones, where no rows
+fit, and what it gives.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +8,24 @@ import base64
 import io
 import os
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .classes import Classes, fits, labels_of, named, scores_of
-from .errors import UnsupportedModel
-from .kind import ENGINE_NAMES
+from .errors import BadInput, UnsupportedModel
+from .files.header import read_header
+from .invented import invent
+from .kind import ENGINE_NAMES, detect
 from .markup import render
 from .sources import Dataset, rows_for
-from .words import counted, label_text, listed
+from .words import counted, label_text, listed, readable
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from .engines import Engine
 
 TIMEOUT = 600
 """Seconds for loading a small model and answering a few rows, after which a file was made never to end. It takes one;
@@ -131,6 +137,56 @@ class FirstInference:
         }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class OutputValue:
+    """One output of a `TrialRun`: its name and shape, its dtype as NumPy calls it, and its first values as text."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    first: str
+
+
+@dataclass(frozen=True)
+class TrialRun:
+    """What a model gave where no rows with right answers fit: that it runs, and what comes out.
+
+    Attributes:
+        engine, version, why: as of `FirstInference`.
+        asked: what it was asked, a sentence for each input.
+        code: the Python that asks the same.
+        outputs: what it gave; nothing in it is right or wrong.
+    """
+
+    path: str
+    engine: str
+    version: str
+    why: str
+    asked: tuple[str, ...]
+    code: str
+    outputs: tuple[OutputValue, ...]
+
+    @property
+    def says(self) -> str:
+        """What came of it, in one sentence."""
+        gave = listed(f"{output.name} {_size(output.shape)}" for output in self.outputs)
+        return (
+            f"It runs in {ENGINE_NAMES.get(self.engine, self.engine)} {self.version} and gives {gave or 'no output'}. "
+            "No rows with right answers were at hand for it, so nothing here is right or wrong."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "outputs": [asdict(output) for output in self.outputs]}
+
+    def _repr_html_(self) -> str:
+        outputs = [(output, _size(output.shape)) for output in self.outputs[:SHOWN]]
+        return render("trial", trial=self, outputs=outputs, more=max(0, len(self.outputs) - SHOWN))
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " × ".join(map(str, shape)) or "a single value"
+
+
 def _picture(image: np.ndarray) -> str:
     """A PNG, in base64."""
     from PIL import Image
@@ -140,15 +196,17 @@ def _picture(image: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode()
 
 
-def first_inference(path: str | os.PathLike[str], *, cancel: threading.Event | None = None) -> FirstInference:
-    """Run a model on rows of the paper's data that fit its input, in a worker process.
+def first_inference(
+    path: str | os.PathLike[str], *, cancel: threading.Event | None = None
+) -> FirstInference | TrialRun:
+    """Run a model on rows of the paper's data that fit its input, else on made-up ones, in a worker process.
 
     Args:
         path: an ONNX file.
         cancel: set it from another thread to give up.
 
     Raises:
-        UnsupportedModel: no rows at hand fit its input, or its outputs name no class.
+        UnsupportedModel: it answers none of the inputs that were made up for it.
         WorkbenchError: the model cannot be read or run, or took too long or too much memory.
     """
     from . import sandbox
@@ -166,24 +224,56 @@ def first_inference(path: str | os.PathLike[str], *, cancel: threading.Event | N
     )
 
 
-def _infer(path: str) -> FirstInference:
-    from .engines import load_engine
+def _infer(path: str) -> FirstInference | TrialRun:
+    from .engines import choose_engine, load_engine
+    from .engines.onnxruntime import LARGE
 
-    with load_engine(path) as engine:
+    # A picked file is asked without a word from the person: a large one's weights stay in it.
+    large = os.path.getsize(path) >= LARGE and choose_engine(detect(path).kind)[0] == "onnxruntime"
+    options: dict[str, Any] = {"lean": True} if large else {}
+    with load_engine(path, **options) as engine:
         data = rows_for(path)
         if data is None:
-            takes = "; ".join(f"{v.name}: {v.dtype} {list(v.shape or ())}" for v in engine.inputs)
-            raise UnsupportedModel(
-                f"No rows of the paper's data fit this model's input ({takes}); ask it with your own: "
-                "load_engine(path).run(array)."
-            )
+            return _tried(path, engine)
         outputs = engine.run(data.inputs)
         if hasattr(engine, "settled"):
             over_time: Any = engine
             outputs = over_time.settled(outputs)
             data = replace(data, source=" ".join([data.source, *over_time.network.notes]))
-        predicted, score, fits = _named(outputs, data, engine.classes)
-        return FirstInference(path, engine.name, engine.version, engine.why, data, predicted, score, fits)
+        rows = len(data.inputs)
+        if labels_of(outputs, rows) is None and scores_of(outputs, rows) is None:
+            name = engine.inputs[0].name
+            return _trial(path, engine, (f"{name}: {data.source}",), f"{{{name!r}: rows}}", outputs)
+        predicted, score, fit = _named(outputs, data, engine.classes)
+        return FirstInference(path, engine.name, engine.version, engine.why, data, predicted, score, fit)
+
+
+def _tried(path: str, engine: Engine) -> TrialRun:
+    """The first made-up inputs that it answers."""
+    refused = None
+    for fillings in invent(engine.inputs, read_header(path).graph):
+        try:
+            outputs = engine.run({filling.name: filling.array for filling in fillings})
+        except BadInput as error:
+            refused = error
+            continue
+        asked = tuple(f"{filling.says}." for filling in fillings)
+        code = ", ".join(f"{filling.name!r}: {filling.code}" for filling in fillings)
+        return _trial(path, engine, asked, f"{{{code}}}", outputs)
+    takes = listed(f"{v.name}: {v.dtype} {list(v.shape or ())}" for v in engine.inputs)
+    raise UnsupportedModel(
+        f"No rows at hand fit this model's inputs ({takes}), and it answers none that were made up. {refused or ''} "
+        "Ask it with your own: load_engine(path).run({name: array})."
+    )
+
+
+def _trial(path: str, engine: Engine, asked: tuple[str, ...], feeds: str, outputs: dict[str, np.ndarray]) -> TrialRun:
+    values = tuple(
+        OutputValue(name, str(array.dtype), array.shape, listed((_value(v) for v in array.flat[:6]), 6))
+        for name, array in outputs.items()
+    )
+    code = f"load_engine({os.path.basename(path)!r}).run({feeds})"
+    return TrialRun(path, engine.name, engine.version, engine.why, asked, code, values)
 
 
 def _named(
@@ -191,13 +281,13 @@ def _named(
 ) -> tuple[tuple[str, ...], np.ndarray | None, bool]:
     """(the class each row is given, its score, whether these classes are the data's)."""
     rows = len(data.inputs)
-    labels, scored = labels_of(outputs, rows), scores_of(outputs, rows)
-    if labels is None and scored is None:
-        raise UnsupportedModel(
-            f"Its outputs ({listed(outputs)}) name no class, so there is nothing to hold against the right answers."
-        )
+    scored = scores_of(outputs, rows)
     answers, fit = named(outputs, rows, classes), fits(outputs, data.targets, data.class_names, classes)
     assert answers is not None
     numbered = fit and answers.dtype.kind in "iu"
     predicted = tuple(data.class_names[int(value)] if numbered else label_text(value) for value in answers)
     return predicted, scored[1].max(axis=1) if fit and scored is not None else None, fit
+
+
+def _value(value: Any) -> str:
+    return readable(float(value) + 0) if getattr(value, "dtype", np.dtype(object)).kind == "f" else label_text(value)

@@ -62,9 +62,8 @@ def compare(native: Any, onnx: Any, inputs: Any = None, **options: Any) -> Compa
             anything else in a worker of its own.
         onnx: the same for the ONNX side.
         inputs: rows, as for `Engine.run`; pictures in either layout. Or a path to a file of rows, as
-            `workbench.rows.read` takes them; ``"paper"``: rows of the paper's data; ``"random"``: numbers from 0 to 1
-            in the shape of its inputs. If None, the paper's data where it fits, else random numbers; a warning says
-            which.
+            `workbench.rows.read` takes them; ``"paper"``: rows of the paper's data; ``"random"``: made up for its
+            inputs (`workbench.invented`). If None, the paper's data where it fits, else made up; a warning says which.
         options: by name, see `workbench.compare.options.Options`.
 
     Raises:

@@ -162,11 +162,13 @@ class Comparison:
         slower, faster = self.names.nouns if ratio.median >= 1 else reversed(self.names.nouns)
         times = max(ratio.median, 1 / ratio.median)
         low, high = sorted((ratio.low, ratio.high) if ratio.median >= 1 else (1 / ratio.low, 1 / ratio.high))
-        how = "in its few rounds" if self._few else "with 95 % confidence"
-        amount = (
-            f"{readable(times, 3)} times as fast as {slower}; {how}, between {readable(low, 3)} and "
-            f"{readable(high, 3)} times"
-        )
+        amount = f"{readable(times, 3)} times as fast as {slower}"
+        between = f"between {readable(low, 3)} and {readable(high, 3)} times"
+        if self._few:
+            # Nothing is sure of so few, and a single one has no range.
+            seen = f", {between}" if self.rounds > 1 else ""
+            return f"In {counted(self.rounds, 'round')}, too few to be sure, {faster} was {amount}{seen}."
+        amount = f"{amount}; with 95 % confidence, {between}"
         if not sure:
             return f"Neither side is surely faster: {faster} was {amount}."
         return f"{sentence(faster)} is {amount}."

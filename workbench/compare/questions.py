@@ -1,11 +1,12 @@
 """What both sides are asked, in the form each takes it, and how: a person's rows, a file of them, rows that a data set
-has ready, or random numbers; as many at a time as a side takes."""
+has ready, or made-up ones; as many at a time as a side takes."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import permutations
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy as np
 
 from ..agreement import Tolerance, hold
 from ..engines.inputs import by_column, cast, match
-from ..errors import BadInput
-from ..files.header import ValueInfo
-from ..rows import in_shape, row_shape
+from ..errors import BadInput, UnreadableFile
+from ..files.header import NotOnnx, ValueInfo, read_header
+from ..invented import Filling, invent
+from ..rows import in_shape
 from ..sources import rows_for
 from .options import Options
 from .sides import Side
@@ -30,6 +32,9 @@ AT_ONCE = 1 << 18
 """Numbers in one input of one call, at most: two pictures of 224 by 224. What a network holds between its layers grows
 with the batch."""
 
+
+MOST_TOLD = 6
+"""Inputs of which a note says what they were given."""
 
 ROWS = 50
 """Rows asked of data that nobody gave, unless said otherwise."""
@@ -132,28 +137,32 @@ def _asked(given: Any, side: Side, wishes: Options, wanted: int, size: int, warn
         return Questions(inputs, data.targets, data.class_names, data.feature_names, papers=True)
     if given == "paper":
         takes = ", ".join(f"{info.name!r} ({info.dtype} {list(info.shape or ())})" for info in side.inputs)
-        raise BadInput(f"No rows of the paper's data fit input {takes}: choose random numbers, or a file of rows.")
-    warnings.append(f"{both} sides were asked random numbers from 0 to 1.")
-    return Questions(_random(side, wanted, size))
+        raise BadInput(f"No rows of the paper's data fit input {takes}: choose made-up ones, or a file of rows.")
+    fillings = _made_up(side, wanted, size)
+    what = "; ".join(filling.says for filling in fillings[:MOST_TOLD])
+    warnings.append(f"{both} sides were asked what was made up for them: {what}{' …' * (len(fillings) > MOST_TOLD)}.")
+    return Questions({filling.name: filling.array for filling in fillings})
 
 
-def _random(side: Side, wanted: int, size: int) -> Arrays:
-    """Rows for a model, from its inputs' types and shapes."""
-    rng = np.random.default_rng(0)
-    made = {}
-    for info in side.inputs:
-        if info.dtype not in ("float16", "float32", "float64") or info.shape is None:
-            raise BadInput(
-                f"Random rows for input {info.name!r} ({info.dtype}) cannot be made up: choose a file of rows, or give "
-                "some as inputs."
-            )
-        row = [
-            length if isinstance(length, int) and length > 0 else (16 if place else 8)
-            for place, length in enumerate(row_shape(info))
-        ]
-        count = max(size, min(wanted, AT_ONCE // max(1, math.prod(row))) // size * size)
-        made[info.name] = rng.random((count, *row)).astype(info.dtype)
-    return made
+def _made_up(side: Side, wanted: int, size: int) -> tuple[Filling, ...]:
+    """The first made-up inputs that a side answers.
+
+    Raises:
+        BadInput: it answers none; UnsupportedModel: it takes what cannot be made up.
+    """
+    graph = refused = None
+    with suppress(UnreadableFile, NotOnnx):
+        graph = read_header(getattr(side.engine, "path", "")).graph
+    for fillings in invent(of_any_rows(side), graph, rows=wanted, multiple=size):
+        try:
+            answers_of(side, {filling.name: filling.array for filling in fillings})
+        except BadInput as error:
+            refused = error
+        else:
+            return fillings
+    raise BadInput(
+        f"The model answers none of the inputs made up for it; give some, or a file of rows. {refused or ''}"
+    )
 
 
 def classes_of(targets: Any, rows: int) -> Any:

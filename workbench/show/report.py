@@ -23,7 +23,7 @@ from ..errors import BadInput, WorkbenchError
 from ..files import certificate
 from ..files.header import read_header
 from ..graph import GraphView, frame, graph, policy
-from ..inference import FirstInference, first_inference
+from ..inference import FirstInference, TrialRun, first_inference
 from ..kind import KIND_NAMES, Detection, detect
 from ..markup import render, whole_page
 from ..publish import refuse, write_text
@@ -68,7 +68,7 @@ def parts(
     detection: Detection,
     *,
     view: GraphView | None = None,
-    inference: FirstInference | None = None,
+    inference: FirstInference | TrialRun | None = None,
     conversion: Conversion | None = None,
     comparison: Comparison | None = None,
     problems: Mapping[str, str] | None = None,
@@ -190,7 +190,7 @@ def write(
     *,
     detection: Detection | None = None,
     view: GraphView | None = None,
-    inference: FirstInference | None = None,
+    inference: FirstInference | TrialRun | None = None,
     conversion: Conversion | None = None,
     comparison: Comparison | None = None,
     problems: Mapping[str, str] | None = None,

@@ -26,7 +26,7 @@ ELSEWHERE = "\0elsewhere"
 DATA = (
     ("The paper's data if it fits, else random", ""),
     ("The paper's data", "paper"),
-    ("Random numbers, 0 to 1", "random"),
+    ("Made up for the model", "random"),
 )
 SCALES = (
     ("as they are", 0.0),

@@ -12,7 +12,7 @@ import traitlets
 from ..compare import Comparison
 from ..convert import Conversion
 from ..graph import GraphView
-from ..inference import FirstInference
+from ..inference import FirstInference, TrialRun
 from ..kind import Detection
 from ..markup import render
 from ..session import STEPS, Choices, Session, session_of
@@ -99,7 +99,7 @@ class Workbench(ipywidgets.Box, Choices):
         return self.session.view
 
     @property
-    def inference(self) -> FirstInference | None:
+    def inference(self) -> FirstInference | TrialRun | None:
         return self.session.inference
 
     @property
