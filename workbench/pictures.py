@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .errors import BadInput, UnreadableFile
+from .words import first_line
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -135,7 +136,7 @@ def _decoded(file: Path, said: Counter[str]) -> Image.Image:
     except Exception as error:  # PIL raises a dozen kinds on a damaged file, SyntaxError among them
         if isinstance(error, UnidentifiedImageError):
             raise UnreadableFile(f"{file} is no PNG or JPEG picture, whatever its name says.") from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error)
         raise UnreadableFile(f"{file} is a damaged picture: {reason}.") from None
     if image.getexif().get(_ORIENTATION, 1) != 1:
         said["Turned upright, as the camera noted"] += 1

@@ -23,6 +23,7 @@ from ..engines.worker import WorkerEngine
 from ..errors import WorkbenchError
 from ..files.header import ValueInfo
 from ..sandbox import Cancelled, peak_mib, release_memory
+from ..words import first_line
 from .layers import Divergence
 
 Arrays = dict[str, np.ndarray]
@@ -135,7 +136,7 @@ class Side:
                     seconds = time.perf_counter() - start
             except Exception as error:
                 first = first or error
-                self.refused[name] = (str(error).strip().splitlines() or [type(error).__name__])[0]
+                self.refused[name] = first_line(error)
             else:
                 self._bound[name], self.calls[name] = call, seconds
         if not self._bound:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from ..files.header import Header
+from ..words import listed
 from .structure import Structure
 
 # producer_name, lower case, as converters write it. Those in neither list decide nothing.
@@ -66,10 +67,9 @@ class Facts:
         return f"It {'predicts' if self.s.predictors else 'computes'} with {names(known)}"
 
 
-def names(group: Iterable[str], most: int = 4) -> str:
+def names(group: Iterable[str]) -> str:
     """``Conv, Gemm and 3 more``."""
-    plain = [name.removeprefix("ai.onnx.ml:") for name in group]
-    return ", ".join(plain[:most]) + (f" and {len(plain) - most} more" if len(plain) > most else "")
+    return listed(name.removeprefix("ai.onnx.ml:") for name in group)
 
 
 @dataclass(frozen=True)

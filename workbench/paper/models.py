@@ -19,6 +19,7 @@ import numpy as np
 
 from ..engines.onnxruntime import OnnxRuntimeEngine
 from ..errors import BadInput, WorkbenchError
+from ..words import first_line
 from .data import SEED, Dataset, dataset
 
 TRAINING_MEMORY_MIB = 3000
@@ -368,8 +369,7 @@ def _application(name: str, note: str) -> tuple[Any, str]:
             try:
                 return make(weights="imagenet"), f"{name} has its ImageNet weights."
             except Exception as error:
-                said = str(error).strip().splitlines() or [type(error).__name__]
-                reason = f"could not be loaded ({said[0][:200]})"
+                reason = f"could not be loaded ({first_line(error)})"
         model = make(weights=None)
         _randomise(model)
     return model, f"{note}: its ImageNet weights {reason}."
