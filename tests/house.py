@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "workbench"
 
 ROOMS = (
-    ("words", "markup", "errors", "sandbox", "scratch", "frameworks"),
+    ("words", "markup", "errors", "sandbox", "scratch", "many", "frameworks"),
     ("files", "publish"),
     ("safety",),
     ("kind",),

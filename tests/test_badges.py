@@ -17,7 +17,7 @@ import psutil
 import pytest
 from onnx import TensorProto, helper
 
-from workbench.session import badges
+from workbench import many
 from workbench.session.badges import Badges
 from workbench.session.folder import Look, look
 
@@ -46,8 +46,8 @@ def read(reader: Badges, paths: list[str]) -> dict[str, Look]:
 
 
 def process(reader: Badges) -> psutil.Process:
-    assert reader._worker is not None and reader._worker._process is not None
-    return psutil.Process(reader._worker._process.pid)
+    assert reader._reader.worker is not None and reader._reader.worker._process is not None
+    return psutil.Process(reader._reader.worker._process.pid)
 
 
 def external(path: Path, location: str) -> Path:
@@ -68,13 +68,13 @@ def test_a_folder_is_read_by_one_process_which_is_light_and_ends_when_idle(
     assert read(reader, folder) == dict.fromkeys(folder, DL)
     assert process(reader) == first
     assert first.memory_info().rss < 100 << 20
-    assert reader._worker is not None
-    imported = reader._worker.run(eval, "sorted(__import__('sys').modules)")
+    assert reader._reader.worker is not None
+    imported = reader._reader.worker.run(eval, "sorted(__import__('sys').modules)")
     assert not {"tensorflow", "keras", "sklearn", "nengo", "onnxruntime"} & set(imported)
-    monkeypatch.setattr(badges, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr("workbench.session.badges.IDLE_SECONDS", 0.05)
     assert read(reader, [*folder, str(DATA / "gru.onnx")])[str(DATA / "gru.onnx")] == DL
     first.wait(30)
-    assert reader._worker is None
+    assert reader._reader.worker is None
 
 
 def test_a_file_is_read_again_only_after_it_or_what_it_needs_changed(
@@ -85,7 +85,7 @@ def test_a_file_is_read_again_only_after_it_or_what_it_needs_changed(
     told = read(reader, paths)
     assert (told[model].danger, told[folder[0]].danger) == ("warning", None) and "w.bin" in told[model].says
     reader.close()
-    assert read(reader, paths[:3]) == dict.fromkeys(paths[:3], DL) and reader._worker is None
+    assert read(reader, paths[:3]) == dict.fromkeys(paths[:3], DL) and reader._reader.worker is None
     (tmp_path / "w.bin").write_bytes(b"abcd")
     Path(folder[0]).write_bytes(b"")
     os.unlink(folder[1])
@@ -106,14 +106,14 @@ def test_a_slow_file_costs_its_own_badge(tmp_path: Path, folder: list[str], monk
     slow.write_bytes(helper.make_model(helper.make_graph(nodes, "g", [], [])).SerializeToString())
     begun = time.process_time()
     look(str(slow))
-    monkeypatch.setattr(badges, "CPU_SECONDS", (time.process_time() - begun) / 4)
-    told: list[Look] = []
+    monkeypatch.setattr(many, "CPU_SECONDS", (time.process_time() - begun) / 4)
+    told: list[Look | None] = []
     before = signal.getsignal(signal.SIGVTALRM)
     try:
-        badges.look_at([folder[0], str(slow), folder[1]], 0, told.extend)
+        many.each(look, [folder[0], str(slow), folder[1]], 0, told.extend)
     finally:
         signal.signal(signal.SIGVTALRM, before)
-    assert told == [DL, Look("unread"), DL]
+    assert told == [DL, None, DL]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="leases are Linux's")
@@ -121,7 +121,7 @@ def test_a_file_that_hangs_its_reader_costs_its_own_badge(
     reader: Badges, folder: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read(reader, [str(DATA / "gru.onnx")])  # the worker has begun: what follows waits for files alone
-    monkeypatch.setattr(badges, "PATIENCE", 3.0)
+    monkeypatch.setattr(many, "PATIENCE", 3.0)
     before = signal.signal(signal.SIGIO, signal.SIG_IGN)
     with open(folder[70], "r+b") as held:
         try:
