@@ -26,6 +26,7 @@ ROOMS = (
     ("sources", "rows", "pictures", "classes", "invented"),
     ("compare",),
     ("inference",),
+    ("audit",),
     ("show",),
     ("session",),
     ("frameworks.sklearn",),

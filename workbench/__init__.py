@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .audit import Audit, audit
 from .compare import Comparison, compare
 from .convert import Conversion, ConversionDisagrees, convert
 from .errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel, WorkbenchError
@@ -29,9 +30,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "BadInput", "Comparison", "Conversion", "ConversionDisagrees", "Detection", "Engine", "GraphView", "NeedsTrust",
-    "UnreadableFile", "UnsupportedModel", "Workbench", "WorkbenchError", "compare", "convert", "detect", "graph",
-    "load_engine", "nengo_gui", "read_nir", "report", "spiking", "to_nengo", "weight_table", "write_nir",
+    "Audit", "BadInput", "Comparison", "Conversion", "ConversionDisagrees", "Detection", "Engine", "GraphView",
+    "NeedsTrust", "UnreadableFile", "UnsupportedModel", "Workbench", "WorkbenchError", "audit", "compare", "convert",
+    "detect", "graph", "load_engine", "nengo_gui", "read_nir", "report", "spiking", "to_nengo", "weight_table",
+    "write_nir",
 ]  # fmt: skip
 
 provide(

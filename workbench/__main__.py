@@ -1,6 +1,6 @@
-"""The command line: ``workbench detect|graph|convert|compare|report|tables|lab``, the same verbs as the functions.
+"""The command line, ``workbench detect|graph|convert|compare|report|audit|tables|lab``: the verbs of the functions.
 
-Exit codes: 0 done, 1 the job failed (one line on stderr), 2 wrong usage, 3 refused for safety.
+Exit codes: 0 done, 1 the job failed (one line on stderr), 2 wrong usage, 3 refused for safety; of ``audit`` see there.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _inputs(arguments: argparse.Namespace) -> Iterator[str]:
     """What a command was given, but for where its result goes."""
     for name, value in vars(arguments).items():
-        if name != "output":
+        if name not in ("output", "sarif", "csv", "html", "results"):
             yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
 
 
@@ -168,6 +168,12 @@ def _option(text: str) -> tuple[str, Any]:
         return key, json.loads(value)
     except ValueError:
         return key, value
+
+
+def _level(text: str) -> str:
+    if text not in ("note", "warning", "error"):
+        raise argparse.ArgumentTypeError(f"takes note, warning or error, but was given {text!r}")
+    return text
 
 
 def _options() -> Iterator[Argument]:
@@ -420,6 +426,53 @@ def _tables(arguments: argparse.Namespace) -> int:
     else:
         _say_all(f"{result}\n\n{_listed(written)}")
     return 0
+
+
+@_command(
+    "audit",
+    "a folder of model files, one verdict each",
+    "Look at every model file there is, by its header: format, kind, producer, operators, what opening it would do, "
+    "and what to mind about it. Runs nothing from a file. Exit codes: 0 nothing found at --fail-on or above, 1 "
+    "something was, 2 wrong usage or it could not run.",
+    _argument("paths", nargs="+", metavar="PATH", help="files, folders, or patterns such as 'models/**/*.onnx'"),
+    _argument("--json", help="one JSON object per file and line, and one of the summary"),
+    *(
+        _argument(f"--{kind}", metavar="FILE", help=f"write {what}")
+        for kind, what in (("sarif", "SARIF 2.1.0"), ("csv", "a table"), ("html", "one offline page"))
+    ),
+    _argument("--policy", metavar="FILE", help="what is allowed, a TOML file"),
+    _argument("--results", metavar="FILE", help="keep rows in FILE as they come, and go on from those in it"),
+    _argument("--sha256", help="of every file, which reads all of it"),
+    _argument("--fail-on", default="error", type=_level, metavar="LEVEL", help="note, warning or error (default)"),
+    _argument("--force", help="overwrite files that exist"),
+)
+def _audit(arguments: argparse.Namespace) -> int:
+    from .audit import audit
+    from .audit.exports import lines
+    from .errors import LEVELS
+
+    try:
+        with _progress() as say:
+            result = audit(
+                arguments.paths, policy=arguments.policy, sha256=arguments.sha256, results=arguments.results,
+                progress=say,
+            )  # fmt: skip
+        for ending in ("sarif", "csv", "html"):
+            if (target := getattr(arguments, ending)) is not None:
+                if not target.lower().endswith(f".{ending}"):
+                    raise BadInput(f"--{ending} writes a file whose name ends in .{ending}, and {target} does not.")
+                result.save(target, overwrite=arguments.force)
+    except WorkbenchError as error:
+        _say(f"workbench: {error}", sys.stderr)
+        return 2
+    if arguments.json:
+        for line in lines(result):
+            _say_json(line)
+    else:
+        _say(result.says)
+        _say_some((f"{finding.level}: {path}: {finding.says}" for path, finding in result.findings), "  ")
+    worst = result.worst
+    return int(worst is not None and LEVELS.index(worst) >= LEVELS.index(arguments.fail_on))
 
 
 @_command(

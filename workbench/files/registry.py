@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -55,6 +56,12 @@ def objects_of(model: Any) -> Objects | None:
 def runs_over_time(header: Any) -> bool:
     """Whether an ONNX file (`workbench.files.header.Header`) has operators that run over time, as neurons do."""
     return bool(at(OVER_TIME.runs)(header))
+
+
+def is_model_folder(folder: str | os.PathLike[str]) -> bool:
+    """A folder that is a model as a whole."""
+    inside = (name for record in FORMATS.values() for name in record.inside)
+    return any(os.path.isfile(os.path.join(folder, name)) for name in inside)
 
 
 def main_file(path: Path, format_name: str) -> Path | None:

@@ -22,13 +22,13 @@ import traitlets
 from ..compare import Comparison
 from ..convert import Conversion
 from ..errors import BadInput, NeedsTrust, WorkbenchError
+from ..files.registry import is_model_folder
 from ..graph import GraphView, graph
 from ..inference import first_inference
 from ..kind import detect
 from ..sandbox import Cancelled
 from ..sources import make_sample, samples
 from ..words import counted
-from .folder import is_model
 from .pairing import Pairing, pair
 
 Result = TypeVar("Result")
@@ -535,7 +535,7 @@ def session_of(root: str | os.PathLike[str] | None = None) -> Session:
 
 def _stamp(path: str) -> object:
     """What changes when the file does; of a folder that is a model, when something in it does."""
-    inside = [os.path.join(path, name) for name in os.listdir(path)] if is_model(path) else []
+    inside = [os.path.join(path, name) for name in os.listdir(path)] if is_model_folder(path) else []
     return [_written(file) for file in (path, *inside)]
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import Level, UnreadableFile
+from ..files.registry import is_model_folder
 from ..kind import detect
 from ..words import visible
 
@@ -17,8 +18,6 @@ MOST_ENTRIES = 2000
 """Of one list; a page with more is slow to draw, and nobody reads it."""
 
 SEARCH_SECONDS = 1.0
-
-_MODEL_FOLDERS = ("saved_model.pb", "saved_model.pbtxt", os.path.join("Data", "com.apple.CoreML", "model.mlmodel"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +88,6 @@ def search(folder: str | os.PathLike[str], text: str, given_up: threading.Event)
     return matches, True
 
 
-def is_model(folder: str | os.PathLike[str]) -> bool:
-    """A folder that is a model as a whole."""
-    return any(os.path.isfile(os.path.join(folder, inside)) for inside in _MODEL_FOLDERS)
-
-
 def look(path: str) -> Look:
     """What a file is, from its header. Whatever a reader runs into, it is that file's alone."""
     if not os.path.exists(path):
@@ -135,7 +129,7 @@ def _below(folder: str) -> Iterator[Entry]:
 
 def _entry(entry: os.DirEntry[str]) -> Entry:
     if _is_folder(entry):
-        return Entry(entry.name, entry.path, not is_model(entry.path))
+        return Entry(entry.name, entry.path, not is_model_folder(entry.path))
     try:
         return Entry(entry.name, entry.path, False, entry.stat().st_size)
     except OSError:  # a link that leads nowhere

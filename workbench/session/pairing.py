@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 
 from ..files import certificate, registry
+from ..files.registry import is_model_folder
 from ..kind import ENGINE_NAMES, Detection
-from .folder import is_model, look
+from .folder import look
 
 MOST_BESIDE = 200
 """Entries of a folder that are looked at, which takes up to 1 ms for each that the file list has not looked at."""
@@ -69,7 +70,7 @@ def pair(path: str, detection: Detection, partner: str | None = None, converted:
     proof = certificate.read((detection.components or {}).get("metadata_props", {}))
     source = os.path.basename(str(proof.get("source", ""))) if proof else ""
     made_of = str(folder / source)
-    if source and source != name and (os.path.isfile(made_of) or is_model(made_of)):
+    if source and source != name and (os.path.isfile(made_of) or is_model_folder(made_of)):
         return Pairing(made_of, path, (None, None), f"{name} says that it was made of {source}.")
     for other in islice(sorted(folder.glob(f"{escape(Path(path).stem)}.*")), MOST_OF_ONE_NAME):
         if str(other) != path and _is_native(str(other)):

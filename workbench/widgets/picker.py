@@ -14,6 +14,7 @@ import anywidget
 import traitlets
 
 from ..errors import WorkbenchError
+from ..files.registry import is_model_folder
 from ..paper.models import samples
 from ..session import Session, session_of
 from ..session import folder as folders
@@ -227,7 +228,7 @@ class Picker(anywidget.AnyWidget):
         if not os.path.exists(path):  # no, too, where it may not be looked at or the name is too long
             where = "type the path of a file or folder on the machine that runs the notebook"
             self.message = f"There is no {path}; {where}."
-        elif path.is_dir() and not folders.is_model(path):
+        elif path.is_dir() and not is_model_folder(path):
             self.show_folder(path.resolve())
         else:
             self._pick(str(path.resolve()))

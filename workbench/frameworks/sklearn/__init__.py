@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ...engines.packing import Given
 from ...files.archives import Archive
 from ...files.pickled import MAX_MARKERS
 from ...files.records import (
@@ -22,6 +21,9 @@ from ...files.records import (
     Reader,
     opset_option,
 )
+
+if TYPE_CHECKING:
+    from ...engines.packing import Given
 
 _HERE = "workbench.frameworks.sklearn"
 

@@ -1,0 +1,267 @@
+"""A folder of model files, one verdict each: `audit`.
+
+Each file is read by `look.py` in worker processes that one bad file cannot take along; `places.py` says which files,
+`policy.py` what is allowed, `exports.py` writes what came of it for other tools.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import LEVELS, BadInput, Finding
+from ..many import Reader
+from ..publish import write_text
+from ..sandbox import Cancelled
+from .exports import EXPORTS, page
+from .look import Row, look, sha256
+from .places import Place, places
+from .policy import Policy, read_policy
+from .result import Rows
+
+Progress = Callable[[str], object]
+
+SHOWN = 200
+"""Files in a notebook's table."""
+
+AHEAD = 256
+"""Files that a worker is handed at once."""
+
+
+@dataclass(frozen=True)
+class Audit(Rows):
+    """What came of an audit: see `workbench.audit.result.Rows`."""
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write it as what the name ends in: ``.json`` (lines), ``.csv``, ``.sarif``, ``.html``.
+
+        Raises:
+            BadInput: it ends in something else; WorkbenchError: it exists already, or cannot be written.
+        """
+        target = Path(path)
+        export = next((make for ending, make in EXPORTS.items() if target.name.lower().endswith(ending)), None)
+        if export is None:
+            raise BadInput(f"An audit is written as {', '.join(EXPORTS)}, and {target.name} is none of these.")
+        return write_text(export(self), target, overwrite=overwrite, inputs=[row.path for row in self.rows[:1000]])
+
+    def _repr_html_(self) -> str:
+        return page(self, SHOWN)
+
+    def __str__(self) -> str:
+        return self.says
+
+
+def audit(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    *,
+    policy: str | os.PathLike[str] | Policy | None = None,
+    sha256: bool = False,
+    results: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    tell: Callable[[Row], object] | None = None,
+    progress: Progress | None = None,
+    cancel: threading.Event | None = None,
+) -> Audit:
+    """Look at every file there is, by its header, and say what each is and what to mind about it.
+
+    Nothing is run from a file and no weights are read, but where two files have one size or `sha256` is asked for.
+
+    Args:
+        paths: files, folders, globs.
+        policy: what is allowed, a TOML file as `workbench.audit.policy.read_policy` takes it.
+        sha256: of every file, which reads all of it.
+        results: a file of JSON lines to which each row is added as it comes, and from which those stand that an earlier
+            audit wrote about the same path, size and time of change: one that was interrupted goes on.
+        workers: processes; one per core if None.
+        tell: called with each row as it comes, in this thread. Duplicates and policy are known at the end only.
+        progress: called in this thread with one short sentence now and then.
+        cancel: set it from another thread to give up.
+
+    Raises:
+        BadInput: no paths, a policy that is none, a file of results that holds something else.
+        Cancelled: it was given up; `results` holds what was done.
+    """
+    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    if not given:
+        raise BadInput("An audit needs files or folders: audit('models').")
+    rules = policy if isinstance(policy, Policy) or policy is None else read_policy(Path(policy))
+    say = progress or (lambda message: None)
+    cancel = cancel or threading.Event()
+    with _Results(results) as kept:
+        found: list[Place] = []
+        for place in places(given):
+            found.append(place)
+            if len(found) % 1000 == 0:
+                say(f"Found {len(found):,} files")
+        rows: dict[str, Row] = {}
+        left = []
+        for place in found:
+            row = kept.row(place) if place.read else Row(place.path, place.size, place.changed)
+            if row is None:
+                left.append(place)
+            else:
+                rows[place.path] = row
+        for count, row in enumerate(_read(left, workers or len(os.sched_getaffinity(0)), cancel), 1):
+            rows[row.path] = row
+            kept.add(row)
+            if tell is not None:
+                tell(row)
+            if count % 200 == 0:
+                say(f"Looked at {count:,} of {len(left):,} files")
+        if cancel.is_set():
+            raise Cancelled("The audit was cancelled.")
+    say("Looking for duplicates")
+    done = [_with_place(rows[place.path], place) for place in found]
+    done = _duplicates(done, sha256)
+    if rules is not None:
+        done = [replace(row, findings=rules.applied(row)) for row in done]
+    worst_first = (
+        replace(row, findings=tuple(sorted(row.findings, key=lambda one: -LEVELS.index(one.level)))) for row in done
+    )
+    return Audit(tuple(worst_first))
+
+
+def _with_place(row: Row, place: Place) -> Row:
+    return row if place.finding is None else replace(row, findings=(place.finding, *row.findings))
+
+
+def _read(left: list[Place], workers: int, cancel: threading.Event) -> Iterator[Row]:
+    """The rows as they come; each worker process has a thread that hands it files."""
+    todo: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
+    rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
+    share = max(1, min(AHEAD, len(left) // (4 * workers) + 1))
+    for start in range(0, len(left), share):
+        todo.put([place.path for place in left[start : start + share]])
+    given_up = threading.Event()
+
+    def hand_out() -> None:
+        reader: Reader[Row] = Reader(look, "Reading files for an audit")
+        try:
+            while not given_up.is_set() and not todo.empty():
+                paths = todo.get()
+                asked = iter(paths)
+
+                def take(answers: list[Row | None], asked: Iterator[str] = asked) -> None:
+                    for answer in answers:
+                        path = next(asked)
+                        rows.put(answer or _lost(path))
+
+                reader.read(paths, take, given_up)
+                for path in () if given_up.is_set() else asked:  # after too many lost workers
+                    rows.put(_lost(path))
+        finally:
+            reader.close()
+            rows.put(None)
+
+    threads = min(workers, max(1, todo.qsize()))
+    with ThreadPoolExecutor(threads, thread_name_prefix="audit") as pool:
+        for _ in range(threads):
+            pool.submit(hand_out)
+        try:
+            ended = 0
+            while ended < threads:
+                try:
+                    row = rows.get(timeout=0.2)
+                except queue.Empty:
+                    if cancel.is_set():
+                        given_up.set()
+                    continue
+                if row is None:
+                    ended += 1
+                else:
+                    yield row
+                if cancel.is_set():
+                    given_up.set()
+        finally:
+            given_up.set()
+
+
+def _lost(path: str) -> Row:
+    says = "It took its reader down, or more time or memory than reading a header takes."
+    finding = Finding("reader-lost", "error", "", says, "Do not open it: it is damaged, or made to do that.")
+    try:
+        about = os.stat(path)
+    except OSError:
+        return Row(path, 0, findings=(finding,))
+    return Row(path, about.st_size, about.st_mtime_ns, findings=(finding,))
+
+
+def _duplicates(rows: list[Row], every: bool) -> list[Row]:
+    """Files of the same bytes are told by their digest, for which only those of one size are read; and graphs that are
+    the same but for their weights by theirs."""
+    sizes = Counter(row.size for row in rows if row.format)
+    seen: dict[str, str] = {}
+    graphs: dict[str, str] = {}
+    out = []
+    for row in rows:
+        if row.format and not row.sha256 and row.size and (every or sizes[row.size] > 1):
+            row = replace(row, sha256=sha256(row.path))
+        first = seen.setdefault(row.sha256, row.path) if row.sha256 else row.path
+        like = graphs.setdefault(row.structure, row.path) if row.structure and row.nodes else row.path
+        if first != row.path:
+            says, advice = f"It has the same bytes as {first}.", "Keep one of them."
+            row = replace(
+                row, duplicate_of=first, findings=(*row.findings, Finding("duplicate", "note", first, says, advice))
+            )
+        elif like != row.path:
+            row = replace(row, same_graph_as=like)
+        out.append(row)
+    return out
+
+
+class _Results:
+    """Rows kept from one audit to the next, as JSON lines."""
+
+    def __init__(self, path: str | os.PathLike[str] | None) -> None:
+        self._path = None if path is None else Path(path)
+        self._known: dict[tuple[str, int, int], Row] = {}
+        self._file: Any = None
+
+    def __enter__(self) -> _Results:
+        if self._path is None:
+            return self
+        if self._path.exists():
+            whole = self._path.read_bytes()
+            for number, line in enumerate(whole.splitlines(keepends=True), 1):
+                if line.endswith(b"\n") and (row := _read_row(line, self._path, number)) is not None:
+                    self._known[row.path, row.size, row.changed] = row
+            if whole and not whole.endswith(b"\n"):  # cut short in the middle of a line
+                os.truncate(self._path, whole.rfind(b"\n") + 1)
+        try:
+            self._file = self._path.open("a", encoding="ascii")
+        except OSError as error:
+            raise BadInput(f"{self._path} cannot be written: {error.strerror}.") from error
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def row(self, place: Place) -> Row | None:
+        return self._known.get(place.key)
+
+    def add(self, row: Row) -> None:
+        if self._file is not None:
+            self._file.write(json.dumps(asdict(row)) + "\n")
+            self._file.flush()
+
+
+def _read_row(line: bytes, path: Path, number: int) -> Row | None:
+    try:
+        told = json.loads(line)
+        told["findings"] = tuple(Finding(**finding) for finding in told["findings"])
+        for name in ("deciding", "not_here", "external"):
+            told[name] = tuple(told[name])
+        return Row(**told)
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadInput(
+            f"{path} is no file of results: line {number} is not a row of an audit. Name another, or a new one."
+        ) from error

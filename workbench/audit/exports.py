@@ -1,0 +1,95 @@
+"""An audit for other tools: JSON lines, a table, SARIF 2.1.0, a page.
+
+Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import urllib.parse
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any
+
+from ..errors import LEVELS, Finding
+from ..markup import render, whole_page
+from .result import Rows
+
+MOST_ROWS, MOST_PLACES = 20_000, 50
+"""Files in a page's table, and below one sort of finding."""
+
+
+def json_lines(audit: Rows) -> str:
+    """A line for each file, and one of the summary."""
+    return "\n".join(map(json.dumps, lines(audit))) + "\n"
+
+
+def lines(audit: Rows) -> Iterator[dict[str, Any]]:
+    yield from (row.to_dict() for row in audit.rows)
+    yield {"summary": audit.summary}
+
+
+def csv(audit: Rows) -> str:
+    """`Audit.frame`; what a spreadsheet would take for a formula begins with an apostrophe."""
+    frame = audit.frame
+    for name in frame.columns:
+        frame[name] = [_plain(value) if isinstance(value, str) else value for value in frame[name]]
+    return str(frame.to_csv(index=False))
+
+
+def _plain(text: str) -> str:
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
+def sarif(audit: Rows) -> str:
+    """A result for each finding; its fingerprint stays as long as file, sort of finding and place do."""
+    rules: dict[str, dict[str, Any]] = {}
+    results = []
+    for path, finding in audit.findings:
+        rule = {"id": finding.id, "shortDescription": {"text": finding.id.replace("-", " ")}}
+        rules.setdefault(finding.id, rule | {"help": {"text": finding.advice}})
+        uri = urllib.parse.quote(os.fsencode(path).replace(os.sep.encode(), b"/"))
+        print_ = hashlib.sha256("\0".join((path, finding.id, finding.where)).encode("utf-8", "surrogateescape"))
+        results.append(
+            {
+                "ruleId": finding.id, "level": finding.level,
+                "message": {"text": f"{finding.says} {finding.advice}".encode("utf-8", "replace").decode()},
+                "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}}}],
+                "partialFingerprints": {"workbenchFinding/v1": print_.hexdigest()},
+            }
+        )  # fmt: skip
+    driver = {
+        "name": "ONNX Workbench", "version": version("onnx-workbench"), "informationUri": "https://onnx.ai",
+        "rules": list(rules.values()),
+    }  # fmt: skip
+    run = {"tool": {"driver": driver}, "columnKind": "unicodeCodePoints", "results": results}
+    schema = "https://json.schemastore.org/sarif-2.1.0.json"
+    return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
+
+
+def html(audit: Rows) -> str:
+    with whole_page():
+        return page(audit, MOST_ROWS)
+
+
+def page(audit: Rows, rows: int) -> str:
+    """Counts, findings by sort, and so many files: with findings first, the worst ones before."""
+    sorts: dict[str, list[tuple[str, Finding]]] = {}
+    for path, finding in audit.findings:
+        sorts.setdefault(finding.id, []).append((path, finding))
+    found = [
+        (id, places[0][1].level, places[0][1].advice, [(path, finding.says) for path, finding in places])
+        for id, places in sorts.items()
+    ]
+    ordered = sorted(audit.rows, key=lambda row: -LEVELS.index(row.findings[0].level) if row.findings else 1)
+    return render(
+        "audit", audit=audit, page=rows == MOST_ROWS, summary=audit.summary, found=found, rows=ordered[:rows],
+        most=MOST_PLACES, now=datetime.now().astimezone(),
+    )  # fmt: skip
+
+
+EXPORTS: dict[str, Callable[[Rows], str]] = {".json": json_lines, ".csv": csv, ".sarif": sarif, ".html": html}
+"""Ending of a file's name -> what is written into it."""
