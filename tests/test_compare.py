@@ -872,3 +872,10 @@ def test_a_side_is_called_native_only_where_it_is(both_onnx: bool, iris: tuple[A
     words = re.sub("<style>.*?</style>|<[^>]+>", " ", shown, flags=re.DOTALL)
     assert bool(re.search("(?i)native", words)) is not both_onnx
     assert ("the second model" in words) is both_onnx
+
+
+def test_a_handful_of_rounds_makes_no_side_surely_faster(iris: tuple[Any, Path]) -> None:
+    """An estimator and its file lie an order of magnitude apart, and two rounds of that are still no interval."""
+    few, many = here(*iris, IRIS), here(*iris, IRIS, repeat=12, seconds=5)
+    assert few.rounds == 2 and "2 rounds, too few to be sure" in few.speed and " is " not in few.speed
+    assert many.rounds >= 6 and "too few" not in many.speed and "95 % confidence" in many.speed
