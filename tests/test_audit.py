@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench import BadInput, audit
@@ -157,6 +159,10 @@ def test_results_are_data_a_table_and_files_for_other_tools(found: Audit, tmp_pa
         assert result["message"]["text"] and result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     prints = [result["partialFingerprints"]["workbenchFinding/v1"] for result in run["results"]]
     assert len(set(prints)) == len(prints)
+    bom = json.loads((tmp_path / "a.cdx.json").read_text())
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(json.dumps(bom)) is None
+    models = {part["name"]: part for part in bom["components"]}
+    assert models["a.onnx"]["type"] == "machine-learning-model" and len(models["a.onnx"]["hashes"][0]["content"]) == 64
     page = (tmp_path / "a.html").read_text("utf-8")
     assert "<script>alert" not in page and "\N{RIGHT-TO-LEFT OVERRIDE}" not in page
     with pytest.raises(BadInput, match=r"\.sarif"):

@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _inputs(arguments: argparse.Namespace) -> Iterator[str]:
     """What a command was given, but for where its result goes."""
     for name, value in vars(arguments).items():
-        if name not in ("output", "sarif", "csv", "html", "results"):
+        if name not in ("output", "sarif", "sbom", "csv", "html", "results"):
             yield from (one for one in (value if isinstance(value, list) else [value]) if isinstance(one, str))
 
 
@@ -438,7 +438,12 @@ def _tables(arguments: argparse.Namespace) -> int:
     _argument("--json", help="one JSON object per file and line, and one of the summary"),
     *(
         _argument(f"--{kind}", metavar="FILE", help=f"write {what}")
-        for kind, what in (("sarif", "SARIF 2.1.0"), ("csv", "a table"), ("html", "one offline page"))
+        for kind, what in (
+            ("sarif", "SARIF 2.1.0"),
+            ("sbom", "a bill of materials, CycloneDX 1.6 (FILE ends in .cdx.json)"),
+            ("csv", "a table"),
+            ("html", "one offline page"),
+        )
     ),
     _argument("--policy", metavar="FILE", help="what is allowed, a TOML file"),
     _argument("--results", metavar="FILE", help="keep rows in FILE as they come, and go on from those in it"),
@@ -457,10 +462,10 @@ def _audit(arguments: argparse.Namespace) -> int:
                 arguments.paths, policy=arguments.policy, sha256=arguments.sha256, results=arguments.results,
                 progress=say,
             )  # fmt: skip
-        for ending in ("sarif", "csv", "html"):
-            if (target := getattr(arguments, ending)) is not None:
-                if not target.lower().endswith(f".{ending}"):
-                    raise BadInput(f"--{ending} writes a file whose name ends in .{ending}, and {target} does not.")
+        for kind, ending in (("sarif", ".sarif"), ("sbom", ".cdx.json"), ("csv", ".csv"), ("html", ".html")):
+            if (target := getattr(arguments, kind)) is not None:
+                if not target.lower().endswith(ending):
+                    raise BadInput(f"--{kind} writes a file whose name ends in {ending}, and {target} does not.")
                 result.save(target, overwrite=arguments.force)
     except WorkbenchError as error:
         _say(f"workbench: {error}", sys.stderr)

@@ -41,7 +41,8 @@ class Audit(Rows):
     """What came of an audit: see `workbench.audit.result.Rows`."""
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write it as what the name ends in: ``.json`` (lines), ``.csv``, ``.sarif``, ``.html``.
+        """Write it as what the name ends in: ``.json`` (lines), ``.csv``, ``.sarif``, ``.cdx.json`` (a
+        bill of materials), ``.html``.
 
         Raises:
             BadInput: it ends in something else; WorkbenchError: it exists already, or cannot be written.

@@ -1,4 +1,4 @@
-"""An audit for other tools: JSON lines, a table, SARIF 2.1.0, a page.
+"""An audit for other tools: JSON lines, a table, SARIF 2.1.0, CycloneDX 1.6, a page.
 
 Source: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html
 """
@@ -14,8 +14,10 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
-from ..errors import LEVELS, Finding
+from ..errors import LEVELS, Finding, WorkbenchError
 from ..markup import render, whole_page
+from ..words import visible
+from .look import sha256
 from .result import Rows
 
 MOST_ROWS, MOST_PLACES = 20_000, 50
@@ -70,6 +72,46 @@ def sarif(audit: Rows) -> str:
     return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
 
 
+def sbom(audit: Rows) -> str:
+    """CycloneDX 1.6: a component for each model, with what its header proves and its SHA-256.
+
+    Raises:
+        WorkbenchError: the package for it is not installed.
+    """
+    try:
+        from cyclonedx.model import HashAlgorithm, HashType, Property
+        from cyclonedx.model.bom import Bom
+        from cyclonedx.model.component import Component, ComponentType
+        from cyclonedx.output.json import JsonV1Dot6
+    except ImportError as error:
+        raise WorkbenchError(
+            "A bill of materials needs a package that is not installed here: pip install cyclonedx-python-lib."
+        ) from error
+    bom = Bom()
+    bom.metadata.tools.components.add(
+        Component(name="ONNX Workbench", version=version("onnx-workbench"), type=ComponentType.APPLICATION)
+    )
+    for row in audit.rows:
+        if row.kind is None:
+            continue
+        digest = row.sha256 or sha256(row.path)
+        facts = {
+            "format": row.format, "kind": row.kind, "because": row.because, "producer": row.producer,
+            "opsets": ", ".join(f"{domain or 'ai.onnx'} {number}" for domain, number in row.opsets.items()),
+            "parameters": "" if row.parameters is None else str(row.parameters), "certificate": row.certificate,
+            "findings": ", ".join(sorted({finding.id for finding in row.findings})),
+        }  # fmt: skip
+        bom.components.add(
+            Component(
+                name=visible(os.path.basename(row.path)), type=ComponentType.MACHINE_LEARNING_MODEL,
+                bom_ref=visible(row.path, 4096), description=visible(row.because),
+                hashes=[HashType(alg=HashAlgorithm.SHA_256, content=digest)] if digest else [],
+                properties=[Property(name=f"workbench:{name}", value=visible(v)) for name, v in facts.items() if v],
+            )
+        )  # fmt: skip
+    return str(JsonV1Dot6(bom).output_as_string(indent=1)) + "\n"
+
+
 def html(audit: Rows) -> str:
     with whole_page():
         return page(audit, MOST_ROWS)
@@ -91,5 +133,11 @@ def page(audit: Rows, rows: int) -> str:
     )  # fmt: skip
 
 
-EXPORTS: dict[str, Callable[[Rows], str]] = {".json": json_lines, ".csv": csv, ".sarif": sarif, ".html": html}
+EXPORTS: dict[str, Callable[[Rows], str]] = {
+    ".cdx.json": sbom,
+    ".json": json_lines,
+    ".csv": csv,
+    ".sarif": sarif,
+    ".html": html,
+}
 """Ending of a file's name -> what is written into it."""
