@@ -126,7 +126,7 @@ def test_rows_an_estimator_refuses_end_in_a_sentence() -> None:
         gap[1, 2] = np.nan
         with pytest.raises(BadInput, match="scikit-learn could not run the model on this input: Input X contains NaN"):
             engine.run(gap)
-        with pytest.raises(BadInput, match="cannot run without rows: input 'X' has none"):
+        with pytest.raises(BadInput, match="inputs, of which 'X' has no rows: "):
             engine.run(ROWS[:0])
         with pytest.raises(BadInput, match=r"'Y'.*the model's inputs are 'X'"):
             engine.run({"Y": ROWS})

@@ -612,17 +612,27 @@ def is_probability(array: np.ndarray) -> bool:
 
 
 def plain(array: np.ndarray) -> np.ndarray:
-    """Numbers out of an object array (a sequence's arrays stacked, or joined with their shapes where these differ); any
-    other array as it is."""
+    """Numbers or texts out of an object array (a sequence's arrays stacked, or joined with their shapes where these
+    differ), coarse numbers `widened`; any other array as it is."""
     if array.dtype.kind != "O" or not array.size or isinstance(array.flat[0], str | bytes):
-        return array
-    parts = [np.asarray(item) for item in array.flat]
-    if any(part.dtype.kind not in "biuf" for part in parts):
+        return widened(array)
+    parts = [widened(np.asarray(item)) for item in array.flat]
+    numbers = all(part.dtype.kind in "biuf" for part in parts)
+    if not numbers and any(part.dtype.kind not in "OUS" for part in parts):
         return array
     if len({part.shape for part in parts}) > 1:
         # Each with its shape before it, so that the same numbers cut otherwise are not the same.
-        return np.concatenate([np.append(part.shape, part) for part in parts])
+        return np.concatenate([np.append(np.asarray(part.shape, None if numbers else object), part) for part in parts])
     return np.stack(parts).reshape(*array.shape, *parts[0].shape)
+
+
+def widened(array: np.ndarray) -> np.ndarray:
+    """Numbers of a dtype that NumPy itself has not (bfloat16, float8, int4 …) in the next of its own, which holds each
+    of them exactly; any other array as it is."""
+    if array.dtype.isbuiltin != 2:  # of another package's
+        return array
+    name = array.dtype.name
+    return array.astype(np.float32 if "float" in name else np.uint8 if name.startswith("uint") else np.int8)
 
 
 def as_rows(array: np.ndarray, rows: int) -> np.ndarray:

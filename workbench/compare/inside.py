@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..engines.onnxruntime import load_error
+from ..engines.refusals import refusal
 from ..errors import BadInput
+from ..files.header import read_header
 from ..files.light import without_weights
 from ..safety import external
 
@@ -92,7 +93,7 @@ class Inside:
         try:
             return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
         except Exception as error:
-            raise load_error(self.path, str(error)) from error
+            raise refusal(self.path, str(error), read_header(self.path), ort.__version__) from error
 
     def weight(self, name: str) -> np.ndarray:
         import onnx

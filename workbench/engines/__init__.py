@@ -163,7 +163,7 @@ def load_engine(
         worker = True
     in_memory = not isinstance(source, str | os.PathLike)
     detection = None if in_memory else detect(source)
-    if _apart(detection, worker, trust):
+    if _apart(detection, engine, worker, trust):
         made = WorkerEngine(
             source, engine, trust=trust, timeout=timeout, options={"params": params, **options}, load=load_engine
         )
@@ -193,7 +193,9 @@ def _from_file(
     over_time = detection.kind == "SNN" and (record.over_time or registry.runs_over_time(detection.header))
     name, why = choose_engine(detection.kind)
     if engine is not None:
-        _require(engine, registry.OVER_TIME.engines, f"{path} is a model in {detection.format}")
+        # The reference knows neither our neurons' states nor what time is.
+        able = [*registry.OVER_TIME.engines, *(["reference"] if not over_time and detection.format == "ONNX" else [])]
+        _require(engine, able, f"{path} is a model in {detection.format}")
         name, why = engine, f"You asked for {ENGINE_NAMES[engine]}."
     elif detection.kind == "SNN" and not over_time:
         name = "onnxruntime"
@@ -201,7 +203,7 @@ def _from_file(
     if over_time:
         return _run_over_time(path, name, why, options, params, detection.format == "ONNX")
     _refuse_params(params, name)
-    if name != "onnxruntime":
+    if name in registry.OVER_TIME.engines and name != "onnxruntime":
         raise UnsupportedModel(
             f"{path} has no neurons that {ENGINE_NAMES[name]} knows, so it cannot run there; "
             'engine="onnxruntime" runs any model made of standard operators.'
@@ -221,10 +223,12 @@ def _run_over_time(path: str, name: str, why: str, options: dict[str, Any], para
         raise
 
 
-def _apart(detection: Detection | None, worker: bool | None, trust: bool) -> bool:
+def _apart(detection: Detection | None, engine: str | None, worker: bool | None, trust: bool) -> bool:
     """Whether the engine goes into a worker process; `detection` is None for an object in memory."""
     if in_worker():
         return False
+    if engine == "reference" and worker is None:
+        return True  # Python's loops can be stopped there
     parsed = detection is not None and registry.of(detection.format).apart
     if detection is not None and parsed and worker is False and not trust:
         raise BadInput(

@@ -97,11 +97,10 @@ class ModelEngine(Closing):
         except (MemoryError, WorkbenchError):
             raise
         except Exception as error:
-            empty = [name for name, array in feeds.items() if array.ndim and not len(array)]
-            if empty:
-                raise BadInput(f"This model cannot run without rows: input {empty[0]!r} has none.") from error
-            said = self._plain(error)
-            raise BadInput(f"{ENGINE_NAMES[self.name]} could not run the model on this input: {said}.") from error
+            empty = next((name for name, array in feeds.items() if array.ndim and not len(array)), None)
+            # It may be why, and it may be as it should be: an empty optional input.
+            on = "on this input" if empty is None else f"on these inputs, of which {empty!r} has no rows"
+            raise BadInput(f"{ENGINE_NAMES[self.name]} could not run the model {on}: {self._plain(error)}.") from error
 
     def _feeds(self, inputs: Any) -> Arrays:
         self._check_open()

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from ..agreement import widened
 from ..errors import BadInput, UnsupportedModel
 from ..files.header import ValueInfo
+from .values import COARSE, CONTAINERS, bounds_of, boxed, dtype_of, largest_of, sort_of, unboxed
 
 
 class CastWarning(UserWarning):
@@ -29,7 +32,7 @@ def match(
     Args:
         given: ``{name: value}``; one value for a model with one input; a list or tuple of values in the inputs'
             order; or a DataFrame: all of it for one input, a column of each input's name for several.
-        inputs: inputs that must be given.
+        inputs: inputs that must be given, but for those that the model itself calls optional.
         optional: inputs with a default, by name only.
 
     Raises:
@@ -44,7 +47,7 @@ def match(
     if isinstance(given, Mapping):
         if unknown := [name for name in given if name not in {*names, *(info.name for info in optional)}]:
             raise BadInput(f"There is no input {unknown[0]!r}: {expected}.")
-        if missing := [name for name in names if name not in given]:
+        if missing := [info.name for info in inputs if info.name not in given and info.dtype != "optional"]:
             raise BadInput(f"Input {missing[0]!r} is missing: {expected}.")
         return [(info, given[info.name]) for info in (*inputs, *optional) if info.name in given]
     if len(inputs) == 1 and not _wraps_one(given, inputs[0]):
@@ -69,7 +72,8 @@ def by_column(given: Any, inputs: tuple[ValueInfo, ...]) -> Any:
 
 
 def cast(value: Any, info: ValueInfo) -> tuple[np.ndarray, str | None]:
-    """`value` as an array of the input's dtype.
+    """`value` as an array of the input's dtype; for a sequence, map or optional the list, dict, array or None that it
+    takes, in an array without axes (`workbench.engines.values`).
 
     Returns:
         (array, the dtype it was cast from, or None where its numbers were taken as they are). Plain Python numbers
@@ -80,28 +84,70 @@ def cast(value: Any, info: ValueInfo) -> tuple[np.ndarray, str | None]:
             a number, a complex number to a real one.
         UnsupportedModel: the input's dtype has no NumPy array.
     """
+    if info.dtype in CONTAINERS:
+        return _contained(unboxed(value), info)
     array = _as_array(value, info)
     if info.dtype == "string":
         return _strings(array, info), None
     try:
-        want = np.dtype(info.dtype)
+        want = dtype_of(info.dtype)
     except TypeError:
         raise UnsupportedModel(
             f"Input {info.name!r} takes {info.dtype} values, which a NumPy array cannot hold here."
         ) from None
     if array.dtype.kind == "O":
-        array = _unboxed(array, info)
+        array = _out_of_objects(array, info)
     source = array.dtype
     if source == want:
         return array.astype(want, copy=False), None
-    if source.kind not in "biuf" or want.kind not in "biuf":
+    if sort_of(source) not in "biuf" or sort_of(want) not in "biuf":
         words = "text" if source.kind in "US" else source.name
-        raise BadInput(f"Input {info.name!r} takes {want} values, but {words} was given: convert it first.")
+        raise BadInput(f"Input {info.name!r} takes {info.dtype} values, but {words} was given: convert it first.")
+    wide = widened(array)
     with np.errstate(all="ignore"):
-        result = array.astype(want)
+        result = wide.astype(want)
     if array.size:
-        _check_meaning(array, result, info.name)
+        _check_meaning(wide, result, info)
     return result, source.name if _has_dtype(value) else None
+
+
+def _contained(value: Any, info: ValueInfo) -> tuple[np.ndarray, str | None]:
+    """`cast` to a container, what it holds cast one by one."""
+    held = info.holds
+    if held is None:
+        raise UnsupportedModel(f"Input {info.name!r} takes a {info.dtype}, and the model does not say of what.")
+
+    def taken(item: Any, place: str) -> Any:
+        part = replace(held, name=f"{info.name}{place}")
+        array, source = cast(item, part)
+        check_shape(array, part)
+        sources.append(source)
+        return unboxed(array)
+
+    sources: list[str | None] = []
+    if info.dtype == "optional":
+        found = None if value is None else taken(value, "")
+    elif info.dtype == "map":
+        if not isinstance(value, Mapping):
+            raise BadInput(f"Input {info.name!r} takes a {info.sort}: give a dict, not {_sort(value)}.")
+        found = {_key(key, info): taken(item, f"[{key!r}]").item() for key, item in value.items()}
+    elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
+        found = [taken(item, f"[{index}]") for index, item in enumerate(value)]
+    else:
+        raise BadInput(f"Input {info.name!r} takes a {info.sort}: give a list of them, not {_sort(value)}.")
+    return boxed(found), next(filter(None, sources), None)
+
+
+def _key(key: Any, info: ValueInfo) -> Any:
+    """A map's key as a Python object of the type that the model's map has."""
+    key = key.item() if isinstance(key, np.generic) else key
+    if not isinstance(key, str if info.key == "string" else int) or isinstance(key, bool):
+        raise BadInput(f"Input {info.name!r} takes a {info.sort}, and {_shown(key)} is no {info.key} key.")
+    return key
+
+
+def _sort(value: Any) -> str:
+    return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
 def check_shape(array: np.ndarray, info: ValueInfo) -> None:
@@ -124,8 +170,8 @@ def check_shape(array: np.ndarray, info: ValueInfo) -> None:
 def _as_array(value: Any, info: ValueInfo) -> np.ndarray:
     if hasattr(value, "toarray") and not isinstance(value, np.ndarray):
         raise BadInput(f"Input {info.name!r} takes a dense array, but a sparse one was given: pass x.toarray().")
-    if info.dtype in ("sequence", "map", "optional", "sparse_tensor"):
-        raise UnsupportedModel(f"Input {info.name!r} takes a {info.dtype}, and only arrays can be given here.")
+    if info.dtype == "sparse_tensor":
+        raise UnsupportedModel(f"Input {info.name!r} takes a sparse tensor, and only dense arrays can be given here.")
     try:
         return np.asarray(value)
     except ValueError:
@@ -143,7 +189,7 @@ def _strings(array: np.ndarray, info: ValueInfo) -> np.ndarray:
     raise BadInput(f"Input {info.name!r} takes text, but {found} was given: convert it with astype(str).")
 
 
-def _unboxed(array: np.ndarray, info: ValueInfo) -> np.ndarray:
+def _out_of_objects(array: np.ndarray, info: ValueInfo) -> np.ndarray:
     """Numbers out of an object array: what a DataFrame with mixed columns turns into."""
     for item in array.flat:
         if item is None or isinstance(item, str | bytes) or not np.isscalar(item):
@@ -154,26 +200,32 @@ def _unboxed(array: np.ndarray, info: ValueInfo) -> np.ndarray:
     return np.array(array.tolist()).reshape(array.shape)
 
 
-def _check_meaning(array: np.ndarray, result: np.ndarray, name: str) -> None:
+def _check_meaning(array: np.ndarray, cast_to: np.ndarray, info: ValueInfo) -> None:
     """Raise where the cast value is another one. Rounding to a coarser float is the same one."""
-    source, want = array.dtype, result.dtype
-    if want.kind == "f":
-        # An infinity that was finite before.
-        lost = np.isinf(result) & np.isfinite(array)
+    source, want, result = array.dtype, cast_to.dtype, widened(cast_to)
+    sort = sort_of(want)
+    if sort == "f":
+        # An infinity or NaN that was finite before, or the other way round; the coarsest types have neither, and stop
+        # at their largest number.
+        lost = (np.isfinite(result) != np.isfinite(array)) | (np.isnan(result) != np.isnan(array))
+        if info.dtype in COARSE:
+            lost |= np.abs(array) > largest_of(want)
     elif source.kind == "f":
         # A float the integer type cannot hold casts to anything at all, so compare before trusting the cast.
-        low, high = (0, 1) if want.kind == "b" else (np.iinfo(want).min, np.iinfo(want).max)
+        low, high = bounds_of(want)
         # high + 1 is a power of two, exact as a float where high itself (2**63 - 1) is not.
         wide = array.astype(np.float64)
         lost = ~np.isfinite(wide) | (wide < low) | (wide >= float(high + 1)) | (wide != np.trunc(wide))
-    elif want.kind == "b":
+    elif sort == "b":
         lost = (array != 0) & (array != 1)
     else:
         # Wrapping round changes the value or, between int64 and uint64, its sign.
         lost = (result.astype(source) != array) | ((result < 0) != (array < 0))
     if lost.any():
         first = _shown(array[lost].flat[0])
-        raise BadInput(f"Input {name!r} takes {want} values, and {first} ({source}) is not one: convert it first.")
+        raise BadInput(
+            f"Input {info.name!r} takes {info.dtype} values, and {first} ({source}) is not one: convert it first."
+        )
 
 
 def _has_dtype(value: Any) -> bool:
@@ -189,6 +241,8 @@ def _wraps_one(given: Any, info: ValueInfo) -> bool:
     if not isinstance(given, list | tuple) or len(given) != 1:
         return False
     item = given[0]
+    if info.dtype in CONTAINERS:
+        return False
     return is_frame(item) or (isinstance(item, np.ndarray) and (info.shape is None or item.ndim >= len(info.shape)))
 
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
-from ..files.header import ValueInfo
+from ..files.header import Header, ValueInfo
 from ..files.light import without_weights
 from ..safety import external
 from .base import Arrays, Calls, ModelEngine
 from .eight_bits import exact_session, may_clip
+from .refusals import EXTENSIONS, REFERENCE, may_be_mended, plain, refusal
+from .rewritten import loadable
+from .values import COARSE, CONTAINERS, answered, numpy_of, ort_value, unboxed
 
 _FATAL_ONLY = 4
 """ONNX Runtime's log level. Its errors reach us as exceptions; printed as well they would be said twice."""
@@ -48,7 +51,7 @@ class OnnxRuntimeEngine(ModelEngine):
 
     Raises:
         UnreadableFile: the file or its external data is missing or damaged.
-        UnsupportedModel: ONNX Runtime cannot run it, or its external data lies outside its folder.
+        UnsupportedModel: ONNX Runtime cannot run it, in its own opset or another (`rewritten.loadable`), or its external data lies outside its folder.
         WorkbenchError: there is no such provider here. BadInput: no such `optimization`.
     """
 
@@ -79,11 +82,13 @@ class OnnxRuntimeEngine(ModelEngine):
                 f"ONNX Runtime here has no provider {unknown[0]!r}; it has: {', '.join(ort.get_available_providers())}."
             )
         model: str | bytes = self.path
+        folder, name = os.path.split(os.path.abspath(self.path))
         common: dict[str, str] = {}
+        beside = {"session.model_external_initializers_file_folder_path": folder}
         if lean:
-            folder, name = os.path.split(os.path.abspath(self.path))
             model = without_weights(Path(folder, name))
-            common = {"session.model_external_initializers_file_folder_path": folder, "session.disable_prepacking": "1"}
+            common = {**beside, "session.disable_prepacking": "1"}
+        extended = not header.opset_import.keys().isdisjoint(EXTENSIONS) and find_spec("onnxruntime_extensions")
 
         def opened(model: str | bytes, settings: dict[str, str]) -> ort.InferenceSession:
             options = ort.SessionOptions()
@@ -93,14 +98,26 @@ class OnnxRuntimeEngine(ModelEngine):
             options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, OPTIMIZATION[optimization])
             for key, value in (common | settings).items():
                 options.add_session_config_entry(key, value)
+            if extended:
+                import onnxruntime_extensions
+
+                options.register_custom_ops_library(onnxruntime_extensions.get_library_path())
             return ort.InferenceSession(model, options, providers=wanted)
 
+        fused = optimization in ("all", "extended")
+        clips = may_clip(header, fused)
         try:
-            fused = optimization in ("all", "extended")
-            clips = may_clip(header, fused)
             session = exact_session(opened, self.path, model) if clips and fused else opened(model, {})
         except Exception as error:
-            raise load_error(self.path, str(error)) from error
+            said, opset = str(error), header.opset_import.get("", 0)
+            other = loadable(self.path, opset) if may_be_mended(said) else None
+            if other is None:
+                raise refusal(self.path, said, header, self.version) from error
+            session = opened(other[0], beside | ({"session.disable_quant_qdq": "1"} if clips and fused else {}))
+            self.why += (
+                f" Its operators are of opset {opset}, for which ONNX Runtime {self.version} has not all kernels: they "
+                f"were converted to opset {other[1]} by onnx.version_converter."
+            )
         if clips:
             self.why += " This processor's fast kernels clip 8-bit sums, " + (
                 "so it uses exact ones, which are slower."
@@ -115,25 +132,41 @@ class OnnxRuntimeEngine(ModelEngine):
             for tensor in header.graph.initializers.values()
             if tensor.name in defaults
         )
+        self._coarse = _coarse(session, header, self.path)
 
     def close(self) -> None:
         super().close()
         self._session = None
 
     def answer(self, feeds: Arrays) -> Arrays:
-        """A list of {label: score} becomes a float array (rows, labels), its labels in `classes`; other sequences and
-        maps become object arrays."""
-        assert self._session is not None
-        results = self._session.run(None, feeds)
+        """A list of {label: score} becomes a float array (rows, labels), its labels in `classes`; other sequences
+        become object arrays, and so do maps, without axes."""
+        results = self._results(feeds)
         return {info.name: self._array(info.name, value) for info, value in zip(self.outputs, results, strict=True)}
+
+    def _results(self, feeds: Arrays) -> list[Any]:
+        assert self._session is not None
+        given = {name: self._given(name, array) for name, array in feeds.items()}
+        if not self._coarse:
+            return list(self._session.run(None, given))
+        return [numpy_of(value) for value in self._session.run_with_ort_values(None, given)]
+
+    def _given(self, name: str, array: np.ndarray) -> Any:
+        """What ONNX Runtime takes an input as."""
+        dtype = next(info.dtype for info in (*self.inputs, *self._optional) if info.name == name)
+        if dtype in CONTAINERS:
+            return unboxed(array)
+        return ort_value(array, dtype) if dtype in COARSE or self._coarse else array
 
     def _calls(self, feeds: Arrays) -> Calls:
         assert self._session is not None
         run = self._session.run
+        if self._coarse or any(info.dtype in (*COARSE, *CONTAINERS) for info in self.inputs):
+            return {"session.run_with_ort_values": lambda: self._results(feeds)}
         return {"session.run": lambda: run(None, feeds)}
 
     def _plain(self, error: Exception) -> str:
-        return _plain(str(error))
+        return plain(str(error))
 
     def _array(self, name: str, value: Any) -> np.ndarray:
         if isinstance(value, np.ndarray):
@@ -144,39 +177,22 @@ class OnnxRuntimeEngine(ModelEngine):
                 self.classes[name] = labels
                 scores = [[row[label] for label in labels] for row in value]
                 return np.array(scores, np.float32).reshape(len(value), len(labels))
-        out = np.empty(len(value) if isinstance(value, list) else (), object)
-        if isinstance(value, list):
-            for index, item in enumerate(value):
-                out[index] = item
-        else:
-            out[()] = value
-        return out
+        return answered(value)
 
 
-def load_error(path: str, message: str) -> WorkbenchError:
-    """One sentence for what `InferenceSession` said. Its wording is tested, so an update that changes it shows."""
-    if match := re.search(r"(\S*):(\w+)\(-?\d+\) is not a registered function/op", message):
-        return _no_operator(path, match[2], match[1])
-    if match := re.search(r"No Op registered for (\w+) with domain_version of (\d+)", message):
-        return _no_operator(path, match[1], "", int(match[2]))
-    return UnsupportedModel(f"ONNX Runtime cannot load {path}: {_plain(message)}.")
+def _coarse(session: Any, header: Header, path: str) -> bool:
+    """Whether an output is of a dtype that NumPy has not, so that answers must be read from ONNX Runtime's own values.
 
-
-def _no_operator(path: str, op_type: str, domain: str, opset: int | None = None) -> UnsupportedModel:
-    where = f"domain {domain or 'ai.onnx'}" + (f", opset {opset}" if opset is not None else "")
-    return UnsupportedModel(
-        f"ONNX Runtime has no operator {op_type} ({where}), so it cannot run {path}; "
-        "the model needs the engine this operator was made for."
-    )
-
-
-def _plain(message: str) -> str:
-    """The first sentence or two of an ONNX Runtime error, without its codes and C++ places."""
-    message = re.sub(r"\[ONNXRuntimeError\] : \d+ : \w+ : ", "", message)
-    message = re.sub(r"^Load model from .*? failed:\s*", "", message)
-    # "/onnxruntime_src/…/reshape_helper.h:91 onnxruntime::ReshapeHelper(const TensorShape&, bool) a == b was false."
-    message = re.sub(r"/onnxruntime_src/\S+:\d+ .*?\)\s+", "", message)
-    message = re.sub(r"^[\w:]+ == [\w:]+ was false\. ", "", message)
-    lines = [line.strip() for line in message.splitlines() if line.strip()]
-    first = "".join(char for char in (lines or ["no reason given"])[0] if char.isprintable())
-    return (first if len(first) <= 300 else first[:299] + "…").rstrip(". ")
+    Raises:
+        UnsupportedModel: containers of such, or beside such, which its Python package neither takes nor gives.
+    """
+    kinds = {meta.name: meta.type for meta in (*session.get_inputs(), *session.get_outputs())}
+    within = {name: kind.rstrip(")").rpartition("(")[2] in COARSE for name, kind in kinds.items()}
+    coarse = any(within[info.name] for info in header.graph.outputs)
+    odd = (name for name, kind in kinds.items() if not kind.startswith("tensor(") and (coarse or within[name]))
+    if (name := next(odd, None)) is not None:
+        raise UnsupportedModel(
+            f"ONNX Runtime's Python package cannot pass on {name!r} of {path} ({kinds[name]}), in a model of numbers "
+            f"that NumPy has not; {REFERENCE}."
+        )
+    return coarse

@@ -40,6 +40,12 @@ DTYPES = dict(
     )
 )
 
+MAX_NESTED = 8
+"""Containers within containers, such as an optional sequence of tensors: two, in ONNX's own operators."""
+
+_CONTAINERS = {4: "sequence", 5: "map", 8: "sparse_tensor", 9: "optional"}
+"""Fields of TypeProto, and what else than a tensor a value can be."""
+
 _LISTS = frozenset({7, 8, 9})
 """AttributeProto's floats, ints and strings: a tree ensemble keeps millions of them, each a field of its own."""
 
@@ -60,15 +66,27 @@ class ValueInfo:
 
     `shape` has an int for a fixed dimension, a str for a named one, None for an unknown one; it is None
     itself where the rank is unknown. `dtype` is NumPy's name, or ``sequence``, ``map``, ``optional``,
-    ``sparse_tensor`` for values that are not dense tensors.
+    ``sparse_tensor`` for values that are not dense tensors. `holds` is what such a one has in it, without a name, and
+    `key` the dtype of a map's keys.
     """
 
     name: str
     dtype: str
     shape: tuple[int | str | None, ...] | None
+    holds: ValueInfo | None = None
+    key: str = ""
+
+    @property
+    def sort(self) -> str:
+        """What it is, in words: ``float32``, ``sequence of int64``, ``map of string to float32``."""
+        if self.holds is None or self.dtype == "sparse_tensor":
+            return self.dtype
+        return f"{self.dtype} of {f'{self.key} to ' if self.key else ''}{self.holds.sort}"
 
     def to_dict(self) -> dict[str, object]:
-        return {"name": self.name, "dtype": self.dtype, "shape": None if self.shape is None else list(self.shape)}
+        shape = None if self.shape is None else list(self.shape)
+        holds = {} if self.holds is None else {"sort": self.sort}
+        return {"name": self.name, "dtype": self.dtype, "shape": shape, **holds}
 
 
 @dataclass(frozen=True, slots=True)
@@ -539,8 +557,8 @@ class _Reader:
         _check_rank(len(shape))
 
     def _value_info(self, span: Span) -> ValueInfo:
-        name, dtype = "", "undefined"
-        shape: tuple[int | str | None, ...] | None = None
+        name = ""
+        found = ValueInfo("", "undefined", None)
         self.wire.steps.left -= _VALUE
         for number, kind, _, inner in self.wire.fields(span):
             if kind != LEN:
@@ -548,27 +566,41 @@ class _Reader:
             if number == 1:
                 name = self.wire.text(inner)
             elif number == 2:
-                dtype, shape = self._type(inner)
-        return ValueInfo(name, dtype, shape)
+                found = self._type(inner)
+        return ValueInfo(name, found.dtype, found.shape, found.holds, found.key)
 
-    def _type(self, span: Span) -> tuple[str, tuple[int | str | None, ...] | None]:
-        """TypeProto. What a sequence or map holds is not followed: the name of the container is enough here."""
-        containers = {4: "sequence", 5: "map", 8: "sparse_tensor", 9: "optional"}
+    def _type(self, span: Span, depth: int = 0) -> ValueInfo:
+        """TypeProto, as a value without a name."""
+        found = ValueInfo("", "undefined", None)
+        for number, kind, _, inner in self.wire.fields(span):
+            if kind == LEN and number == 1:
+                found = ValueInfo("", *self._tensor_type(inner))
+            elif kind == LEN and number in _CONTAINERS:
+                found = ValueInfo("", _CONTAINERS[number], None)
+                if number in (4, 5, 9) and depth < MAX_NESTED:
+                    found = self._held(found, inner, depth)
+        return found
+
+    def _held(self, container: ValueInfo, span: Span, depth: int) -> ValueInfo:
+        """A container with what it holds: of a map field 2, beside the type of its keys, of others field 1."""
+        is_map = container.dtype == "map"
+        for number, kind, value, inner in self.wire.fields(span):
+            if kind == LEN and number == (2 if is_map else 1):
+                container = replace(container, holds=self._type(inner, depth + 1))
+            elif kind == VARINT and number == 1 and is_map:
+                container = replace(container, key=DTYPES.get(value, f"type {value}"))
+        return container
+
+    def _tensor_type(self, span: Span) -> tuple[str, tuple[int | str | None, ...] | None]:
         dtype = "undefined"
         shape: tuple[int | str | None, ...] | None = None
-        for number, kind, _, inner in self.wire.fields(span):
-            if kind != LEN:
-                continue
-            if number in containers:
-                dtype = containers[number]
-            elif number == 1:
-                for tensor_number, tensor_kind, value, part in self.wire.fields(inner):
-                    if tensor_number == 1 and tensor_kind == VARINT:
-                        dtype = DTYPES.get(value, f"type {value}")
-                    elif tensor_number == 2 and tensor_kind == LEN:
-                        dims = (dim for n, k, _, dim in self.wire.fields(part) if n == 1 and k == LEN)
-                        shape = tuple(self._dim(dim) for dim in islice(dims, MAX_RANK + 1))
-                        _check_rank(len(shape))
+        for number, kind, value, inner in self.wire.fields(span):
+            if number == 1 and kind == VARINT:
+                dtype = DTYPES.get(value, f"type {value}")
+            elif number == 2 and kind == LEN:
+                dims = (dim for n, k, _, dim in self.wire.fields(inner) if n == 1 and k == LEN)
+                shape = tuple(self._dim(dim) for dim in islice(dims, MAX_RANK + 1))
+                _check_rank(len(shape))
         return dtype, shape
 
     def _dim(self, span: Span) -> int | str | None:

@@ -213,7 +213,10 @@ def _begins(pattern: bytes, ask: Callable[[Buffer], Format | None]) -> Probe:
 _PICKLES = "workbench.safety.pickles:scan"
 _NUMPY = ("numpy",)
 
-ONNX_RUNTIME = EngineRecord("onnxruntime", "ONNX Runtime", "workbench.engines.onnxruntime:OnnxRuntimeEngine")
+ONNX_ENGINES = (
+    EngineRecord("onnxruntime", "ONNX Runtime", "workbench.engines.onnxruntime:OnnxRuntimeEngine"),
+    EngineRecord("reference", "ONNX's reference implementation", "workbench.engines.reference:ReferenceEngine"),
+)
 
 FRAMEWORK = Framework(
     formats=(

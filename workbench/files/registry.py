@@ -22,7 +22,7 @@ FORMATS: dict[str, FileFormat] = {record.name: record for room in FRAMEWORKS for
 
 PROBES: tuple[Probe, ...] = tuple(probe for room in FRAMEWORKS for probe in room.probes)
 
-_RECORDS = [others.ONNX_RUNTIME, *(record for room in FRAMEWORKS for record in room.engines)]
+_RECORDS = [*others.ONNX_ENGINES, *(record for room in FRAMEWORKS for record in room.engines)]
 
 ENGINES: dict[str, Where] = {record.name: record.made_by for record in _RECORDS}
 """Engine name -> its class."""
