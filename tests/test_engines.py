@@ -311,7 +311,7 @@ def test_sparse_ragged_and_exotic_data_get_a_sentence() -> None:
         cast(csr_matrix(np.eye(3)), info())
     with pytest.raises(BadInput, match="different lengths"):
         cast([[1, 2], [3]], info())
-    with pytest.raises(UnsupportedModel, match="takes a sequence"):
+    with pytest.raises(UnsupportedModel, match="takes a sequence, and the model does not say of what"):
         cast([1], info("sequence", None))
 
 
@@ -357,7 +357,7 @@ def test_an_empty_batch_runs_where_the_model_can_and_says_so_where_not(tmp_path:
     first = onnx.numpy_helper.from_array(np.array(0), "first")
     nodes = [helper.make_node("Gather", ["x", "first"], ["y"])]
     gather = save(tmp_path / "gather.onnx", nodes, matrix, [("y", 1, [4])], (first,))
-    with pytest.raises(BadInput, match="inputs, of which .x. has no rows: "):
+    with pytest.raises(BadInput, match="inputs, of which 'x' has no rows: "):
         OnnxRuntimeEngine(gather).run(np.zeros((0, 4), np.float32))
 
 
@@ -422,12 +422,12 @@ def test_operators_and_versions_onnx_runtime_does_not_know_are_named(tmp_path: P
     result = [("y", TensorProto.FLOAT, ["N", 4])]
     custom = helper.make_node("Frobnicate", ["x"], ["y"], domain="com.acme")
     path = save(tmp_path / "custom.onnx", [custom], matrix, result, opsets=(("", 18), ("com.acme", 1)))
-    with pytest.raises(UnsupportedModel, match=r"no operator Frobnicate \(domain com\.acme\)"):
+    with pytest.raises(UnsupportedModel, match=r"no operator Frobnicate \(domain com\.acme, opset 1\)"):
         OnnxRuntimeEngine(path)
     model = onnx.load(save(tmp_path / "new.onnx", [helper.make_node("Relu", ["x"], ["y"])], matrix, result))
     model.ir_version = 99
     (tmp_path / "new.onnx").write_bytes(model.SerializeToString())
-    with pytest.raises(UnsupportedModel, match=r"cannot load .*: Unsupported model IR version: 99") as caught:
+    with pytest.raises(UnsupportedModel, match=r"cannot load .*: the model is of IR version 99, .* up to \d") as caught:
         OnnxRuntimeEngine(tmp_path / "new.onnx")
     assert "onnxruntime_src" not in str(caught.value) and "\n" not in str(caught.value)
 

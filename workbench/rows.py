@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from .engines.inputs import cast, check_shape
+from .engines.values import CONTAINERS, dtype_of, sort_of
 from .errors import BadInput, UnreadableFile
 from .files.header import ValueInfo
 from .markup import render
@@ -120,6 +121,10 @@ def read(
     source, notes = Path(path), list[str]()
     kind = content(source)
     infos = None if inputs is None else tuple(inputs)
+    if odd := next((info for info in infos or () if info.dtype in CONTAINERS), None):
+        raise BadInput(
+            f"Input {odd.name!r} takes a {odd.sort}, which no file of rows holds: give {{name: value}} in Python."
+        )
     try:
         if kind == "pictures":
             draft = _from_pictures(source, infos, target, invert, notes)
@@ -453,7 +458,7 @@ def _values(column: pd.Series, dtype: str, notes: list[str]) -> np.ndarray:
             shown = str(column.iloc[row])[:60]
             raise BadInput(f"{label} holds {kind} where the model takes numbers: {shown!r} in row {row + 1}.")
         return numbers
-    if np.dtype(dtype).kind in "biu" and gone.any():
+    if sort_of(dtype_of(dtype)) in "biu" and gone.any():
         row = int(gone.argmax()) + 1
         raise BadInput(f"{label} has no value in row {row}, and the model takes {dtype}, which must have one.")
     return column.to_numpy()

@@ -83,6 +83,23 @@ def match_outputs(
     return pairs, notes
 
 
+def parted(answers: Arrays) -> dict[str, np.ndarray]:
+    """Answers with the values and the keys of maps as outputs of their own, in the order of the keys, so that each is
+    compared with its own kind; a sequence of maps numbers them."""
+    out: dict[str, np.ndarray] = {}
+    for name, array in answers.items():
+        maps = list(array.flat) if array.dtype == object and any(isinstance(item, dict) for item in array.flat) else []
+        if not all(isinstance(item, dict) for item in maps) or not maps:
+            out[name] = array
+            continue
+        entries = [(place, *entry) for place, one in enumerate(maps) for entry in sorted(one.items(), key=str)]
+        out[name] = np.array([value for _, _, value in entries])
+        keys = [f"{place}: {key!r}" for place, key, _ in entries]
+        keys += [f"{place}: none" for place, one in enumerate(maps) if not one]
+        out[f"{name} (keys)"] = np.array(keys, object)
+    return out
+
+
 def _is_number(array: np.ndarray) -> bool:
     """A number, not a label."""
     return array.dtype.kind == "f"

@@ -127,6 +127,9 @@ def _asked(given: Any, side: Side, wishes: Options, wanted: int, size: int, warn
         return Questions(rows.inputs, rows.targets, columns=rows.names, files=rows.files, ours=False)
     if given is not None and not isinstance(given, str):
         return Questions(given, columns=tuple(map(str, getattr(given, "columns", ()))), ours=False)
+    if not side.inputs:
+        warnings.append("The model has no inputs, so both sides were asked for the one answer that they have.")
+        return Questions({})
     both = "Both" if given is not None else "No inputs were given, so both"
     data = rows_for(of_any_rows(side), wanted) if given != "random" else None
     if data is not None:
@@ -209,7 +212,7 @@ def fit_inputs(given: Any, inputs: tuple[ValueInfo, ...]) -> tuple[Arrays, list[
     for info, value in match(given, inputs):
         array, cast_from = cast(value, info)
         if cast_from:
-            notes.append(f"Input {info.name!r} was cast from {cast_from} to {info.dtype}.")
+            notes.append(f"Input {info.name!r} was cast from {cast_from} to {info.sort}.")
         fitted[info.name], words = in_shape(array, info)
         if words:
             notes.append(f"Input {info.name!r}: {words}.")
@@ -273,8 +276,8 @@ def answers_of(side: Side, arrays: Arrays) -> Arrays:
         side.answer({name: array[at : at + step] for name, array in arrays.items()}) for at in range(0, rows, step)
     ]
     counts = [min(step, rows - at) for at in range(0, rows, step)]
-    for name in parts[0]:
-        if any(part[name].shape[:1] != (count,) for part, count in zip(parts, counts, strict=True)):
+    for name in {name: None for part in parts for name in part}:
+        if any(name not in part or part[name].shape[:1] != (count,) for part, count in zip(parts, counts, strict=True)):
             if size is None:
                 return side.answer(arrays)
             raise BadInput(
@@ -289,16 +292,17 @@ def _at_once(arrays: Arrays) -> int:
     rows = rows_of(arrays)
     if any(array.shape[:1] != (rows,) for array in arrays.values()):
         return rows
-    return min(rows, max(1, AT_ONCE // max(1, *(array.size // rows for array in arrays.values()))))
+    return min(rows, max(1, AT_ONCE // max([1, *(array.size // rows for array in arrays.values())])))
 
 
 def check_repeatable(
     side: Side, arrays: Arrays, before: Arrays, few: int, allowed: Tolerance, warnings: list[str]
 ) -> None:
     """Asked twice, does it answer twice the same? Else no two models could agree."""
-    again = answers_of(side, first(arrays, few))
-    same = _alike({name: array[:few] if array.ndim else array for name, array in before.items()}, again, allowed)
-    if not same and rows_of(arrays) > few:
+    again, fewer = answers_of(side, first(arrays, few)), rows_of(arrays) > few
+    asked = {name: array[:few] if array.ndim else array for name, array in before.items()} if fewer else before
+    same = _alike(asked, again, allowed)
+    if not same and fewer:
         # An output need not have a row for each.
         same = _alike(before, answers_of(side, arrays), allowed)
     if not same:

@@ -25,6 +25,7 @@ from ..files.header import ValueInfo
 from ..sandbox import Cancelled, peak_mib, release_memory
 from ..words import first_line
 from .layers import Divergence
+from .matching import parted
 
 Arrays = dict[str, np.ndarray]
 
@@ -87,9 +88,10 @@ class Side:
         return getattr(self.engine, "classes", {})
 
     def answer(self, inputs: Any) -> Arrays:
-        """What `Engine.run` gives; of a spiking network what its probes come to (`SpikingEngine.settled`)."""
+        """What `Engine.run` gives, maps `parted`; of a spiking network what its probes come to
+        (`SpikingEngine.settled`)."""
         found = self.engine.run(inputs)
-        return self.engine.settled(found) if hasattr(self.engine, "settled") else found
+        return self.engine.settled(found) if hasattr(self.engine, "settled") else parted(found)
 
     def spikes(self, inputs: Any, layer: str) -> np.ndarray:
         """Where one of `neurons` spikes: (batch, steps, neurons) bool."""

@@ -109,7 +109,7 @@ class ModelEngine(Closing):
             array, cast_from = cast(value, info)
             if cast_from and (info.name, cast_from) not in self._warned:
                 self._warned.add((info.name, cast_from))
-                message = f"Input {info.name!r} was cast from {cast_from} to {info.dtype}."
+                message = f"Input {info.name!r} was cast from {cast_from} to {info.sort}."
                 warnings.warn(message, CastWarning, stacklevel=3)
             check_shape(array, info)
             feeds[info.name] = array

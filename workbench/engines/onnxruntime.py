@@ -51,7 +51,8 @@ class OnnxRuntimeEngine(ModelEngine):
 
     Raises:
         UnreadableFile: the file or its external data is missing or damaged.
-        UnsupportedModel: ONNX Runtime cannot run it, in its own opset or another (`rewritten.loadable`), or its external data lies outside its folder.
+        UnsupportedModel: ONNX Runtime cannot run it, in its own opset or another (`rewritten.loadable`), or its
+            external data lies outside its folder.
         WorkbenchError: there is no such provider here. BadInput: no such `optimization`.
     """
 
@@ -162,7 +163,8 @@ class OnnxRuntimeEngine(ModelEngine):
         assert self._session is not None
         run = self._session.run
         if self._coarse or any(info.dtype in (*COARSE, *CONTAINERS) for info in self.inputs):
-            return {"session.run_with_ort_values": lambda: self._results(feeds)}
+            call = "session.run_with_ort_values" if self._coarse else "session.run"
+            return {call: lambda: self._results(feeds)}
         return {"session.run": lambda: run(None, feeds)}
 
     def _plain(self, error: Exception) -> str:

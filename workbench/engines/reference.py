@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     import onnx.reference
 
 
+_LACKS = re.compile(r"(?:implementation for operator|Node type) '(.*?)' (?:and|from) domain '(.*?)'")
+
+
 class ReferenceEngine(ModelEngine):
     """An ONNX model in ``onnx.reference.ReferenceEvaluator``: it answers what ONNX Runtime has no kernels for, such as
     bfloat16, new opsets and previews of operators, and takes many times as long. See `workbench.engines.Engine`.
 
     Args:
         path: the .onnx file; files with external data are looked for beside it and nowhere else.
+        threads: NumPy's libraries take what they find when they are imported, which is this many in a worker process.
         why: the sentence for `why`.
 
     Raises:
@@ -32,7 +37,7 @@ class ReferenceEngine(ModelEngine):
 
     name = "reference"
 
-    def __init__(self, path: str | os.PathLike[str], *, why: str = "") -> None:
+    def __init__(self, path: str | os.PathLike[str], *, threads: int | None = None, why: str = "") -> None:
         import onnx
         from onnx.reference import ReferenceEvaluator
 
@@ -44,9 +49,9 @@ class ReferenceEngine(ModelEngine):
         try:
             self._model: onnx.reference.ReferenceEvaluator | None = ReferenceEvaluator(inlined(onnx.load(self.path)))
         except Exception as error:
-            raise UnsupportedModel(
-                f"ONNX's reference implementation cannot load {self.path}: {first_line(error)}."
-            ) from error
+            lacks = _LACKS.search(str(error))
+            why = f"it has no operator {lacks[1]} (domain {lacks[2] or 'ai.onnx'})" if lacks else first_line(error)
+            raise UnsupportedModel(f"ONNX's reference implementation cannot load {self.path}: {why}.") from error
 
     def close(self) -> None:
         super().close()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from ..errors import UnsupportedModel
 from ..files.header import Header, Node
 from ..words import listed, visible
+from .rewritten import OLDEST
 
 STANDARD = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.preview", "ai.onnx.preview.training")
 """Domains that ONNX itself defines, which its reference implementation runs."""
@@ -35,7 +36,6 @@ class Refused:
 
     said: re.Match[str]
     header: Header
-    version: str
 
     @property
     def opset(self) -> int:
@@ -50,7 +50,7 @@ def _unknown_operator(refused: Refused) -> str:
     domain = domain or next(iter(domains), "")
     opset = refused.header.opset_import.get(domain)
     where = f"domain {domain or 'ai.onnx'}" + (f", opset {opset}" if opset is not None else "")
-    says = f"ONNX Runtime {refused.version} has no operator {op_type} ({where})"
+    says = f"it has no operator {op_type} ({where})"
     if domain in STANDARD:
         return f"{says}; {REFERENCE}"
     return f"{says}; " + PACKAGES.get(domain, "the model needs the engine this operator was made for")
@@ -58,12 +58,13 @@ def _unknown_operator(refused: Refused) -> str:
 
 def _no_kernel(refused: Refused) -> str:
     op_type, version = refused.said["op"], int(refused.said["since"])
-    runtime = f"ONNX Runtime {refused.version}"
-    if 0 < refused.opset < 7:
-        return f"its operators are of opset {refused.opset}, and {runtime} runs those of 7 and later; {REFERENCE}"
+    if 0 < refused.opset < OLDEST:
+        return (
+            f"the model's operators are of opset {refused.opset}, and it runs those of {OLDEST} and later; {REFERENCE}"
+        )
     types = _types(refused.header, op_type)
     on = f" on {listed(types)}" if types else ""
-    return f"{runtime} has no CPU kernel for {op_type} as of opset {version}{on}; {REFERENCE}"
+    return f"it has no CPU kernel for {op_type} as of opset {version}{on}; {REFERENCE}"
 
 
 def _types(header: Header, op_type: str) -> list[str]:
@@ -76,22 +77,22 @@ def _types(header: Header, op_type: str) -> list[str]:
 
 
 def _too_new(refused: Refused) -> str:
-    given, most = refused.said["given"], refused.said["most"]
-    domain = refused.said["domain"]
-    return f"its operators of {domain} are of opset {given}, and ONNX Runtime {refused.version} knows {most}; {REFERENCE}"
+    given, most, domain = (refused.said[name] for name in ("given", "most", "domain"))
+    return f"the model's operators of {domain} are of opset {given}, and it knows those up to {most}; {REFERENCE}"
 
 
 def _ir_version(refused: Refused) -> str:
     return (
-        f"it is of IR version {refused.said['given']}, and ONNX Runtime {refused.version} reads up to "
-        f"{refused.said['most']}: update ONNX Runtime, or have the file written for an older one"
+        f"the model is of IR version {refused.said['given']}, and it reads those up to {refused.said['most']}: update "
+        "ONNX Runtime, or have the file written for an older one"
     )
 
 
 def _locale(refused: Refused) -> str:
+    locale = refused.said["locale"]
     return (
-        f"it asks for the locale {refused.said['locale']}, which this machine has not: add it (on Debian: locale-gen "
-        f"{refused.said['locale']}), or have the model made with the locale C; {REFERENCE}"
+        f"the model asks for the locale {locale}, which this machine has not: add it (on Debian: locale-gen {locale}), "
+        f"or have the model made with the locale C; {REFERENCE}"
     )
 
 
@@ -102,7 +103,8 @@ REASONS: tuple[tuple[re.Pattern[str], Callable[[Refused], str]], ...] = (
     (re.compile(r"Failed to find kernel for (?P<op>\w+)\((?P<since>\d+)\)"), _no_kernel),
     (
         re.compile(
-            r"Opset (?P<given>\d+) is under development.*support for domain (?P<domain>\S+) is till opset (?P<most>\d+)",
+            r"Opset (?P<given>\d+) is under development.*"
+            r"support for domain (?P<domain>\S+) is till opset (?P<most>\d+)",
             re.S,
         ),
         _too_new,
@@ -110,7 +112,7 @@ REASONS: tuple[tuple[re.Pattern[str], Callable[[Refused], str]], ...] = (
     (re.compile(r"Unsupported model IR version: (?P<given>\d+), max supported IR version: (?P<most>\d+)"), _ir_version),
     (re.compile(r"Failed to construct locale with name:(?P<locale>[^:\s]+)"), _locale),
 )
-"""What ONNX Runtime says -> why, as the rest of a sentence. Its wording is tested, so an update that changes it shows."""
+"""What ONNX Runtime says -> why, as the rest of a sentence. The wording is tested: an update that changes it shows."""
 
 OF_OPSETS = (_no_kernel, _too_new)
 """Reasons that operators of another opset may mend."""
@@ -124,8 +126,8 @@ def may_be_mended(message: str) -> bool:
 def refusal(path: str, message: str, header: Header, version: str) -> UnsupportedModel:
     """One sentence for what `InferenceSession` said about a file."""
     found = ((pattern.search(message), says) for pattern, says in REASONS)
-    because = next((says(Refused(said, header, version)) for said, says in found if said), plain(message))
-    return UnsupportedModel(f"ONNX Runtime cannot load {path}: {because}.")
+    because = next((says(Refused(said, header)) for said, says in found if said), plain(message))
+    return UnsupportedModel(f"ONNX Runtime {version} cannot load {path}: {because}.")
 
 
 LONGEST = 300

@@ -24,6 +24,8 @@ _SPELT = {
 COARSE = frozenset({"bfloat16", "int4", "uint4", "int2", "uint2", *_SPELT})
 """Dtypes that NumPy itself has not."""
 
+FLOATS = frozenset({"float16", "float32", "float64"} | {name for name in COARSE if "float" in name})
+
 ELEMENT_TYPES = {name: number for number, name in DTYPES.items()}
 """Dtype -> its number in ONNX."""
 
