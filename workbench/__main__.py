@@ -337,8 +337,10 @@ def _convert(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from . import compare
     from .files.formats import identify
+    from .files.registry import of
 
-    if (format := identify(arguments.onnx).name) != "ONNX":
+    format = identify(arguments.onnx).name
+    if format != "ONNX" and not of(format).stands_for and of(format).engine != "onnxruntime":
         raise BadInput(
             f"{arguments.onnx} is {format}, not ONNX: name the model as it was made first, and its ONNX form second."
         )

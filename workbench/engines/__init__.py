@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,7 +23,9 @@ from ..files.header import ValueInfo
 from ..files.records import Where
 from ..files.registry import ENGINE_NAMES, ENGINES
 from ..kind import KIND_NAMES, Detection, detect, dispatch
+from ..safety.trust import known_as
 from ..sandbox import in_worker
+from ..scratch import fleeting_folder
 from .worker import WorkerEngine
 
 
@@ -179,6 +182,13 @@ def _from_file(
     path: str, detection: Detection, engine: str | None, params: Any, trust: bool, options: dict[str, Any]
 ) -> Engine:
     record = registry.of(detection.format)
+    if record.stands_for:
+        with fleeting_folder("workbench-form-") as folder:
+            file = registry.at(record.stands_for)(Path(path), folder)
+            with known_as(file, Path(path)):
+                made = _from_file(str(file), detect(file), engine, params, trust, options)
+        made.path = path  # type: ignore[attr-defined]
+        return made
     if record.engine:
         name, why = choose_engine(detection.kind, detection.format)
         _require(engine, (name,), f"{path} is in a format of {ENGINE_NAMES[name]}'s own ({detection.format})")
@@ -186,6 +196,8 @@ def _from_file(
         return _make(ENGINES[name], path, name, why, options, trust=trust)
     if not record.over_time and detection.format != "ONNX":
         what = f"{detection.format} ({detection.format_detail})" if detection.format_detail else detection.format
+        if detection.format == "unknown":
+            raise UnsupportedModel(f"No engine here runs {path}. {detection.because}")
         raise UnsupportedModel(
             f"No engine here runs {path}, which holds this: {what}; give a model of ONNX, scikit-learn, Keras, "
             "TensorFlow, TensorFlow Lite or NIR."

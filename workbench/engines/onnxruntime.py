@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
-from ..files.header import Header, ValueInfo
+from ..files.formats import identify
+from ..files.header import ValueInfo
 from ..files.light import without_weights
 from ..safety import external
+from . import eight_bits
 from .base import Arrays, Calls, ModelEngine
 from .eight_bits import exact_session, may_clip
 from .refusals import EXTENSIONS, REFERENCE, may_be_mended, plain, refusal
 from .rewritten import loadable
-from .values import COARSE, CONTAINERS, answered, numpy_of, ort_value, unboxed
+from .values import COARSE, CONTAINERS, answered, numpy_of, ort_value, unboxed, value_info
 
 _FATAL_ONLY = 4
 """ONNX Runtime's log level. Its errors reach us as exceptions; printed as well they would be said twice."""
@@ -72,9 +74,8 @@ class OnnxRuntimeEngine(ModelEngine):
 
         super().__init__(os.fspath(path), why)
         self.version: str = ort.__version__
-        header = external.check(Path(self.path))
-        self.inputs = header.graph.inputs
-        self.outputs = header.graph.outputs
+        # ONNX Runtime's own form (.ort) is read by it alone.
+        header = None if identify(self.path).name == "ORT" else external.check(Path(self.path))
         if optimization not in OPTIMIZATION:
             raise BadInput(f"optimization is one of {', '.join(OPTIMIZATION)}, not {optimization!r}.")
         wanted = [providers] if isinstance(providers, str) else list(providers or ["CPUExecutionProvider"])
@@ -84,12 +85,14 @@ class OnnxRuntimeEngine(ModelEngine):
             )
         model: str | bytes = self.path
         folder, name = os.path.split(os.path.abspath(self.path))
-        common: dict[str, str] = {}
+        # Which form it is, it would take from the name.
+        common = {} if header else {"session.load_model_format": "ORT"}
         beside = {"session.model_external_initializers_file_folder_path": folder}
         if lean:
             model = without_weights(Path(folder, name))
             common = {**beside, "session.disable_prepacking": "1"}
-        extended = not header.opset_import.keys().isdisjoint(EXTENSIONS) and find_spec("onnxruntime_extensions")
+        domains = header.opset_import.keys() if header else ()
+        extended = not set(EXTENSIONS).isdisjoint(domains) and find_spec("onnxruntime_extensions")
 
         def opened(model: str | bytes, settings: dict[str, str]) -> ort.InferenceSession:
             options = ort.SessionOptions()
@@ -106,11 +109,16 @@ class OnnxRuntimeEngine(ModelEngine):
             return ort.InferenceSession(model, options, providers=wanted)
 
         fused = optimization in ("all", "extended")
-        clips = may_clip(header, fused)
+        clips = header is not None and may_clip(header, fused)
         try:
             session = exact_session(opened, self.path, model) if clips and fused else opened(model, {})
         except Exception as error:
-            said, opset = str(error), header.opset_import.get("", 0)
+            said = str(error)
+            if header is None:
+                raise UnsupportedModel(
+                    f"ONNX Runtime {self.version} cannot load {self.path}: {plain(said)}."
+                ) from error
+            opset = header.opset_import.get("", 0)
             other = loadable(self.path, opset) if may_be_mended(said) else None
             if other is None:
                 raise refusal(self.path, said, header, self.version) from error
@@ -125,15 +133,22 @@ class OnnxRuntimeEngine(ModelEngine):
                 if fused
                 else f"and with optimization={optimization!r} there are no others: its answers may be wrong."
             )
+        if header is None and eight_bits.clips():
+            self.why += (
+                " This processor's fast kernels clip 8-bit sums, and this form of file does not say whether there are "
+                "any: of a quantized network the answers may be wrong; those of its .onnx file are exact."
+            )
         self._session: ort.InferenceSession | None = session
+        self.inputs = header.graph.inputs if header else tuple(map(value_info, session.get_inputs()))
+        self.outputs = header.graph.outputs if header else tuple(map(value_info, session.get_outputs()))
         # Initializers that are listed as inputs too are defaults: they may be given, by name.
         defaults = {info.name for info in session.get_overridable_initializers()}
         self._optional = tuple(
             ValueInfo(tensor.name, tensor.dtype, tensor.shape)
-            for tensor in header.graph.initializers.values()
+            for tensor in (header.graph.initializers.values() if header else ())
             if tensor.name in defaults
         )
-        self._coarse = _coarse(session, header, self.path)
+        self._coarse = _coarse(session, self.path)
 
     def close(self) -> None:
         super().close()
@@ -182,7 +197,7 @@ class OnnxRuntimeEngine(ModelEngine):
         return answered(value)
 
 
-def _coarse(session: Any, header: Header, path: str) -> bool:
+def _coarse(session: Any, path: str) -> bool:
     """Whether an output is of a dtype that NumPy has not, so that answers must be read from ONNX Runtime's own values.
 
     Raises:
@@ -190,7 +205,7 @@ def _coarse(session: Any, header: Header, path: str) -> bool:
     """
     kinds = {meta.name: meta.type for meta in (*session.get_inputs(), *session.get_outputs())}
     within = {name: kind.rstrip(")").rpartition("(")[2] in COARSE for name, kind in kinds.items()}
-    coarse = any(within[info.name] for info in header.graph.outputs)
+    coarse = any(within[meta.name] for meta in session.get_outputs())
     odd = (name for name, kind in kinds.items() if not kind.startswith("tensor(") and (coarse or within[name]))
     if (name := next(odd, None)) is not None:
         raise UnsupportedModel(

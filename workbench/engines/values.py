@@ -7,11 +7,12 @@ Containers travel in arrays without axes that hold one object, so that every inp
 from __future__ import annotations
 
 import ctypes
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ..files.header import DTYPES
+from ..files.header import DTYPES, ValueInfo
 
 CONTAINERS = ("sequence", "map", "optional")
 
@@ -66,6 +67,22 @@ def largest_of(dtype: np.dtype) -> float:
     import ml_dtypes
 
     return float(ml_dtypes.finfo(dtype).max)
+
+
+def value_info(meta: Any) -> ValueInfo:
+    """An input or output as ONNX Runtime tells of it: ``tensor(float)``, ``seq(map(string,tensor(float)))`` …"""
+    shape = tuple(dim if isinstance(dim, int | str) else None for dim in meta.shape or ())
+    return replace(_told(meta.type, shape), name=meta.name)
+
+
+def _told(kind: str, shape: tuple[int | str | None, ...] | None = None) -> ValueInfo:
+    sort, _, inside = kind.removesuffix(")").partition("(")
+    if sort == "tensor":
+        return ValueInfo("", {"float": "float32", "double": "float64"}.get(inside, inside), shape)
+    key, comma, held = inside.partition(",")
+    is_map = sort == "map" and bool(comma)
+    names = {"seq": "sequence", "sparse_tensor": "sparse_tensor"}
+    return ValueInfo("", names.get(sort, sort), None, _told(held if is_map else inside), key if is_map else "")
 
 
 def ort_value(array: np.ndarray, dtype: str) -> Any:

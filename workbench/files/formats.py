@@ -13,16 +13,16 @@ import struct
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from ..errors import UnreadableFile
 from .archives import Archive, Text, Unlisted
+from .onnx_forms import is_model
 from .pickled import MAX_MARKERS, WINDOW
 from .records import Format
 from .registry import FORMATS, PROBES
-from .wire import LEN, VARINT, Buffer, Span, Steps, Wire, WireError, opened
+from .wire import Buffer, Span, Steps, Wire, WireError, opened
 
 NAMES: tuple[str, ...] = tuple(FORMATS)
 
@@ -131,36 +131,12 @@ def _protobuf(wire: Wire) -> Format | None:
     kinds: dict[int, set[int]] = {}
     for number, kind, _, _ in fields:
         kinds.setdefault(number, set()).add(kind)
-    if _is_onnx(wire, fields, kinds, bool(damaged)):
+    if is_model(wire, fields, kinds, bool(damaged)):
         return Format("ONNX")
     if damaged:
         return None
     content = _first("protobuf", wire, fields)
     return content if content is None or wire.steps.left >= 0 else replace(content, warnings=(_IN_PART,))
-
-
-_ONNX_KINDS = {
-    1: VARINT, 2: LEN, 3: LEN, 4: LEN, 5: VARINT, 6: LEN, 7: LEN, 8: LEN, 14: LEN, 20: LEN, 25: LEN, 26: LEN,
-}  # fmt: skip
-
-
-def _is_onnx(wire: Wire, fields: list[tuple[int, int, int, Span]], kinds: dict[int, set[int]], damaged: bool) -> bool:
-    """A ModelProto: an IR version or opset beside a graph. A file cut short inside its graph still counts."""
-    if any(kinds.get(number, {kind}) != {kind} for number, kind in _ONNX_KINDS.items()):
-        return False
-    if damaged:
-        # The graph is the long field, so a truncated model ends within it: its first fields must tell.
-        first = fields[0]
-        return first[:2] == (1, VARINT) and 1 <= first[2] <= 100 and set(kinds) <= set(_ONNX_KINDS) and len(fields) > 1
-    if 7 not in kinds or not kinds.keys() & {1, 8}:
-        return False
-    span = next(span for number, _, _, span in fields if number == 7)
-    try:
-        inside = {(number, kind) for number, kind, _, _ in islice(wire.fields(span), 50)}
-    except WireError:
-        # `read_header` will say what is wrong with it.
-        return set(kinds) <= set(_ONNX_KINDS)
-    return all(kind == LEN for number, kind in inside if number in (1, 2, 5, 11, 12, 13, 15))
 
 
 def _text(buffer: Buffer) -> Format | None:

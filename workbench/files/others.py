@@ -9,12 +9,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from .archives import Archive, Text, fields_of, unique
+from .onnx_forms import gzipped, written, zipped
 from .pickle_walk import OPENINGS, Budget
 from .pickled import MAX_MARKERS, WINDOW, Noted, foreign, pickled
 from .records import EngineRecord, FileFormat, Format, Framework, Probe, Reader, Verdict, unclear
 from .unpack import unpacked
 from .wire import LEN, VARINT, Buffer, Span, Wire, opened
 
+_ALREADY = "it is an ONNX model already, so there is nothing to convert"
+_FORM = "workbench.files.onnx_forms:kind_of_form"
+_STANDS_FOR = "workbench.safety.forms:as_onnx"
 _CLASSES = "workbench.kind.packages:kind_of_classes"
 _NETWORKS = ("DL", "{shown} stores neural networks.")
 _TREES = ("ML", "{shown} stores gradient-boosted trees.")
@@ -221,10 +225,18 @@ ONNX_ENGINES = (
 FRAMEWORK = Framework(
     formats=(
         FileFormat(
-            "ONNX", (".onnx",), advice="it is an ONNX model already, so there is nothing to convert",
+            "ONNX", (".onnx",), advice=_ALREADY,
             reader=Reader("model.onnx", ("onnx",)),
         ),
-        FileFormat("ORT", (".ort",)),
+        FileFormat(
+            "ONNX text", (".textproto", ".txtpb", ".onnxtxt", ".onnxtext", ".onnxjson", ".pbtxt", ".prototxt", ".json"),
+            kind=_FORM, apart=True, stands_for=_STANDS_FOR, advice=_ALREADY,
+        ),
+        FileFormat("ONNX packed", (".gz", ".zip"), kind=_FORM, apart=True, stands_for=_STANDS_FOR, advice=_ALREADY),
+        FileFormat(
+            "ORT", (".ort",), kind=_FORM, engine="onnxruntime", apart=True, advice=_ALREADY,
+            reader=Reader("model.ort", ("onnx",)),
+        ),
         FileFormat(
             "PyTorch", (".pt", ".pth", ".bin", ".ckpt", ".pt2", ".ptl"), kind=_CLASSES, scan=_PICKLES,
             advice="export it from PyTorch itself with torch.onnx.export",
@@ -278,6 +290,7 @@ FRAMEWORK = Framework(
         Probe("zip", _pytorch),
         Probe("zip", _core_ml_package),
         Probe("zip", _npz),
+        Probe("zip", zipped),
         Probe("folder", _core_ml_folder),
         _begins(rb".{4}ORTM", _fixed("ORT", "ONNX Runtime's own form of an ONNX model")),
         _begins(rb"GGUF[\x01-\x09]\0\0\0", _fixed("GGUF")),
@@ -291,6 +304,7 @@ FRAMEWORK = Framework(
         _begins(rb"\x12\x01\0\0\0\0\0\0", _fixed("MXNet params")),
         _begins(rb"7z\xbc\xaf\x27\x1c", _fixed("zip archive", "7-Zip, which is not looked into", True)),
         _begins(rb"\x04\x22\x4d\x18", _fixed("joblib", "packed with lz4, which is not looked into", True)),
+        _begins(rb"\x1f\x8b", gzipped),
         _begins(rb"\x1f\x8b|BZh|\xfd7zXZ\0|\x5d\0|\x78[\x01\x5e\x9c\xda]|ZF0x", pickled),
         _begins(b"[" + b"".join(map(re.escape, sorted(OPENINGS))) + b"]", pickled),
         _begins(rb".{5}\0\0\0\{", _safetensors),
@@ -302,6 +316,7 @@ FRAMEWORK = Framework(
         Probe("text", _web_page),
         Probe("text", _mxnet),
         Probe("text", _xgboost),
+        Probe("text", written),
         Probe("text", _json),
         Probe("text", _lightgbm),
         Probe("text", _pmml),

@@ -186,6 +186,8 @@ class FileFormat:
         kind: gives the `Verdict` on a `Format`; or (kind, sentence), the same for all of them.
         engine: that of the framework which wrote it; over_time: it holds spiking networks, run by their kind's engine.
         apart: a C library parses it, which damaged files were seen to crash, or to keep busy for ever.
+        stands_for: writes the ONNX file that it stands for into a folder: (its path, a folder) -> the file's path. In a
+            worker process, since it parses or unpacks.
         draft: makes the `workbench.convert.draft.Draft` of a file, in the worker; convert: converts it on the caller's
             side instead.
         options: what the converter lets a person choose.
@@ -203,6 +205,7 @@ class FileFormat:
     engine: str | None = None
     over_time: bool = False
     apart: bool = False
+    stands_for: Where = ""
     draft: Where = ""
     convert: Where = ""
     options: tuple[Option, ...] = ()

@@ -24,6 +24,7 @@ from ..files.records import Format, Reader
 from ..files.wire import Buffer, WireError, opened
 from ..markup import render
 from ..publish import write_text
+from ..safety import external
 from . import netron, slim, svg
 
 if TYPE_CHECKING:
@@ -198,6 +199,11 @@ def graph(
         if what.name == "ONNX" or (path.suffix.lower() == ".onnx" and what.name == "unknown"):
             return _onnx(buffer, read_header(path, buffer), path.name, height, path)
         record = registry.of(what.name)
+        if record.stands_for:
+            light = sandbox.parse(registry.at("workbench.safety.forms:light"), file, cancel=cancel)
+            return _onnx(light, parse_header(light), path.name, height, path)
+        if what.name == "unknown" and (model := external.owner(file)) is not None:
+            raise UnsupportedModel(f"{path} holds weights of {model.name}, the model beside it: pick that file.")
         if record.holds and record.reader is None:
             raise UnsupportedModel(f"{path} holds {record.holds}; pick a model file to see a graph.")
         return _other(buffer, file, path, what, height, cancel)

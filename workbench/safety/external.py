@@ -11,11 +11,16 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
-from ..errors import Finding, UnreadableFile, UnsupportedModel
+from ..errors import Finding, UnreadableFile, UnsupportedModel, WorkbenchError
 from ..files.header import External, Header, read_header
+from ..files.wire import Steps
 from ..words import counted, size, visible
+
+MOST_MODELS, STEPS = 20, 200_000
+"""Models that are looked at for whose data a file is, and steps for each, milliseconds."""
 
 _UNLOADED = "Do not load it, unless you know why it asks for that file."
 
@@ -30,6 +35,16 @@ def files(path: Path, header: Header) -> list[Path]:
     verdicts = ((data, _finding(path, data)) for data in header.external)
     own = [data for data, finding in verdicts if finding is None or finding.id == "external-short"]
     return [Path(path.parent, _plain(data.location)) for data in own]
+
+
+def owner(path: Path) -> Path | None:
+    """The model beside a data file that reads its tensors from it; of the first `MOST_MODELS` there."""
+    beside = sorted(path.parent.glob("*.onnx"), key=lambda model: not path.name.startswith(model.name))
+    for model in beside[:MOST_MODELS]:
+        with suppress(WorkbenchError):
+            if path.name in read_header(model, steps=Steps(STEPS)).external_data:
+                return model
+    return None
 
 
 def check(path: Path) -> Header:
