@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
 from ..files.formats import identify
-from ..files.header import ValueInfo
+from ..files.header import Header, ValueInfo
 from ..files.light import without_weights
 from ..safety import external
 from . import eight_bits
@@ -21,6 +24,9 @@ from .eight_bits import exact_session, may_clip
 from .refusals import EXTENSIONS, REFERENCE, may_be_mended, plain, refusal
 from .rewritten import loadable
 from .values import COARSE, CONTAINERS, answered, numpy_of, ort_value, unboxed, value_info
+
+if TYPE_CHECKING:
+    import onnxruntime
 
 _FATAL_ONLY = 4
 """ONNX Runtime's log level. Its errors reach us as exceptions; printed as well they would be said twice."""
@@ -32,6 +38,43 @@ OPTIMIZATION = {
     "all": "ORT_ENABLE_ALL", "extended": "ORT_ENABLE_EXTENDED", "basic": "ORT_ENABLE_BASIC", "off": "ORT_DISABLE_ALL",
 }  # fmt: skip
 """How much ONNX Runtime rewrites the graph when it loads it -> its own name for that."""
+
+
+_FOLDER = "session.model_external_initializers_file_folder_path"
+"""ONNX Runtime's setting for where the data of a model lie that it is given as bytes."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """Sessions with a person's settings: called with a model, and more of ONNX Runtime's own."""
+
+    threads: int | None
+    optimization: str
+    providers: tuple[str, ...]
+    common: Mapping[str, str]
+    extensions: str | None
+
+    def __call__(self, model: str | bytes, settings: Mapping[str, str]) -> onnxruntime.InferenceSession:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.log_severity_level = _FATAL_ONLY
+        if self.threads is not None:
+            options.intra_op_num_threads = self.threads
+        options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, self.optimization)
+        for key, value in {**self.common, **settings}.items():
+            options.add_session_config_entry(key, value)
+        if self.extensions:
+            options.register_custom_ops_library(self.extensions)
+        return ort.InferenceSession(model, options, providers=list(self.providers))
+
+
+def _extensions(header: Header | None) -> str | None:
+    """The library of package onnxruntime-extensions, where a model's operators are of its domains and it is here."""
+    if header is None or header.opset_import.keys().isdisjoint(EXTENSIONS) or not find_spec("onnxruntime_extensions"):
+        return None
+    library: str = import_module("onnxruntime_extensions").get_library_path()
+    return library
 
 
 class OnnxRuntimeEngine(ModelEngine):
@@ -87,53 +130,23 @@ class OnnxRuntimeEngine(ModelEngine):
         folder, name = os.path.split(os.path.abspath(self.path))
         # Which form it is, it would take from the name.
         common = {} if header else {"session.load_model_format": "ORT"}
-        beside = {"session.model_external_initializers_file_folder_path": folder}
         if lean:
             model = without_weights(Path(folder, name))
-            common = {**beside, "session.disable_prepacking": "1"}
-        domains = header.opset_import.keys() if header else ()
-        extended = not set(EXTENSIONS).isdisjoint(domains) and find_spec("onnxruntime_extensions")
-
-        def opened(model: str | bytes, settings: dict[str, str]) -> ort.InferenceSession:
-            options = ort.SessionOptions()
-            options.log_severity_level = _FATAL_ONLY
-            if threads is not None:
-                options.intra_op_num_threads = threads
-            options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, OPTIMIZATION[optimization])
-            for key, value in (common | settings).items():
-                options.add_session_config_entry(key, value)
-            if extended:
-                import onnxruntime_extensions
-
-                options.register_custom_ops_library(onnxruntime_extensions.get_library_path())
-            return ort.InferenceSession(model, options, providers=wanted)
-
+            common = {_FOLDER: folder, "session.disable_prepacking": "1"}
+        opened = _Opened(threads, OPTIMIZATION[optimization], tuple(wanted), common, _extensions(header))
         fused = optimization in ("all", "extended")
         clips = header is not None and may_clip(header, fused)
         try:
             session = exact_session(opened, self.path, model) if clips and fused else opened(model, {})
         except Exception as error:
-            said = str(error)
-            if header is None:
-                raise UnsupportedModel(
-                    f"ONNX Runtime {self.version} cannot load {self.path}: {plain(said)}."
-                ) from error
-            opset = header.opset_import.get("", 0)
-            other = loadable(self.path, opset) if may_be_mended(said) else None
-            if other is None:
-                raise refusal(self.path, said, header, self.version) from error
-            session = opened(other[0], beside | ({"session.disable_quant_qdq": "1"} if clips and fused else {}))
-            self.why += (
-                f" Its operators are of opset {opset}, for which ONNX Runtime {self.version} has not all kernels: they "
-                f"were converted to opset {other[1]} by onnx.version_converter."
-            )
+            session = self._of_another_opset(opened, header, error, clips and fused)
         if clips:
             self.why += " This processor's fast kernels clip 8-bit sums, " + (
                 "so it uses exact ones, which are slower."
                 if fused
                 else f"and with optimization={optimization!r} there are no others: its answers may be wrong."
             )
-        if header is None and eight_bits.clips():
+        elif header is None and eight_bits.clips():
             self.why += (
                 " This processor's fast kernels clip 8-bit sums, and this form of file does not say whether there are "
                 "any: of a quantized network the answers may be wrong; those of its .onnx file are exact."
@@ -149,6 +162,30 @@ class OnnxRuntimeEngine(ModelEngine):
             if tensor.name in defaults
         )
         self._coarse = _coarse(session, self.path)
+
+    def _of_another_opset(self, opened: _Opened, header: Header | None, error: Exception, exact: bool) -> Any:
+        """A session of the model with its operators converted, where that mends what ONNX Runtime said.
+
+        Raises:
+            UnsupportedModel: it does not.
+        """
+        said = str(error)
+        if header is None:
+            raise UnsupportedModel(f"ONNX Runtime {self.version} cannot load {self.path}: {plain(said)}.") from error
+        opset = header.opset_import.get("", 0)
+        other = loadable(self.path, opset) if may_be_mended(said) else None
+        if other is None:
+            raise refusal(self.path, said, header, self.version) from error
+        data, now = other
+        self.why += (
+            f" Its operators are of opset {opset}, for which ONNX Runtime {self.version} lacks kernels: they were "
+            f"converted to opset {now} by onnx.version_converter."
+        )
+        beside = {_FOLDER: os.path.dirname(os.path.abspath(self.path))}
+        if exact:
+            with suppress(Exception):
+                return opened(data, {**beside, eight_bits.EXACT: "1"})
+        return opened(data, {**beside, **({"session.disable_quant_qdq": "1"} if exact else {})})
 
     def close(self) -> None:
         super().close()
