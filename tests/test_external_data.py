@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -14,10 +17,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from workbench import UnreadableFile, UnsupportedModel, WorkbenchError, detect, load_engine, report, to_nengo
+from workbench import UnreadableFile, UnsupportedModel, WorkbenchError, compare, detect, load_engine, report, to_nengo
 from workbench.compare.inside import Inside
+from workbench.engines.worker import WorkerEngine
 from workbench.files.header import _Reader, parse_header, read_header
 from workbench.files.wire import Wire
+from workbench.inference import first_inference
+from workbench.safety.external import whole_size
+from workbench.sandbox import WorkerFailed, memory_for, run
 
 SECRET = b"TOPSECRET-0123456789-abcdefghij!"
 
@@ -340,3 +347,45 @@ def test_text_of_a_location_is_shown_not_obeyed(folder: Path) -> None:
     path = save(folder, in_initializer("../\x1b[31mEVIL\x1b]0;t\x07\u202e"))
     (finding,) = detect(path).findings
     assert finding.says.isprintable() and "EVIL" in finding.says
+
+
+# --- how much memory a model with data beside it may take ---------------------------------------------------------
+
+
+def test_a_models_data_count_into_the_memory_it_may_take(tmp_path: Path) -> None:
+    path, many = tmp_path / "m.onnx", 96 << 20
+    (tmp_path / "w.bin").touch()
+    os.truncate(tmp_path / "w.bin", many)  # takes no room on the disk
+    inside = TensorProto(name="W", data_type=TensorProto.UINT8, dims=[many], data_location=TensorProto.EXTERNAL)
+    inside.external_data.add(key="location", value="w.bin")
+    first = helper.make_tensor("zero", TensorProto.INT64, [1], [0])
+    node = helper.make_node("Gather", ["W", "zero"], ["Y"])
+    path.write_bytes(model(node, initializer=[inside, first]).SerializeToString())
+    assert whole_size(path) == many + path.stat().st_size and whole_size(tmp_path) == whole_size(path)
+    with contextlib.closing(WorkerEngine(path, load=load_engine)) as engine:
+        assert engine.worker.memory_mib == pytest.approx(memory_for(many), abs=1)
+        assert engine.run({})["Y"].tolist() == [0]
+
+
+def test_every_limit_of_memory_that_a_sentence_names_can_be_set(tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    node = helper.make_node("Constant", [], ["Y"], value=helper.make_tensor("", TensorProto.UINT8, [1], [7]))
+    path.write_bytes(model(node).SerializeToString())
+    told = r"more than the 10 MiB it was given.* memory_mib \(--memory\)"
+    with pytest.raises(WorkerFailed, match=told):
+        load_engine(path, memory_mib=10)
+    with pytest.raises(WorkerFailed, match=told):
+        compare(path, path, memory_mib=10)
+    with pytest.raises(WorkerFailed, match=told):
+        first_inference(path, memory_mib=10)
+    with load_engine(path, memory_mib=2000) as engine:
+        assert engine.run({})["Y"].tolist() == [7]
+    for command in ("compare", "report", "convert"):
+        said = subprocess.run([sys.executable, "-m", "workbench", command, "--help"], capture_output=True, text=True)
+        assert "--memory" in said.stdout
+
+
+def test_a_sentence_gives_no_advice_about_a_limit_that_nobody_can_set() -> None:
+    with pytest.raises(WorkerFailed, match="more than the 20 MiB it was given") as caught:
+        run(bytearray, 300 << 20, memory_mib=20)
+    assert "give it more" not in str(caught.value)

@@ -181,7 +181,8 @@ def _options() -> Iterator[Argument]:
     for each in fields(Options):
         if each.metadata:
             told = {**each.metadata, "type": _number} if each.metadata.get("type") is float else dict(each.metadata)
-            yield _argument(f"--{each.name.replace('_', '-')}", default=each.default, **told)
+            flag = "memory" if each.name == "memory_mib" else each.name.replace("_", "-")
+            yield _argument(f"--{flag}", dest=each.name, default=each.default, **told)
 
 
 _TRUST = _argument("--trust", help="open formats that can run code from the file")
@@ -372,6 +373,7 @@ def _compare(arguments: argparse.Namespace) -> int:
         "--data", "--inputs", dest="inputs", metavar="DATA", help="rows for the comparison, as for compare --inputs"
     ),
     _argument("--targets", metavar="FILE|COLUMN", help="right answers, as for compare"),
+    _argument("--memory", type=float, metavar="MIB", help="for each process (default: by the model's size)"),
     _TRUST,
     _PAGE,
     _WRITTEN,
@@ -386,6 +388,7 @@ def _report(arguments: argparse.Namespace) -> int:
             arguments.output,
             native=arguments.native,
             **asked,
+            memory_mib=arguments.memory,
             trust=arguments.trust,
             overwrite=arguments.force,
             progress=say,

@@ -9,6 +9,7 @@ import io
 import os
 import threading
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from .files.header import read_header
 from .invented import invent
 from .kind import ENGINE_NAMES, detect
 from .markup import render
+from .safety.external import whole_size
 from .sources import Dataset, rows_for
 from .words import counted, label_text, listed, readable
 
@@ -197,12 +199,13 @@ def _picture(image: np.ndarray) -> str:
 
 
 def first_inference(
-    path: str | os.PathLike[str], *, cancel: threading.Event | None = None
+    path: str | os.PathLike[str], *, memory_mib: float | None = None, cancel: threading.Event | None = None
 ) -> FirstInference | TrialRun:
     """Run a model on rows of the paper's data that fit its input, else on made-up ones, in a worker process.
 
     Args:
         path: an ONNX file.
+        memory_mib: MiB for the worker, by the model's size if None.
         cancel: set it from another thread to give up.
 
     Raises:
@@ -212,13 +215,14 @@ def first_inference(
     from . import sandbox
 
     name = os.fspath(path)
-    size = os.path.getsize(name) if os.path.isfile(name) else 0
+    size = whole_size(Path(name))
     return sandbox.run(
         _infer,
         name,
         timeout=TIMEOUT + size / 1e6,
         # Weights in memory, ONNX Runtime's optimised copy of them, and the libraries.
-        memory_mib=700 + 4 * size / 2**20,
+        memory_mib=memory_mib or 700 + 4 * size / 2**20,
+        adjustable=True,
         cancel=cancel,
         what="A first inference",
     )
@@ -229,7 +233,7 @@ def _infer(path: str) -> FirstInference | TrialRun:
     from .engines.onnxruntime import LARGE
 
     # A picked file is asked without a word from the person: a large one's weights stay in it.
-    large = os.path.getsize(path) >= LARGE and choose_engine(detect(path).kind)[0] == "onnxruntime"
+    large = whole_size(Path(path)) >= LARGE and choose_engine(detect(path).kind)[0] == "onnxruntime"
     options: dict[str, Any] = {"lean": True} if large else {}
     with load_engine(path, **options) as engine:
         data = rows_for(path)

@@ -84,6 +84,7 @@ def run(
     timeout: float | None = None,
     since: float | None = None,
     memory_mib: float | None = None,
+    adjustable: bool = False,
     progress: Callable[[Any], object] | None = None,
     cancel: threading.Event | None = None,
     warm: bool = False,
@@ -99,6 +100,7 @@ def run(
         memory_mib: MiB of resident memory, over the worker and its children. Resident, since TensorFlow and ONNX
             Runtime reserve many times the address space that they use. Where the machine has less left (`left_mib`),
             that is the limit.
+        adjustable: a person can give it another ``memory_mib``, and a sentence about it says so.
         progress: called in this thread with every message of the worker. If given, the function gets a keyword
             argument ``progress`` to send them with.
         cancel: set it from another thread to stop the worker within `_TICK`.
@@ -114,7 +116,7 @@ def run(
         WorkbenchError: one that the function itself raised comes through with its type.
     """
     task = _task(function, args, progress, "wait" if warm else "end", what)
-    limits = _Limits(what or _name(function), timeout, since, None, memory_mib, cancel)
+    limits = _Limits(what or _name(function), timeout, since, None, memory_mib, adjustable, cancel)
     worker = _take() if warm else None
     while True:
         waited, keep = worker is not None, False
@@ -180,13 +182,20 @@ class Worker:
     cancelled: what it held is in doubt then. Threads may share it: they wait for each other.
 
     Args:
-        memory_mib: as for `run`, for all tasks together.
+        memory_mib, adjustable: as for `run`, for all tasks together.
         environment: variables beside this process's own, set before the interpreter starts: thread counts, say, which
             libraries read when they are imported.
     """
 
-    def __init__(self, *, memory_mib: float | None = None, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        memory_mib: float | None = None,
+        adjustable: bool = False,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.memory_mib = memory_mib
+        self._adjustable = adjustable
         self._turn = threading.Lock()
         self._process: _Process | None = _Process("stay", environment)
 
@@ -219,7 +228,7 @@ class Worker:
                 raise WorkerFailed(
                     f"{name} is not possible: its worker process has ended; start again with a fresh one."
                 )
-            limits = _Limits(name, timeout, None, processor, self.memory_mib, cancel)
+            limits = _Limits(name, timeout, None, processor, self.memory_mib, self._adjustable, cancel)
             try:
                 result, done = _attend(process, task, limits, progress)
                 return cast("Result", result)
@@ -275,6 +284,7 @@ class _Limits:
     since: float | None
     processor: float | None
     memory_mib: float | None
+    adjustable: bool
     cancel: threading.Event | None
 
 
@@ -345,7 +355,8 @@ class _Watch:
         if self.room is None:
             self.room = own + left_mib()
         if used > given:
-            limit = f"the {given:,.0f} MiB it was given, and was stopped; give it more, or"
+            more = "give it more with memory_mib (--memory), or" if self.limits.adjustable else "give it"
+            limit = f"the {given:,.0f} MiB it was given, and was stopped; {more}"
         elif own > self.room:
             used, limit = own, f"the {self.room:,.0f} MiB this machine had left for it, and was stopped; give it"
         else:

@@ -11,6 +11,7 @@ import os
 import platform
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -169,20 +170,22 @@ def _side(sides: ExitStack, model: Any, engine: str | None, wishes: Options, opt
     """A worker ends with `sides`; an engine that the caller opened stays open."""
     from ..engines.onnxruntime import LARGE
     from ..engines.worker import WorkerEngine
+    from ..safety.external import whole_size
     from .sides import Side, WorkerSide
 
     if isinstance(model, WorkerEngine):
         return WorkerSide(model)
     if callable(getattr(model, "run", None)) and hasattr(model, "inputs"):
         return Side(model)
-    large = isinstance(model, str | os.PathLike) and os.path.isfile(model) and os.path.getsize(model) >= LARGE
+    large = isinstance(model, str | os.PathLike) and os.path.isfile(model) and whole_size(Path(model)) >= LARGE
     # A worker that waits beside two sides is what a machine with 2 GB has no room for: a large network's leftovers
     # beside any sides, and any beside a large network's.
     end_warm_worker(0 if large else WAITING_MIB)
     if large and _is_onnx(model):
         # Its weights should not be in memory twice, beside another side that holds them too.
         options["lean"] = True
-    options |= {"threads": wishes.threads, "memory_mib": wishes.memory_mib, "cancel": wishes.cancel}
+    options |= {"threads": wishes.threads, "memory_mib": wishes.memory_mib, "timeout": wishes.timeout}
+    options |= {"cancel": wishes.cancel}
     return sides.enter_context(WorkerSide(model, engine, **options))
 
 

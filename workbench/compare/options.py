@@ -47,6 +47,7 @@ class Options:
         both sides.
     tolerance: for numbers; what suits the native side if None.
     memory_mib: MiB for each worker, by the model's size if None.
+    timeout: seconds for any one task of a worker, such as loading or answering; 900 for answers if None.
     progress: called in this thread with one short sentence at each stage.
     cancel: set it from another thread to give up.
     """
@@ -88,7 +89,14 @@ class Options:
     trust: bool = field(default=False, metadata=command("open formats that can run code from the file"))
     tolerance: Tolerance | None = None
     custom_objects: Mapping[str, Any] | None = None
-    memory_mib: float | None = None
+    memory_mib: float | None = field(
+        default=None,
+        metadata=command("MiB for each side's process (default: by the model's size)", type=float, metavar="MIB"),
+    )
+    timeout: float | None = field(
+        default=None,
+        metadata=command("for loading, and for any one answer (default: 900)", type=float, metavar="SECONDS"),
+    )
     progress: Callable[[str], object] | None = None
     cancel: threading.Event | None = None
 

@@ -152,5 +152,7 @@ def _cleared(
 def _worked(job: Job, name: str, memory_mib: float, **limits: Any) -> Conversion:
     """What the worker made of a job, its sentences about what the person calls `name`."""
     with known_as(job.source, Path(name)) if job.source is not None else nullcontext():
-        result = sandbox.run(work.work, job, memory_mib=memory_mib, warm=True, what=f"Converting {name}", **limits)
+        result = sandbox.run(
+            work.work, job, memory_mib=memory_mib, adjustable=True, warm=True, what=f"Converting {name}", **limits
+        )
     return Conversion(source=name, output=None, kind=None, seconds=0, sha256=job.sha256, **result)

@@ -126,6 +126,7 @@ def load_engine(
     trust: bool = False,
     worker: bool | None = None,
     timeout: float | None = None,
+    memory_mib: float | None = None,
     **options: Any,
 ) -> Engine:
     """Load a model into the engine that runs it.
@@ -145,6 +146,8 @@ def load_engine(
         worker: put the engine into a worker process, or (of Keras and TensorFlow Lite with `trust` only) into this one,
             where a Keras engine has its ``model``. None as above. In a worker already, it is here.
         timeout: seconds for loading, and for any one answer, after which a worker is ended.
+        memory_mib: MiB that a worker may take. If None, what the source's size calls for while it is loaded, and all
+            that the machine has left from then on.
         options: the engine's own, such as ``threads``, ``providers`` or ``optimization``; see its class.
 
     Returns:
@@ -160,18 +163,20 @@ def load_engine(
     """
     if engine is not None and engine not in ENGINES:
         raise WorkbenchError(f"There is no engine named {engine!r}; choose one of: {', '.join(ENGINES)}.")
-    if timeout is not None:
-        if worker is False:
-            raise BadInput("Only an engine in a worker process can be given a timeout: leave worker=False out.")
-        worker = True
+    for limit, given in (("a timeout", timeout), ("memory_mib", memory_mib)):
+        if given is not None:
+            if worker is False:
+                raise BadInput(f"Only an engine in a worker process can be given {limit}: leave worker=False out.")
+            worker = True
     in_memory = not isinstance(source, str | os.PathLike)
     detection = None if in_memory else detect(source)
     if _apart(detection, engine, worker, trust):
         made = WorkerEngine(
-            source, engine, trust=trust, timeout=timeout, options={"params": params, **options}, load=load_engine
-        )
+            source, engine, trust=trust, timeout=timeout, memory_mib=memory_mib,
+            options={"params": params, **options}, load=load_engine,
+        )  # fmt: skip
         # How many rows are asked at once is up to the person: all that the machine has left.
-        made.worker.memory_mib = math.inf
+        made.worker.memory_mib = memory_mib or math.inf
         return made
     if detection is None:
         return _from_memory(source, engine, params, options)

@@ -24,6 +24,7 @@ from .. import sandbox
 from ..agreement import Tolerance
 from ..files.header import ValueInfo
 from ..kind import ENGINE_NAMES
+from ..safety.external import whole_size
 from ..scratch import fleeting_folder
 from .base import Arrays, Calls, Closing
 from .inputs import is_frame
@@ -58,7 +59,7 @@ class WorkerEngine(Closing):
         source: a path, or a model in memory that `load_engine` takes.
         engine, trust: as for `load_engine`; options: what it takes beside, and the engine does. ``threads`` are for
             every library in the worker.
-        memory_mib: MiB for the worker, by the source's size if None.
+        memory_mib: MiB for the worker, by the source's size (an ONNX model's with its external data) if None.
         timeout: seconds for loading, and for any one answer. If None, an answer takes as long as it takes, and loading
             as much of the processor's time as the model's size calls for.
         cancel: set it from another thread to stop the loading.
@@ -91,9 +92,10 @@ class WorkerEngine(Closing):
         self._bound: object = None
         with _packed(source, engine, settings) as (packed, engine):
             parceled = parcel(settings)
-            size = len(packed) if isinstance(packed, bytes) else _size(Path(packed))
+            size = len(packed) if isinstance(packed, bytes) else whole_size(Path(packed))
             self.worker = sandbox.Worker(
                 memory_mib=memory_mib or sandbox.memory_for(size),
+                adjustable=True,
                 environment=None if self.threads is None else dict.fromkeys(THREAD_VARIABLES, str(self.threads)),
             )
             # Also where nobody closes it.
@@ -196,12 +198,6 @@ def _packed(source: Any, engine: str | None, settings: dict[str, Any]) -> Iterat
         if needed := {**given.custom_objects, **custom_objects}:
             settings["custom_objects"] = needed
         yield given.pickled or str(given.path), engine or given.engine
-
-
-def _size(path: Path) -> int:
-    """Bytes of a file or folder; 0 where there is none."""
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def _plain(inputs: Any) -> Any:

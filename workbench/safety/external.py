@@ -47,6 +47,15 @@ def owner(path: Path) -> Path | None:
     return None
 
 
+def whole_size(path: Path) -> int:
+    """Bytes of a file or folder, an ONNX model's with those of its data files; 0 where there is none."""
+    found = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
+    if found == [path]:
+        with suppress(WorkbenchError):
+            found += [data for data in files(path, read_header(path, steps=Steps(STEPS))) if data.is_file()]
+    return sum(file.stat().st_size for file in found)
+
+
 def check(path: Path) -> Header:
     """Refuse a model whose data are not its own, or not there; called before anything loads it.
 

@@ -133,6 +133,7 @@ def report(
     targets: Any = None,
     trust: bool = False,
     overwrite: bool = False,
+    memory_mib: float | None = None,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
     **options: Any,
@@ -147,6 +148,7 @@ def report(
         inputs, targets: rows for the comparison and their right answers, as `workbench.compare` takes them.
         trust: the native file may run code when it is opened.
         overwrite: replace a page that exists.
+        memory_mib: MiB for each worker, by the model's size if None.
         progress: called in this thread with one short sentence at each stage.
         cancel: set it from another thread to give up.
         options: more of `workbench.compare`, such as ``target``, ``params`` and ``seconds``.
@@ -168,12 +170,13 @@ def report(
     problems: dict[str, str] = {}
     if native is not None:
         comparison = compare(
-            native, path, inputs, targets=targets, trust=trust, progress=progress, cancel=cancel, **options
-        )
+            native, path, inputs, targets=targets, trust=trust, memory_mib=memory_mib, progress=progress,
+            cancel=cancel, **options,
+        )  # fmt: skip
     if detection.format == "ONNX":
         say("Asking the model about real rows")
         try:
-            inference = first_inference(path, cancel=cancel)
+            inference = first_inference(path, memory_mib=memory_mib, cancel=cancel)
         except Cancelled:
             raise
         except WorkbenchError as error:
