@@ -279,11 +279,10 @@ def test_a_resnet50_page_is_small_and_needs_no_weights_file(shown: Shown, tmp_pa
     expect(box(page, "Conv")).to_have_count(53)
 
 
-@pytest.mark.browser
-def test_a_model_without_nodes_is_called_empty(shown: Shown, tmp_path: Path) -> None:
-    model = helper.make_model(helper.make_graph([], "nothing", [], []))
-    page = shown.open(graph(model).page(), tmp_path / "g.html")
-    state(page, "empty")
+def test_a_model_without_operators_says_so() -> None:
+    view = graph(helper.make_model(helper.make_graph([], "nothing", [], []), producer_name="test"))
+    assert view.nodes == 0 and view.reason is not None and "no operators" in view.reason
+    assert "no operators" in view.page() and "<script" not in view.page()
 
 
 @pytest.mark.browser
@@ -627,6 +626,35 @@ def test_a_graph_too_large_to_draw_says_so_and_still_has_a_drawing() -> None:
     assert view.reason == "The graph has 10,001 nodes; Netron draws up to 10,000 in reasonable time."
     assert f"{svg.MAX_NODES} of 10,001 nodes are drawn." in view.svg()
     assert "<iframe" not in view._repr_html_() and "10,001 nodes" in view._repr_html_()
+
+
+def reading_all_before(nodes: int, most: int) -> onnx.ModelProto:
+    """Nodes that each read the last ones before them."""
+    value = helper.make_tensor_value_info
+    inside = [helper.make_node("Relu", ["x"], ["v0"])]
+    for place in range(1, nodes):
+        inside.append(helper.make_node("Sum", [f"v{i}" for i in range(max(0, place - most), place)], [f"v{place}"]))
+    ends = [value("x", TensorProto.FLOAT, [1])], [value(f"v{nodes - 1}", TensorProto.FLOAT, [1])]
+    return helper.make_model(helper.make_graph(inside, "g", *ends), producer_name="test")
+
+
+def test_a_graph_of_few_nodes_that_netron_never_ends_with_is_drawn_still() -> None:
+    dense = graph(reading_all_before(240, 31))
+    assert dense.nodes == 240 and dense.reason is not None and "span" in dense.reason
+    assert "4,000 of 6,944 edges are drawn." in dense.svg()  # none is left out without a word
+    chain = graph(reading_all_before(9_000, 1))
+    assert (
+        chain.reason is None
+        and svg.spanned(parse_header(reading_all_before(9_000, 1).SerializeToString()).graph) == 9_000
+    )
+
+
+def test_a_drawing_says_which_inputs_and_outputs_it_leaves_out() -> None:
+    value = helper.make_tensor_value_info
+    names = [f"x{i}" for i in range(500)]
+    sides = [value(name, TensorProto.FLOAT, [1]) for name in names], [value("y", TensorProto.FLOAT, [1])]
+    wide = helper.make_graph([helper.make_node("Sum", names, ["y"])], "wide", *sides)
+    assert f"{svg.MAX_NODES} of 500 inputs are drawn." in graph(helper.make_model(wide, producer_name="t")).svg()
 
 
 @pytest.mark.parametrize("layout", ["dagre", "layers"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from workbench import compare, load_engine
+from workbench import compare, detect, load_engine
 from workbench.agreement import plain
 from workbench.compare.matching import parted
+from workbench.compare.questions import fit_inputs
 from workbench.engines.inputs import cast
 from workbench.engines.values import dtype_of
 from workbench.errors import BadInput, UnsupportedModel
 from workbench.files.header import ValueInfo, read_header
+from workbench.inference import first_inference
 
 FLOAT = TensorProto.FLOAT
 tensor, sequence = helper.make_tensor_value_info, helper.make_tensor_sequence_value_info
@@ -310,3 +313,29 @@ def test_the_end_of_a_long_reason_is_kept_and_no_empty_name(tmp_path: Path) -> N
     with pytest.raises(UnsupportedModel) as caught:
         load_engine(path)
     assert "with justification" in str(caught.value) and "''" not in str(caught.value)
+
+
+# --- many of everything -------------------------------------------------------------------------------------------
+
+
+def test_a_model_of_thousands_of_inputs_gets_sentences_that_can_be_read(tmp_path: Path) -> None:
+    names = [f"a_rather_long_feature_name_{place}" for place in range(5000)]
+    node = helper.make_node("Sum", names, ["y"])
+    inputs = [tensor(name, FLOAT, ["N", 1]) for name in names]
+    path = save(tmp_path / "wide.onnx", [node], inputs, [tensor("y", FLOAT, ["N", 1])])
+    with load_engine(path) as engine:
+        for wrong in (1.0, {}, {"q": 1.0}):
+            with pytest.raises(BadInput) as caught:
+                engine.run(wrong)
+            assert "more" in str(caught.value) and len(str(caught.value)) < 600
+    with pytest.raises(BadInput) as caught:
+        fit_inputs({"q": np.ones((1, 1), np.float32)}, read_header(path).graph.inputs)
+    assert "more" in str(caught.value) and len(str(caught.value)) < 600
+    with pytest.raises(BadInput) as caught:
+        compare(path, path, "paper")
+    assert "more" in str(caught.value) and len(str(caught.value)) < 600
+    with pytest.raises(UnsupportedModel) as refused:
+        first_inference(path)
+    assert "more" in str(refused.value) and len(str(refused.value)) < 600
+    shown = re.sub(r"<style>.*?</style>|<[^>]*>", "\n", detect(path)._repr_html_(), flags=re.S)
+    assert "a_rather_long_feature_name_0: " in shown and max(map(len, shown.splitlines())) < 1000

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .errors import UnsupportedModel
-from .words import NATIVE_AND_ONNX, SideNames, readable, share
+from .words import NATIVE_AND_ONNX, SideNames, listed, readable, share
 
 Arrays = Mapping[str, np.ndarray]
 """Input or output name -> array, first axis: rows."""
@@ -297,7 +297,7 @@ class Tally:
         pending: list[tuple[str, np.ndarray, np.ndarray]] = []
         for name, given in native.items():
             if name not in onnx:
-                raise UnsupportedModel(f"The ONNX model has no output {name!r}; it has: {', '.join(onnx)}.")
+                raise UnsupportedModel(f"The ONNX model has no output {name!r}; it has: {listed(onnx)}.")
             ours, theirs = plain(onnx[name]), plain(given)
             seen = self._outputs.setdefault(name, _Output(str(ours.dtype)))
             if not same_shape(theirs, ours):

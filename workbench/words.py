@@ -80,10 +80,10 @@ def sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def listed(names: Iterable[str], most: int = 4) -> str:
+def listed(names: Iterable[str], most: int = 4, between: str = ", ") -> str:
     """``a, b, c and 3 more``, each made visible and cut at 80 characters."""
     shown = [visible(name, 80, "") for name in names]
-    return ", ".join(shown[:most]) + (f" and {len(shown) - most:,} more" if len(shown) > most else "")
+    return between.join(shown[:most]) + (f" and {len(shown) - most:,} more" if len(shown) > most else "")
 
 
 def label_text(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..agreement import is_probability, plain, same_shape
-from ..words import NATIVE_AND_ONNX, SideNames, label_text
+from ..words import NATIVE_AND_ONNX, SideNames, label_text, listed
 
 Arrays = Mapping[str, np.ndarray]
 Classes = Mapping[str, tuple[Any, ...]]
@@ -51,10 +51,11 @@ def match_outputs(
     partner = {name: name for name in theirs if name in ours}
 
     def pair_up(fits: Any) -> None:
-        for name in theirs:
-            left = [other for other in ours if other not in partner.values()]
-            if name not in partner and (found := next((other for other in left if fits(name, other)), None)):
+        taken = set(partner.values())
+        for name in (name for name in theirs if name not in partner):
+            if found := next((other for other in ours if other not in taken and fits(name, other)), None):
                 partner[name] = found
+                taken.add(found)
 
     def alike(name: str, other: str) -> bool:
         return _is_number(theirs[name]) == _is_number(ours[other]) and bool(_layouts(theirs[name], ours[other]))
@@ -75,11 +76,11 @@ def match_outputs(
             name, ours[other], (native_classes or {}).get(name), (onnx_classes or {}).get(other), names, notes
         )
         pairs.append(Pair(name, other, _laid_out_as(theirs[name], columns, name, names, notes), columns))
-    notes += [
-        f"Output {other!r} {names.where[1]} has no partner {names.where[0]}, so it was not compared."
-        for other in ours
-        if other not in partner.values()
-    ]
+    if alone := [repr(other) for other in ours if other not in set(partner.values())]:
+        outputs, has, it, was = ("Outputs", "have", "they", "were") if len(alone) > 1 else ("Output", "has", "it", "was")
+        notes.append(
+            f"{outputs} {listed(alone)} {names.where[1]} {has} no partner {names.where[0]}, so {it} {was} not compared."
+        )
     return pairs, notes
 
 

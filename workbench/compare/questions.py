@@ -21,6 +21,7 @@ from ..files.header import NotOnnx, ValueInfo, read_header
 from ..invented import Filling, invent
 from ..rows import in_shape
 from ..sources import rows_for
+from ..words import listed
 from .options import Options
 from .sides import Side
 
@@ -139,7 +140,7 @@ def _asked(given: Any, side: Side, wishes: Options, wanted: int, size: int, warn
             inputs = (inputs * wishes.scale).astype(inputs.dtype)
         return Questions(inputs, data.targets, data.class_names, data.feature_names, papers=True)
     if given == "paper":
-        takes = ", ".join(f"{info.name!r} ({info.dtype} {list(info.shape or ())})" for info in side.inputs)
+        takes = listed(f"{info.name!r} ({info.dtype} {list(info.shape or ())})" for info in side.inputs)
         raise BadInput(f"No rows of the paper's data fit input {takes}: choose made-up ones, or a file of rows.")
     fillings = _made_up(side, wanted, size)
     what = "; ".join(filling.says for filling in fillings[:MOST_TOLD])
@@ -227,9 +228,9 @@ def _renamed(given: Mapping[str, Any], inputs: tuple[ValueInfo, ...], notes: lis
     if len(strange) < len(missing):
         lacking = missing[len(strange) :] if strange else missing
         raise BadInput(
-            f"{len(given)} of {len(inputs)} inputs were given ({', '.join(map(repr, given))}), and "
-            f"{', '.join(repr(info.name) for info in lacking)} is missing: the model's inputs are "
-            f"{', '.join(map(repr, names))}."
+            f"{len(given)} of {len(inputs)} inputs were given ({listed(map(repr, given))}), and "
+            f"{listed(repr(info.name) for info in lacking)} is missing: the model's inputs are "
+            f"{listed(map(repr, names))}."
         )
     if not strange or len(strange) > len(missing):
         return dict(given)

@@ -22,7 +22,7 @@ MAX_NODES = 400
 
 MAX_EDGES = 4_000
 
-LAYOUT_SECONDS = 5
+LAYOUT_SPANNED, LAYOUT_SECONDS = 20_000, 5
 LAYOUT_BYTES = 256 << 20
 
 # Netron's colours (grapher.css), by its operator categories.
@@ -90,10 +90,10 @@ def svg(header: Header, *, notes: Iterable[str] = ()) -> str:
     for function in header.functions:
         operators[function.key] = {"inputs": [{"name": value.name} for value in function.body.inputs]}
     boxes, edges, left_out = _boxes(header.graph, operators)
-    if left_out:
-        total = sum(node.op_type != "Constant" for node in header.graph.nodes)
-        lines.insert(0, f"{total - left_out:,} of {total:,} nodes are drawn.")
+    lines = [*left_out, *lines]
     try:
+        if spanned(header.graph) > LAYOUT_SPANNED:
+            raise NoLayout
         dagre(boxes, edges)
     except NoLayout:
         layers(boxes, edges)
@@ -109,7 +109,21 @@ class NoLayout(Exception):
     """dagre or QuickJS is missing, or the limits were reached."""
 
 
-def _boxes(graph: Graph, operators: dict[tuple[str, str], dict[str, Any]]) -> tuple[list[Box], list[Edge], int]:
+def spanned(graph: Graph) -> int:
+    """Levels that the edges of a graph span together, each node standing below all that it reads: what a layout by
+    levels takes time for."""
+    level = {value.name: 0 for value in graph.inputs}
+    total = 0
+    for node in graph.nodes:
+        read = [level[name] for name in node.inputs if name in level]
+        below = 1 + max(read, default=-1)
+        total += below * len(read) - sum(read)
+        level.update((name, below) for name in node.outputs if name)
+    return total
+
+
+def _boxes(graph: Graph, operators: dict[tuple[str, str], dict[str, Any]]) -> tuple[list[Box], list[Edge], list[str]]:
+    """The boxes, the edges, and sentences about what is not drawn."""
     boxes: list[Box] = []
     producer: dict[str, int] = {}
     links: list[tuple[str, int]] = []
@@ -141,7 +155,13 @@ def _boxes(graph: Graph, operators: dict[tuple[str, str], dict[str, Any]]) -> tu
             boxes.append(_value_box(value))
     pairs = dict.fromkeys((producer[name], index) for name, index in links if name in producer)
     edges = [Edge(start, stop) for start, stop in pairs if start != stop]
-    return boxes, edges[:MAX_EDGES], len(nodes) - len(drawn)
+    counts = (
+        ("inputs", min(len(graph.inputs), MAX_NODES), len(graph.inputs)), ("nodes", len(drawn), len(nodes)),
+        ("outputs", min(len(graph.outputs), MAX_NODES), len(graph.outputs)),
+        ("edges", min(len(edges), MAX_EDGES), len(edges)),
+    )  # fmt: skip
+    left_out = [f"{here:,} of {total:,} {what} are drawn." for what, here, total in counts if here < total]
+    return boxes, edges[:MAX_EDGES], left_out
 
 
 def _value_box(value: ValueInfo) -> Box:

@@ -22,6 +22,7 @@ from ..files.header import Header, read_header
 from ..files.records import Format, Verdict, unclear
 from ..files.registry import ENGINE_NAMES as ENGINE_NAMES
 from ..files.wire import Steps, opened
+from ..words import listed
 from .rule import Facts, first_line_that_holds, names
 from .structure import examine
 
@@ -240,7 +241,7 @@ def our_rule(header: Header) -> tuple[str, str, tuple[Evidence, ...], tuple[str,
     if not structure.complete:
         warnings += ("How its values flow was followed in part only: it would take too long to follow them all.",)
     if structure.unused_functions and not header.in_part:
-        unused = ", ".join(structure.unused_functions[:3])
+        unused = listed(structure.unused_functions)
         warnings += (f"{len(structure.unused_functions)} function(s) in the file are never called: {unused}.",)
     return line.kind, because, evidence, warnings
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..files import certificate
 from ..kind import ENGINE_NAMES, KIND_NAMES, Detection
 from ..markup import render
-from ..words import counted, size, visible
+from ..words import counted, listed, size, visible
 from .explain import difference, in_words
 from .flow import flow
 
@@ -15,6 +15,8 @@ LEVEL_WORDS = {"error": "can harm", "warning": "take care", "note": "note"}
 """A finding's level -> what a person reads."""
 
 MOST_OPERATORS = 18
+
+MOST_NAMED = 12
 """op_types in the histogram."""
 
 
@@ -54,15 +56,17 @@ def _components(detection: Detection, parts: dict[str, Any]) -> list[tuple[str, 
         "ir_version": parts["ir_version"],
         "producer_name": " ".join(filter(None, (parts["producer_name"], parts["producer_version"]))),
         "domain": parts["domain"],
-        "opset_import": ", ".join(f"{domain or 'ai.onnx'} {is_at}" for domain, is_at in parts["opset_import"].items()),
+        "opset_import": listed(
+            (f"{domain or 'ai.onnx'} {is_at}" for domain, is_at in parts["opset_import"].items()), MOST_NAMED
+        ),
         "graph": f"{graph['name'] or 'unnamed'}: {counted(graph['nodes'], 'node')}",
-        "inputs": "; ".join(map(signature, graph["inputs"])),
-        "outputs": "; ".join(map(signature, graph["outputs"])),
+        "inputs": listed(map(signature, graph["inputs"]), MOST_NAMED, "; "),
+        "outputs": listed(map(signature, graph["outputs"]), MOST_NAMED, "; "),
         "weights": weights,
     }
     rare = {
-        "functions": ", ".join(parts["functions"]),
-        "external data": ", ".join(parts["external_data"]),
+        "functions": listed(parts["functions"], MOST_NAMED),
+        "external data": listed(parts["external_data"], MOST_NAMED),
         "doc_string": parts["doc_string"],
         "certificate": certificate.says(proof) if proof else "",
     }
@@ -92,4 +96,4 @@ def signature(value: dict[str, Any]) -> str:
     """``X: float32 [N, 4]`` of a graph input or output."""
     shape = value.get("shape")
     dims = "" if shape is None else f" [{', '.join('?' if dim is None else str(dim) for dim in shape)}]"
-    return f"{value['name']}: {value['dtype']}{dims}"
+    return f"{value['name']}: {value.get('sort', value['dtype'])}{dims}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..files import registry
 from ..kind import Detection
 from ..kind.operators import FEATURES
+from ..words import listed
 
 # What a part of an op_type's or class's name says of a model, as the end of "It …".
 _ML = {
@@ -96,7 +97,7 @@ def difference(found: Detection) -> str:
         wrote = f"wrote “{domain}” into this field" if domain else "left this field empty"
         theirs = f"the paper's rule knows the domains “ai.onnx” and “onnx” only, and {producer} {wrote}"
     deciding = found.deciding
-    names = ", ".join(dict.fromkeys(signal.value for signal in deciding if signal.signal == "op_type"))
+    names = listed(dict.fromkeys(signal.value for signal in deciding if signal.signal == "op_type"))
     signals = {signal.signal for signal in deciding}
     ours = "finds nothing in the file that settles it"
     if "dynamics" in signals:
