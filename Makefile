@@ -1,6 +1,7 @@
 # make lab    opens the workbench in JupyterLab        make test   runs every check
 # make test-long  long fuzzes and matrices
 # make setup  is what both call first                  make bench  prints times and memory      make clean
+# make conformance  asks ONNX's own node tests, and prints how many are right
 # make house  prints how the package is built: lines per room, imports that run the wrong way, long functions
 # make reports  runs every notebook and writes each as an HTML page into reports/, with its time and memory
 
@@ -9,7 +10,7 @@ STAMP := .venv/.setup-done
 # the pip section of environment.yml as pip constraints
 PINS := grep -oE '[A-Za-z0-9._-]+==[^ ]+' environment.yml
 
-.PHONY: lab test test-long house setup reports bench bench-snn badge pins clean
+.PHONY: lab test test-long conformance house setup reports bench bench-snn badge pins clean
 
 lab: setup
 	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_workbench.ipynb $(LAB_ARGS)
@@ -22,6 +23,9 @@ test: setup
 
 test-long: setup
 	.venv/bin/pytest -n 2 -m long $(PYTEST_ARGS)
+
+conformance: setup
+	.venv/bin/python tests/conformance.py
 
 setup: $(STAMP)
 	@:
