@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench import compare, detect, load_engine
-from workbench.agreement import plain
+from workbench.agreement import FLOAT32, hold, of_dtypes, plain
 from workbench.compare.matching import parted
 from workbench.compare.questions import fit_inputs
 from workbench.engines.inputs import cast
@@ -177,6 +178,17 @@ def test_coarse_numbers_maps_and_sequences_are_compared_value_by_value(tmp_path:
     assert compare(pick, pick, asked, **same).agreement.within_tolerance
 
 
+def test_neighbours_in_a_coarse_dtype_are_no_disagreement_and_what_is_finer_stays_exact() -> None:
+    coarse = [np.dtype(ml_dtypes.bfloat16)]
+    assert of_dtypes(FLOAT32, coarse).relative == 2**-7  # a number between 1 and 2 has seven bits behind the point
+    assert of_dtypes(FLOAT32, [*coarse, np.dtype(np.float32)]) == of_dtypes(FLOAT32, []) == FLOAT32
+    one = {"y": np.array([1, 3], ml_dtypes.bfloat16)}
+    next_one = {"y": np.array([1, 3 + 2**-6], ml_dtypes.bfloat16)}
+    far = {"y": np.array([1, 3 + 2**-4], ml_dtypes.bfloat16)}
+    allowed = of_dtypes(FLOAT32, coarse)
+    assert hold(one, next_one, one, allowed).within_tolerance and not hold(one, far, one, allowed).within_tolerance
+
+
 def test_maps_with_other_keys_or_values_are_never_taken_for_the_same() -> None:
     def told(*maps: Any) -> dict[str, Any]:
         boxes = np.empty(len(maps), object)
@@ -319,7 +331,7 @@ def test_the_end_of_a_long_reason_is_kept_and_no_empty_name(tmp_path: Path) -> N
 
 
 def test_a_model_of_thousands_of_inputs_gets_sentences_that_can_be_read(tmp_path: Path) -> None:
-    names = [f"a_rather_long_feature_name_{place}" for place in range(5000)]
+    names = [f"a_rather_long_feature_name_{place}" for place in range(1500)]
     node = helper.make_node("Sum", names, ["y"])
     inputs = [tensor(name, FLOAT, ["N", 1]) for name in names]
     path = save(tmp_path / "wide.onnx", [node], inputs, [tensor("y", FLOAT, ["N", 1])])

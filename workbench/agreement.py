@@ -93,6 +93,24 @@ def bounded(tolerance: Tolerance, native: Arrays) -> Tolerance:
     return replace(tolerance, absolute=min(tolerance.absolute, most))
 
 
+def of_dtypes(tolerance: Tolerance, dtypes: Iterable[np.dtype]) -> Tolerance:
+    """The tolerance for answers of dtypes that NumPy itself has not, in which a number's neighbour is further off: by
+    one part in 128, in bfloat16. As it is where any of them is finer."""
+    epsilons = []
+    for dtype in dtypes:
+        if dtype.isbuiltin != 2 or "float" not in dtype.name:
+            return tolerance
+        every = np.arange(1 << 8 * dtype.itemsize, dtype=f"u{dtype.itemsize}").view(dtype)
+        with np.errstate(invalid="ignore"):  # some are NaN
+            numbers = every.astype(np.float64)
+        ones = numbers[(numbers > 1) & (numbers < 2)]
+        epsilons.append(float(ones.min(initial=2)) - 1)
+    if (epsilon := max(epsilons, default=0)) <= tolerance.relative:
+        return tolerance
+    reason = "Two right answers may be neighbours in their own dtype, which keeps so few digits."
+    return replace(tolerance, relative=epsilon, reason=reason)
+
+
 @dataclass(frozen=True)
 class WorstSample:
     """A sample on which both sides differ most.

@@ -6,7 +6,19 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..agreement import FLOAT32, Agreement, OutputAgreement, Tally, Tolerance, bounded, moved, movement, nudged, plain
+from ..agreement import (
+    FLOAT32,
+    Agreement,
+    OutputAgreement,
+    Tally,
+    Tolerance,
+    bounded,
+    moved,
+    movement,
+    nudged,
+    of_dtypes,
+    plain,
+)
 from ..errors import BadInput
 from ..words import NATIVE_AND_ONNX, TWO_ONNX, SideNames, listed, sentence
 from .matching import Pair
@@ -59,7 +71,7 @@ def judge(
     pairs, alone = _matched(sides, names, answers, warnings)
     matched = _named(pairs)
     # What the model says of its own exactness counts no further than its answers reach.
-    allowed = tolerance or bounded(theirs.tolerance or FLOAT32, matched[0])
+    allowed = tolerance or of_dtypes(bounded(theirs.tolerance or FLOAT32, matched[0]), _dtypes(answers))
     held = held_together(matched, asked.onnx, Tally(allowed, names), warnings)
     if not held[0].within_tolerance and (is_spiking(theirs) or allowed.steps):
         rows = [nudged(asked.native)]
@@ -77,6 +89,11 @@ def judge(
 def names_of(sides: tuple[Side, Side]) -> SideNames:
     """Where both sides are ONNX, neither is native."""
     return TWO_ONNX if all(side.name in ONNX_ENGINES for side in sides) else NATIVE_AND_ONNX
+
+
+def _dtypes(answers: tuple[Arrays, Arrays]) -> list[np.dtype]:
+    """Those of both sides' answers, but for labels."""
+    return [array.dtype for side in answers for array in side.values() if array.dtype.kind not in "biuOUST"]
 
 
 def _named(pairs: list[Pair]) -> tuple[Arrays, Arrays]:

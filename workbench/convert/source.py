@@ -9,10 +9,13 @@ from ..errors import UnsupportedModel
 from ..files import registry
 from ..files.formats import identify
 from ..files.records import Format
+from ..safety.external import whose
 
 
 def from_path(path: Path) -> Given:
     content = identify(path)
+    if content.name == "unknown" and (holds := whose(path)) is not None:
+        raise UnsupportedModel(f"{path} {holds}")
     check_format(str(path), content)
     return Given(str(path), path.name, path.stem if path.is_file() else path.name, path, format=content)
 

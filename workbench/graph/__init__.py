@@ -207,8 +207,8 @@ def graph(
         if record.stands_for:
             light = sandbox.parse(registry.at("workbench.safety.forms:light"), file, cancel=cancel)
             return _onnx(light, parse_header(light), path.name, height, path)
-        if what.name == "unknown" and (model := external.owner(file)) is not None:
-            raise UnsupportedModel(f"{path} holds weights of {model.name}, the model beside it: pick that file.")
+        if what.name == "unknown" and (holds := external.whose(file)) is not None:
+            raise UnsupportedModel(f"{path} {holds}")
         if record.holds and record.reader is None:
             raise UnsupportedModel(f"{path} holds {record.holds}; pick a model file to see a graph.")
         return _other(buffer, file, path, what, height, cancel)

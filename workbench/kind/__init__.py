@@ -164,9 +164,9 @@ def detect(path: str | os.PathLike[str]) -> Detection:
         return _with(detection, findings)
     with opened(name) as buffer:
         what = against_name(identify_bytes(buffer, steps), name)
-        if what.name == "unknown" and (model := safety.external.owner(Path(name))) is not None:
+        if what.name == "unknown" and (holds := safety.external.whose(Path(name))) is not None:
             detection = _of_format(what, name, len(buffer))
-            because = f"It holds weights of {model.name}, the model beside it: pick that file."
+            because = f"It {holds}"
             return replace(detection, because=because, warnings=(because,))
         if what.name != "ONNX":
             return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what, steps))

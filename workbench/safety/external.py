@@ -37,13 +37,13 @@ def files(path: Path, header: Header) -> list[Path]:
     return [Path(path.parent, _plain(data.location)) for data in own]
 
 
-def owner(path: Path) -> Path | None:
-    """The model beside a data file that reads its tensors from it; of the first `MOST_MODELS` there."""
+def whose(path: Path) -> str | None:
+    """The end of a sentence about a data file that one of the first `MOST_MODELS` models beside it reads."""
     beside = sorted(path.parent.glob("*.onnx"), key=lambda model: not path.name.startswith(model.name))
     for model in beside[:MOST_MODELS]:
         with suppress(WorkbenchError):
             if path.name in read_header(model, steps=Steps(STEPS)).external_data:
-                return model
+                return f"holds weights of {visible(model.name)}, the model beside it: pick that file."
     return None
 
 
