@@ -262,7 +262,7 @@ def test_a_file_that_needs_trust_is_refused_with_what_was_found(tmp_path: Path) 
 
 
 def test_what_the_worker_takes_for_itself_is_no_option_of_an_engine(doubling: Path) -> None:
-    for option in ("load", "cancel", "memory_mib"):
+    for option in ("load", "cancel"):
         with pytest.raises(BadInput, match=f"knows no option '{option}'"):
             load_engine(doubling, worker=True, **{option: None})
     with pytest.raises(BadInput, match="leave worker=False out"):

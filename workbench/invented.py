@@ -17,7 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .agreement import widened
 from .engines.base import STEPS
+from .engines.values import COARSE, dtype_of, sort_of
 from .errors import UnsupportedModel
 from .files.header import Graph, ValueInfo
 from .words import visible
@@ -64,17 +66,20 @@ class Filling:
         if self.kind == "texts":
             return np.resize(np.array(TEXTS, object), self.shape)
         if self.kind == "random":
-            return np.asarray(rng.random(self.shape, np.float32)).astype(self.dtype)
+            return np.asarray(rng.random(self.shape, np.float32)).astype(dtype_of(self.dtype))
         if self.kind == "whole":
-            return np.asarray(rng.integers(0, self.value, self.shape)).astype(self.dtype)
+            return np.asarray(rng.integers(0, self.value, self.shape)).astype(dtype_of(self.dtype))
         if self.kind == "range":
-            return np.broadcast_to(np.arange((1, *self.shape)[-1]), self.shape).astype(self.dtype)
-        return np.full(self.shape, self.value, self.dtype)
+            return np.broadcast_to(np.arange((1, *self.shape)[-1]), self.shape).astype(dtype_of(self.dtype))
+        return np.full(self.shape, self.value, dtype_of(self.dtype))
 
     @property
     def code(self) -> str:
         """What makes the same array, in Python."""
-        shape, dtype = str(self.shape), repr(self.dtype)
+        # An engine takes the numbers of a coarse dtype in the next one that NumPy has.
+        coarse = self.dtype in COARSE
+        dtype = repr(widened(self.array[:0]).dtype.name if coarse and self.shape else self.dtype)
+        shape = str(self.shape)
         return {
             "texts": f"np.resize(np.array({list(TEXTS)!r}, object), {shape})",
             "random": f"np.random.default_rng(0).random({shape}, np.float32)"
@@ -141,7 +146,7 @@ def invent(
 
 def _can(dtype: str) -> bool:
     try:
-        return dtype == "string" or np.dtype(dtype).kind in "biuf"
+        return dtype == "string" or sort_of(dtype_of(dtype)) in "biuf"
     except TypeError:
         return False
 
@@ -205,7 +210,7 @@ def _length(info: ValueInfo, name: str, length: int) -> int:
 def _filling(info: ValueInfo, shape: tuple[int, ...], length: int, reads: _Reads) -> Filling:
     """What the input's type, its table and its name make of it: the first rule that applies."""
     name, table, single = info.name.lower(), reads.tables.get(info.name), math.prod(shape) == 1
-    number = np.dtype(info.dtype).kind if info.dtype != "string" else ""
+    number = sort_of(dtype_of(info.dtype)) if info.dtype != "string" else ""
 
     def called(pattern: str) -> bool:
         return re.search(pattern, name) is not None

@@ -77,7 +77,9 @@ def match_outputs(
         )
         pairs.append(Pair(name, other, _laid_out_as(theirs[name], columns, name, names, notes), columns))
     if alone := [repr(other) for other in ours if other not in set(partner.values())]:
-        outputs, has, it, was = ("Outputs", "have", "they", "were") if len(alone) > 1 else ("Output", "has", "it", "was")
+        outputs, has, it, was = (
+            ("Outputs", "have", "they", "were") if len(alone) > 1 else ("Output", "has", "it", "was")
+        )
         notes.append(
             f"{outputs} {listed(alone)} {names.where[1]} {has} no partner {names.where[0]}, so {it} {was} not compared."
         )
