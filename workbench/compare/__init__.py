@@ -150,7 +150,9 @@ def _title(model: Any) -> str:
 
 
 def _sides(sides: ExitStack, models: tuple[Any, Any], wishes: Options, warnings: list[str]) -> Sides:
-    """Both sides, opened; they end with `sides`."""
+    """Both sides, opened; they end with `sides`. How they run a model is told in `warnings`."""
+    from ..kind import ENGINE_NAMES
+
     native, onnx = models
     wishes.say(f"Loading {_title(native)}")
     options = {"params": wishes.params, "trust": wishes.trust, "custom_objects": wishes.custom_objects}
@@ -163,6 +165,8 @@ def _sides(sides: ExitStack, models: tuple[Any, Any], wishes: Options, warnings:
     if theirs.threads != ours.threads:
         counts = [f"{side.name} with {side.threads or 'an unknown number'}" for side in (theirs, ours)]
         warnings.append(f"Not the same threads on both sides: {' and '.join(counts)}; give paths, not open engines.")
+    for side, model in zip((theirs, ours), models, strict=True):
+        warnings += [f"{_title(model)} in {ENGINE_NAMES.get(side.name, side.name)}: {said}" for said in side.remarks]
     return theirs, ours
 
 

@@ -76,13 +76,11 @@ def match_outputs(
             name, ours[other], (native_classes or {}).get(name), (onnx_classes or {}).get(other), names, notes
         )
         pairs.append(Pair(name, other, _laid_out_as(theirs[name], columns, name, names, notes), columns))
-    if alone := [repr(other) for other in ours if other not in set(partner.values())]:
-        outputs, has, it, was = (
-            ("Outputs", "have", "they", "were") if len(alone) > 1 else ("Output", "has", "it", "was")
-        )
-        notes.append(
-            f"{outputs} {listed(alone)} {names.where[1]} {has} no partner {names.where[0]}, so {it} {was} not compared."
-        )
+    found = set(partner.values())
+    if alone := [repr(other) for other in ours if other not in found]:
+        many = len(alone) > 1
+        left = f"{'Outputs' if many else 'Output'} {listed(alone)} {names.where[1]} {'have' if many else 'has'}"
+        notes.append(f"{left} no partner {names.where[0]}, so {'they were' if many else 'it was'} not compared.")
     return pairs, notes
 
 

@@ -59,12 +59,18 @@ class ModelEngine(Closing):
     def __init__(self, path: str, why: str) -> None:
         self.path = path
         self.why = why or f"You asked for {ENGINE_NAMES[self.name]}."
+        self.remarks: tuple[str, ...] = ()
         self.inputs: tuple[ValueInfo, ...] = ()
         self.outputs: tuple[ValueInfo, ...] = ()
         self.classes: dict[str, tuple[Any, ...]] = {}
         self.tolerance: Tolerance | None = None
         self._optional: tuple[ValueInfo, ...] = ()
         self._warned: set[tuple[str, str]] = set()
+
+    def _remark(self, sentence: str) -> None:
+        """Say how the model is run, where that is not as its file says: part of `why`, and in comparisons."""
+        self.remarks += (sentence,)
+        self.why += f" {sentence}"
 
     def __repr__(self) -> str:
         return f"<{ENGINE_NAMES[self.name]} {self.version}: {self.path}>"

@@ -141,14 +141,15 @@ class OnnxRuntimeEngine(ModelEngine):
         except Exception as error:
             session = self._of_another_opset(opened, header, error, clips and fused)
         if clips:
-            self.why += " This processor's fast kernels clip 8-bit sums, " + (
+            so = (
                 "so it uses exact ones, which are slower."
                 if fused
                 else f"and with optimization={optimization!r} there are no others: its answers may be wrong."
             )
+            self._remark(f"This processor's fast kernels clip 8-bit sums, {so}")
         elif header is None and eight_bits.clips():
-            self.why += (
-                " This processor's fast kernels clip 8-bit sums, and this form of file does not say whether there are "
+            self._remark(
+                "This processor's fast kernels clip 8-bit sums, and this form of file does not say whether there are "
                 "any: of a quantized network the answers may be wrong; those of its .onnx file are exact."
             )
         self._session: ort.InferenceSession | None = session
@@ -177,8 +178,8 @@ class OnnxRuntimeEngine(ModelEngine):
         if other is None:
             raise refusal(self.path, said, header, self.version) from error
         data, now = other
-        self.why += (
-            f" Its operators are of opset {opset}, for which ONNX Runtime {self.version} lacks kernels: they were "
+        self._remark(
+            f"Its operators are of opset {opset}, for which ONNX Runtime {self.version} lacks kernels: they were "
             f"converted to opset {now} by onnx.version_converter."
         )
         beside = {_FOLDER: os.path.dirname(os.path.abspath(self.path))}

@@ -42,7 +42,7 @@ class ReferenceEngine(ModelEngine):
         from onnx.reference import ReferenceEvaluator
 
         super().__init__(os.fspath(path), why)
-        self.why += " It is written to be read, not to be fast: it takes many times as long as other engines."
+        self._remark("It is written to be read, not to be fast: it takes many times as long as other engines.")
         self.version: str = onnx.__version__
         header = external.check(Path(self.path))
         self.inputs, self.outputs = header.graph.inputs, header.graph.outputs

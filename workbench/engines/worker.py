@@ -44,13 +44,13 @@ THREAD_VARIABLES = (
 _TOLD = ("name", "version", "why", "inputs", "outputs", "classes", "tolerance")
 """What every engine says about itself; see `workbench.engines.Engine`."""
 
-_ASKED = ("layers", "settled", "network", "state", "weights", "quantized")
+_ASKED = ("remarks", "layers", "settled", "network", "state", "weights", "quantized")
 """What some engines have beside."""
 
 
 class WorkerEngine(Closing):
-    """An engine in a worker process. See `workbench.engines.Engine`; what its engine has of ``layers``, ``settled``,
-    ``network``, ``state``, ``weights`` and ``quantized`` is asked for there.
+    """An engine in a worker process. See `workbench.engines.Engine`; what its engine has of ``remarks``, ``layers``,
+    ``settled``, ``network``, ``state``, ``weights`` and ``quantized`` is asked for there.
 
     The worker ends with `close`, with this object, and with this process. Ctrl-C ends it in the middle of an answer,
     and so does `close` from another thread.

@@ -68,7 +68,7 @@ def written(text: Text) -> Format | None:
     field = re.match(r"(ir_version|producer_name|opset_import|domain|model_version|graph)\s*[:{<]", lines)
     if (
         field
-        and re.search(r"^graph\s*:?\s*[{<]", lines, re.M)
+        and re.search(r"^graph\s{0,9}:?\s{0,9}[{<]", lines, re.M)
         and re.search(r"^(ir_version|opset_import)\b", lines, re.M)
     ):
         return Format("ONNX text", "protobuf text")

@@ -19,8 +19,8 @@ from ..files.header import External, Header, read_header
 from ..files.wire import Steps
 from ..words import counted, size, visible
 
-MOST_MODELS, STEPS = 20, 200_000
-"""Models that are looked at for whose data a file is, and steps for each, milliseconds."""
+MOST_MODELS, STEPS = 8, 100_000
+"""Models that are looked at for whose data a file is, and steps for each: at most 0.3 s together."""
 
 _UNLOADED = "Do not load it, unless you know why it asks for that file."
 
@@ -52,7 +52,7 @@ def whole_size(path: Path) -> int:
     found = [file for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file()]
     if found == [path]:
         with suppress(WorkbenchError):
-            found += [data for data in files(path, read_header(path, steps=Steps(STEPS))) if data.is_file()]
+            found += [data for data in files(path, read_header(path, steps=Steps())) if data.is_file()]
     return sum(file.stat().st_size for file in found)
 
 
