@@ -167,7 +167,7 @@ def _boxes(graph: Graph, operators: dict[tuple[str, str], dict[str, Any]]) -> tu
 def _value_box(value: ValueInfo) -> Box:
     rows = []
     if value.dtype != "undefined":
-        rows.append(short(f"{value.dtype} {_shape(value.shape) if value.shape is not None else ''}".strip()))
+        rows.append(short(f"{value.sort} {_shape(value.shape) if value.shape is not None else ''}".strip()))
     return Box(short(value.name), _VALUE, rows, value.name)
 
 
