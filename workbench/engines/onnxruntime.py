@@ -40,6 +40,10 @@ OPTIMIZATION = {
 """How much ONNX Runtime rewrites the graph when it loads it -> its own name for that."""
 
 
+SETTINGS = {"session.intra_op.spin_duration_us": "50"}
+"""Of every session. A thread that has done its part of an operator waits for the next one in a loop, and on a busy
+machine takes a core from whoever has work, the other threads of the same model among them."""
+
 _FOLDER = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's setting for where the data of a model lie that it is given as bytes."""
 
@@ -62,7 +66,7 @@ class _Opened:
         if self.threads is not None:
             options.intra_op_num_threads = self.threads
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, self.optimization)
-        for key, value in {**self.common, **settings}.items():
+        for key, value in {**SETTINGS, **self.common, **settings}.items():
             options.add_session_config_entry(key, value)
         if self.extensions:
             options.register_custom_ops_library(self.extensions)
