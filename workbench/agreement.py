@@ -55,6 +55,7 @@ class Tolerance:
         reason: why this much and not less, one sentence.
         steps: of a quantized network, how far apart integers may be that stand for real numbers; 0 of any other.
         step: how much one of these is in its floating-point outputs, which may lie as many apart; 0 where it has none.
+        of_row: of the largest number in the row, how much each may differ besides.
     """
 
     relative: float
@@ -62,6 +63,7 @@ class Tolerance:
     reason: str
     steps: int = 0
     step: float = 0.0
+    of_row: float = 0.0
 
     def around(self, size: np.ndarray) -> np.ndarray:
         """How far from floating-point numbers of this size."""
@@ -176,7 +178,8 @@ class Agreement:
         within_tolerance: no sample is further apart than `tolerance` allows, and no label differs.
         undecided: samples that differ no more than the source model's own answer does when its input moves by one
             rounding (`moved`); they count neither way.
-        tolerance: {relative, absolute, reason}, of a quantized network steps and step, too.
+        tolerance: {relative, absolute, reason}, of a quantized network steps and step, too, and of_row where it counts.
+        asked: what was asked, a sentence for each input; empty where the rows are a person's question, not a proof.
         outputs, worst: details.
     """
 
@@ -190,6 +193,7 @@ class Agreement:
     tolerance: dict[str, Any] = field(default_factory=dict)
     outputs: tuple[OutputAgreement, ...] = ()
     worst: tuple[WorstSample, ...] = ()
+    asked: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         return finite(asdict(self))
@@ -209,6 +213,7 @@ class Agreement:
             return ""
         relative, absolute, reason = (self.tolerance[name] for name in ("relative", "absolute", "reason"))
         parts = [f"{share(relative)} of each number"] if relative else []
+        parts += [f"{share(of_row)} of the largest in its row"] if (of_row := self.tolerance.get("of_row")) else []
         parts += [f"{readable(absolute)} more"] if absolute else []
         if (steps := self.tolerance.get("steps")) and not relative:
             step = self.tolerance["step"]
@@ -365,6 +370,8 @@ class Tally:
         limits = asdict(self.tolerance)
         if not limits["steps"]:
             del limits["steps"], limits["step"]
+        if not limits["of_row"]:
+            del limits["of_row"]
         outputs = tuple(
             OutputAgreement(
                 name, o.dtype, o.max_abs, o.max_rel, o.mismatches, o.beyond, self._samples,
@@ -416,7 +423,9 @@ class Tally:
         tolerance = self.tolerance
         apart = distance(ours, theirs)
         size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
-        allowed = _allowed(theirs, ours, tolerance)
+        largest = as_rows(size, rows).max(axis=1, initial=0)
+        shared = (tolerance.of_row * largest).reshape(-1, *(1,) * (theirs.ndim - 1)) if len(theirs) == rows else 0
+        allowed = _allowed(theirs, ours, tolerance) + shared
         excess = as_rows(apart / np.maximum(allowed, 1e-300), rows).max(axis=1, initial=0)
         beyond = excess > 1
         excusable = ~beyond
@@ -425,12 +434,16 @@ class Tally:
             overflow = np.isinf(ours) & (size > 1e37)
             moves = as_rows(moves, rows)
             # What a step does to one number says less than what it does to the row.
-            moves = moves.max(axis=1, initial=0, keepdims=True) if tolerance.steps else LEEWAY * moves
+            if tolerance.steps:
+                moves = moves.max(axis=1, initial=0, keepdims=True)
+            else:
+                # Nor is a small number exact that is left of large ones, as where a picture is resized.
+                moves = LEEWAY * np.maximum(moves, ROUNDING * largest[:, None])
             within = as_rows(apart, rows) <= as_rows(allowed, rows) + moves
             excusable |= (within | as_rows(overflow, rows)).all(axis=1)
         counted = ~beyond | ~excusable | strict
         furthest = as_rows(np.where(np.isfinite(apart), apart, 0), rows).max(axis=1, initial=0)
-        largest = np.maximum(as_rows(size, rows).max(axis=1, initial=0), float(tolerance.around(np.array(1e-300))))
+        largest = np.maximum(largest, float(tolerance.around(np.array(1e-300))))
         most = float(furthest[counted].max(initial=0))
         if ours.dtype.kind == "f":
             # Steps are counted from wherever the zero point lies.
@@ -489,13 +502,20 @@ def moved(inputs: Arrays, tolerance: Tolerance, rng: np.random.Generator) -> Ite
     """The same rows `MOVES` times, every number moved by one rounding: to its neighbour in float32, up or down.
 
     For a quantized network that is a step of 8 bits: all up, all down, since means over a row would hide what goes
-    either way, and either way.
+    either way, and either way. Integers of 32 bits and more move where float32, which networks make of them, has none
+    for them.
     """
 
     def move(array: np.ndarray, way: np.ndarray) -> np.ndarray:
         if tolerance.steps and is_quantized(array):
             limits = np.iinfo(array.dtype)
             return np.clip(array + way.astype(np.int64), limits.min, limits.max).astype(array.dtype)
+        if array.dtype.kind in "iu" and array.dtype.itemsize > 2:
+            size = np.abs(array.astype(np.float32))
+            step = np.where(np.spacing(size) > 1, np.spacing(size), 0).astype(array.dtype)
+            # Those near the end of the dtype have one side only.
+            inward = (way < 0) | (size > float(np.iinfo(array.dtype).max // 2))
+            return np.where((array > 0) == inward, array - step, array + step)
         if array.dtype.kind != "f":
             return array
         if tolerance.steps:

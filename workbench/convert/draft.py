@@ -40,6 +40,7 @@ class Draft:
         accepts_nan: the native model takes missing values (NaN), so the proof asks some.
         ranges: input name -> (lowest, highest) value the native model takes, as an Embedding its indices; the proof
             asks nothing outside. An input not named here takes any number.
+        known: texts and integers that the model knows, as the keys of its lookup tables; the proof asks each.
         mend: another draft to try where this one disagrees (a float64 graph, adjusted thresholds), and one sentence
             saying what it changes; None where there is none.
         notes: plain sentences for the person: what was chosen, replaced or left out.
@@ -53,6 +54,7 @@ class Draft:
     points: Callable[[np.random.Generator], Arrays] | None = None
     accepts_nan: bool = False
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
+    known: tuple[str | int, ...] = ()
     mend: Callable[[], tuple[Draft, str]] | None = None
     notes: list[str] = field(default_factory=list)
 

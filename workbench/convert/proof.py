@@ -20,7 +20,7 @@ What counts as agreement is said in `workbench.agreement`.
 from __future__ import annotations
 
 import gc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from ..engines.onnxruntime import LARGE, OnnxRuntimeEngine
 from ..errors import UnsupportedModel, WorkbenchError
 from ..words import first_line
 from .draft import Arrays, Draft
-from .samples import SEED, Group, in_parts, plan, row_size
+from .samples import SEED, Group, asked_of, in_parts, plan, row_size
 
 SMALL_ROW = 20_000
 """Numbers in a row up to which the source is asked three times more, to see how its answer moves with rounding."""
@@ -39,10 +39,12 @@ SMALL_ROW = 20_000
 
 @dataclass
 class Asked:
-    """The source model's side: every group with its answers, and sentences about what it refused."""
+    """The source model's side: every group with its answers, sentences about what it refused, and one for each input
+    about what it was asked."""
 
     groups: list[Group]
     notes: list[str]
+    asked: tuple[str, ...] = ()
 
 
 def ask_native(draft: Draft, sample: Any = None) -> Asked:
@@ -91,7 +93,7 @@ def ask_native(draft: Draft, sample: Any = None) -> Asked:
     for group in groups:
         if draft.tolerance.steps or (not group.strict and row_size(group.onnx) <= SMALL_ROW):
             group.spread = _spread(draft, group)
-    return Asked(groups, notes)
+    return Asked(groups, notes, asked_of(draft, groups))
 
 
 # --- the source model's side ---------------------------------------------------------------------------------------
@@ -152,6 +154,10 @@ def _spread(draft: Draft, group: Group) -> Arrays | None:
     }
     out = {name: np.zeros(value.shape, np.float64 if numbers[name] else bool) for name, value in group.answers.items()}
     for arrays in moved(group.native, draft.tolerance, np.random.default_rng(SEED)):
+        # Another integer may well have another label, which says nothing of rounding.
+        others = any(
+            bool((arrays[name] != array).any()) for name, array in group.native.items() if array.dtype.kind in "iu"
+        )
         try:
             answers = _answers(draft, arrays)
         except Exception:
@@ -161,7 +167,7 @@ def _spread(draft: Draft, group: Group) -> Arrays | None:
                 return None
             if numbers[name]:
                 out[name] = np.maximum(out[name], distance(value, answers[name]))
-            else:
+            elif not others or steps:
                 out[name] |= answers[name] != value
     return out
 
@@ -205,7 +211,7 @@ def hold_against(asked: Asked, path: Path, tolerance: Tolerance) -> tuple[Agreem
             f"On {agreement.undecided} of the rows both sides differ by no more than the source model's own answer "
             f"does when its input {moves}; they were not counted."
         )
-    return agreement, tally.notes
+    return replace(agreement, asked=asked.asked), tally.notes
 
 
 def _tally(asked: Asked, results: list[Arrays | str], tolerance: Tolerance, *, strict: bool = False) -> Tally:

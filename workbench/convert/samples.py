@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from ..engines.inputs import by_column, cast, check_shape, match
 from ..errors import BadInput, UnsupportedModel
 from ..files.header import ValueInfo
+from ..words import counted, listed, readable
 from .draft import Arrays, Draft
 
 SEED = 20211
@@ -27,8 +28,10 @@ MOST_POINTS = 20_000
 
 WORDS = (
     "", "a", "cat", "dog", "red", "blue", "yes", "no", "unknown", "The quick brown fox", "jumps over the lazy dog",
-    "0", "42", "Ünïcödé", "don't stop", "two  spaces", "UPPER lower",
+    "0", "42", "3.14", "Ünïcödé", "u\u0308", "don't stop", "two  spaces", " around ", "UPPER lower", "well-known",
+    "snake_case", "tab\tline\nend", "no\u00a0break", "a,b;c", "(x) [UNK] #1!", "한국어 日本語", "😀",
 )  # fmt: skip
+"""What tokenisers and lookups treat apart: case, spaces of all sorts, punctuation, letters beyond ASCII, what joins."""
 
 
 @dataclass
@@ -126,15 +129,21 @@ def _thinned(arrays: Arrays) -> Arrays:
 
 
 def _generated(draft: Draft) -> Iterator[list[Group]]:
-    """Groups of rows; each a list of alternatives of which the first answered counts: other sizes of free axes, and for
-    small integers, should the model look something up by them, few in place of all."""
+    """Groups of rows; each a list of alternatives of which the first answered counts: other sizes of free axes, and
+    ever fewer integers, should the model look something up by them that nobody told of."""
     sizes = _free_sizes(draft.inputs) if _has_free(draft.inputs) else _FREE[:1]
-    wholes = (True, False) if any(info.dtype in _SMALL for info in draft.inputs) else (True,)
-    for name, kinds in (("random", _RANDOM), ("edge", _EDGE), ("missing", _MISSING)):
+    unbounded = any(info.dtype in _INTEGERS and info.name not in draft.ranges for info in draft.inputs)
+    reaches = _REACHES if unbounded else _REACHES[:1]
+    kept = any(_known(draft, info).size for info in draft.inputs)
+    for name, kinds in (("random", _RANDOM), ("edge", _EDGE), ("missing", _MISSING), ("known", _RANDOM)):
         if name == "missing" and not (draft.accepts_nan and any(i.dtype.startswith("float") for i in draft.inputs)):
             continue
+        if name == "known" and not kept:
+            continue
         yield [
-            Group(name, *_both(draft, _arrays(draft, kinds, free, whole)), False) for whole in wholes for free in sizes
+            Group(name, *_both(draft, _arrays(draft, name, kinds, free, reach)), False)
+            for reach in reaches
+            for free in sizes
         ]
 
 
@@ -182,6 +191,39 @@ _MISSING: tuple[Fill, ...] = (_with_gaps, lambda rng, shape: rng.random(shape) *
 _SMALL = ("int8", "uint8", "int16", "uint16")
 """Integers that stand for numbers, as pixels and quantized networks have them."""
 
+_INTEGERS = (*_SMALL, "int32", "uint32", "int64", "uint64")
+
+_REACHES = (None, 255, 9, 1)
+"""Up to where integers are asked that have no bounds: all that their dtype holds, or from 0 to this."""
+
+
+def _magnitudes(rng: np.random.Generator, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+    """Of every number of digits, and either sign, as ids and hashes come."""
+    limits = np.iinfo(dtype)
+    drawn = rng.integers(limits.min, limits.max, size=shape, dtype=dtype, endpoint=True)
+    # An arithmetic shift keeps the sign.
+    return drawn >> rng.integers(0, limits.bits, size=shape).astype(dtype)
+
+
+Whole = Callable[["np.random.Generator", "tuple[int, ...]", "np.dtype[Any]"], "np.ndarray"]
+_RANDOM_WHOLE: tuple[Whole, ...] = (
+    lambda rng, shape, dtype: rng.integers(0, 10, shape),
+    lambda rng, shape, dtype: rng.integers(0, 256, shape),
+    lambda rng, shape, dtype: rng.integers(-1000 * (dtype.kind == "i"), 1001, shape),
+    _magnitudes,
+)
+"""What fills a row of wide integers, in turn."""
+
+_EDGE_WHOLE: tuple[Whole, ...] = (
+    lambda rng, shape, dtype: np.zeros(shape),
+    lambda rng, shape, dtype: np.ones(shape),
+    lambda rng, shape, dtype: rng.integers(-3 * (dtype.kind == "i"), 4, shape),
+    lambda rng, shape, dtype: np.full(shape, np.iinfo(dtype).min),
+    lambda rng, shape, dtype: np.full(shape, np.iinfo(dtype).max),
+    lambda rng, shape, dtype: rng.choice(np.array([np.iinfo(dtype).min, 0, np.iinfo(dtype).max], dtype), shape),
+    _magnitudes,
+)
+
 
 def _uneven(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Between bounds that change along all axes but one: of plain noise, means over a row are always the same."""
@@ -208,7 +250,19 @@ _EDGE_SHARE: tuple[Fill, ...] = (
 )
 
 
-def _arrays(draft: Draft, kinds: tuple[Fill, ...], free: int, whole: bool) -> Arrays:
+def _known(draft: Draft, info: ValueInfo) -> np.ndarray:
+    """The values of `draft.known` that this input can take."""
+    if info.dtype == "string":
+        return np.array([value for value in draft.known if isinstance(value, str)], object)
+    if info.dtype not in _INTEGERS:
+        return np.array([])
+    limits = np.iinfo(info.dtype)
+    low, high = draft.ranges.get(info.name, (limits.min, limits.max))
+    found = [value for value in draft.known if isinstance(value, int) and low <= value <= high]
+    return np.array(found, info.dtype)
+
+
+def _arrays(draft: Draft, group: str, kinds: tuple[Fill, ...], free: int, reach: int | None) -> Arrays:
     rng = np.random.default_rng(SEED)
     named: dict[str, int] = {}
     shapes = {}
@@ -217,7 +271,12 @@ def _arrays(draft: Draft, kinds: tuple[Fill, ...], free: int, whole: bool) -> Ar
         tail = tuple(dim if isinstance(dim, int) and dim > 0 else named.setdefault(str(dim), free) for dim in shape[1:])
         shapes[info.name] = shape[:1], tail
     numbers = max((int(np.prod(tail, dtype=np.int64)) for _, tail in shapes.values()), default=1)
-    rows = max(len(kinds), min(ROWS, MOST_NUMBERS // max(1, numbers)))
+    most = MOST_NUMBERS // max(1, numbers)
+    rows = max(len(kinds), min(ROWS, most))
+    if group == "known":
+        # So many that each of them is asked.
+        held = max(-(-_known(draft, info).size // max(1, int(np.prod(shapes[info.name][1])))) for info in draft.inputs)
+        rows = max(len(kinds), min(held, MOST_POINTS, most))
     heads = {name: head[0] if head and isinstance(head[0], int) else 0 for name, (head, _) in shapes.items()}
     fixed = [head for head in heads.values() if head > 0]
     # One size of all inputs is a batch, of which `in_parts` asks one after the other.
@@ -228,8 +287,30 @@ def _arrays(draft: Draft, kinds: tuple[Fill, ...], free: int, whole: bool) -> Ar
     for info in draft.inputs:
         head, tail = shapes[info.name]
         count = rows if batch or heads[info.name] <= 0 else heads[info.name]
-        out[info.name] = _column(info, (count, *tail) if head else (), kinds, draft.ranges.get(info.name), whole, rng)
+        shape = (count, *tail) if head else ()
+        known = _known(draft, info)
+        if group == "known" and known.size:
+            step = max(1, known.size // max(1, int(np.prod(shape))))
+            out[info.name] = np.resize(known[::step], shape)
+            continue
+        column = _column(info, shape, kinds, draft.ranges.get(info.name), reach, rng)
+        if known.size:
+            column = _mixed(column, known, rng)
+        out[info.name] = column
     return out
+
+
+def _mixed(column: np.ndarray, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Half of the values known ones, and what is nearly one: the next number, another case, spaces around."""
+    if known.dtype == object:
+        changes: tuple[Callable[[str], str], ...] = (str, str, str.upper, str.title, "{} ".format, " {}".format)
+        picked = [changes[rng.integers(len(changes))](word) for word in rng.choice(known, column.size)]
+        near = np.array(picked, object).reshape(column.shape)
+    else:
+        limits = np.iinfo(column.dtype)
+        picked = [int(key) + int(rng.integers(-1, 2)) for key in rng.choice(known, column.size)]
+        near = np.array([min(max(key, limits.min), limits.max) for key in picked], column.dtype).reshape(column.shape)
+    return np.where(rng.random(column.shape) < 0.5, near, column)
 
 
 def _column(
@@ -237,28 +318,37 @@ def _column(
     shape: tuple[int, ...],
     kinds: tuple[Fill, ...],
     bounds: tuple[float, float] | None,
-    whole: bool,
+    reach: int | None,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """One input of one group: row i is filled by kind i, in turn; `whole`: small integers from all of their range."""
+    """One input of one group: row i is filled by kind i, in turn; integers without `bounds` from 0 to `reach`, or from
+    all of their range."""
     if info.dtype == "string":
         return np.array(WORDS, object)[rng.integers(len(WORDS), size=shape)]
     if info.dtype == "bool":
-        return rng.random(shape) < 0.5
+        drawn = np.asarray(rng.random(shape) < 0.5)
+        if kinds is _EDGE and shape:
+            drawn[0::3], drawn[1::3] = False, True
+        return drawn
     try:
         dtype = np.dtype(info.dtype)
     except TypeError:
         raise UnsupportedModel(f"Input {info.name!r} takes {info.dtype} values, which cannot be generated.") from None
-    small = bounds is None and whole and info.dtype in _SMALL
-    if dtype.kind in "iu" and not small:
-        low, high = bounds or ((0, 9) if kinds is not _EDGE else (0, 1))
-        return rng.integers(int(low), int(high) + 1, size=shape).astype(dtype)
-    if small:
-        kinds = _EDGE_SHARE if kinds is _EDGE else _RANDOM_SHARE
-    values = np.asarray(kinds[0](rng, ())) if not shape else np.empty(shape)
-    for index in range(shape[0] if shape else 0):
-        values[index] = kinds[index % len(kinds)](rng, shape[1:])
-    if small:
+    edge = kinds is _EDGE
+    if dtype.kind in "iu" and (bounds is not None or reach is not None):
+        low, high = map(int, bounds or (0, min(reach or 1, 1) if edge else reach))
+        drawn = rng.integers(low, high + 1, size=shape)
+        if edge and bounds is not None and shape:
+            # The ends, in turn with what lies between.
+            drawn[0::3], drawn[1::3] = low, high
+        return drawn.astype(dtype)
+    if dtype.kind in "iu" and info.dtype not in _SMALL:
+        wholes = _EDGE_WHOLE if edge else _RANDOM_WHOLE
+        return _filled(shape, dtype, lambda index, part: wholes[index % len(wholes)](rng, part, dtype))
+    if info.dtype in _SMALL:
+        kinds = _EDGE_SHARE if edge else _RANDOM_SHARE
+    values = _filled(shape, np.dtype(float), lambda index, part: kinds[index % len(kinds)](rng, part))
+    if info.dtype in _SMALL:
         limits = np.iinfo(dtype)
         return np.clip(np.round(limits.min + (limits.max - limits.min) * values), limits.min, limits.max).astype(dtype)
     if bounds is not None:
@@ -268,9 +358,51 @@ def _column(
     return values.astype(dtype)
 
 
+def _filled(
+    shape: tuple[int, ...], dtype: np.dtype[Any], fill: Callable[[int, tuple[int, ...]], np.ndarray]
+) -> np.ndarray:
+    if not shape:
+        return np.asarray(fill(0, ())).astype(dtype)
+    out = np.empty(shape, dtype)
+    for index in range(shape[0]):
+        out[index] = fill(index, shape[1:])
+    return out
+
+
 def count_rows(arrays: Arrays) -> int:
     return max((len(array) for array in arrays.values() if array.ndim), default=1)
 
 
 def row_size(arrays: Arrays) -> int:
     return max((array.size // max(1, len(array)) for array in arrays.values() if array.ndim), default=1)
+
+
+def asked_of(draft: Draft, groups: Sequence[Group]) -> tuple[str, ...]:
+    """What was asked of each input, a sentence each: of the rows themselves, whoever gave them."""
+    return tuple(
+        f"{info.name}: {_span(np.concatenate([group.onnx[info.name].reshape(-1) for group in groups]))}"
+        f"{_share_known(draft, info, groups)}."
+        for info in draft.inputs
+    )
+
+
+def _share_known(draft: Draft, info: ValueInfo, groups: Sequence[Group]) -> str:
+    known = {str(value) for value in _known(draft, info)}
+    asked = known.intersection(*[{str(value) for group in groups for value in group.onnx[info.name].flat}])
+    return f"; {len(asked):,} of the {len(known):,} that its tables know among them" if known else ""
+
+
+def _span(values: np.ndarray) -> str:
+    if values.dtype.kind in "OUS":
+        texts = sorted(set(map(str, values)))
+        examples = [repr(text[:40]) for text in texts if text.strip()]
+        return counted(len(texts), "different text") + (f", as {listed(examples[:: len(examples) // 4 or 1])}")
+    if values.dtype == bool:
+        return f"bool, {int(values.sum()):,} true and {int((~values).sum()):,} false"
+    finite = values[np.isfinite(values)]
+    if not finite.size:
+        return f"{values.dtype} without one finite number"
+    ends = [int(end) if values.dtype.kind in "iu" else float(end) for end in (finite.min(), finite.max())]
+    low, high = (f"{end:,}" if isinstance(end, int) else readable(end) for end in ends)
+    missing = f", {int(np.isnan(values).sum()):,} missing" if np.isnan(values).any() else ""
+    return f"{values.dtype} " + (f"from {low} to {high}" if low != high else f"{low} throughout") + missing

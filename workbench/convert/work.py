@@ -185,6 +185,7 @@ def _certificate(job: Job, proved: Proved) -> dict[str, Any]:
             "undecided": agreement.undecided,
             "tolerance": agreement.tolerance,
             "within_tolerance": agreement.within_tolerance,
+            "asked": list(agreement.asked),
         },
         "notes": json.loads(json.dumps(proved.warnings)),
     }

@@ -12,6 +12,7 @@ from ...convert.draft import Draft
 from ...engines.eight_bits import EXACT, own_weights
 from ...files.header import read_header
 from .convert_start import start
+from .limits import Ranges, Step, ranges_of
 from .network import Network
 from .operators import handlers
 from .tflite import TfliteEngine
@@ -52,7 +53,7 @@ def draft(
     onnx_path = finish(model, network, batch, progress, folder)
     assert engine.tolerance is not None
     inputs = freed(read_header(onnx_path).graph.inputs, shapes)
-    made = Draft(onnx_path, CONVERTER, inputs, engine.answer, engine.tolerance)
+    made = Draft(onnx_path, CONVERTER, inputs, engine.answer, engine.tolerance, ranges=_ranges(engine))
     if engine.quantized and all(np.dtype(detail["dtype"]).kind == "f" for detail in details):
         made.notes.append(
             f"The TFLite model is quantized ({', '.join(engine.quantized)}); ONNX Runtime rounds elsewhere."
@@ -63,3 +64,24 @@ def draft(
             "clipped there without, and the answers are others."
         )
     return made
+
+
+def _ranges(engine: TfliteEngine) -> Ranges:
+    """Input name -> (lowest, highest) number to ask."""
+    operators, tensors = engine.graph()
+    details = {detail["index"]: detail for detail in tensors}
+    integers = {index for index, detail in details.items() if detail["dtype"] in (np.int32, np.int64)}
+
+    def step(op: dict[str, Any]) -> Step:
+        reads = tuple(int(index) for index in op["inputs"])
+        counts = frozenset(place for place, index in enumerate(reads) if index in integers)
+        return Step(op["op_name"].replace("_", "").lower(), reads, tuple(int(index) for index in op["outputs"]), counts)
+
+    steps = [step(op) for op in operators]
+    taken = {detail["index"]: info.name for detail, info in zip(engine.takes, engine.inputs, strict=True)}
+    given = {index for each in steps for index in each.gives} | taken.keys()
+
+    def rows(index: Any) -> int | None:
+        return int(details[index]["shape"][0]) if index not in given and details[index]["shape"].size else None
+
+    return ranges_of(steps, taken, {info.name for info in engine.inputs if "int" in info.dtype}, rows)

@@ -51,6 +51,13 @@ def handlers(tables: Mapping[bytes, tuple[Any, Any]]) -> dict[str, tuple[Callabl
     forms: dict[str, Form] = {
         "Erfc": _erfc,
         "Expm1": _expm1,
+        "Log1p": _log1p,
+        "FloorMod": _floor_mod,
+        "FloorDiv": _floor_div,
+        "OneHot": _one_hot,
+        "ResizeBilinear": _resize,
+        "ResizeBicubic": _resize,
+        "ResizeNearestNeighbor": _resize,
         "Bucketize": _bucketize,
         "Bitcast": _bitcast,
         "TFL_BUCKETIZE": _bucketize,
@@ -82,6 +89,106 @@ def _expm1(node: _Node) -> str:
     (x,) = node.inputs
     tanh = node.add("Tanh", node.add("Mul", x, node.constant(0.5)))
     return node.add("Mul", tanh, node.add("Add", node.add("Exp", x), node.constant(1)))
+
+
+def _log1p(node: _Node) -> str:
+    """log(1 + x) = log(u) * x / (u - 1) with u = 1 + x as it was rounded, which keeps its digits near 0."""
+    (x,) = node.inputs
+    one = node.constant(1)
+    u = node.add("Add", x, one)
+    lost = node.add("Sub", u, one)
+    # Where u is 1 there is nothing to divide by, and where it is infinite nothing to multiply with.
+    plain = node.add(
+        "Or", node.add("Equal", lost, node.constant(0), dtype=TensorProto.BOOL),
+        node.add("IsInf", u, dtype=TensorProto.BOOL), dtype=TensorProto.BOOL,
+    )  # fmt: skip
+    return node.add("Where", plain, x, node.add("Mul", node.add("Log", u), node.add("Div", x, lost)))
+
+
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
+
+
+def _signs_differ(node: _Node, left: str, right: str) -> str:
+    signs = [node.add("Less", name, node.constant(0), dtype=TensorProto.BOOL) for name in (left, right)]
+    return node.add("Xor", *signs, dtype=TensorProto.BOOL)
+
+
+def _floor_mod(node: _Node) -> str:
+    """What is left has the sign of the divisor. (tf2onnx cuts the quotient of integers towards zero, and loses all
+    digits of large numbers.)"""
+    x, y = node.inputs
+    if node.dtype not in _FLOATS:
+        return node.add("Mod", x, y)
+    left = node.add("Mod", x, y, fmod=1)
+    nothing = node.add("Equal", left, node.constant(0), dtype=TensorProto.BOOL)
+    fits = node.add("Or", nothing, node.add("Not", _signs_differ(node, left, y), dtype=TensorProto.BOOL),
+                    dtype=TensorProto.BOOL)  # fmt: skip
+    return _where(node, fits, left, node.add("Add", left, y))
+
+
+def _floor_div(node: _Node) -> str:
+    """Rounded down. (tf2onnx cuts the quotient of integers towards zero.)"""
+    x, y = node.inputs
+    quotient = node.add("Div", x, y)
+    if node.dtype in _FLOATS:
+        return node.add("Floor", quotient)
+    exact = node.add("Equal", node.add("Mod", x, y), node.constant(0), dtype=TensorProto.BOOL)
+    lower = node.add("And", node.add("Not", exact, dtype=TensorProto.BOOL), _signs_differ(node, x, y),
+                     dtype=TensorProto.BOOL)  # fmt: skip
+    return node.add("Sub", quotient, node.add("Cast", lower, to=node.dtype))
+
+
+def _one_hot(node: _Node) -> str | None:
+    """Where an index is the number of the place. (ONNX's OneHot counts negative indices from the end, where TensorFlow
+    has none on; and tf2onnx looks rows up in a matrix for most dtypes, which stops at an index outside.)"""
+    indices, depth, on, off = node.inputs
+    axis, shape = node.node.get_attr_value("axis", -1), node.graph.get_shape(indices)
+    int64, boolean = TensorProto.INT64, TensorProto.BOOL
+    if axis != -1 and shape is None:
+        return None
+    whole = node.add("Cast", indices, dtype=int64, to=int64)
+    count = node.add("Cast", depth, dtype=int64, to=int64)
+    places = node.add("Range", node.constant(0, int64), count, node.constant(1, int64), dtype=int64)
+    if axis != -1 and (behind := len(shape) - axis):
+        places = node.add("Unsqueeze", places, node.constant(range(1, behind + 1), int64), dtype=int64)
+    column = node.add("Unsqueeze", whole, node.constant([axis], int64), dtype=int64)
+    return _where(node, node.add("Equal", column, places, dtype=boolean), on, off)
+
+
+def _resize(node: _Node) -> str:
+    """Resize to the sizes asked for. (tf2onnx divides them to scales in float32, which give a pixel less at times.)"""
+    picture, size = node.inputs
+    int64, kind = TensorProto.INT64, node.graph.get_dtype(picture)
+    bicubic, nearest = node.node.type == "ResizeBicubic", node.node.type == "ResizeNearestNeighbor"
+    wide = kind if nearest and kind in _RESIZABLE else TensorProto.FLOAT
+    if kind != wide:
+        picture = node.add("Cast", picture, dtype=wide, to=wide)
+    channels_first = node.add("Transpose", picture, dtype=wide, perm=[0, 3, 1, 2])
+    channels = (node.graph.get_shape(node.inputs[0]) or [-1])[-1]
+    # ONNX Runtime moves the Transpose behind a Resize that makes less of it, and has no bicubic one for channels last.
+    apart = bicubic and channels > 1
+    if apart:
+        channels_first = node.add("Reshape", channels_first, node.constant([-1, 1, 0, 0], int64), dtype=wide)
+    kept = node.add("Slice", node.add("Shape", channels_first, dtype=int64), node.constant([0], int64),
+                    node.constant([2], int64), dtype=int64)  # fmt: skip
+    sizes = node.add("Concat", kept, node.add("Cast", size, dtype=int64, to=int64), dtype=int64, axis=0)
+    corners, half = (bool(node.node.get_attr_value(name)) for name in ("align_corners", "half_pixel_centers"))
+    made = node.add(
+        "Resize", channels_first, "", "", sizes, dtype=wide,
+        mode="nearest" if nearest else "cubic" if bicubic else "linear",
+        coordinate_transformation_mode="align_corners" if corners else "half_pixel" if half else "asymmetric",
+        # floor((i + 0.5) / scale), as TensorFlow has it, is (i + 0.5) / scale - 0.5, rounded half up.
+        nearest_mode="round_prefer_ceil" if corners or half else "floor",
+        **({"cubic_coeff_a": -0.5 if half else -0.75, "exclude_outside": int(half)} if bicubic else {}),
+    )  # fmt: skip
+    if apart:
+        made = node.add("Reshape", made, node.constant([-1, channels, 0, 0], int64), dtype=wide)
+    channels_last = node.add("Transpose", made, dtype=wide, perm=[0, 2, 3, 1])
+    return channels_last if wide == node.dtype else node.add("Cast", channels_last, to=node.dtype)
+
+
+_RESIZABLE = {TensorProto.FLOAT, TensorProto.INT32, TensorProto.INT8, TensorProto.UINT8}
+"""What ONNX Runtime's Resize takes."""
 
 
 def _gelu(node: _Node) -> str:
@@ -149,12 +256,16 @@ def _select(node: _Node) -> str:
         # The old form chooses whole rows.
         axes = node.constant(range(1, len(shapes[1])), TensorProto.INT64)
         condition = node.add("Unsqueeze", condition, axes, dtype=TensorProto.BOOL)
+    return _where(node, condition, *branches)
+
+
+def _where(node: _Node, condition: str, *branches: str) -> str:
     if node.dtype in _WHERE:
         return node.add("Where", condition, *branches)
     # One that holds all values of the dtype.
     wide = TensorProto.FLOAT if node.dtype in (TensorProto.FLOAT16, TensorProto.BFLOAT16) else TensorProto.INT64
-    branches = [node.add("Cast", branch, dtype=wide, to=wide) for branch in branches]
-    return node.add("Cast", node.add("Where", condition, *branches, dtype=wide), to=node.dtype)
+    casts = [node.add("Cast", branch, dtype=wide, to=wide) for branch in branches]
+    return node.add("Cast", node.add("Where", condition, *casts, dtype=wide), to=node.dtype)
 
 
 def _lookup(tables: Mapping[bytes, tuple[Any, Any]], node: _Node) -> str | None:

@@ -17,7 +17,7 @@ from ...files.header import ValueInfo
 from .names import public_name, unique, unreadable
 from .quiet import start_up_noise_hidden
 from .start import start
-from .tolerance import QUANTIZED, STEPS
+from .tolerance import QUANTIZED, RESIZED, STEPS
 
 
 class TfliteEngine(ModelEngine):
@@ -57,7 +57,8 @@ class TfliteEngine(ModelEngine):
         ends = unique((public_name(detail["name"]) for detail in self.gives), names)
         self.outputs = tuple(map(_info, ends, self.gives))
         self.quantized = _quantized(interpreter)
-        self.tolerance = _tolerance(interpreter) if self.quantized else FLOAT32
+        resizes = any(op["op_name"] == "RESIZE_BILINEAR" for op in interpreter._get_ops_details())
+        self.tolerance = _tolerance(interpreter) if self.quantized else RESIZED if resizes else FLOAT32
         self._ready: tuple[tuple[tuple[int, ...], ...], Any] | None = None
 
     def close(self) -> None:
@@ -66,6 +67,11 @@ class TfliteEngine(ModelEngine):
 
     def answer(self, feeds: Arrays) -> Arrays:
         return self._invoked(self._shaped(feeds), feeds)
+
+    def graph(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        """The interpreter's own details of the file's operators and of its tensors."""
+        interpreter = self._interpreter(xnnpack=False)
+        return interpreter._get_ops_details(), interpreter.get_tensor_details()
 
     def _calls(self, feeds: Arrays) -> Calls:
         interpreter = self._shaped(feeds)

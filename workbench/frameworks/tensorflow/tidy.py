@@ -16,7 +16,6 @@ def tidy(graph: onnx.GraphProto) -> None:
     """Change `graph` in place; what nothing reads any more stays in it. Bodies of Loop, Scan and If are left as they
     are."""
     _settle_shapes(graph)
-    _modern_resize(graph)
 
 
 def _settle_shapes(graph: onnx.GraphProto) -> None:
@@ -58,14 +57,3 @@ def _pieces(
         found = [_pieces(piece, makers, constants) for piece in node.input]
         return None if any(piece is None for piece in found) else [size for piece in found if piece for size in piece]
     return None
-
-
-def _modern_resize(graph: onnx.GraphProto) -> None:
-    """Nearest neighbour as TensorFlow takes it, without the attribute value that opset 13 took away: its
-    floor((i + 0.5) / scale) is (i + 0.5) / scale - 0.5, rounded half up."""
-    for node in graph.node:
-        attributes = {attribute.name: attribute for attribute in node.attribute}
-        mode = attributes.get("coordinate_transformation_mode")
-        if node.op_type == "Resize" and mode is not None and mode.s == b"tf_half_pixel_for_nn":
-            mode.s = b"half_pixel"
-            attributes["nearest_mode"].s = b"round_prefer_ceil"

@@ -21,7 +21,7 @@ from ...files.header import read_header
 from ...words import first_line
 from . import OPSETS
 from .convert_start import start
-from .limits import input_ranges
+from .limits import input_ranges, known_values
 from .names import Shape
 from .network import Network
 from .operators import handlers
@@ -59,7 +59,7 @@ def draft_of(
     ranges, tolerance = input_ranges(network), tolerance_of(network.graph_def)
     path = _to_onnx(network, opset, batch, progress, folder)
     inputs = freed(read_header(path).graph.inputs, network.shapes)
-    return Draft(path, CONVERTER, inputs, native, tolerance, ranges=ranges)
+    return Draft(path, CONVERTER, inputs, native, tolerance, ranges=ranges, known=known_values(network))
 
 
 def _to_onnx(network: Network, opset: int | None, batch: int | None, progress: Progress, folder: Path) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ...agreement import FLOAT32, Tolerance
@@ -31,11 +32,30 @@ STEPS = Tolerance(
 """Of a TFLite file that computes in 8 bits throughout."""
 
 
+RESIZED = replace(
+    FLOAT32,
+    of_row=2e-4,
+    reason=f"{FLOAT32.reason} Where a picture is resized, both sides round the places between its pixels to float32, "
+    "each in its own way.",
+)
+
+RESIZED_BICUBIC = replace(
+    FLOAT32,
+    of_row=4e-3,
+    reason=f"{FLOAT32.reason} TensorFlow's bicubic resizing rounds the places between pixels to 1,024ths, ONNX's does "
+    "not.",
+)
+
+
 def tolerance_of(graph_def: Any) -> Tolerance:
-    """`HALF` where any operator of a ``GraphDef`` computes in 16 bits, else `FLOAT32`."""
+    """`HALF` where any operator of a ``GraphDef`` computes in 16 bits; `RESIZED` where one resizes pictures; else
+    `FLOAT32`."""
     from tensorflow.core.framework import types_pb2
 
     half = {types_pb2.DT_HALF, types_pb2.DT_BFLOAT16}
     bodies = (function.node_def for function in graph_def.library.function)
-    nodes = (node for body in (graph_def.node, *bodies) for node in body)
-    return HALF if any(attr.type in half for node in nodes for attr in node.attr.values()) else FLOAT32
+    nodes = [node for body in (graph_def.node, *bodies) for node in body]
+    if any(attr.type in half for node in nodes for attr in node.attr.values()):
+        return HALF
+    ops = {node.op for node in nodes}
+    return RESIZED_BICUBIC if "ResizeBicubic" in ops else RESIZED if "ResizeBilinear" in ops else FLOAT32
