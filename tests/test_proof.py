@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -210,6 +212,127 @@ def test_a_model_of_small_integers_that_looks_something_up_is_asked_few_of_them(
     one = draft(gather, lambda a: {"y": table[a["x"]]}, (ValueInfo("x", "uint8", ("N", 4)),))
     found, notes = prove(tmp_path, one)
     assert found.within_tolerance and found.samples == 128 and notes == []
+
+
+def castings(dtype: str, *through: str, **ends: float) -> Any:
+    """A model that gives its input back, by way of other dtypes, cut off at `ends`."""
+    kind, kinds = helper.np_dtype_to_tensor_dtype, [np.dtype(name) for name in (*through, dtype)]
+    nodes, last = [], "x"
+    if ends:
+        nodes, last = [helper.make_node("Clip", ["x", "low", "high"], ["cut"])], "cut"
+    for index, one in enumerate(kinds):
+        nodes.append(helper.make_node("Cast", [last], [last := f"c{index}"], to=kind(one)))
+    nodes.append(helper.make_node("Identity", [last], ["y"]))
+    x, y = (helper.make_tensor_value_info(name, kind(kinds[-1]), ["N", 4]) for name in "xy")
+    return model(nodes, [y], [x], **{name: np.array(end, dtype) for name, end in ends.items()})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "wrong"),
+    [
+        ("float32", castings("float32", low=-3, high=np.inf)),
+        ("int8", castings("int8", low=-100, high=127)),
+        ("uint8", castings("uint8", low=0, high=250)),
+        ("int16", castings("int16", "int8")),
+        ("int32", castings("int32", "float32")),
+        ("int32", castings("int32", "int16")),
+        ("uint32", castings("uint32", "int32", "float32")),
+        ("int64", castings("int64", "double")),
+        ("int64", castings("int64", "int32")),
+        ("int64", castings("int64", low=0, high=np.iinfo(np.int64).max)),
+        ("uint64", castings("uint64", "uint32")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)  # fmt: skip
+def test_a_model_that_is_wrong_in_a_part_of_its_inputs_range_is_caught(tmp_path: Path, dtype: str, wrong: Any) -> None:
+    """Also with labels, and only past the numbers that another dtype holds; the right one is certified."""
+    inputs = (ValueInfo("x", dtype, ("N", 4)),)
+    right, _ = prove(tmp_path, draft(castings(dtype), lambda a: {"y": a["x"]}, inputs))
+    assert right.within_tolerance and right.undecided == 0
+    if dtype != "float32":
+        ends = np.iinfo(dtype)
+        assert right.asked == (f"x: {dtype} from {ends.min:,} to {ends.max:,}.",)
+    assert not prove(tmp_path, draft(wrong, lambda a: {"y": a["x"]}, inputs))[0].within_tolerance
+
+
+def lookup(keys: list[Any]) -> Any:
+    """The number of a key, -1 of any other."""
+    sort, kind = ("strings", TensorProto.STRING) if isinstance(keys[0], str) else ("int64s", TensorProto.INT64)
+    values = {f"keys_{sort}": keys, "values_int64s": list(range(len(keys))), "default_int64": -1}
+    node = helper.make_node("LabelEncoder", ["x"], ["y"], domain="ai.onnx.ml", **values)
+    ends = [helper.make_tensor_value_info("x", kind, ["N", 2]), helper.make_tensor_value_info("y", 7, ["N", 2])]
+    made = model([node], ends[1:], ends[:1])
+    made.opset_import.append(helper.make_opsetid("ai.onnx.ml", 2))
+    return made
+
+
+@pytest.mark.parametrize("keys", [[100, 200, -(1 << 40)], ["red", "green apple", "Blau"], list(range(50_000, 50_900))])
+def test_every_key_of_a_lookup_is_asked_and_what_is_nearly_one(tmp_path: Path, keys: list[Any]) -> None:
+    places = {key: place for place, key in enumerate(keys)}
+
+    def native(arrays: Any) -> Any:
+        return {"y": np.vectorize(lambda key: places.get(key, -1), otypes=[np.int64])(arrays["x"])}
+
+    inputs = (ValueInfo("x", "string" if isinstance(keys[0], str) else "int64", ("N", 2)),)
+    found, notes = prove(tmp_path, draft(lookup(keys), native, inputs, known=tuple(keys)))
+    assert found.within_tolerance and notes == []
+    assert f"{len(keys):,} of the {len(keys):,} that its tables know" in found.asked[0]
+    for wrong in (keys[:-1], [*keys, keys[0].upper() if isinstance(keys[0], str) else keys[0] - 1]):
+        assert not prove(tmp_path, draft(lookup(wrong), native, inputs, known=tuple(keys)))[0].within_tolerance
+
+
+def test_a_wrong_answer_to_yes_and_no_is_caught(tmp_path: Path) -> None:
+    """Where all are yes, as well as where none is."""
+    for op, reduce in (("ReduceMin", np.all), ("ReduceMax", np.any)):
+        nodes = [
+            helper.make_node("Cast", ["x"], ["i"], to=TensorProto.INT32),
+            helper.make_node(op, ["i", "axis"], ["r"], keepdims=0),
+            helper.make_node("Cast", ["r"], ["y"], to=TensorProto.BOOL),
+        ]
+        x, y = (helper.make_tensor_value_info("x", 9, ["N", 40]), helper.make_tensor_value_info("y", 9, ["N"]))
+        made = model(nodes, [y], [x], axis=np.array([1], np.int64))
+        inputs = (ValueInfo("x", "bool", ("N", 40)),)
+        assert prove(tmp_path, draft(made, lambda a, f=reduce: {"y": f(a["x"], axis=1)}, inputs))[0].within_tolerance
+        for answer in (True, False):
+            always = draft(made, lambda a, answer=answer: {"y": np.full(len(a["x"]), answer)}, inputs)
+            assert not prove(tmp_path, always)[0].within_tolerance
+
+
+def test_tokenisers_that_differ_in_what_they_treat_apart_are_told_apart(tmp_path: Path) -> None:
+    """Case, which characters part words, and how letters are written."""
+    same = model(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [helper.make_tensor_value_info("y", TensorProto.STRING, ["N"])],
+        [helper.make_tensor_value_info("x", TensorProto.STRING, ["N"])],
+    )
+    inputs = (ValueInfo("x", "string", ("N",)),)
+
+    def each(change: Callable[[str], str]) -> Draft:
+        return draft(same, lambda a: {"y": np.array([change(text) for text in a["x"]], object)}, inputs)
+
+    assert prove(tmp_path, each(str))[0].within_tolerance
+    gone = [("\t", " "), ("\n", " "), ("\u00a0", " "), ("  ", " "), *((mark, "") for mark in ",;.'-_()[]#!😀")]
+    for change in (
+        str.lower, str.strip, lambda text: unicodedata.normalize("NFC", text),
+        lambda text: text.encode("ascii", "ignore").decode(), *(lambda t, pair=pair: t.replace(*pair) for pair in gone),
+    ):  # fmt: skip
+        assert not prove(tmp_path, each(change))[0].within_tolerance
+
+
+def test_integers_are_asked_as_far_as_the_source_answers(tmp_path: Path) -> None:
+    """Nobody said that it refuses what is negative, or large."""
+    inputs = (ValueInfo("x", "int64", ("N", 4)),)
+    for most in (300, 20):
+
+        def native(arrays: Any, most: int = most) -> Any:
+            if arrays["x"].min() < 0 or arrays["x"].max() > most:
+                raise ValueError("outside")
+            return {"y": arrays["x"]}
+
+        found, notes = prove(tmp_path, draft(castings("int64"), native, inputs))
+        assert found.within_tolerance and notes == []
+        low, high = (int(end) for end in re.findall(r"\d+", found.asked[0].removeprefix("x: int64")))
+        assert low == 0 and (200 if most > 255 else 8) <= high <= most
 
 
 def test_a_model_for_one_row_is_asked_many_one_after_the_other(tmp_path: Path) -> None:

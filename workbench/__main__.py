@@ -305,6 +305,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         converter = " ".join(conversion.converter[part] for part in ("name", "version"))
         _say(f"{conversion.output}: {conversion.kind}, by {converter}")
         _say(f"  {conversion.agreement.says}")
+        _say_some(conversion.agreement.asked, "  asked: ")
         _say_some(conversion.warnings, "  note: ")
     if failure is not None:
         raise failure

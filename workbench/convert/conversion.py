@@ -14,6 +14,9 @@ from ..kind import KIND_NAMES, detect
 from ..markup import render
 from ..words import readable, share, size
 
+MOST_INPUTS = 6
+"""Inputs of which is shown what they were asked; the certificate and `Agreement.asked` hold all."""
+
 
 @dataclass(frozen=True)
 class Conversion:
@@ -78,6 +81,8 @@ class Conversion:
             "kind": kind,
             "converter": f"{self.converter.get('name')} {self.converter.get('version')}, opset {self.opset}",
             "agreement": agreement.says,
+            "asked": " ".join(agreement.asked[:MOST_INPUTS])
+            + (f" And {more:,} more." if (more := len(agreement.asked) - MOST_INPUTS) > 0 else ""),
             "allowed": agreement.allowed,
             "took": f"{self.seconds:.1f} s, {self.peak_mib:,.0f} MiB of memory",
         }

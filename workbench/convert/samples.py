@@ -255,11 +255,10 @@ def _known(draft: Draft, info: ValueInfo) -> np.ndarray:
     if info.dtype == "string":
         return np.array([value for value in draft.known if isinstance(value, str)], object)
     if info.dtype not in _INTEGERS:
-        return np.array([])
+        return np.array([], np.int64)
     limits = np.iinfo(info.dtype)
     low, high = draft.ranges.get(info.name, (limits.min, limits.max))
-    found = [value for value in draft.known if isinstance(value, int) and low <= value <= high]
-    return np.array(found, info.dtype)
+    return np.array([value for value in draft.known if isinstance(value, int) and low <= value <= high], info.dtype)
 
 
 def _arrays(draft: Draft, group: str, kinds: tuple[Fill, ...], free: int, reach: int | None) -> Arrays:
@@ -275,7 +274,9 @@ def _arrays(draft: Draft, group: str, kinds: tuple[Fill, ...], free: int, reach:
     rows = max(len(kinds), min(ROWS, most))
     if group == "known":
         # So many that each of them is asked.
-        held = max(-(-_known(draft, info).size // max(1, int(np.prod(shapes[info.name][1])))) for info in draft.inputs)
+        held = max(
+            -(-_near(_known(draft, info)).size // max(1, int(np.prod(shapes[info.name][1])))) for info in draft.inputs
+        )
         rows = max(len(kinds), min(held, MOST_POINTS, most))
     heads = {name: head[0] if head and isinstance(head[0], int) else 0 for name, (head, _) in shapes.items()}
     fixed = [head for head in heads.values() if head > 0]
@@ -288,29 +289,24 @@ def _arrays(draft: Draft, group: str, kinds: tuple[Fill, ...], free: int, reach:
         head, tail = shapes[info.name]
         count = rows if batch or heads[info.name] <= 0 else heads[info.name]
         shape = (count, *tail) if head else ()
-        known = _known(draft, info)
-        if group == "known" and known.size:
-            step = max(1, known.size // max(1, int(np.prod(shape))))
-            out[info.name] = np.resize(known[::step], shape)
-            continue
         column = _column(info, shape, kinds, draft.ranges.get(info.name), reach, rng)
-        if known.size:
-            column = _mixed(column, known, rng)
+        near = _near(_known(draft, info))
+        if near.size and group == "known":
+            column = np.resize(near[:: max(1, near.size // max(1, column.size))], shape)
+        elif near.size:
+            column = np.where(rng.random(shape) < 0.5, rng.choice(near, shape), column)
         out[info.name] = column
     return out
 
 
-def _mixed(column: np.ndarray, known: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Half of the values known ones, and what is nearly one: the next number, another case, spaces around."""
+def _near(known: np.ndarray) -> np.ndarray:
+    """Known values, and what is nearly one: the next number, another case, a space at an end."""
     if known.dtype == object:
-        changes: tuple[Callable[[str], str], ...] = (str, str, str.upper, str.title, "{} ".format, " {}".format)
-        picked = [changes[rng.integers(len(changes))](word) for word in rng.choice(known, column.size)]
-        near = np.array(picked, object).reshape(column.shape)
-    else:
-        limits = np.iinfo(column.dtype)
-        picked = [int(key) + int(rng.integers(-1, 2)) for key in rng.choice(known, column.size)]
-        near = np.array([min(max(key, limits.min), limits.max) for key in picked], column.dtype).reshape(column.shape)
-    return np.where(rng.random(column.shape) < 0.5, near, column)
+        changes = (str, str.upper, str.lower, str.title, "{} ".format, " {}".format)
+        return np.array(list(dict.fromkeys(change(word) for change in changes for word in known)), object)
+    limits = np.iinfo(known.dtype)
+    lower, upper = known[known > limits.min], known[known < limits.max]
+    return np.unique(np.concatenate([known, lower - known.dtype.type(1), upper + known.dtype.type(1)]))
 
 
 def _column(
@@ -380,7 +376,7 @@ def row_size(arrays: Arrays) -> int:
 def asked_of(draft: Draft, groups: Sequence[Group]) -> tuple[str, ...]:
     """What was asked of each input, a sentence each: of the rows themselves, whoever gave them."""
     return tuple(
-        f"{info.name}: {_span(np.concatenate([group.onnx[info.name].reshape(-1) for group in groups]))}"
+        f"{info.name}: {span(np.concatenate([group.onnx[info.name].reshape(-1) for group in groups]))}"
         f"{_share_known(draft, info, groups)}."
         for info in draft.inputs
     )
@@ -392,7 +388,8 @@ def _share_known(draft: Draft, info: ValueInfo, groups: Sequence[Group]) -> str:
     return f"; {len(asked):,} of the {len(known):,} that its tables know among them" if known else ""
 
 
-def _span(values: np.ndarray) -> str:
+def span(values: np.ndarray) -> str:
+    """From where to where numbers go, or which texts there are."""
     if values.dtype.kind in "OUS":
         texts = sorted(set(map(str, values)))
         examples = [repr(text[:40]) for text in texts if text.strip()]

@@ -28,6 +28,7 @@ from ...agreement import hold_spikes, nudged
 from ...convert.conversion import Conversion, finished, refuse
 from ...convert.options import chosen
 from ...convert.output import no_half_files, publish, target_of
+from ...convert.samples import span
 from ...engines.packing import Given
 from ...errors import BadInput, UnsupportedModel
 from ...files import certificate
@@ -97,7 +98,8 @@ def convert_nengo(
             say("Asking ONNX Runtime the same")
             theirs, peak, version = apart(answer, path, series, what="Running the ONNX file")
             counts = {name: len(next(iter(group.values()))) for name, group in groups.items()}
-            agreement = hold_spikes(answers, theirs, moved, counts)
+            asked = tuple(f"{name}: {span(array)}, over {array.shape[1]} steps." for name, array in series.items())
+            agreement = replace(hold_spikes(answers, theirs, moved, counts), asked=asked)
             conversion = Conversion(
                 source=str(file or f"{type(source).__module__.partition('.')[0]} {type(source).__name__} (in memory)"),
                 output=str(target),
