@@ -112,11 +112,13 @@ def size(count: int) -> str:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what a library said, its class where it said nothing; at most 300 characters, no full stop,
-    no colours of a terminal, and none of ONNX Runtime's numbers."""
+    """The first line of what a library said that is not a heading, its class where it said nothing; at most 300
+    characters, no full stop, no colours of a terminal, and none of ONNX Runtime's numbers."""
     text = re.sub(r"\x1b\[[\d;]*m|\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
-    lines = (line.strip() for line in text.splitlines())
-    return (next(filter(None, lines), "") or type(error).__name__)[:300].rstrip(". ")
+    lines = [line for line in map(str.strip, text.splitlines()) if line]
+    # As TensorFlow's "Graph execution error:", "Detected at node … (most recent call last):", "<stack traces …>".
+    said = [line for line in lines if not line.endswith(":") and not line.startswith("<")] or lines
+    return (said[0] if said else type(error).__name__)[:300].rstrip(". ")
 
 
 def readable(value: float, digits: int = 2) -> str:

@@ -24,6 +24,18 @@ Arrays = dict[str, np.ndarray]
 """Input or output name -> array, first axis: rows."""
 
 
+@dataclass(frozen=True)
+class State:
+    """What a source model remembers from one call to the next.
+
+    Attributes:
+        changed: names of what is not as it was converted; restore: puts it back.
+    """
+
+    changed: Callable[[], tuple[str, ...]]
+    restore: Callable[[], None]
+
+
 @dataclass
 class Draft:
     """An unproved conversion.
@@ -43,6 +55,7 @@ class Draft:
         known: texts and integers that the model knows, as the keys of its lookup tables; the proof asks each.
         mend: another draft to try where this one disagrees (a float64 graph, adjusted thresholds), and one sentence
             saying what it changes; None where there is none.
+        state: of a source model that keeps one; every question is asked in the state that was converted.
         notes: plain sentences for the person: what was chosen, replaced or left out.
     """
 
@@ -56,6 +69,7 @@ class Draft:
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     known: tuple[str | int, ...] = ()
     mend: Callable[[], tuple[Draft, str]] | None = None
+    state: State | None = None
     notes: list[str] = field(default_factory=list)
 
 

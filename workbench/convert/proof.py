@@ -29,8 +29,8 @@ import numpy as np
 from ..agreement import Agreement, Tally, Tolerance, as_rows, bounded, distance, is_quantized, moved, plain
 from ..engines.onnxruntime import LARGE, OnnxRuntimeEngine
 from ..errors import UnsupportedModel, WorkbenchError
-from ..words import first_line
-from .draft import Arrays, Draft
+from ..words import first_line, listed
+from .draft import Arrays, Draft, State
 from .samples import SEED, Group, asked_of, in_parts, plan, row_size
 
 SMALL_ROW = 20_000
@@ -102,27 +102,48 @@ def ask_native(draft: Draft, sample: Any = None) -> Asked:
 def _answers(draft: Draft, arrays: Arrays) -> Arrays:
     import warnings
 
+    def anew(part: Arrays) -> Arrays:
+        if draft.state is not None:
+            draft.state.restore()
+        return draft.native(part)
+
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
-        return in_parts(draft.native, arrays, draft.inputs)
+        return in_parts(anew, arrays, draft.inputs)
 
 
 def _not_repeatable(draft: Draft, group: Group) -> str | None:
     again = _answers(draft, group.native)
+    if (worst := _apart(group.answers, again)) == 0:
+        return None if draft.state is None else _stateful(draft, draft.state, group)
+    size = "labels or shapes" if worst == float("inf") else f"up to {worst:.2g}"
+    cause = "" if draft.state is not None else ", or keeps a state from one call to the next"
+    return f"The source model itself gives different answers when asked twice ({size}): it has a random part{cause}."
+
+
+def _stateful(draft: Draft, state: State, group: Group) -> str | None:
+    """A sentence where what an earlier call left behind makes for another answer."""
+    names = state.changed()
+    after = in_parts(draft.native, group.native, draft.inputs) if names else group.answers
+    state.restore()
+    if _apart(group.answers, after) == 0:
+        return None
+    return (
+        f"The source model keeps a state from one call to the next ({listed(names)}), and the ONNX file keeps none: "
+        "each of its calls begins with the state that was converted, and so did the source model for this proof. "
+        "Give it whole sequences."
+    )
+
+
+def _apart(left: Arrays, right: Arrays) -> float:
     worst = 0.0
-    for name, first in group.answers.items():
-        second = again[name]
+    for name, first in left.items():
+        second = right[name]
         if first.dtype.kind == "f" and first.shape == second.shape:
             worst = max(worst, float(distance(first, second).max(initial=0)))
         elif first.shape != second.shape or not bool((first == second).all()):
             worst = float("inf")
-    if worst == 0:
-        return None
-    size = "labels or shapes" if worst == float("inf") else f"up to {worst:.2g}"
-    return (
-        f"The source model itself gives different answers when asked twice ({size}): it has a random part, or keeps a "
-        "state from one call to the next."
-    )
+    return worst
 
 
 def _hollow(groups: list[Group]) -> str | None:

@@ -393,7 +393,8 @@ def span(values: np.ndarray) -> str:
     if values.dtype.kind in "OUS":
         texts = sorted(set(map(str, values)))
         examples = [repr(text[:40]) for text in texts if text.strip()]
-        return counted(len(texts), "different text") + (f", as {listed(examples[:: len(examples) // 4 or 1])}")
+        some = listed(examples[:: -(-len(examples) // 4) or 1])
+        return counted(len(texts), "different text") + (f", as {some}" if some else "")
     if values.dtype == bool:
         return f"bool, {int(values.sum()):,} true and {int((~values).sum()):,} false"
     finite = values[np.isfinite(values)]

@@ -13,7 +13,7 @@ from ...convert.draft import Draft
 from ...errors import UnsupportedModel
 from . import network as tf_network
 from .convert_start import start
-from .graphs import FrozenGraph
+from .graphs import FILLS_TABLE, FrozenGraph
 from .names import shape_of
 from .network import Network, lift, take_marks_off
 from .to_onnx import Progress, draft_of
@@ -44,6 +44,7 @@ def draft(
         name=path.stem,
         shapes={name: shape_of(tensor) for name, tensor in (frozen.specs | frozen.gives).items()},
     )
+    network.tables.update(_tables(frozen.graph_def))
     lowered = any(node.op in ("Enter", "RefEnter") for node in frozen.graph_def.node)
     frozen.graph_def = None
     take_marks_off(network.graph_def)
@@ -57,6 +58,21 @@ def draft(
             f"The loops of {path.name} were taken apart when it was frozen, so they cannot be converted: convert its "
             f"SavedModel, or freeze it with convert_variables_to_constants_v2(..., lower_control_flow=False). {error}"
         ) from error
+
+
+def _tables(graph_def: Any) -> dict[bytes, tuple[Any, Any]]:
+    """Shared name of a lookup table -> (keys, values), which the graph puts into it."""
+    from tensorflow.python.framework import tensor_util
+
+    nodes = {node.name: node for node in graph_def.node}
+    found = {}
+    for node in graph_def.node:
+        if node.op in FILLS_TABLE:
+            table, *arrays = (nodes[name.partition(":")[0]] for name in node.input if not name.startswith("^"))
+            if all(array.op == "Const" for array in arrays):
+                keys, values = (tensor_util.MakeNdarray(array.attr["value"].tensor) for array in arrays)
+                found[table.attr["shared_name"].s] = keys, values
+    return found
 
 
 def _large_constants(graph_def: Any) -> dict[str, Weight]:

@@ -14,6 +14,7 @@ from ...convert.options import chosen
 from . import OPTIONS, keras
 from .convert_start import start
 from .network import freeze
+from .state import state_of
 from .to_onnx import Progress, draft_of
 
 
@@ -64,4 +65,6 @@ def draft(
         list(zip(names, engine.traced.outputs, strict=True)),
         str(model.name),
     )
-    return draft_of(network, engine.answer, **choices, progress=progress, folder=folder)
+    made = draft_of(network, engine.answer, **choices, progress=progress, folder=folder)
+    made.state = state_of(engine.traced)
+    return made

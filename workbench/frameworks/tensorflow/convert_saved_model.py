@@ -10,6 +10,7 @@ from .convert_start import start
 from .graphs import Signature
 from .names import arguments, public_name
 from .network import freeze
+from .state import state_of
 from .to_onnx import Progress, draft_of
 
 
@@ -32,6 +33,7 @@ def draft(
         names = [public_name(tensor.name) for tensor in takes]
     network = freeze(found.function, names, list(found.gives.items()), path.name)
     made = draft_of(network, found.answer, opset=opset, batch=batch, progress=progress, folder=folder)
+    made.state = state_of(found.function)
     if len(found.names) > 1:
         made.notes.append(f"Of the signatures {', '.join(found.names)}, {found.name} is converted.")
     return made

@@ -199,10 +199,16 @@ class FrozenGraph(Loaded):
                 f"{path.name} is not frozen: its weights ({', '.join(unfrozen)} nodes) are in another file. "
                 "Freeze it, or convert the SavedModel."
             )
+        for node in graph_def.node:
+            if node.op == "HashTableV2" and not node.attr["shared_name"].s:
+                # Every call would have one of its own.
+                node.attr["shared_name"].s = f"{path} {node.name}".encode()
         try:
             with tf.device("/cpu:0"):
                 whole = tf.compat.v1.wrap_function(partial(tf.import_graph_def, graph_def, name=""), [])
                 function = whole.prune(feeds, fetches)
+                if fills := [whole.graph.get_operation_by_name(name) for name in _fills(graph_def)]:
+                    whole.prune([], fills)()
         except (KeyError, ValueError) as error:
             shown = first_line(error).strip("'\"")
             raise BadInput(f"{path.name} does not hold the inputs or outputs asked for: {shown}") from error
@@ -229,13 +235,22 @@ def _placeholders(graph_def: Any) -> list[str]:
     return [node.name for node in graph_def.node if node.op == "Placeholder" and not node.name.startswith(unused)]
 
 
-_NO_RESULT = ("Const", "Placeholder", "PlaceholderWithDefault", "NoOp", "Assert", "Print", "PrintV2", "SaveV2")
+FILLS_TABLE = ("LookupTableImport", "LookupTableImportV2", "InitializeTable", "InitializeTableV2")
+"""Operators that put keys and values into a lookup table; they give nothing."""
+
+_NO_RESULT = (
+    "Const", "Placeholder", "PlaceholderWithDefault", "NoOp", "Assert", "Print", "PrintV2", "SaveV2", *FILLS_TABLE,
+)  # fmt: skip
 
 
 def _ends(graph_def: Any) -> list[str]:
     """Nodes nobody reads."""
     read = {source.lstrip("^").partition(":")[0] for node in graph_def.node for source in node.input}
     return [node.name for node in graph_def.node if node.name not in read and node.op not in _NO_RESULT]
+
+
+def _fills(graph_def: Any) -> list[str]:
+    return [node.name for node in graph_def.node if node.op in FILLS_TABLE]
 
 
 def _give_shapes(graph_def: Any, feeds: Sequence[str], sample: Any) -> None:

@@ -122,6 +122,7 @@ def finish(model: onnx.ModelProto, network: Network, batch: int | None, progress
     """Check every operator, name what people see, and write the file, weights included."""
     check_operators(model)
     tidy(model.graph)
+    _give_ranks(model)
     _name_axes(model.graph, network.shapes)
     if batch is not None:
         fix(model.graph, batch, only=network.shapes)
@@ -157,6 +158,16 @@ def check_operators(model: onnx.ModelProto) -> None:
 def _layer_of(node_name: str) -> str:
     """The layer a node was traced in: ``StatefulPartitionedCall/model_1/dense_1/MatMul`` -> ``model_1/dense_1``."""
     return re.sub(r"^((Stateful)?PartitionedCall(_\d+)?/)+", "", node_name).rpartition("/")[0]
+
+
+def _give_ranks(model: onnx.ModelProto) -> None:
+    """Outputs of which TensorFlow does not know the rank, as behind a lookup table, get ONNX's idea of it, which its
+    checker wants."""
+    if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        return
+    inferred = {value.name: value.type for value in onnx.shape_inference.infer_shapes(model).graph.output}
+    for value in model.graph.output:
+        value.type.CopyFrom(inferred[value.name])
 
 
 def _name_axes(graph: onnx.GraphProto, shapes: Mapping[str, Shape]) -> None:
