@@ -20,7 +20,9 @@ import onnx
 import pytest
 from tf_models import agree, library, unsuspected
 
+from workbench.convert import convert
 from workbench.convert.draft import Draft
+from workbench.convert.proof import ask_native
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
 from workbench.files.header import Header, read_header
@@ -180,6 +182,130 @@ def test_an_embedding_says_which_indices_it_takes(tmp_path: Path) -> None:
 def test_recurrent_layers_stay_recurrent_operators_where_the_converter_knows_them(tmp_path: Path) -> None:
     draft = make(networks.build("lstm", library("Keras 3")), tmp_path)
     assert Counter(node.op_type for node in header_of(draft).nodes())["LSTM"] == 2
+
+
+# --- operators that tf2onnx gets wrong or does not know ---------------------------------------------------------------
+
+
+def function(which: str) -> Any:
+    """A network of one operator."""
+    k = library("Keras 3")
+    ops, layers = k.ops, k.layers
+    shape, dtype, apply = {
+        "one_hot": ((3,), "int32", lambda a: ops.one_hot(a, 5)),
+        "one_hot first": ((3,), "int64", lambda a: ops.one_hot(a, 5, axis=1)),
+        "one_hot bool": ((3,), "int32", lambda a: ops.one_hot(a, 5, dtype="bool")),
+        "mod of integers": ((3,), "int64", lambda a: ops.mod(a, 7)),
+        "mod by a negative": ((3,), "int32", lambda a: ops.mod(a, -7)),
+        "division of integers": ((3,), "int32", lambda a: ops.floor_divide(a, 7)),
+        "division by a negative": ((3,), "int64", lambda a: ops.floor_divide(a, -7)),
+        "mod": ((9,), "float32", lambda a: ops.mod(a, 0.7)),
+        "mod by a negative number": ((9,), "float32", lambda a: ops.mod(a, -0.7)),
+        "log1p": ((9,), "float32", ops.log1p),
+        "einsum": ((4, 5), "float32", lambda a: ops.einsum("...ij,...kj->...ik", a, a)),
+        "a crop larger than the picture": ((20, 30, 3), "float32", layers.CenterCrop(40, 40)),
+        "bincount": ((4, 5), "float32", lambda a: ops.bincount(ops.cast(ops.abs(a[:, 0]) * 2, "int32"), minlength=5)),
+        **{
+            f"{size} to {to} {how}": ((*size, 3), dtype, layers.Resizing(*to, interpolation=how))
+            for size, to in (((28, 28), (32, 32)), ((20, 30), (13, 17)), ((None, None), (13, 17)))
+            for how, dtype in (("bilinear", "float32"), ("bicubic", "float32"), ("nearest", "uint8"))
+        },
+    }[which]
+    x = k.Input(shape, dtype=dtype, name="x")
+    return k.Model(x, apply(x))
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        "one_hot", "one_hot first", "one_hot bool", "mod of integers", "mod by a negative", "division of integers",
+        "division by a negative", "mod", "mod by a negative number", "log1p", "einsum", "bincount",
+        "a crop larger than the picture",
+        *(f"{size} to {to} {how}" for size, to in (((28, 28), (32, 32)), ((20, 30), (13, 17)), ((None, None), (13, 17)))
+          for how in ("bilinear", "bicubic", "nearest")),
+    ],
+)  # fmt: skip
+def test_an_operator_answers_as_in_keras_for_all_numbers_its_input_holds(which: str, tmp_path: Path) -> None:
+    draft = make(function(which), tmp_path)
+    found = agree(draft)
+    dtype = np.dtype(draft.inputs[0].dtype)
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        assert found.asked == (f"x: {dtype} from {limits.min:,} to {limits.max:,}.",)
+    assert found.undecided < found.samples / 4
+    assert bool(draft.notes) is (which == "einsum")
+
+
+def test_a_number_that_becomes_a_size_stays_small(tmp_path: Path) -> None:
+    """As many zeros as the input says would be more memory than there is."""
+    assert make(function("bincount"), tmp_path).ranges == {"x": (-9, 9)}
+
+
+def test_the_pixels_of_a_resized_picture_are_those_of_keras(tmp_path: Path) -> None:
+    """A network that reads one pixel beside the right one does not pass for it."""
+    k = library("Keras 3")
+    x = k.Input((20, 30, 1), name="x")
+    draft = make(k.Model(x, k.layers.Resizing(13, 17)(x)), tmp_path)
+    agree(draft)
+    shifted = k.Model(x, k.layers.Resizing(13, 17)(k.ops.roll(x, 1, axis=1)))
+    native = draft.native
+    draft.native = lambda a: {name: shifted(a["x"]).numpy() for name in native(a)}
+    with pytest.raises(AssertionError):
+        agree(draft)
+
+
+@pytest.mark.parametrize(("layer", "dtype"), [("IntegerLookup", "int64"), ("StringLookup", "string")])
+def test_the_keys_of_a_lookup_layer_are_asked(layer: str, dtype: str, tmp_path: Path) -> None:
+    k = library("Keras 3")
+    words = [100, 200, 1 << 40] if dtype == "int64" else ["red", "Green apple", "blau"]
+    x = k.Input((2,), dtype=dtype, name="x")
+    draft = make(k.Model(x, getattr(k.layers, layer)(vocabulary=words)(x)), tmp_path)
+    assert set(words) <= set(draft.known)
+    found = agree(draft)
+    assert f"{len(draft.known)} of the {len(draft.known)} that its tables know" in found.asked[0]
+    # A model that does not know the last of them.
+    native, default = draft.native, 1
+    draft.native = lambda a: {
+        name: np.where(a["x"] == words[-1], default, value) for name, value in native(a).items()
+    }  # fmt: skip
+    with pytest.raises(AssertionError):
+        agree(draft)
+
+
+@pytest.mark.parametrize("which", ["Keras 3", "Keras 2"])
+def test_a_state_is_told_apart_from_randomness_and_every_call_of_the_onnx_file_begins_anew(
+    which: str, tmp_path: Path
+) -> None:
+    k = library(which)
+    model = k.Sequential([k.Input(batch_shape=(2, 5, 3)), k.layers.LSTM(4, stateful=True)])
+    draft = make(model, tmp_path)
+    assert draft.state is not None
+    agree(draft)
+    notes = ask_native(draft).notes
+    assert any("keeps a state from one call to the next" in note for note in notes)
+    assert not any("random" in note for note in notes)
+    x = np.random.default_rng(0).random((2, 5, 3), dtype=np.float32)
+    with OnnxRuntimeEngine(draft.model) as engine:
+        (first,), (second,) = (engine.run(x).values() for _ in range(2))
+    draft.state.restore()
+    (begun,), (later,) = (draft.native({draft.inputs[0].name: x}).values() for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_allclose(first, begun, rtol=1e-5, atol=1e-6)  # one rounding of float32, a few times over
+    assert np.abs(later - begun).max() > 1e-3
+    stateless = make(networks.build("lstm", k), tmp_path)
+    assert not any("keeps a state" in note for note in ask_native(stateless).notes)
+
+
+def test_a_model_that_keras_cannot_save_is_converted_from_its_saved_model(tmp_path: Path) -> None:
+    k = library("Keras 3")
+    x = k.Input((4,), name="x")
+    model = k.Model(x, k.ops.fori_loop(0, 3, lambda turn, sum_: sum_ * 0.5 + 1, x))
+    made = convert(model, tmp_path / "loop.onnx")
+    assert made.agreement.within_tolerance and made.agreement.samples == 128
+    rows = np.arange(8, dtype=np.float32).reshape(2, 4)
+    with OnnxRuntimeEngine(tmp_path / "loop.onnx") as engine:
+        # Three times halved and one added, in numbers that float32 holds exactly.
+        np.testing.assert_array_equal(next(iter(engine.run(rows).values())), rows / 8 + 1.75)
 
 
 # --- custom layers, subclassed models ------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from tf_models import agree, library, unsuspected
 from workbench.convert.check import check_file
 from workbench.convert.draft import Draft
 from workbench.convert.proof import ask_native, hold_against
+from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
 from workbench.files.header import read_header
 from workbench.frameworks.tensorflow import convert as route
@@ -123,6 +124,23 @@ def test_a_frozen_graph_answers_as_in_tensorflow(tf: Any, name: str, tmp_path: P
     draft = convert(frozen(tf, name, tmp_path), "GraphDef")
     agree(draft)
     assert [value.name for value in draft.inputs] == [f"in_{index}" for index in range(len(draft.inputs))]
+
+
+def test_a_lookup_table_in_a_frozen_graph_is_filled_and_its_keys_are_asked(tf: Any, tmp_path: Path) -> None:
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph:
+        keys = tf.constant(["cat", "dog", "Großer Hund"])
+        pairs = tf.lookup.KeyValueTensorInitializer(keys, tf.constant([3, 1, 2], tf.int64))
+        words = v1.placeholder(tf.string, [None, 2], "words")
+        tf.identity(tf.lookup.StaticHashTable(pairs, -1).lookup(words), name="ids")
+    path = tmp_path / "table.pb"
+    path.write_bytes(graph.as_graph_def().SerializeToString())
+    draft = convert(path, "GraphDef")
+    assert set(draft.known) == {"cat", "dog", "Großer Hund"}
+    assert "3 of the 3 that its tables know" in agree(draft).asked[0]
+    rows = np.array([["cat", "owl"], ["Großer Hund", "dog"]], object)
+    with OnnxRuntimeEngine(draft.model) as engine:
+        np.testing.assert_array_equal(engine.run(rows)["ids"], [[3, -1], [2, 1]])
 
 
 def test_inputs_and_outputs_of_a_graph_can_be_named(tf: Any, tmp_path: Path) -> None:
@@ -238,6 +256,12 @@ def test_weights_quantized_alone_are_the_same_in_onnx(tf: Any, tmp_path: Path) -
     draft = convert(tflite(tf, "Keras 2", "dense_above_the_size_kept_out_of_the_graph", tmp_path, "weights"), "TFLite")
     assert any("quantized (int8)" in note for note in draft.notes)
     agree(draft, np.random.default_rng(0).standard_normal((20, 200)).astype(np.float32))
+
+
+def test_an_index_into_a_table_is_asked_for_each_of_its_rows(tf: Any, tmp_path: Path) -> None:
+    draft = convert(tflite(tf, "Keras 3", "embedding", tmp_path), "TFLite")
+    assert draft.ranges == {"x": (0, 49)}
+    assert agree(draft).asked == ("x: int32 from 0 to 49.",)
 
 
 # --- what cannot be read -------------------------------------------------------------------------------------------

@@ -65,21 +65,33 @@ def _work(job: Job, progress: Progress) -> dict[str, Any]:
 
 def settle(job: Job, draft: Draft, sample: Any, progress: Progress) -> Proved:
     """The first draft that agrees with its source: this one, or one of its mends, which a sentence then tells. If none
-    does, this one with its disagreement."""
-    first = proved = _prove(job, draft, sample, progress)
+    does, this one with its disagreement.
+
+    Raises:
+        UnsupportedModel: this one is no file that engines can load, and none of its mends agrees.
+    """
+    first: Proved | UnsupportedModel | None = None
     notes: list[str] = []
-    while not proved.agreement.within_tolerance:
+    while True:
+        try:
+            found: Proved | UnsupportedModel = _prove(job, draft, sample, progress)
+        except UnsupportedModel as error:
+            found = error
+        if isinstance(found, Proved) and found.agreement.within_tolerance:
+            found.warnings[:0] = notes
+            return found
+        first = first or found
         if draft.mend is None or len(notes) == MOST_MENDS:
-            return first
+            break
         progress("Both sides disagree; mending the conversion")
         try:
             draft, sentence = draft.mend()
         except UnsupportedModel:
-            return first  # there is no such form of this model: the disagreement is the answer
+            break  # there is no such form of this model: the disagreement is the answer
         notes.append(sentence)
-        proved = _prove(job, draft, sample, progress)
-    proved.warnings[:0] = notes
-    return proved
+    if isinstance(first, UnsupportedModel):
+        raise first
+    return first
 
 
 @dataclass

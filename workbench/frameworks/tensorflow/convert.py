@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from . import convert_graph_def as graph_def
 from . import convert_saved_model as saved_model
 from . import convert_tflite as tflite
 from .convert_start import start
+from .to_onnx import tried
 
 __all__ = ["draft", "start"]
 
@@ -26,10 +28,16 @@ _CONVERTERS: dict[str, Callable[..., Draft]] = {
 def draft_file(job: Job, sample: Any, custom_objects: object, progress: Callable[[str], object]) -> Draft:
     """`draft` of the file or folder that the worker was given."""
     assert job.source is not None
-    return draft(
-        job.source, job.format, sample=sample, opset=job.opset, options=job.options, progress=progress,
-        folder=job.folder,
+    return tried(
+        partial(
+            _draft_as, job.source, job.format, sample=sample, opset=job.opset, options=job.options, progress=progress,
+            folder=job.folder,
+        )
     )  # fmt: skip
+
+
+def _draft_as(path: Path, format_name: str, plain: bool, **given: Any) -> Draft:
+    return draft(path, format_name, plain=plain, **given)
 
 
 def draft(
@@ -41,6 +49,7 @@ def draft(
     options: Mapping[str, Any] | None = None,
     progress: Callable[[str], object],
     folder: Path,
+    plain: bool = False,
 ) -> Draft:
     """Convert a SavedModel folder, a frozen ``.pb`` graph or a TFLite file.
 
@@ -54,6 +63,7 @@ def draft(
             ``dequantize`` (float operators instead of QuantizeLinear and DequantizeLinear).
         progress: called with a stage.
         folder: where the ONNX file is written.
+        plain: with tf2onnx's forms of operators alone.
 
     Raises:
         UnsupportedModel: an operator has no ONNX form (named), or the file has no signature, inputs or outputs.
@@ -61,4 +71,4 @@ def draft(
         UnreadableFile: the file is damaged.
     """
     choices = chosen(options_for(format_name), {"opset": opset, **(options or {})}, format_name)
-    return _CONVERTERS[format_name](path, sample, progress=progress, folder=folder, **choices)
+    return _CONVERTERS[format_name](path, sample, progress=progress, folder=folder, plain=plain, **choices)

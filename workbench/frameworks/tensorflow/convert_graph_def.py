@@ -30,6 +30,7 @@ def draft(
     batch: int | None,
     progress: Progress,
     folder: Path,
+    plain: bool,
 ) -> Draft:
     """Convert what lies between `inputs` and `outputs`, nodes or tensors; where not named, these are the Placeholders
     and the nodes nobody reads. See `tensorflow.draft`."""
@@ -50,7 +51,7 @@ def draft(
     take_marks_off(network.graph_def)
     lift(network, _large_constants(network.graph_def))
     try:
-        return draft_of(network, frozen.answer, opset=opset, batch=batch, progress=progress, folder=folder)
+        return draft_of(network, frozen.answer, opset=opset, batch=batch, progress=progress, folder=folder, plain=plain)
     except UnsupportedModel as error:
         if not lowered:
             raise

@@ -12,10 +12,11 @@ from typing import Any
 from ...convert.draft import Draft, Job
 from ...convert.options import chosen
 from . import OPTIONS, keras
+from . import convert_saved_model as saved_model
 from .convert_start import start
 from .network import freeze
 from .state import state_of
-from .to_onnx import Progress, draft_of
+from .to_onnx import Progress, draft_of, tried
 
 
 def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False) -> Any:
@@ -26,9 +27,25 @@ def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: 
 
 def draft_file(job: Job, sample: Any, custom_objects: Mapping[str, Any], progress: Progress) -> Draft:
     """`draft` of the file that the worker was given."""
-    assert job.source is not None
-    model = load(job.source, custom_objects=custom_objects, trust=job.trust)
-    return draft(model, sample=sample, opset=job.opset, options=job.options, progress=progress, folder=job.folder)
+    source = job.source
+    assert source is not None
+
+    def make(plain: bool) -> Draft:
+        if source.is_dir():
+            choices = chosen(OPTIONS, {"opset": job.opset, **job.options}, "Keras")
+            made = saved_model.draft(
+                source, sample, signature=None, **choices, progress=progress, folder=job.folder, plain=plain
+            )
+            made.notes.append(
+                "Keras cannot save this model, so its SavedModel was converted: names are those in there."
+            )
+            return made
+        return draft(
+            load(source, custom_objects=custom_objects, trust=job.trust), sample=sample, opset=job.opset,
+            options=job.options, progress=progress, folder=job.folder, plain=plain,
+        )  # fmt: skip
+
+    return tried(make)
 
 
 def draft(
@@ -39,6 +56,7 @@ def draft(
     options: Mapping[str, Any] | None = None,
     progress: Progress,
     folder: Path,
+    plain: bool = False,
 ) -> Draft:
     """Convert a Keras model, of Keras 3 or of ``tf_keras``.
 
@@ -50,6 +68,7 @@ def draft(
         options: those of `convert.options`: ``batch``.
         progress: called with a stage.
         folder: where the ONNX file is written.
+        plain: with tf2onnx's forms of operators alone.
 
     Raises:
         UnsupportedModel: an operator has no ONNX form; the input shapes are not known, or not those of dense tensors.
@@ -65,6 +84,6 @@ def draft(
         list(zip(names, engine.traced.outputs, strict=True)),
         str(model.name),
     )
-    made = draft_of(network, engine.answer, **choices, progress=progress, folder=folder)
+    made = draft_of(network, engine.answer, **choices, progress=progress, folder=folder, plain=plain)
     made.state = state_of(engine.traced)
     return made

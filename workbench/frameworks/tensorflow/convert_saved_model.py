@@ -23,6 +23,7 @@ def draft(
     batch: int | None,
     progress: Progress,
     folder: Path,
+    plain: bool,
 ) -> Draft:
     """Convert one signature: the one named, else ``serving_default``, else the first; see `tensorflow.draft`."""
     start()
@@ -32,7 +33,7 @@ def draft(
     if len(names) != len(takes):
         names = [public_name(tensor.name) for tensor in takes]
     network = freeze(found.function, names, list(found.gives.items()), path.name)
-    made = draft_of(network, found.answer, opset=opset, batch=batch, progress=progress, folder=folder)
+    made = draft_of(network, found.answer, opset=opset, batch=batch, progress=progress, folder=folder, plain=plain)
     made.state = state_of(found.function)
     if len(found.names) > 1:
         made.notes.append(f"Of the signatures {', '.join(found.names)}, {found.name} is converted.")

@@ -14,7 +14,6 @@ from ...files.header import read_header
 from .convert_start import start
 from .limits import Ranges, Step, ranges_of
 from .network import Network
-from .operators import handlers
 from .tflite import TfliteEngine
 from .to_onnx import CONVERTER, Progress, finish, run_tf2onnx
 
@@ -28,6 +27,7 @@ def draft(
     batch: int | None,
     progress: Progress,
     folder: Path,
+    plain: bool,
 ) -> Draft:
     """Convert a file, with float operators for quantized ones if `dequantize`; see `tensorflow.draft`."""
     tf = start()
@@ -35,9 +35,10 @@ def draft(
     engine = TfliteEngine(path, xnnpack=False)
     details, infos = (*engine.takes, *engine.gives), (*engine.inputs, *engine.outputs)
     progress("Writing ONNX operators")
+    notes: list[str] = []
     with tf.device("/cpu:0"), tf.Graph().as_default():
         model = run_tf2onnx(
-            None, opset, tflite_path=str(path), dequantize=dequantize, custom_op_handlers=handlers({}),
+            None, opset, notes, plain=plain, tflite_path=str(path), dequantize=dequantize,
             # The first name counts for an output that is also an input, or given twice.
             tensors_to_rename={d["name"]: info.name for d, info in reversed(list(zip(details, infos, strict=True)))},
         )  # fmt: skip
@@ -53,7 +54,7 @@ def draft(
     onnx_path = finish(model, network, batch, progress, folder)
     assert engine.tolerance is not None
     inputs = freed(read_header(onnx_path).graph.inputs, shapes)
-    made = Draft(onnx_path, CONVERTER, inputs, engine.answer, engine.tolerance, ranges=_ranges(engine))
+    made = Draft(onnx_path, CONVERTER, inputs, engine.answer, engine.tolerance, ranges=_ranges(engine), notes=notes)
     if engine.quantized and all(np.dtype(detail["dtype"]).kind == "f" for detail in details):
         made.notes.append(
             f"The TFLite model is quantized ({', '.join(engine.quantized)}); ONNX Runtime rounds elsewhere."

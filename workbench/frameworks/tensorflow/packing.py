@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from ...words import first_line
 
 
 def pack(model: Any, scratch: Path, custom_objects: Mapping[str, Any] | None) -> Given:
-    """A Keras model travels as a file of its own format, its custom classes beside it."""
+    """A Keras model travels as a file of its own format, its custom classes beside it; else as a SavedModel."""
     legacy = _is_keras_2(model)
     # Keras 2's own zip format loses some custom layers' registration; HDF5 cannot hold subclassed models.
     path = scratch / "in-memory" / ("model.h5" if legacy else "model.keras")
@@ -33,12 +35,23 @@ def pack(model: Any, scratch: Path, custom_objects: Mapping[str, Any] | None) ->
     except Exception as error:
         if (refused := disk_full(error, scratch.parent)) is not None:
             raise refused from error
-        raise UnsupportedModel(
-            f"This Keras model cannot be saved, which is how it is converted: {first_line(error)}."
-        ) from error
+        path = _exported(model, path.with_name("model"), error)
     given = Given.of(model, path=path, custom_objects={**_registered(model), **_custom_classes(model)})
     given.name = given.label = f"{given.stem} {str(getattr(model, 'name', '') or given.stem)!r} (in memory)"
     return given
+
+
+def _exported(model: Any, folder: Path, cause: Exception) -> Path:
+    """The model as a SavedModel, which holds its graph alone: what of a layer no Keras file can describe, such as a
+    function given to it, is in there."""
+    try:
+        with redirect_stdout(io.StringIO()):
+            model.export(str(folder))
+    except Exception:
+        raise UnsupportedModel(
+            f"This Keras model cannot be saved, which is how it is sent to a worker: {first_line(cause)}."
+        ) from cause
+    return folder
 
 
 def _is_keras_2(model: Any) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,38 @@ Progress = Callable[[str], object]
 CONVERTER = "tf2onnx", version("tf2onnx")
 
 
+PLAIN = "The workbench's own forms of some operators do not prove right in this graph, so tf2onnx's were taken."
+
+
+class NoForm(UnsupportedModel):
+    """An operator has no ONNX form, ours or tf2onnx's."""
+
+
+def tried(make: Callable[[bool], Draft]) -> Draft:
+    """A draft with our forms of operators, and should it fail or not prove right, one with tf2onnx's alone.
+
+    Args:
+        make: makes the draft anew, with tf2onnx's forms alone if True.
+    """
+
+    def plain() -> tuple[Draft, str]:
+        return make(True), PLAIN
+
+    try:
+        draft = make(False)
+    except NoForm:
+        raise
+    except UnsupportedModel as first:
+        try:
+            draft, sentence = plain()
+        except UnsupportedModel:
+            raise first from None
+        draft.notes.append(sentence)
+        return draft
+    draft.mend = plain
+    return draft
+
+
 def draft_of(
     network: Network,
     native: Callable[[Arrays], Arrays],
@@ -43,6 +76,7 @@ def draft_of(
     batch: int | None,
     progress: Progress,
     folder: Path,
+    plain: bool = False,
 ) -> Draft:
     """Convert with tf2onnx.
 
@@ -51,18 +85,23 @@ def draft_of(
         opset: 13 to 18; 18 where None.
         batch: rows in every call of the ONNX model; any number where None.
         folder: where the ONNX file is written.
+        plain: with tf2onnx's forms of operators alone.
 
     Raises:
         UnsupportedModel: an operator has no ONNX form; named, with the layer it is in.
         BadInput: the network does not take `batch` rows.
     """
     ranges, tolerance = input_ranges(network), tolerance_of(network.graph_def)
-    path = _to_onnx(network, opset, batch, progress, folder)
+    notes: list[str] = []
+    path = _to_onnx(network, opset, batch, progress, folder, notes, plain)
     inputs = freed(read_header(path).graph.inputs, network.shapes)
-    return Draft(path, CONVERTER, inputs, native, tolerance, ranges=ranges, known=known_values(network))
+    return Draft(path, CONVERTER, inputs, native, tolerance, ranges=ranges, known=known_values(network), notes=notes)
 
 
-def _to_onnx(network: Network, opset: int | None, batch: int | None, progress: Progress, folder: Path) -> Path:
+def _to_onnx(
+    network: Network, opset: int | None, batch: int | None, progress: Progress, folder: Path, notes: list[str],
+    plain: bool,
+) -> Path:  # fmt: skip
     tf = start()
     from tf2onnx.tf_loader import fix_freezing_errors_part2, tf_optimize
 
@@ -82,11 +121,12 @@ def _to_onnx(network: Network, opset: int | None, batch: int | None, progress: P
             model = run_tf2onnx(
                 graph,
                 opset,
+                notes,
+                plain=plain,
                 input_names=inputs,
                 output_names=outputs,
                 tensors_to_rename={**network.inputs, **network.outputs},
                 initialized_tables=network.tables or None,
-                custom_op_handlers=handlers(network.tables),
             )
     return finish(model, network, batch, progress, folder)
 
@@ -102,20 +142,62 @@ def _set_op(graph_def: Any, names: Mapping[str, object], op: str, **attributes: 
                 node.attr[key].s = value
 
 
-def run_tf2onnx(graph: Any, opset: int | None, **options: Any) -> onnx.ModelProto:
-    """Convert and optimise a ``tf.Graph``, or the file that `options` name, to `opset`. Unknown operators stay in."""
+def run_tf2onnx(
+    graph: Any, opset: int | None, notes: list[str], *, plain: bool = False, **options: Any
+) -> onnx.ModelProto:
+    """Convert and optimise a ``tf.Graph``, or the file that `options` name, to `opset`. Unknown operators stay in.
+
+    Args:
+        notes: gets a sentence for each of tf2onnx's optimisers that fails and is left out.
+        plain: without our own forms of operators.
+
+    Raises:
+        UnsupportedModel: tf2onnx fails.
+    """
     import tf2onnx.optimizer
     import tf2onnx.tfonnx
 
+    own = handlers(options.get("initialized_tables") or {})
+    left_out: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        try:
-            made = tf2onnx.tfonnx.process_tf_graph(graph, continue_on_error=True, opset=opset or OPSETS[1], **options)
-        except Exception as error:
-            said = f"{type(error).__name__}: {first_line(error)}"
-            raise UnsupportedModel(f"tf2onnx cannot convert this graph: {said}") from error
-        # Not catching errors saves a copy of the graph at every step.
-        return tf2onnx.optimizer.optimize_graph(made, catch_errors=False).make_model("")
+        while True:
+            try:
+                made = tf2onnx.tfonnx.process_tf_graph(
+                    graph, continue_on_error=True, opset=opset or OPSETS[1], custom_op_handlers=None if plain else own,
+                    **options,
+                )  # fmt: skip
+            except Exception as error:
+                said = f"{type(error).__name__}: {first_line(error)}"
+                raise UnsupportedModel(f"tf2onnx cannot convert this graph: {said}") from error
+            nodes = [
+                (node.domain, node.type, node.name) for node in made.get_nodes()
+                if not node.is_const() and not node.is_graph_input()
+            ]  # fmt: skip
+            at_work = ""
+
+            def begun(name: str) -> Any:
+                nonlocal at_work
+                at_work = name
+                return tf2onnx.optimizer._optimizers[name]()
+
+            # Not its own `catch_errors`: that keeps a copy of the graph at every step.
+            optimizers = {name: partial(begun, name) for name in tf2onnx.optimizer._optimizers if name not in left_out}
+            try:
+                optimized = tf2onnx.optimizer.optimize_graph(made, catch_errors=False, optimizers=optimizers)
+                at_work = ""
+                return optimized.make_model("")
+            except Exception as error:
+                # Most often one stumbles over what nobody knows.
+                _check_known({op: name for domain, op, name in nodes if not onnx.defs.has(op, domain)})
+                said = f"{type(error).__name__}: {first_line(error)}"
+                if not at_work:
+                    raise UnsupportedModel(f"tf2onnx cannot write this graph: {said}") from error
+                left_out.add(at_work)
+                notes.append(
+                    f"One of tf2onnx's optimisers ({at_work}) fails on this graph ({said}) and was left out, so the "
+                    "file may hold more nodes than it needs."
+                )
 
 
 def finish(model: onnx.ModelProto, network: Network, batch: int | None, progress: Progress, folder: Path) -> Path:
@@ -146,10 +228,19 @@ def check_operators(model: onnx.ModelProto) -> None:
     unknown: dict[str, str] = {}
     for node in all_nodes(model.graph):
         if node.domain not in opsets or not onnx.defs.has(node.op_type, opsets[node.domain], node.domain):
-            unknown.setdefault(node.op_type, _layer_of(node.name))
+            unknown.setdefault(node.op_type, node.name)
+    _check_known(unknown)
+
+
+def _check_known(unknown: Mapping[str, str]) -> None:
+    """
+    Args:
+        unknown: operators that ONNX does not have, and the name of a node of each.
+    """
     if unknown:
-        shown = " and ".join(f"{op} (in {layer!r})" if layer else op for op, layer in list(unknown.items())[:5])
-        raise UnsupportedModel(
+        layers = [(op, _layer_of(name)) for op, name in list(unknown.items())[:5]]
+        shown = " and ".join(f"{op} (in {layer!r})" if layer else op for op, layer in layers)
+        raise NoForm(
             f"ONNX has no form of the TensorFlow operator{'s' * (len(unknown) > 1)} {shown}: "
             "replace that layer, or do its work before the model."
         )
