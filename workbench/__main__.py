@@ -186,9 +186,20 @@ def _options() -> Iterator[Argument]:
 
 
 _TRUST = _argument("--trust", help="open formats that can run code from the file")
+_CUSTOM = _argument(
+    "--custom-objects", metavar="FILE.py",
+    help="Python file that defines a Keras model's own layers; it is run, so only with --trust",
+)  # fmt: skip
 _JSON = _argument("--json", help="print the result as one JSON object")
 _WRITTEN = _argument("--json", help="print what was written as one JSON object")
 _PAGE = _argument("--force", help="overwrite the page if it exists")
+
+
+def _custom_objects(arguments: argparse.Namespace) -> dict[str, Any] | None:
+    from .safety.trust import objects_in
+
+    file = arguments.custom_objects
+    return None if file is None else objects_in(Path(file), arguments.trust)
 
 
 @_command(
@@ -276,6 +287,7 @@ def _graph(arguments: argparse.Namespace) -> int:
     _argument("--timeout", type=float, metavar="SECONDS", default=900, help="give up after (default: 900)"),
     _argument("--memory", type=float, metavar="MIB", help="memory limit (default: by the file's size)"),
     _TRUST,
+    _CUSTOM,
     _argument("--force", help="overwrite the output if it exists"),
     _JSON,
 )
@@ -294,6 +306,7 @@ def _convert(arguments: argparse.Namespace) -> int:
                 overwrite=arguments.force,
                 timeout=arguments.timeout,
                 memory_mib=arguments.memory,
+                custom_objects=_custom_objects(arguments),
                 progress=say,
                 **dict(arguments.option),
             )
@@ -334,6 +347,7 @@ def _convert(arguments: argparse.Namespace) -> int:
         help="right answers: a file of their own (.npy, .csv), or the column or array of DATA that holds them",
     ),
     *_options(),
+    _CUSTOM,
     _JSON,
 )
 def _compare(arguments: argparse.Namespace) -> int:
@@ -353,6 +367,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             arguments.onnx,
             **asked,
             progress=say,
+            custom_objects=_custom_objects(arguments),
             **{each.name: getattr(arguments, each.name) for each in fields(Options) if each.metadata},
         )
     if arguments.json:

@@ -20,7 +20,7 @@ from .. import sandbox
 from ..engines.packing import Given, pack, parcel
 from ..errors import BadInput, Scan, WorkbenchError
 from ..files import registry
-from ..files.formats import identify
+from ..files.formats import identify, whole
 from ..safety import scan
 from ..safety.trust import check_trust, known_as, named_for_its_loader, private_copy
 from ..scratch import fleeting_folder
@@ -85,7 +85,7 @@ def convert(
     if sample is not None and hasattr(sample, "__len__") and not len(sample):
         raise BadInput("The sample has no rows; give at least one.")
     say = progress or (lambda message: None)
-    path = Path(source) if isinstance(source, str | os.PathLike) else None
+    path = whole(source) if isinstance(source, str | os.PathLike) else None
     record = registry.objects_of(source) if path is None else registry.of(identify(path).name)
     if record is not None and record.convert:
         converted: Conversion = registry.at(record.convert)(

@@ -19,6 +19,7 @@ import numpy as np
 from ..agreement import Tolerance
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
 from ..files import registry
+from ..files.formats import whole
 from ..files.header import ValueInfo
 from ..files.records import Where
 from ..files.registry import ENGINE_NAMES, ENGINES
@@ -169,6 +170,7 @@ def load_engine(
                 raise BadInput(f"Only an engine in a worker process can be given {limit}: leave worker=False out.")
             worker = True
     in_memory = not isinstance(source, str | os.PathLike)
+    source = source if in_memory else whole(source)
     detection = None if in_memory else detect(source)
     if _apart(detection, engine, worker, trust):
         made = WorkerEngine(

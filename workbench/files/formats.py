@@ -46,6 +46,17 @@ def identify(path: str | os.PathLike[str], steps: Steps | None = None) -> Format
         return against_name(identify_bytes(buffer, steps), name)
 
 
+def whole(path: str | os.PathLike[str]) -> Path:
+    """The folder of which a file is the model, as ``saved_model.pb`` of a SavedModel; any other path as it is."""
+    given = Path(path)
+    if given.is_file():
+        for inside in map(Path, FORMATS[name].inside if (name := identify(given).name) in FORMATS else ()):
+            if given.absolute().parts[-len(inside.parts) :] == inside.parts:
+                folder = given.parents[len(inside.parts) - 1]
+                return folder if folder.name else folder.absolute()
+    return given
+
+
 def against_name(content: Format, path: str) -> Format:
     """The same format, with a warning where the file's extension promises another."""
     extension = Path(path).suffix.lower()

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import math
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
+from typing import Any
 
 from ..errors import NeedsTrust, UnreadableFile, WorkbenchError
 from ..files import registry
 from ..files.formats import identify
 from ..files.records import Format
 from ..scratch import disk_full, fleeting_folder
+from ..words import first_line
 from . import scan
 
 SCAN_MIB = 4000
@@ -51,6 +55,33 @@ def known_as(copy: Path, path: Path) -> Iterator[None]:
         said = str(error).replace(str(copy), str(path)).replace(copy.name, path.name)
         error.args = (said, *error.args[1:])
         raise
+
+
+def objects_in(path: Path, trust: bool) -> dict[str, Any]:
+    """The classes and functions that a Python file defines, by name. The file is run.
+
+    Raises:
+        NeedsTrust: it is not trusted.
+        UnreadableFile: it cannot be read, or fails.
+    """
+    if not trust:
+        raise NeedsTrust(
+            f"{path} is Python code, which runs when its classes are taken from it. If you know where it comes from, "
+            "say so with trust=True (--trust)."
+        )
+    name = path.stem
+    spec = importlib.util.spec_from_file_location(name, path, loader=SourceFileLoader(name, str(path)))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise UnreadableFile(f"{path} was to define classes, and fails as Python code: {said}.") from error
+    found = {key: value for key, value in vars(module).items() if getattr(value, "__module__", None) == name}
+    if not found:
+        raise UnreadableFile(f"{path} was to define classes, and defines no class and no function.")
+    return found
 
 
 def check_trust(

@@ -9,7 +9,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ import numpy as np
 
 from ...engines import LayerOutput
 from ...engines.base import Arrays, Calls, ModelEngine
-from ...errors import UnreadableFile, UnsupportedModel
+from ...errors import MOST_SHOWN, UnreadableFile, UnsupportedModel
 from ...safety.trust import cleared
-from ...words import first_line
+from ...words import first_line, listed
 from .lean_loading import lean
 from .names import info_of, unique
+from .scan_keras import brought
 from .start import start, start_keras, use_threads
 from .tolerance import tolerance_of
 
@@ -273,13 +274,30 @@ def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: 
         import tf_keras as library  # type: ignore[no-redef]
     else:
         import keras as library  # type: ignore[no-redef]
+    given = dict(custom_objects or {})
+    # Keras looks for what was registered under its package's name, too.
+    needed = brought(_description(path), tuple(given))
+    given |= {name: given[last] for name in needed if (last := name.rpartition(">")[2]) in given}
     try:
         with lean():
-            return library.models.load_model(
-                str(path), compile=False, safe_mode=not trust, custom_objects=dict(custom_objects or {})
-            )
+            return library.models.load_model(str(path), compile=False, safe_mode=not trust, custom_objects=given)
     except Exception as error:
-        raise _load_error(path, version, error) from error
+        raise _load_error(path, version, error, [name for name in needed if name not in given]) from error
+
+
+def _description(path: Path) -> Any:
+    """A network's description as it stands in its file; None where there is none to read."""
+    with suppress(OSError, KeyError, ValueError, zipfile.BadZipFile):
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                config = json.loads(archive.read("config.json"))
+            config.pop("compile_config", None)
+            return config
+        import h5py
+
+        with h5py.File(path) as file:
+            return json.loads(file.attrs["model_config"])
+    return None
 
 
 def written_by(path: Path) -> str:
@@ -306,17 +324,18 @@ def written_by(path: Path) -> str:
         raise UnreadableFile(f"{path.name} is not a readable Keras file: {error}; save or copy it again.") from error
 
 
-def _load_error(path: Path, version: str, error: Exception) -> Exception:
-    text = str(error)
-    unknown = re.search(
-        r"Unknown (?:layer|object|\w+ function|\w+)?:? ?'?(\w+)'?\.|Could not locate (?:class|function) '(\w+)'", text
-    )
-    if unknown or "custom_objects" in text:
-        name = next(filter(None, unknown.groups()), "") if unknown else ""
-        what = f"the class or function {name!r}" if name else "a class or function"
+def _load_error(path: Path, version: str, error: Exception, missing: Sequence[str]) -> Exception:
+    """
+    Args:
+        missing: what the file names that is neither Keras's own nor was given.
+    """
+    if missing:
+        shown = listed(map(repr, missing), MOST_SHOWN)
+        which = "which is not Keras's own" if len(missing) == 1 else "which are not Keras's own"
+        pairs = ", ".join(f"{name!r}: {name.rpartition('>')[2]}" for name in missing[:MOST_SHOWN])
         return UnsupportedModel(
-            f"{path.name} uses {what}, which is not Keras's own: "
-            f"pass custom_objects={{{name or 'its name'!r}: {name or 'the class'}}}."
+            f"{path.name} uses {shown}, {which}: pass custom_objects={{{pairs}}}, or on the command line "
+            "--custom-objects with the Python file that defines them."
         )
     return UnreadableFile(
         f"Keras {version or '(version unknown)'} model {path.name} cannot be loaded: {first_line(error)}"

@@ -229,6 +229,27 @@ def _judged_operator(node: Any) -> Iterator[tuple[bool, str]]:
         yield False, f"the operator {op} with a function of another graph"
 
 
+def brought(config: Any, known: tuple[str, ...]) -> tuple[str, ...]:
+    """What a network's description names that is neither Keras's own nor known, under the names that Keras looks up
+    among ``custom_objects``."""
+    found: dict[str, None] = {}
+    for part in _walk(config):
+        if isinstance(kind := part.get("class_name"), str) and _foreign(part, kind, known) is not None:
+            name = part.get("config") if kind == "function" else part.get("registered_name") or kind
+            found[_word(name)] = None
+        # Older files name an activation or a loss by a text.
+        found.update(dict.fromkeys(filter(_PACKAGED.fullmatch, filter(_is_text, part.values()))))
+    return tuple(name for name in found if name not in known)
+
+
+_PACKAGED = re.compile(r"[\w.]+>\w+")
+"""A name that was registered with Keras, and the package it was registered for."""
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
 def _foreign(part: dict[str, Any], kind: str, known: tuple[str, ...]) -> str | None:
     """A class or function by its full name, unless it is one of Keras's that networks are made of, or the caller's."""
     lists = listed(NAMES)
