@@ -11,11 +11,14 @@ from ...convert.batch import freed
 from ...convert.draft import Draft
 from ...engines.eight_bits import EXACT, own_weights
 from ...files.header import read_header
+from ...words import readable
+from . import OPSETS
 from .convert_start import start
 from .limits import Ranges, Step, ranges_of
 from .network import Network
 from .tflite import TfliteEngine
-from .to_onnx import CONVERTER, Progress, finish, run_tf2onnx
+from .to_onnx import CONVERTER, NoForm, Progress, finish, run_tf2onnx
+from .tolerance import DEQUANTIZED
 
 
 def draft(
@@ -34,6 +37,12 @@ def draft(
     # The plain kernels answer as the file says; XNNPACK's take shortcuts.
     engine = TfliteEngine(path, xnnpack=False)
     details, infos = (*engine.takes, *engine.gives), (*engine.inputs, *engine.outputs)
+    if "int16" in engine.quantized and not dequantize:
+        raise NoForm(
+            f"{path.name} computes in 16 bits (int16x8), and ONNX has no form of that up to opset {OPSETS[1]}, the "
+            "last that tf2onnx writes: convert the float32 model that it was made from, or with dequantize=True "
+            "(--option dequantize=true) and rows of your data as sample= into one that computes in float32."
+        )
     progress("Writing ONNX operators")
     notes: list[str] = []
     with tf.device("/cpu:0"), tf.Graph().as_default():
@@ -55,7 +64,18 @@ def draft(
     assert engine.tolerance is not None
     inputs = freed(read_header(onnx_path).graph.inputs, shapes)
     made = Draft(onnx_path, CONVERTER, inputs, engine.answer, engine.tolerance, ranges=_ranges(engine), notes=notes)
-    if engine.quantized and all(np.dtype(detail["dtype"]).kind == "f" for detail in details):
+    if dequantize and engine.quantized:
+        made.tolerance = DEQUANTIZED
+        if cut := _cut_off(engine):
+            made.ranges |= cut
+            made.notes.append(
+                "Past the numbers that it was quantized for, the TFLite model cuts off, and a float32 one does not: "
+                + "; ".join(
+                    f"{name} takes from {readable(low)} to {readable(high)}" for name, (low, high) in cut.items()
+                )
+                + "."
+            )
+    elif engine.quantized and all(np.dtype(detail["dtype"]).kind == "f" for detail in details):
         made.notes.append(
             f"The TFLite model is quantized ({', '.join(engine.quantized)}); ONNX Runtime rounds elsewhere."
         )
@@ -86,3 +106,18 @@ def _ranges(engine: TfliteEngine) -> Ranges:
         return int(details[index]["shape"][0]) if index not in given and details[index]["shape"].size else None
 
     return ranges_of(steps, taken, {info.name for info in engine.inputs if "int" in info.dtype}, rows)
+
+
+def _cut_off(engine: TfliteEngine) -> Ranges:
+    """Of inputs in float32 that the file makes whole numbers of first, the range of these."""
+    operators, tensors = engine.graph()
+    details = {detail["index"]: detail for detail in tensors}
+    ends = zip(engine.takes, engine.inputs, strict=True)
+    taken = {detail["index"]: info.name for detail, info in ends if info.dtype == "float32"}
+    found: Ranges = {}
+    for op in operators:
+        if op["op_name"] == "QUANTIZE" and (name := taken.get(op["inputs"][0])) is not None:
+            whole = details[op["outputs"][0]]
+            (scale, zero), limits = whole["quantization"], np.iinfo(whole["dtype"])
+            found[name] = float(scale * (limits.min - zero)), float(scale * (limits.max - zero))
+    return found

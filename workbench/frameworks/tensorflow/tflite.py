@@ -12,8 +12,9 @@ import numpy as np
 
 from ...agreement import FLOAT32, Tolerance
 from ...engines.base import Arrays, Calls, ModelEngine
-from ...errors import BadInput
+from ...errors import BadInput, UnsupportedModel
 from ...files.header import ValueInfo
+from ...words import listed
 from .names import public_name, unique, unreadable
 from .quiet import start_up_noise_hidden
 from .start import start
@@ -35,6 +36,7 @@ class TfliteEngine(ModelEngine):
 
     Raises:
         UnreadableFile: the file is damaged.
+        UnsupportedModel: it holds operators of full TensorFlow.
     """
 
     name = "tflite"
@@ -51,6 +53,11 @@ class TfliteEngine(ModelEngine):
             interpreter = self._interpreter(xnnpack=False)
         except Exception as error:
             raise unreadable(Path(path), error) from error
+        if flex := sorted({op["op_name"] for op in interpreter._get_ops_details() if op["op_name"].startswith("Flex")}):
+            raise UnsupportedModel(
+                f"{os.path.basename(path)} holds operators of full TensorFlow ({listed(flex)}), which TensorFlow Lite "
+                "as installed from PyPI does not run: take the SavedModel or Keras model that it was made from."
+            )
         self.takes, self.gives = interpreter.get_input_details(), interpreter.get_output_details()
         names = unique(public_name(detail["name"]) for detail in self.takes)
         self.inputs = tuple(map(_info, names, self.takes))

@@ -32,6 +32,11 @@ STEPS = Tolerance(
 """Of a TFLite file that computes in 8 bits throughout."""
 
 
+DEQUANTIZED = replace(
+    QUANTIZED, reason="TFLite's kernels round to few bits at every layer, and the ONNX file at none.", steps=8
+)
+"""Of a TFLite file whose whole numbers were made floating-point ones."""
+
 RESIZED = replace(
     FLOAT32,
     of_row=2e-4,
