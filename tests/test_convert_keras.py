@@ -20,16 +20,19 @@ import onnx
 import pytest
 from tf_models import agree, library, unsuspected
 
+from workbench.__main__ import main
 from workbench.convert import convert
 from workbench.convert.draft import Draft
 from workbench.convert.proof import ask_native
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
-from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
+from workbench.errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel
+from workbench.files import certificate
 from workbench.files.header import Header, read_header
 from workbench.frameworks.tensorflow import convert_keras as keras_route
 from workbench.frameworks.tensorflow import network as tf_network
 from workbench.frameworks.tensorflow import weights as weights_module
 from workbench.frameworks.tensorflow.convert_start import start
+from workbench.safety.trust import objects_in
 
 FEWEST = 30
 """Families each Keras must convert."""
@@ -337,6 +340,79 @@ def test_a_custom_layer_is_taken_as_an_object(which: str, tmp_path: Path) -> Non
     with pytest.raises(UnsupportedModel, match="'Scaled', which is not Keras's own: pass custom_objects"):
         keras_route.load(path)
     agree(make(keras_route.load(path, custom_objects={"Scaled": scaled}), tmp_path))
+
+
+_OWN = """
+import keras
+
+
+@keras.saving.register_keras_serializable("mine")
+class Scale(keras.layers.Layer):
+    def call(self, x):
+        return x * 3
+
+
+@keras.saving.register_keras_serializable("mine")
+def swishy(x):
+    return x * keras.ops.sigmoid(x)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_all_that_a_file_lacks_is_named_as_keras_looks_it_up_and_taken_under_a_short_name_too(
+    suffix: str, tmp_path: Path
+) -> None:
+    k = library("Keras 3")
+    (tmp_path / "own.py").write_text(_OWN)
+    own = objects_in(tmp_path / "own.py", trust=True)
+    assert own.keys() == {"Scale", "swishy"}
+    path = tmp_path / f"model{suffix}"
+    layers = [k.layers.Dense(4, activation=own["swishy"]), own["Scale"](name="scale")]
+    model = k.Sequential([k.Input((8,), name="x"), *layers])
+    model.save(path)
+    registered = k.saving.get_custom_objects()
+    kept = {name: registered.pop(name) for name in ("mine>Scale", "mine>swishy")}
+    for given, missing in (({}, kept), ({"Scale": own["Scale"]}, ["mine>swishy"])):
+        with pytest.raises(UnsupportedModel) as raised:
+            keras_route.load(path, custom_objects=given, trust=True)
+        assert all((f"'{name}'" in str(raised.value)) is (name in missing) for name in kept)
+    rows = np.linspace(-2, 2, 16, dtype=np.float32).reshape(2, 8)
+    for given in (own, kept):
+        loaded = keras_route.load(path, custom_objects=given, trust=True)
+        np.testing.assert_array_equal(loaded(rows), model(rows))
+
+
+def test_classes_are_taken_from_a_python_file_only_where_it_is_trusted(tmp_path: Path) -> None:
+    run, path = tmp_path / "run", tmp_path / "own.py"
+    path.write_text(f"open({str(run)!r}, 'w').close()\ndef double(x):\n    return 2 * x\n")
+    with pytest.raises(NeedsTrust, match=r"own\.py is Python code"):
+        objects_in(path, trust=False)
+    assert not run.exists()
+    assert objects_in(path, trust=True)["double"](2) == 4 and run.exists()
+    for text in ("1 / 0", "import os", "def"):
+        path.write_text(text)
+        with pytest.raises(UnreadableFile, match=r"own\.py was to define classes"):
+            objects_in(path, trust=True)
+    with pytest.raises(UnreadableFile, match=r"nowhere\.py was to define classes"):
+        objects_in(tmp_path / "nowhere.py", trust=True)
+
+
+def test_the_command_line_takes_the_layers_of_ones_own_from_a_python_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    k = library("Keras 3")
+    (tmp_path / "own.py").write_text(_OWN)
+    scale = objects_in(tmp_path / "own.py", trust=True)["Scale"]
+    k.Sequential([k.Input((2,)), scale(name="scale")]).save(tmp_path / "m.keras")
+    arguments = ["convert", str(tmp_path / "m.keras"), "--custom-objects", str(tmp_path / "own.py"), "--json"]
+    assert main(arguments) == 3 and "own.py is Python code" in capsys.readouterr().err
+    assert not (tmp_path / "m.onnx").exists()
+    assert main([*arguments, "--trust"]) == 0
+    found = json.loads(capsys.readouterr().out)["agreement"]
+    assert found["within_tolerance"] and found["max_abs"] == 0
+    assert len(found["asked"]) == 1 and found["asked"][0].startswith("input: float32 from ")
+    proof = certificate.read(read_header(tmp_path / "m.onnx").metadata_props)
+    assert proof is not None and proof["agreement"]["asked"] == found["asked"]
 
 
 def two_paths(k: Any) -> Any:

@@ -11,11 +11,14 @@ import onnx
 import pytest
 from tf_models import agree, library, unsuspected
 
+from workbench import detect, load_engine
+from workbench.convert import convert as workbench_convert
 from workbench.convert.check import check_file
 from workbench.convert.draft import Draft
 from workbench.convert.proof import ask_native, hold_against
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
-from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
+from workbench.errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel
+from workbench.files.formats import whole
 from workbench.files.header import read_header
 from workbench.frameworks.tensorflow import convert as route
 
@@ -94,6 +97,23 @@ def test_a_signature_is_chosen_by_name(tf: Any, tmp_path: Path) -> None:
     tf.saved_model.save(tf.Module(), str(tmp_path / "none"))
     with pytest.raises(UnsupportedModel, match="has no signature"):
         convert(tmp_path / "none", "SavedModel")
+
+
+def test_the_file_in_a_saved_model_stands_for_its_folder(tf: Any, tmp_path: Path) -> None:
+    folder = saved_model("Keras 3", "dense", tmp_path)
+    file = folder / "saved_model.pb"
+    assert detect(file).format == detect(folder).format == "SavedModel"
+    made = workbench_convert(file, trust=True)
+    assert made.agreement.within_tolerance and made.source == str(folder)
+    assert made.output == str(tmp_path / "saved.onnx")
+    with load_engine(file, trust=True) as native, OnnxRuntimeEngine(made.output) as engine:
+        rows = np.ones((2, *native.inputs[0].shape[1:]), np.float32)
+        for name, value in native.run(rows).items():
+            # Sums of a few dozen float32 numbers in another order.
+            np.testing.assert_allclose(engine.run(rows)[name], value, rtol=1e-5, atol=1e-6)
+    with pytest.raises(NeedsTrust):
+        workbench_convert(file, tmp_path / "untrusted.onnx")
+    assert whole(tmp_path / "saved.onnx") == tmp_path / "saved.onnx"
 
 
 def test_what_is_random_in_the_saved_graph_is_refused_by_name(tmp_path: Path) -> None:
@@ -187,18 +207,21 @@ def test_an_input_without_a_shape_takes_it_from_the_sample(tf: Any, tmp_path: Pa
 
 
 def tflite(tf: Any, which: str, name: str, folder: Path, quantized: str = "") -> Path:
-    """`quantized`: ``weights`` alone, or everything, with inputs and outputs of a dtype."""
+    """`quantized`: ``weights`` alone, ``int16x8``, or everything, with inputs and outputs of a dtype."""
     converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model(which, name, folder)))
     if quantized:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    if quantized in ("int8", "uint8", "float32"):
+    if quantized in ("int8", "uint8", "float32", "int16x8"):
         model, rng = networks.build(name, library(which)), np.random.default_rng(0)
         shapes = [(1, *value.shape[1:]) for value in model.inputs]
         converter.representative_dataset = lambda: (
             [rng.standard_normal(shape).astype(np.float32) for shape in shapes] for _ in range(50)
         )
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = getattr(tf, quantized)
+        sets = tf.lite.OpsSet
+        wide = sets.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+        converter.target_spec.supported_ops = [wide if quantized == "int16x8" else sets.TFLITE_BUILTINS_INT8]
+        if quantized != "int16x8":
+            converter.inference_input_type = converter.inference_output_type = getattr(tf, quantized)
     path = folder / "model.tflite"
     path.write_bytes(converter.convert())
     return unsuspected(path)
@@ -256,6 +279,44 @@ def test_weights_quantized_alone_are_the_same_in_onnx(tf: Any, tmp_path: Path) -
     draft = convert(tflite(tf, "Keras 2", "dense_above_the_size_kept_out_of_the_graph", tmp_path, "weights"), "TFLite")
     assert any("quantized (int8)" in note for note in draft.notes)
     agree(draft, np.random.default_rng(0).standard_normal((20, 200)).astype(np.float32))
+
+
+def test_a_file_in_16_bits_is_told_from_others_and_converted_to_float32_where_asked(tf: Any, tmp_path: Path) -> None:
+    path = tflite(tf, "Keras 3", "dense", tmp_path, "int16x8")
+    with pytest.raises(UnsupportedModel, match=r"computes in 16 bits \(int16x8\).*dequantize=True"):
+        convert(path, "TFLite")
+    draft = convert(path, "TFLite", options={"dequantize": True})
+    assert ("", "QuantizeLinear") not in read_header(draft.model).op_types()
+    ((name, (low, high)),) = draft.ranges.items()
+    rows = np.random.default_rng(0).standard_normal((20, *draft.inputs[0].shape[1:])).astype(np.float32)
+    assert name == draft.inputs[0].name and low < rows.min() / 2 < 0 < rows.max() / 2 < high
+    # Rows like those it was quantized for, on which its inner layers do not cut off.
+    agree(draft, np.clip(rows, low, high))
+    assert any("cuts off" in note for note in draft.notes)
+
+
+def test_a_file_with_operators_of_full_tensorflow_is_refused_by_every_door(tf: Any, tmp_path: Path) -> None:
+    rolled = tf.function(
+        lambda x: tf.raw_ops.Roll(input=x, shift=[1], axis=[1]), input_signature=[tf.TensorSpec([None, 8], tf.float32)]
+    )
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([rolled.get_concrete_function()])
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS, tf.lite.OpsSet.SELECT_TF_OPS]
+    path = tmp_path / "flex.tflite"
+    path.write_bytes(converter.convert())
+    for door in (lambda: convert(path, "TFLite"), lambda: load_engine(path)):
+        with pytest.raises(UnsupportedModel, match=r"flex\.tflite holds operators of full TensorFlow \(FlexRoll\)"):
+            door()
+
+
+def test_pictures_in_eight_bits_are_proved_over_all_their_values(tf: Any, tmp_path: Path) -> None:
+    """A network that is blind to the brightest pixels does not pass for one that is not."""
+    draft = convert(tflite(tf, "Keras 2", "lenet_1", tmp_path, "uint8"), "TFLite")
+    name = draft.inputs[0].name
+    assert agree(draft).asked == (f"{name}: uint8 from 0 to 255.",)
+    native = draft.native
+    draft.native = lambda a: native({name: np.minimum(a[name], 128)})
+    with pytest.raises(AssertionError):
+        agree(draft)
 
 
 def test_an_index_into_a_table_is_asked_for_each_of_its_rows(tf: Any, tmp_path: Path) -> None:
