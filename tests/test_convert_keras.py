@@ -21,8 +21,8 @@ import pytest
 from tf_models import agree, library, unsuspected
 
 from workbench.__main__ import main
-from workbench.convert import convert
-from workbench.convert.draft import Draft
+from workbench.convert import convert, work
+from workbench.convert.draft import Draft, Job
 from workbench.convert.proof import ask_native
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel
@@ -30,6 +30,7 @@ from workbench.files import certificate
 from workbench.files.header import Header, read_header
 from workbench.frameworks.tensorflow import convert_keras as keras_route
 from workbench.frameworks.tensorflow import network as tf_network
+from workbench.frameworks.tensorflow import to_onnx
 from workbench.frameworks.tensorflow import weights as weights_module
 from workbench.frameworks.tensorflow.convert_start import start
 from workbench.safety.trust import objects_in
@@ -239,6 +240,26 @@ def test_an_operator_answers_as_in_keras_for_all_numbers_its_input_holds(which: 
     assert bool(draft.notes) is (which == "einsum")
 
 
+@pytest.mark.parametrize("fault", ["another answer", "no ONNX"])
+def test_where_our_form_of_an_operator_does_not_prove_that_of_tf2onnx_is_taken_and_said(
+    fault: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    k = library("Keras 3")
+    path = save(k.Sequential([k.Input((4,), name="x"), k.layers.Activation("relu")]), tmp_path)
+
+    def form(graph: Any, node: Any, name: str, args: Any) -> Any:
+        node.type = "Neg" if fault == "another answer" else "Softplus"
+        if fault == "no ONNX":
+            node.set_attr("axis", 1)
+        return node
+
+    monkeypatch.setattr(to_onnx, "handlers", lambda tables: {"Relu": (form, [])})
+    job = Job("", path, "Keras v3", None, b"", tmp_path, "m.onnx", "m", None, None, False)
+    found = work.settle(job, keras_route.draft_file(job, None, {}, print), None, print)
+    assert found.agreement.within_tolerance and to_onnx.PLAIN in found.warnings
+    assert Counter(node.op_type for node in read_header(found.path).nodes())["Relu"] == 1
+
+
 def test_a_number_that_becomes_a_size_stays_small(tmp_path: Path) -> None:
     """As many zeros as the input says would be more memory than there is."""
     assert make(function("bincount"), tmp_path).ranges == {"x": (-9, 9)}
@@ -266,6 +287,10 @@ def test_the_keys_of_a_lookup_layer_are_asked(layer: str, dtype: str, tmp_path: 
     assert set(words) <= set(draft.known)
     found = agree(draft)
     assert f"{len(draft.known)} of the {len(draft.known)} that its tables know" in found.asked[0]
+    # Also where the network goes on with what was found.
+    y = getattr(k.layers, layer)(vocabulary=words, output_mode="multi_hot")(x)
+    (tmp_path / "multi_hot").mkdir()
+    agree(make(k.Model(x, y), tmp_path / "multi_hot"))
     # A model that does not know the last of them.
     native, default = draft.native, 1
     draft.native = lambda a: {

@@ -532,6 +532,18 @@ def test_a_mend_is_tried_and_told_and_failing_that_the_first_disagreement_stands
     assert failed.agreement.max_rel == pytest.approx(1, rel=1e-3)  # off by once the answer, not twice
 
 
+def test_a_form_that_no_engine_loads_is_mended_too_and_else_refused(tmp_path: Path) -> None:
+    def drafted(op: str, **fields: Any) -> Draft:
+        made = model([helper.make_node(op, ["x"], ["y"])], [floats("y", "N", 4)])
+        return draft(made, lambda a: {"y": np.abs(a["x"])}, **fields)
+
+    mended = worker.settle(worker_job(tmp_path), drafted("Erfc", mend=lambda: (drafted("Abs"), "Abs.")), None, print)
+    assert mended.agreement.within_tolerance and mended.warnings == ["Abs."]
+    for other in (lambda: (drafted("Neg"), "Neg."), None):
+        with pytest.raises(UnsupportedModel, match="operator Erfc"):
+            worker.settle(worker_job(tmp_path), drafted("Erfc", mend=other), None, print)
+
+
 def worker_job(folder: Path) -> Any:
     from workbench.convert import Job
 

@@ -75,6 +75,7 @@ def _replace(form: Form, graph: Any, node: Any, name: str, args: Any) -> Any:
     result = form(_Node(graph, node))
     if result is None:
         return node
+    shape = graph.get_shape(result) if shape is None else shape
     graph.remove_node(name)
     return graph.make_node("Identity", [result], name=name, outputs=[output], shapes=[shape], dtypes=[dtype])
 
@@ -286,4 +287,8 @@ def _lookup(tables: Mapping[bytes, tuple[Any, Any]], node: _Node) -> str | None:
         f"values_{gives}": list(values),
         f"default_{gives.removesuffix('s')}": default.get_tensor_value(as_list=False).reshape(-1)[0],
     }
-    return node.add("LabelEncoder", node.inputs[1], domain="ai.onnx.ml", **attributes)
+    found = node.add("LabelEncoder", node.inputs[1], domain="ai.onnx.ml", **attributes)
+    # TensorFlow does not say it, and operators that read it may be written another way where it is not known.
+    if (shape := node.graph.get_shape(node.inputs[1])) is not None:
+        node.graph.set_shape(found, shape)
+    return found
