@@ -512,10 +512,10 @@ def moved(inputs: Arrays, tolerance: Tolerance, rng: np.random.Generator) -> Ite
             return np.clip(array + way.astype(np.int64), limits.min, limits.max).astype(array.dtype)
         if array.dtype.kind in "iu" and array.dtype.itemsize > 2:
             size = np.abs(array.astype(np.float32))
-            step = np.where(np.spacing(size) > 1, np.spacing(size), 0).astype(array.dtype)
+            coarse = np.where(np.spacing(size) > 1, np.spacing(size), 0).astype(array.dtype)
             # Those near the end of the dtype have one side only.
             inward = (way < 0) | (size > float(np.iinfo(array.dtype).max // 2))
-            return np.where((array > 0) == inward, array - step, array + step)
+            return np.where((array > 0) == inward, array - coarse, array + coarse)
         if array.dtype.kind != "f":
             return array
         if tolerance.steps:

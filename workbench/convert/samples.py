@@ -134,14 +134,14 @@ def _generated(draft: Draft) -> Iterator[list[Group]]:
     sizes = _free_sizes(draft.inputs) if _has_free(draft.inputs) else _FREE[:1]
     unbounded = any(info.dtype in _INTEGERS and info.name not in draft.ranges for info in draft.inputs)
     reaches = _REACHES if unbounded else _REACHES[:1]
-    kept = any(_known(draft, info).size for info in draft.inputs)
+    near = {info.name: found for info in draft.inputs if (found := _near(_known(draft, info))).size}
     for name, kinds in (("random", _RANDOM), ("edge", _EDGE), ("missing", _MISSING), ("known", _RANDOM)):
         if name == "missing" and not (draft.accepts_nan and any(i.dtype.startswith("float") for i in draft.inputs)):
             continue
-        if name == "known" and not kept:
+        if name == "known" and not near:
             continue
         yield [
-            Group(name, *_both(draft, _arrays(draft, name, kinds, free, reach)), False)
+            Group(name, *_both(draft, _arrays(draft, name, kinds, free, reach, near)), False)
             for reach in reaches
             for free in sizes
         ]
@@ -261,7 +261,13 @@ def _known(draft: Draft, info: ValueInfo) -> np.ndarray:
     return np.array([value for value in draft.known if isinstance(value, int) and low <= value <= high], info.dtype)
 
 
-def _arrays(draft: Draft, group: str, kinds: tuple[Fill, ...], free: int, reach: int | None) -> Arrays:
+def _arrays(
+    draft: Draft, group: str, kinds: tuple[Fill, ...], free: int, reach: int | None, near: Arrays
+) -> Arrays:  # fmt: skip
+    """
+    Args:
+        free: the size of axes that have none; reach: see `_column`; near: input -> what `_near` found for it.
+    """
     rng = np.random.default_rng(SEED)
     named: dict[str, int] = {}
     shapes = {}
@@ -274,9 +280,7 @@ def _arrays(draft: Draft, group: str, kinds: tuple[Fill, ...], free: int, reach:
     rows = max(len(kinds), min(ROWS, most))
     if group == "known":
         # So many that each of them is asked.
-        held = max(
-            -(-_near(_known(draft, info)).size // max(1, int(np.prod(shapes[info.name][1])))) for info in draft.inputs
-        )
+        held = max(-(-values.size // max(1, int(np.prod(shapes[name][1])))) for name, values in near.items())
         rows = max(len(kinds), min(held, MOST_POINTS, most))
     heads = {name: head[0] if head and isinstance(head[0], int) else 0 for name, (head, _) in shapes.items()}
     fixed = [head for head in heads.values() if head > 0]
@@ -288,13 +292,13 @@ def _arrays(draft: Draft, group: str, kinds: tuple[Fill, ...], free: int, reach:
     for info in draft.inputs:
         head, tail = shapes[info.name]
         count = rows if batch or heads[info.name] <= 0 else heads[info.name]
-        shape = (count, *tail) if head else ()
-        column = _column(info, shape, kinds, draft.ranges.get(info.name), reach, rng)
-        near = _near(_known(draft, info))
-        if near.size and group == "known":
-            column = np.resize(near[:: max(1, near.size // max(1, column.size))], shape)
-        elif near.size:
-            column = np.where(rng.random(shape) < 0.5, rng.choice(near, shape), column)
+        form: tuple[int, ...] = (count, *tail) if head else ()
+        column = _column(info, form, kinds, draft.ranges.get(info.name), reach, rng)
+        values = near.get(info.name, np.array([]))
+        if values.size and group == "known":
+            column = np.resize(values[:: max(1, values.size // max(1, column.size))], form)
+        elif values.size:
+            column = np.where(rng.random(form) < 0.5, rng.choice(values, form), column)
         out[info.name] = column
     return out
 
@@ -332,12 +336,12 @@ def _column(
         raise UnsupportedModel(f"Input {info.name!r} takes {info.dtype} values, which cannot be generated.") from None
     edge = kinds is _EDGE
     if dtype.kind in "iu" and (bounds is not None or reach is not None):
-        low, high = map(int, bounds or (0, min(reach or 1, 1) if edge else reach))
-        drawn = rng.integers(low, high + 1, size=shape)
+        low, high = map(int, bounds if bounds is not None else (0, 1 if edge else reach or 0))
+        whole = rng.integers(low, high + 1, size=shape)
         if edge and bounds is not None and shape:
             # The ends, in turn with what lies between.
-            drawn[0::3], drawn[1::3] = low, high
-        return drawn.astype(dtype)
+            whole[0::3], whole[1::3] = low, high
+        return whole.astype(dtype)
     if dtype.kind in "iu" and info.dtype not in _SMALL:
         wholes = _EDGE_WHOLE if edge else _RANDOM_WHOLE
         return _filled(shape, dtype, lambda index, part: wholes[index % len(wholes)](rng, part, dtype))

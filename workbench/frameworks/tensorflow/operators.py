@@ -130,9 +130,9 @@ def _floor_mod(node: _Node) -> str:
 def _floor_div(node: _Node) -> str:
     """Rounded down. (tf2onnx cuts the quotient of integers towards zero.)"""
     x, y = node.inputs
-    quotient = node.add("Div", x, y)
     if node.dtype in _FLOATS:
-        return node.add("Floor", quotient)
+        return node.add("Floor", node.add("Div", x, y))
+    quotient = node.add("Div", x, y)
     exact = node.add("Equal", node.add("Mod", x, y), node.constant(0), dtype=TensorProto.BOOL)
     lower = node.add("And", node.add("Not", exact, dtype=TensorProto.BOOL), _signs_differ(node, x, y),
                      dtype=TensorProto.BOOL)  # fmt: skip
@@ -174,13 +174,14 @@ def _resize(node: _Node) -> str:
                     node.constant([2], int64), dtype=int64)  # fmt: skip
     sizes = node.add("Concat", kept, node.add("Cast", size, dtype=int64, to=int64), dtype=int64, axis=0)
     corners, half = (bool(node.node.get_attr_value(name)) for name in ("align_corners", "half_pixel_centers"))
+    cubic: dict[str, Any] = {"cubic_coeff_a": -0.5 if half else -0.75, "exclude_outside": int(half)}
     made = node.add(
         "Resize", channels_first, "", "", sizes, dtype=wide,
         mode="nearest" if nearest else "cubic" if bicubic else "linear",
         coordinate_transformation_mode="align_corners" if corners else "half_pixel" if half else "asymmetric",
         # floor((i + 0.5) / scale), as TensorFlow has it, is (i + 0.5) / scale - 0.5, rounded half up.
         nearest_mode="round_prefer_ceil" if corners or half else "floor",
-        **({"cubic_coeff_a": -0.5 if half else -0.75, "exclude_outside": int(half)} if bicubic else {}),
+        **(cubic if bicubic else {}),
     )  # fmt: skip
     if apart:
         made = node.add("Reshape", made, node.constant([-1, channels, 0, 0], int64), dtype=wide)
