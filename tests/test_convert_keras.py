@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import h5py
 import networks
 import numpy as np
 import onnx
@@ -514,6 +515,23 @@ def test_the_version_in_the_file_decides_not_its_name(which: str, name: str, tmp
     model.save(str(tmp_path / name))
     loaded = keras_route.load(tmp_path / name)
     assert type(loaded).__module__.startswith(k.__name__ + ".")
+    for mine, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
+def test_a_file_from_before_keras_named_its_version_is_read_by_keras_2(tmp_path: Path) -> None:
+    """Keras 3 takes the shape of a batch in it for that of a row."""
+    k = library("Keras 2")
+    model, path = k.Sequential([k.layers.Dense(3, input_shape=(8,))]), tmp_path / "early.h5"
+    model.save(str(path))
+    with h5py.File(path, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        (dense,) = config["config"]["layers"] = config["config"]["layers"][1:]
+        dense["config"]["batch_input_shape"] = [None, 8]
+        file.attrs["model_config"] = json.dumps(config)
+        del file.attrs["keras_version"]
+    loaded = keras_route.load(path)
+    assert loaded.input_shape == (None, 8)
     for mine, theirs in zip(loaded.get_weights(), model.get_weights(), strict=True):
         np.testing.assert_array_equal(mine, theirs)
 

@@ -270,7 +270,8 @@ def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: 
     start_keras()
     version = written_by(path)
     library: Any
-    if version.startswith(("0.", "1.", "2.")):
+    # Keras 3 names itself in each of its files; early Keras did not.
+    if version.startswith(("0.", "1.", "2.")) or not (version or zipfile.is_zipfile(path)):
         import tf_keras as library  # type: ignore[no-redef]
     else:
         import keras as library  # type: ignore[no-redef]
