@@ -343,6 +343,8 @@ def test_the_certificate_travels_in_the_file_and_detect_shows_it(tmp_path: Path,
     proof = certificate.read(found.components["metadata_props"])
     assert proof is not None and proof["source"] == "<b>.joblib"
     assert proof["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest() == made.sha256
+    assert proof["agreement"]["asked"] == list(made.agreement.asked) and len(made.agreement.asked) == 1
+    assert made.agreement.asked[0] in made.details
     assert proof["agreement"]["samples"] == made.agreement.samples and proof["tools"]["scikit-learn"]
     # ONNX's own reader finds it where it belongs, and the model is still a sound one.
     model = onnx.load(str(made.output))

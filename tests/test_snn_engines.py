@@ -162,6 +162,7 @@ def test_a_nir_file_converts_from_the_command_line(tmp_path: Path) -> None:
         {entry.key: entry.value for entry in onnx.load(tmp_path / "net.onnx").metadata_props}[certificate.KEY]
     )
     assert said["format"] == "NIR" and said["source"] == path.name and len(said["sha256"]) == 64
+    assert said["agreement"]["asked"] and all(", over " in sentence for sentence in said["agreement"]["asked"])
 
 
 # --- engines ------------------------------------------------------------------------------------------------------
