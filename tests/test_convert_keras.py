@@ -263,7 +263,11 @@ def test_where_our_form_of_an_operator_does_not_prove_that_of_tf2onnx_is_taken_a
 
 def test_a_number_that_becomes_a_size_stays_small(tmp_path: Path) -> None:
     """As many zeros as the input says would be more memory than there is."""
-    assert make(function("bincount"), tmp_path).ranges == {"x": (-9, 9)}
+    assert make(function("bincount"), tmp_path).ranges == {"x": (-999, 999)}
+    k = library("Keras 3")
+    turns = k.Input((), dtype="int32", name="turns")
+    loop = k.ops.while_loop(lambda turn: turn[0] < 5, lambda turn: (turn + 1,), (turns,))
+    assert make(k.Model(turns, loop[0]), tmp_path).ranges == {"turns": (0, 9)}
 
 
 def test_the_pixels_of_a_resized_picture_are_those_of_keras(tmp_path: Path) -> None:

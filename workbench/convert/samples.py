@@ -338,9 +338,11 @@ def _column(
     if dtype.kind in "iu" and (bounds is not None or reach is not None):
         low, high = map(int, bounds if bounds is not None else (0, 1 if edge else reach or 0))
         whole = rng.integers(low, high + 1, size=shape)
-        if edge and bounds is not None and shape:
+        if bounds is not None and shape and edge:
             # The ends, in turn with what lies between.
             whole[0::3], whole[1::3] = low, high
+        elif bounds is not None and shape:
+            whole[0::4] = rng.integers(low, min(low + 9, high) + 1, size=whole[0::4].shape)
         return whole.astype(dtype)
     if dtype.kind in "iu" and info.dtype not in _SMALL:
         wholes = _EDGE_WHOLE if edge else _RANDOM_WHOLE

@@ -17,9 +17,9 @@ from .tolerance import HALF, tolerance_of
 HALF_RANGE = (-64.0, 64.0)
 """Of the inputs of a network in float16, which ends at 65,504: past that one engine's infinity is another's NaN."""
 
-MOST_SIZE = 9
-"""Up to where an input is asked whose numbers become sizes, as the longest of some lengths does: a wild one would fill
-the memory, or keep a loop going."""
+MOST_SIZE, MOST_TURNS = 999, 9
+"""Up to where an input is asked whose numbers become sizes, as the longest of some lengths does, or may count the turns
+of a loop: a wild one would fill the memory, or keep the loop going."""
 
 Ranges = dict[str, tuple[float, float]]
 
@@ -76,13 +76,13 @@ def known_values(network: Network) -> tuple[str | int, ...]:
 
 def ranges_of(steps: Sequence[Step], taken: Mapping[Any, str], whole: set[str], rows: Any) -> Ranges:
     """(0, last row) where an input picks rows of a table, as an Embedding does (TensorFlow stops at an index outside);
-    up to `MOST_SIZE` where it becomes a size.
+    up to `MOST_SIZE` or `MOST_TURNS` where it becomes one.
 
     Args:
         taken: tensor -> name of an input; whole: names of those that are integers.
         rows: how many rows a tensor has that is stored in the graph; None of any other.
     """
-    sizes: Ranges = {name: (-MOST_SIZE * (name not in whole), MOST_SIZE) for name in _sizes(steps, taken)}
+    sizes: Ranges = {name: (-most * (name not in whole), most) for name, most in _sizes(steps, taken)}
     return sizes | _index_ranges(steps, taken, rows)
 
 
@@ -128,19 +128,23 @@ _SHAPE_ONLY = ("shape", "shapen", "size", "rank", "zeroslike", "oneslike")
 """Operators whose results do not depend on the numbers they are given."""
 
 
-def _sizes(steps: Sequence[Step], taken: Mapping[Any, str]) -> Iterator[str]:
-    """Inputs whose numbers become sizes, or go into a loop as integers, which may count its turns."""
+def _sizes(steps: Sequence[Step], taken: Mapping[Any, str]) -> Iterator[tuple[str, int]]:
+    """Inputs whose numbers become sizes, or go into a loop as integers, and up to where to ask them."""
     readers: dict[Hashable, list[tuple[Step, int]]] = {}
     for step in steps:
         for place, tensor in enumerate(step.reads):
             readers.setdefault(tensor, []).append((step, place))
     for tensor, name in taken.items():
-        todo, seen = [tensor], {tensor}
+        todo, seen, most = [tensor], {tensor}, 0
         while todo:
             reads = readers.get(todo.pop(), [])
-            if any(place in _SIZE_OF.get(step.op, step.counts if "while" in step.op else ()) for step, place in reads):
-                yield name
+            if any("while" in step.op and place in step.counts for step, place in reads):
+                most = MOST_TURNS
                 break
+            if any(place in _SIZE_OF.get(step.op, ()) for step, place in reads):
+                most = MOST_SIZE
             found = {given for step, _ in reads if step.op not in _SHAPE_ONLY for given in step.gives} - seen
             seen |= found
             todo += found
+        if most:
+            yield name, most
