@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -26,6 +27,16 @@ def held(native: Any, onnx: Any, rows: dict[str, np.ndarray] = ROWS) -> Any:
 
 
 # --- agreement -----------------------------------------------------------------------------------------------------
+
+
+def test_a_share_of_the_rows_largest_number_is_allowed_where_a_tolerance_says_so() -> None:
+    native, onnx = np.array([[1000.0, 0.0], [1.0, 0.0]]), np.array([[1000.0, 0.1], [1.0, 0.1]])
+    rows = {"x": np.zeros((2, 1))}
+    strict = hold({"y": native}, {"y": onnx.astype(np.float32)}, rows)
+    assert strict.outputs[0].beyond == 2 and "of_row" not in strict.tolerance
+    found = hold({"y": native}, {"y": onnx.astype(np.float32)}, rows, dataclasses.replace(FLOAT32, of_row=2e-4))
+    assert found.outputs[0].beyond == 1 and found.worst[0].index == 1
+    assert "1 part in 5,000 of the largest in its row" in found.allowed
 
 
 def test_a_mismatch_says_which_output_how_many_rows_and_the_worst_one() -> None:

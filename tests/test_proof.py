@@ -432,6 +432,34 @@ def test_generated_rows_that_rounding_alone_decides_are_not_counted(tmp_path: Pa
     assert not prove(tmp_path, one, random.onnx)[0].within_tolerance
 
 
+def test_generated_rows_in_which_large_numbers_leave_a_small_one_are_not_counted(tmp_path: Path) -> None:
+    """(x0 + x1) - x0 in float32: of a million little is left of x1, whose own rounding explains none of that."""
+    w = np.array([[1e3, 0], [0, 1e-3]], np.float32)
+    parts = {"zero": 0, "one": 1, "two": 2}
+
+    def leaves(share: float) -> Any:
+        nodes = [
+            helper.make_node("Slice", ["x", "zero", "one", "one"], ["a"]),
+            helper.make_node("Slice", ["x", "one", "two", "one"], ["b"]),
+            helper.make_node("Mul", ["a", "large"], ["l"]), helper.make_node("Mul", ["b", "small"], ["s"]),
+            helper.make_node("Add", ["l", "s"], ["sum"]), helper.make_node("Sub", ["sum", "l"], ["left"]),
+            helper.make_node("Mul", ["l", "share"], ["more"]), helper.make_node("Add", ["left", "more"], ["z"]),
+            helper.make_node("Concat", ["l", "z"], ["y"], axis=1),
+        ]  # fmt: skip
+        fixed = {"large": w[0, 0], "small": w[1, 1], "share": np.float32(share)}
+        indices = {name: np.array([value], np.int64) for name, value in parts.items()}
+        x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2])
+        return model(nodes, [floats("y", "N", 2)], [x], **indices, **{k: np.asarray(v) for k, v in fixed.items()})
+
+    inputs = (ValueInfo("x", "float32", ("N", 2)),)
+    found, _ = prove(tmp_path, draft(leaves(0), lambda a: {"y": a["x"] @ w}, inputs))
+    assert found.within_tolerance and found.undecided > 10
+    # More than a few roundings of the largest number in the row is wrong, and so is any difference in a person's rows.
+    assert not prove(tmp_path, draft(leaves(1e-5), lambda a: {"y": a["x"] @ w}, inputs))[0].within_tolerance
+    rows = np.array([[1e3, 3.0]], np.float32)
+    assert not prove(tmp_path, draft(leaves(0), lambda a: {"y": a["x"] @ w}, inputs), rows)[0].within_tolerance
+
+
 def test_missing_values_are_asked_where_the_source_takes_them(tmp_path: Path) -> None:
     zeroed = model(
         [helper.make_node("IsNaN", ["x"], ["n"]), helper.make_node("Where", ["n", "z", "x"], ["y"])],
