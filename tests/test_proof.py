@@ -501,6 +501,20 @@ def test_a_random_source_is_said_to_be_one(tmp_path: Path) -> None:
     assert any("different answers when asked twice" in note for note in notes)
 
 
+def test_a_switch_that_makes_the_source_random_is_left_off(tmp_path: Path) -> None:
+    switch = helper.make_tensor_value_info("training", TensorProto.BOOL, [])
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 4])
+    made = model([helper.make_node("MatMul", ["x", "w"], ["y"])], [floats("y", "N", 3)], [x, switch], w=WEIGHTS)
+    inputs, rng = (X, ValueInfo("training", "bool", ())), np.random.default_rng(0)
+
+    def native(arrays: Any) -> Any:
+        return {"y": arrays["x"] @ WEIGHTS * (rng.random() if arrays["training"] else 1)}
+
+    found, notes = prove(tmp_path, draft(made, native, inputs))
+    assert found.within_tolerance and found.asked[1] == "training: bool, 0 true and 1 false."
+    assert len(notes) == 1 and "asked twice" in notes[0]
+
+
 def test_rows_only_one_side_answers_are_a_disagreement(tmp_path: Path) -> None:
     reshape = model(
         [helper.make_node("Reshape", ["x", "s"], ["y"])], [floats("y", 5, 4)], s=np.array([5, 4], np.int64)

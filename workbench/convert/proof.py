@@ -86,7 +86,8 @@ def ask_native(draft: Draft, sample: Any = None) -> Asked:
             f"The source model answers none of the rows made from its inputs ({refused}): give rows it takes with "
             "sample=."
         )
-    if sentence := _not_repeatable(draft, groups[0]):
+    groups, sentence = _repeatable(draft, groups)
+    if sentence:
         notes.append(sentence)
     if sentence := _hollow(groups):
         notes.append(sentence)
@@ -112,13 +113,25 @@ def _answers(draft: Draft, arrays: Arrays) -> Arrays:
         return in_parts(anew, arrays, draft.inputs)
 
 
-def _not_repeatable(draft: Draft, group: Group) -> str | None:
-    again = _answers(draft, group.native)
-    if (worst := _apart(group.answers, again)) == 0:
-        return None if draft.state is None else _stateful(draft, draft.state, group)
+def _repeatable(draft: Draft, groups: list[Group]) -> tuple[list[Group], str | None]:
+    """The groups that can be compared, and a sentence where the source answers some of them otherwise when it is asked
+    again: those are left out, as of a network that is switched to training, unless there are no others."""
+    apart = [_apart(group.answers, _answers(draft, group.native)) for group in groups]
+    steady = [group for group, worst in zip(groups, apart, strict=True) if worst == 0 or group.strict]
+    if max(apart) == 0:
+        return groups, None if draft.state is None else _stateful(draft, draft.state, groups[0])
+    if steady and len(steady) < len(groups):
+        left_out = [group.name for group, worst in zip(groups, apart, strict=True) if worst and not group.strict]
+        return steady, (
+            f"The source model gives different answers to the {' and '.join(left_out)} rows when asked twice, as where "
+            "it is switched to training, so they were left out."
+        )
+    worst = max(apart)
     size = "labels or shapes" if worst == float("inf") else f"up to {worst:.2g}"
     cause = "" if draft.state is not None else ", or keeps a state from one call to the next"
-    return f"The source model itself gives different answers when asked twice ({size}): it has a random part{cause}."
+    return groups, (
+        f"The source model itself gives different answers when asked twice ({size}): it has a random part{cause}."
+    )
 
 
 def _stateful(draft: Draft, state: State, group: Group) -> str | None:

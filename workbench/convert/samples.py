@@ -326,8 +326,10 @@ def _column(
     if info.dtype == "string":
         return np.array(WORDS, object)[rng.integers(len(WORDS), size=shape)]
     if info.dtype == "bool":
-        drawn = np.asarray(rng.random(shape) < 0.5)
-        if kinds is _EDGE and shape:
+        if not shape:
+            return np.asarray(kinds is _EDGE)  # a switch: off, and once on
+        drawn = rng.random(shape) < 0.5
+        if kinds is _EDGE:
             drawn[0::3], drawn[1::3] = False, True
         return drawn
     try:
