@@ -424,7 +424,9 @@ class Tally:
         apart = distance(ours, theirs)
         size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
         largest = as_rows(size, rows).max(axis=1, initial=0)
-        shared = (tolerance.of_row * largest).reshape(-1, *(1,) * (theirs.ndim - 1)) if len(theirs) == rows else 0
+        shared = (
+            (tolerance.of_row * largest).reshape(-1, *(1,) * (theirs.ndim - 1)) if theirs.shape[:1] == (rows,) else 0
+        )
         allowed = _allowed(theirs, ours, tolerance) + shared
         excess = as_rows(apart / np.maximum(allowed, 1e-300), rows).max(axis=1, initial=0)
         beyond = excess > 1
