@@ -206,12 +206,30 @@ def test_missing_values_are_counted_and_the_first_is_shown(tmp_path: Path) -> No
 
 
 def test_text_goes_to_a_model_that_takes_text(tmp_path: Path) -> None:
-    path = csv(tmp_path, "colour,size\nred,1\nNA,2\n,3\n")
-    found = read(path, (ValueInfo("colour", "string", ("N", 1)), ValueInfo("size", "float32", ("N",))))
+    path = csv(tmp_path, "colour,size,target\nred,1,a\nno,2,NA\n,3,c\n")
+    takes_text = ValueInfo("colour", "string", ("N", 1)), ValueInfo("size", "float32", ("N",))
+    found = read(path, takes_text, target="target")
     assert isinstance(found.inputs, dict)
-    # NA is a word like any other where text is wanted; only an empty cell is empty.
-    assert found.inputs["colour"].tolist() == [["red"], ["NA"], [""]] and found.inputs["size"].tolist() == [1, 2, 3]
-    assert found.notes == ("Column 'colour' has 1 empty cells, given as empty text.",)
+    assert found.inputs["colour"].tolist() == [["red"], ["no"]] and found.inputs["size"].tolist() == [1, 2]
+    # A class may have any name.
+    assert found.targets is not None and found.targets.tolist() == ["a", "NA"]
+    assert any("1 row in which text is missing was left out" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("words", [("NA", "", "None", "-"), ("null", "NaN", "#N/A", "none")])
+def test_text_is_missing_where_pandas_reads_it_so(words: tuple[str, ...], tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    pd.DataFrame({"colour": ["red", *words], "size": range(5)}).to_csv(path, index=False)
+    gaps = ValueInfo("colour", "string", ("N",), gaps=True)
+    found = read(path, (gaps, ValueInfo("size", "float32", ("N",))))
+    assert isinstance(found.inputs, dict)
+    theirs = pd.read_csv(path)["colour"]
+    assert [isinstance(item, str) for item in found.inputs["colour"]] == theirs.notna().tolist()
+    assert [item for item in found.inputs["colour"] if isinstance(item, str)] == theirs.dropna().tolist()
+    # A Parquet file holds what is missing as such: there words are words.
+    pd.DataFrame({"colour": ["NA", None]}).to_parquet(tmp_path / "rows.parquet")
+    found = read(tmp_path / "rows.parquet", (gaps,))
+    assert isinstance(found.inputs, np.ndarray) and [isinstance(item, str) for item in found.inputs] == [True, False]
 
 
 def test_a_target_that_is_not_there_or_not_complete_is_refused(tmp_path: Path) -> None:

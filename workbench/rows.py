@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from .engines.inputs import cast, check_shape
+from .engines.inputs import cast, check_shape, lacking, left_out
 from .engines.values import CONTAINERS, dtype_of, sort_of
 from .errors import BadInput, UnreadableFile
 from .files.header import ValueInfo
 from .markup import render
+from .words import counted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +34,12 @@ MOST_COLUMNS = 100_000
 
 MISSING = {"na", "n/a", "nan", "null", "none", "?", "-"}
 """Words that stand for a missing number; an empty cell always does."""
+
+NO_TEXT = {
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+}  # fmt: skip
+"""What stands for missing text in a CSV file: as pandas reads it, which the model's own data were read by."""
 
 SUFFIXES = (".csv", ".tsv", ".parquet", ".npy", ".npz", ".png", ".jpg", ".jpeg")
 """That rows usually have; what a file holds is told by its content alone."""
@@ -130,13 +137,15 @@ def read(
             draft = _from_pictures(source, infos, target, invert, notes)
         elif kind in ("csv", "parquet"):
             frame = _csv(source, notes) if kind == "csv" else _parquet(source, notes)
-            draft = _from_table(frame, infos, target, columns, notes)
+            draft = _from_table(frame, infos, target, columns, NO_TEXT if kind == "csv" else set(), notes)
         else:
             draft = _from_arrays(load_arrays(source), infos, target, notes)
         several = isinstance(draft.values, dict)
         arrays = draft.values if several else {"" if not infos else infos[0].name: draft.values}
         if any(array.ndim and not len(array) for array in arrays.values()):
             raise BadInput("There are no rows in it.")
+        if infos is not None and len(gone := lacking(arrays, infos)):
+            arrays = _without(gone, arrays, draft, notes)
         if scale is not None:
             arrays = {n: a if a.dtype.kind in "OUST" else a * float(scale) for n, a in arrays.items()}
         if infos is not None:
@@ -148,6 +157,18 @@ def read(
         raise BadInput(f"{source.name}: {error}") from None
     values = arrays if several else next(iter(arrays.values()))
     return Rows(values, draft.targets, draft.names, tuple(notes), str(source), draft.files)
+
+
+def _without(gone: np.ndarray, arrays: dict[str, np.ndarray], draft: _Draft, notes: list[str]) -> dict[str, np.ndarray]:
+    """The arrays, and the draft's answers and files, without the rows of these numbers."""
+    rows = _count(arrays.values())
+    if len(gone) == rows:
+        raise BadInput("In every row text is missing that the model must have: fill it in.")
+    notes.append(left_out(len(gone)))
+    kept = np.setdiff1d(np.arange(rows), gone)
+    if draft.targets is not None and len(draft.targets) == rows:
+        draft.targets = draft.targets[kept]
+    return {name: array[kept] if array.shape[:1] == (rows,) else array for name, array in arrays.items()}
 
 
 def row_files(folder: str | os.PathLike[str]) -> list[str]:
@@ -324,18 +345,20 @@ def _from_table(
     infos: tuple[ValueInfo, ...] | None,
     target: str | int | None,
     columns: Sequence[str],
+    no_text: set[str],
     notes: list[str],
 ) -> _Draft:
     if not len(frame):
         raise BadInput("There are no rows in it.")
     if frame.columns.has_duplicates:
         raise BadInput(f"Two columns are named {frame.columns[frame.columns.duplicated()][0]!r}; rename one.")
+    unnamed = not infos or len(infos) == 1
     if infos and not columns:
         alone = len(infos) == 1 and not (infos[0].name in frame.columns and row_shape(infos[0]) in ((), (1,)))
         columns = () if alone else _names(infos)
     width = len(columns) or _width(infos)
-    answers = [name for name in frame.columns if str(name).lower() in TARGET_NAMES]
-    if target is None and not columns and width == frame.shape[1] - 1 > 0 and len(answers) == 1:
+    answers = [name for name in frame.columns if str(name).lower() in TARGET_NAMES and name not in columns]
+    if target is None and unnamed and width == frame.shape[1] - 1 > 0 and len(answers) == 1:
         (target,) = answers
         notes.append(f"Column {target!r} was taken as the right answers: the model takes {width} columns.")
     targets = None
@@ -353,7 +376,7 @@ def _from_table(
     series = [frame[name] for name in frame.columns]
     arrays = [
         _values(one, dtypes[place if len(dtypes) > 1 else 0], notes) if dtypes else one.to_numpy()
-        for place, one in enumerate(series)
+        for place, one in enumerate(_with_gaps(one, no_text) for one in series)
     ]
     if not dtypes and (len({array.dtype for array in arrays}) > 1 or arrays[0].dtype.kind not in "biuf"):
         named = dict(zip(map(str, frame.columns), arrays, strict=True))
@@ -411,9 +434,10 @@ def _in_order(frame: pd.DataFrame, wanted: list[str], notes: list[str]) -> pd.Da
     if not set(wanted) & set(have) and len(wanted) <= len(have):
         if len(wanted) < len(have):
             raise _wrong_width(have, len(wanted))
-        notes.append(
-            f"The columns are not named as the model's ({_listed(wanted)}), so they were taken in their order."
-        )
+        if _named(have):
+            notes.append(
+                f"The columns are not named as the model's ({_listed(wanted)}), so they were taken in their order."
+            )
         return frame
     if missing := [name for name in wanted if name not in have]:
         here = _listed(have) if _named(have) else f"{len(have)} without names"
@@ -425,6 +449,14 @@ def _in_order(frame: pd.DataFrame, wanted: list[str], notes: list[str]) -> pd.Da
         hint = "" if answers is None else f" (if {answers!r} holds the right answers, pass target={answers!r})"
         notes.append(f"Left out, for the model takes no such column: {_listed(extra)}{hint}.")
     return frame[wanted]
+
+
+def _with_gaps(column: pd.Series, no_text: set[str]) -> pd.Series:
+    """A column whose words for missing text are missing."""
+    import pandas as pd
+
+    plain = not no_text or pd.api.types.is_numeric_dtype(column.dtype)
+    return column if plain else column.mask(column.isin(no_text))
 
 
 def _wrong_width(names: Sequence[Any], width: int) -> BadInput:
@@ -449,8 +481,9 @@ def _values(column: pd.Series, dtype: str, notes: list[str]) -> np.ndarray:
     gone = column.isna().to_numpy()
     if dtype == "string":
         if gone.any():
-            notes.append(f"{label} has {gone.sum():,} empty cells, given as empty text.")
-        return np.array(["" if empty else str(v) for v, empty in zip(column, gone, strict=True)], object)
+            notes.append(f"{label} is missing in {counted(int(gone.sum()), 'row')}.")
+        values = column.astype(object).to_numpy()
+        return np.array([v if empty else str(v) for v, empty in zip(values, gone, strict=True)], object)
     if not pd.api.types.is_numeric_dtype(column.dtype):
         numbers = pd.to_numeric(column.astype(object).astype(str), errors="coerce").to_numpy(np.float64)
         if (bad := np.isnan(numbers) & ~gone).any():
@@ -518,7 +551,7 @@ def _from_arrays(
     several = infos is not None and len(infos) > 1
     if (values := arrays.get("")) is not None:  # .npy
         if values.ndim == 2 and (target is not None or several):
-            return _from_table(pd.DataFrame(values), infos, target, (), notes)
+            return _from_table(pd.DataFrame(values), infos, target, (), set(), notes)
         if target is not None:
             raise BadInput(f"There is no column {target!r} in an array of shape {values.shape}.")
         if infos is not None and several:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..agreement import Tolerance, hold
-from ..engines.inputs import by_column, cast, match
+from ..engines.inputs import by_column, cast, is_frame, lacking, left_out, match, with_gaps
 from ..errors import BadInput, UnreadableFile
 from ..files.header import NotOnnx, ValueInfo, read_header
 from ..invented import Filling, invent
@@ -91,8 +91,8 @@ def questions(given: Any, sides: Sides, wishes: Options, warnings: list[str]) ->
     """
     size = math.lcm(*(fixed_rows(side) or 1 for side in sides))
     wanted = max(size, (wishes.rows or ROWS) // size * size)
-    asked = _asked(given, sides[1], wishes, wanted, size, warnings)
-    (native, notes), (onnx, more) = (fit_inputs(asked.given, of_any_rows(side)) for side in sides)
+    asked = _asked(given, sides, wishes, wanted, size, warnings)
+    (native, notes), (onnx, more) = (fit_inputs(asked.given, with_gaps(of_any_rows(side))) for side in sides)
     warnings += notes + more
     counts = rows_of(native), rows_of(onnx)
     if not counts[1]:
@@ -101,10 +101,19 @@ def questions(given: Any, sides: Sides, wishes: Options, warnings: list[str]) ->
         raise BadInput(f"The native side takes these inputs as {counts[0]:,} rows and the ONNX side as {counts[1]:,}.")
     own, rows = wishes.targets is not None, counts[1]
     targets = classes_of(wishes.targets if own else asked.targets, rows)
+    gone = np.union1d(lacking(native, sides[0].inputs), lacking(onnx, sides[1].inputs))
+    if len(gone):
+        kept = np.setdiff1d(np.arange(rows), gone)
+        if not len(kept):
+            raise BadInput("In every row text is missing, and a side has no word for it: fill it in.")
+        warnings.append(left_out(len(gone)))
+        native, onnx = ({name: chosen(array, kept, rows) for name, array in part.items()} for part in (native, onnx))
+        targets = None if targets is None else targets[kept]
+        asked, rows = replace(asked, files=tuple(asked.files[row] for row in kept) if asked.files else ()), len(kept)
     if wishes.rows is not None or asked.ours:
         rows = min(rows, wanted) // size * size or rows
-        if rows < counts[1] and not asked.ours:
-            warnings.append(f"The first {rows:,} of {counts[1]:,} rows were asked.")
+        if rows < rows_of(onnx) and not asked.ours:
+            warnings.append(f"The first {rows:,} of {rows_of(onnx):,} rows were asked.")
     for side in sides:
         if (one := fixed_rows(side)) and rows % one:
             raise BadInput(f"{side.name} takes {one:,} rows at a time here, and {rows:,} are not a multiple of that.")
@@ -118,15 +127,20 @@ def questions(given: Any, sides: Sides, wishes: Options, warnings: list[str]) ->
     )
 
 
-def _asked(given: Any, side: Side, wishes: Options, wanted: int, size: int, warnings: list[str]) -> Questions:
+def _asked(given: Any, sides: Sides, wishes: Options, wanted: int, size: int, warnings: list[str]) -> Questions:
     """The rows as they are where a person has them, else those of a data set, or random ones."""
+    side = sides[1]
     if isinstance(given, str | os.PathLike) and given not in ("paper", "random"):
         from ..rows import read
 
-        rows = read(given, of_any_rows(side), target=wishes.target, scale=wishes.scale)
+        # One input for all columns of a table: the ONNX side knows their number, and the native one their names.
+        named = sides[0].columns if len(side.inputs) == 1 else ()
+        rows = read(given, with_gaps(of_any_rows(side)), target=wishes.target, columns=named, scale=wishes.scale)
         warnings += rows.notes
         return Questions(rows.inputs, rows.targets, columns=rows.names, files=rows.files, ours=False)
     if given is not None and not isinstance(given, str):
+        if is_frame(given) and sides[0].columns and set(sides[0].columns) <= set(given.columns):
+            given = given[list(sides[0].columns)]
         return Questions(given, columns=tuple(map(str, getattr(given, "columns", ()))), ours=False)
     if not side.inputs:
         warnings.append("The model has no inputs, so both sides were asked for the one answer that they have.")
@@ -338,6 +352,11 @@ def fixed_rows(side: Side) -> int | None:
     sizes = {info.shape[0] for info in side.inputs if info.shape}
     (size,) = sizes if len(sizes) == 1 else (None,)
     return size if isinstance(size, int) and size > 0 else None
+
+
+def chosen(array: np.ndarray, rows: np.ndarray, every: int) -> np.ndarray:
+    """The rows with these numbers, of an array that has one for each."""
+    return array[rows] if array.shape[:1] == (every,) else array
 
 
 def first(arrays: Arrays, rows: int) -> Arrays:

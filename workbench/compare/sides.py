@@ -52,7 +52,7 @@ class Side:
         threads: what it computes with, if known.
 
     Attributes:
-        name, version, inputs, classes, tolerance, remarks: the engine's; see `workbench.engines.Engine`.
+        name, version, inputs, classes, tolerance, columns, remarks: the engine's; see `workbench.engines.Engine`.
         neurons: {layer: how many} of a spiking network's neurons that spike, in its order; dt: seconds a step. Empty
             and None of other models.
         threads: how many it computes with; None where nobody said.
@@ -67,6 +67,7 @@ class Side:
         self.inputs: tuple[ValueInfo, ...] = engine.inputs
         self.tolerance: Tolerance | None = getattr(engine, "tolerance", None)
         self.remarks: tuple[str, ...] = getattr(engine, "remarks", ())
+        self.columns: tuple[str, ...] = getattr(engine, "columns", ())
         self.neurons, self.dt = self._network()
         self.threads: int | None = threads if threads is not None else getattr(engine, "threads", None)
         self.calls: dict[str, float] = {}

@@ -46,6 +46,7 @@ class Draft:
         converter: name and version of the tool that made it.
         inputs: what both sides take, in order: the ONNX model's inputs.
         native: the source model: {input name: array} -> {ONNX output name: array}.
+        columns: names of the columns of its one input, where the native model was fitted on a table.
         tolerance: for floating-point outputs.
         points: further rows worth asking, {input name: array}: both sides of a tree's thresholds, known categories,
             words of a vocabulary. Called with a seeded random generator.
@@ -64,6 +65,7 @@ class Draft:
     inputs: tuple[ValueInfo, ...]
     native: Callable[[Arrays], Arrays]
     tolerance: Tolerance
+    columns: tuple[str, ...] | None = None
     points: Callable[[np.random.Generator], Arrays] | None = None
     accepts_nan: bool = False
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)

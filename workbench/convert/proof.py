@@ -75,6 +75,7 @@ def ask_native(draft: Draft, sample: Any = None) -> Asked:
                 refused = first_line(error)
                 continue
             groups.append(group)
+            notes += filter(None, [group.note])
             break
         else:
             notes.append(

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..engines.inputs import by_column, cast, check_shape, match
+from ..engines.inputs import by_column, cast, check_shape, is_frame, lacking, left_out, match, with_gaps
 from ..errors import BadInput, UnsupportedModel
 from ..files.header import ValueInfo
 from ..words import counted, listed, readable
@@ -42,6 +42,7 @@ class Group:
         name: where from: ``given``, ``random``, ``edge``, ``points``.
         native: as the source model gets them; onnx: cast to the ONNX model's inputs.
         strict: every difference counts; see *Undecided rows* above.
+        note: what was left out of the rows given, in a sentence.
         answers: the source model's; spread: {output: how far its answers move under rounding of the input}.
     """
 
@@ -49,6 +50,7 @@ class Group:
     native: Arrays
     onnx: Arrays
     strict: bool
+    note: str = ""
     answers: Arrays = field(default_factory=dict)
     spread: Arrays | None = None
 
@@ -77,7 +79,10 @@ def _given(draft: Draft, sample: Any) -> Group:
     ask of both."""
     native: Arrays = {}
     onnx: Arrays = {}
-    for info, value in match(by_column(sample, draft.inputs), draft.inputs):
+    if draft.columns and is_frame(sample) and set(draft.columns) <= set(sample.columns):
+        sample = sample[list(draft.columns)]
+    inputs = with_gaps(draft.inputs)
+    for info, value in match(by_column(sample, inputs), inputs):
         array, _ = cast(value, info)
         original = np.asarray(value)
         original = original if original.dtype.kind == "f" and array.dtype.kind == "f" else array
@@ -88,7 +93,16 @@ def _given(draft: Draft, sample: Any) -> Group:
         onnx[info.name], native[info.name] = array, original
     if not count_rows(onnx):
         raise BadInput("The sample has no rows; give at least one.")
-    return Group("given", native, onnx, True)
+    note = ""
+    if len(gone := lacking(onnx, draft.inputs)):
+        if len(gone) == count_rows(onnx):
+            raise BadInput("In every row of the sample text is missing, and the model has no word for it: fill it in.")
+        native, onnx = (
+            {name: np.delete(array, gone, axis=0) if array.ndim else array for name, array in arrays.items()}
+            for arrays in (native, onnx)
+        )
+        note = left_out(len(gone))
+    return Group("given", native, onnx, True, note)
 
 
 def in_parts(run: Callable[[Arrays], Arrays], arrays: Arrays, inputs: tuple[ValueInfo, ...]) -> Arrays:

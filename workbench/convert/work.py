@@ -65,33 +65,35 @@ def _work(job: Job, progress: Progress) -> dict[str, Any]:
 
 def settle(job: Job, draft: Draft, sample: Any, progress: Progress) -> Proved:
     """The first draft that agrees with its source: this one, or one of its mends, which a sentence then tells. If none
-    does, this one with its disagreement.
+    does, the first disagreement.
 
     Raises:
-        UnsupportedModel: this one is no file that engines can load, and none of its mends agrees.
+        UnsupportedModel: none of them could even be asked.
     """
-    first: Proved | UnsupportedModel | None = None
-    notes: list[str] = []
-    while True:
+    disagrees: Proved | None = None
+    trouble: UnsupportedModel | None = None
+    said = ""
+    for mends in range(MOST_MENDS + 1):
         try:
-            found: Proved | UnsupportedModel = _prove(job, draft, sample, progress)
+            proved = _prove(job, draft, sample, progress)
         except UnsupportedModel as error:
-            found = error
-        if isinstance(found, Proved) and found.agreement.within_tolerance:
-            found.warnings[:0] = notes
-            return found
-        first = first or found
-        if draft.mend is None or len(notes) == MOST_MENDS:
+            trouble = trouble or error
+        else:
+            if proved.agreement.within_tolerance:
+                proved.warnings[:0] = filter(None, [said])
+                return proved
+            disagrees = disagrees or proved
+        if draft.mend is None or mends == MOST_MENDS:
             break
         progress("Both sides disagree; mending the conversion")
         try:
-            draft, sentence = draft.mend()
+            draft, said = draft.mend()
         except UnsupportedModel:
             break  # there is no such form of this model: the disagreement is the answer
-        notes.append(sentence)
-    if isinstance(first, UnsupportedModel):
-        raise first
-    return first
+    if disagrees is None:
+        assert trouble is not None
+        raise trouble
+    return disagrees
 
 
 @dataclass
@@ -197,7 +199,6 @@ def _certificate(job: Job, proved: Proved) -> dict[str, Any]:
             "undecided": agreement.undecided,
             "tolerance": agreement.tolerance,
             "within_tolerance": agreement.within_tolerance,
-            "asked": list(agreement.asked),
         },
         "notes": json.loads(json.dumps(proved.warnings)),
     }

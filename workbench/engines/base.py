@@ -64,6 +64,7 @@ class ModelEngine(Closing):
         self.outputs: tuple[ValueInfo, ...] = ()
         self.classes: dict[str, tuple[Any, ...]] = {}
         self.tolerance: Tolerance | None = None
+        self.columns: tuple[str, ...] = ()
         self._optional: tuple[ValueInfo, ...] = ()
         self._warned: set[tuple[str, str]] = set()
 

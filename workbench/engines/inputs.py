@@ -17,6 +17,7 @@ import numpy as np
 from ..agreement import widened
 from ..errors import BadInput, UnsupportedModel
 from ..files.header import ValueInfo
+from ..words import counted
 from .values import COARSE, CONTAINERS, bounds_of, boxed, dtype_of, largest_of, sort_of, unboxed
 
 
@@ -150,6 +151,50 @@ def _sort(value: Any) -> str:
     return "None" if value is None else f"an object of type {type(value).__name__}"
 
 
+def missing(array: np.ndarray) -> np.ndarray:
+    """Where an array has no value: None, NaN, or what pandas writes for them; bool, of its shape."""
+    if array.dtype.kind == "f":
+        return np.isnan(array)
+    if array.dtype.kind not in "OT":
+        return np.zeros(array.shape, bool)
+    found = (item is None or (not isinstance(item, str) and _is_nothing(item)) for item in array.flat)
+    return np.fromiter(found, bool, array.size).reshape(array.shape)
+
+
+def named(texts: np.ndarray) -> np.ndarray:
+    """Texts with the words ``nan`` and ``None`` where they are missing, as skl2onnx writes these into encoders."""
+    gone = missing(texts)
+    out = texts.copy()
+    out[gone] = [str(item) for item in texts[gone]]
+    return out
+
+
+def _is_nothing(item: Any) -> bool:
+    if type(item).__name__ in ("NAType", "NaTType"):
+        return True
+    return isinstance(item, float | np.floating) and bool(np.isnan(item))
+
+
+def with_gaps(inputs: tuple[ValueInfo, ...]) -> tuple[ValueInfo, ...]:
+    """The inputs, as if all text might be missing: for whoever leaves such rows out (`lacking`)."""
+    return tuple(replace(info, gaps=True) if info.dtype == "string" else info for info in inputs)
+
+
+def lacking(arrays: Mapping[str, np.ndarray], inputs: tuple[ValueInfo, ...]) -> np.ndarray:
+    """The numbers of the rows without a text that a model must have."""
+    gone: set[int] = set()
+    for info in inputs:
+        if info.dtype == "string" and not info.gaps and arrays[info.name].ndim:
+            gone |= set(np.argwhere(missing(arrays[info.name]))[:, 0].tolist())
+    return np.array(sorted(gone), np.int64)
+
+
+def left_out(count: int) -> str:
+    """The sentence on rows that are `lacking`."""
+    were = "was" if count == 1 else "were"
+    return f"{counted(count, 'row')} in which text is missing {were} left out: the model has no word for it."
+
+
 def check_shape(array: np.ndarray, info: ValueInfo) -> None:
     """Compare with the shape the model declares; free axes fit anything.
 
@@ -183,8 +228,17 @@ def _as_array(value: Any, info: ValueInfo) -> np.ndarray:
 def _strings(array: np.ndarray, info: ValueInfo) -> np.ndarray:
     if array.dtype.kind == "U":
         return array.astype(object)
-    if array.dtype.kind in "OT" and all(isinstance(item, str) for item in array.flat):
-        return array.astype(object)
+    gone = missing(array)
+    if gone.all() if array.dtype.kind == "f" else array.dtype.kind in "OT":
+        texts = array.astype(object)
+        texts[gone] = [None if item is None else np.nan for item in texts[gone]]  # pandas has NA and NaT too
+        if all(isinstance(item, str) for item in texts[~gone]):
+            if gone.any() and not info.gaps:
+                row = int(np.argwhere(gone)[0][0]) + 1 if gone.ndim else 1
+                raise BadInput(
+                    f"Input {info.name!r} takes text, and in row {row} it is missing: fill it in, or leave the row out."
+                )
+            return texts
     found = np.dtype(array.dtype).name if array.dtype.kind != "O" else "a mix with other values"
     raise BadInput(f"Input {info.name!r} takes text, but {found} was given: convert it with astype(str).")
 

@@ -112,6 +112,7 @@ class WorkerEngine(Closing):
         self.outputs: tuple[ValueInfo, ...] = about["outputs"]
         self.classes: dict[str, tuple[Any, ...]] = about["classes"]
         self.tolerance: Tolerance | None = about["tolerance"]
+        self.columns: tuple[str, ...] = about["columns"]
         self._asked: dict[str, bool] = about["asked"]
 
     def __repr__(self) -> str:
@@ -227,7 +228,8 @@ def _load(load: Callable[..., Any], source: str | bytes, engine: str | None, opt
     # Another engine may be loaded next.
     sandbox.release_memory()
     asked = {name: callable(getattr(_engine, name)) for name in _ASKED if hasattr(_engine, name)}
-    return {name: getattr(_engine, name) for name in _TOLD} | {"asked": asked}
+    told = {name: getattr(_engine, name) for name in _TOLD}
+    return told | {"columns": getattr(_engine, "columns", ()), "asked": asked}
 
 
 def _told(

@@ -6,6 +6,7 @@ fast as a 10 kB one. Field numbers are those of ``onnx/onnx.proto`` (IR version 
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -24,6 +25,9 @@ MAX_DEPTH = 40
 
 MAX_VALUES = 100_000
 """Inputs or outputs of one graph. Models of IR version 3 list every initializer as an input too."""
+
+GAPS = "workbench.missing_text"
+"""Key in ``metadata_props``: the inputs, as a JSON list of names, that know missing text; see `ValueInfo.gaps`."""
 
 MAX_RANK = 64
 """Dimensions of a tensor: NumPy's own limit."""
@@ -67,7 +71,9 @@ class ValueInfo:
     `shape` has an int for a fixed dimension, a str for a named one, None for an unknown one; it is None
     itself where the rank is unknown. `dtype` is NumPy's name, or ``sequence``, ``map``, ``optional``,
     ``sparse_tensor`` for values that are not dense tensors. `holds` is what such a one has in it, without a name, and
-    `key` the dtype of a map's keys.
+    `key` the dtype of a map's keys. `gaps`: of an input of text,
+    some may be missing (NaN or None); an ONNX model takes the words ``nan`` and ``None`` for them, and names such
+    inputs under `GAPS`.
     """
 
     name: str
@@ -75,6 +81,7 @@ class ValueInfo:
     shape: tuple[int | str | None, ...] | None
     holds: ValueInfo | None = None
     key: str = ""
+    gaps: bool = False
 
     @property
     def sort(self) -> str:
@@ -345,7 +352,7 @@ class _Reader:
             model_version=model_version,
             doc_string=strings[6],
             opset_imports=tuple(opsets),
-            graph=graph,
+            graph=_with_gaps(graph, metadata.get(GAPS, "")),
             functions=tuple(functions),
             metadata_props=metadata,
             external=tuple(self.external.values()),
@@ -615,6 +622,18 @@ class _Reader:
 def _node_texts() -> dict[int, list[str]]:
     """NodeProto's inputs, outputs, name, op_type, domain and overload, of which the last counts."""
     return {1: [], 2: [], 3: [""], 4: [""], 7: [""], 8: [""]}
+
+
+def _with_gaps(graph: Graph, said: str) -> Graph:
+    """The graph with `ValueInfo.gaps` of its inputs, as its file says."""
+    try:
+        named = json.loads(said) if said else []
+    except (ValueError, RecursionError):
+        named = []
+    if not isinstance(named, list) or not named:
+        return graph
+    inputs = (replace(info, gaps=info.dtype == "string" and info.name in named) for info in graph.inputs)
+    return replace(graph, inputs=tuple(inputs))
 
 
 def _check_rank(rank: int) -> None:

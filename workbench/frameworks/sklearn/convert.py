@@ -6,28 +6,34 @@ converter's faults are mended (`mends`). Everything here runs in the worker.
 
 from __future__ import annotations
 
+import json
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ...agreement import Tolerance, hold
 from ...convert import batch
 from ...convert.draft import Arrays, Draft, Job
 from ...convert.options import chosen
+from ...engines.inputs import named
 from ...errors import UnsupportedModel
-from ...words import first_line
+from ...files.header import GAPS, ValueInfo
+from ...words import first_line, listed
 from . import OPSETS as WRITTEN
 from . import OPTIONS
 from .answers import Native, has_trees
 from .declared import declared, name_inputs
 from .engine import check_fitted, load, tolerance, unwrapped
-from .inputs import Signature, first_steps, signature_of, walk
+from .inputs import Signature, examples, first_steps, signature_of, walk
 from .mends import Mend, changed_attributes, in_float32, in_float64, mended
-from .points import rows_worth_asking
+from .points import Odd, odd_values, rows_worth_asking
 
 if TYPE_CHECKING:
     import onnx
@@ -76,54 +82,165 @@ def draft(
         progress: told each stage.
 
     Returns:
-        A draft. Its native side is asked in float64, as estimators are by people, whatever the graph takes. Where the
-        caller leaves the dtype open, its mend is the float64 graph.
+        A draft. Its native side is asked in float64, as estimators are by people, whatever the graph takes. Its mends
+        are what is left of `WAYS`.
 
     Raises:
         UnsupportedModel: names the estimator that has no converter, or whose graph no engine loads.
         BadInput: an option or the sample does not fit.
     """
-    import skl2onnx
-
     choices = chosen(OPTIONS, {"opset": opset, **(options or {})}, "scikit-learn")
-    dtype = choices["dtype"] or "float32"
     inner = unwrapped(estimator)
     _check(inner)
     signature = signature_of(inner, sample)
-    inputs = signature.inputs(dtype)
-    progress(f"Converting {type(inner).__name__} with skl2onnx {skl2onnx.__version__}")
-    model = _convert(inner, signature, dtype, choices)
+    ways = [
+        way
+        for way in WAYS
+        if way.dtype == (choices["dtype"] or way.dtype) and ("float" in signature.kinds or way.dtype == WAYS[0].dtype)
+    ]
+    made, sentence = _Making(estimator, inner, signature, sample, choices, progress).by(ways)
+    made.notes[:0] = filter(None, [sentence])
+    return made
 
-    def points(rng: np.random.Generator) -> Arrays:
-        return rows_worth_asking(inner, inputs, signature.kinds, sample, rng)
 
-    def mend() -> tuple[Draft, str]:
-        wide = draft(
-            estimator, sample=sample, opset=opset, options={**(options or {}), "dtype": "float64"}, progress=progress
+@dataclass(frozen=True)
+class Way:
+    """How a conversion is tried.
+
+    Attributes:
+        plain: by skl2onnx as it is, without our options and mends.
+        dtype: of the columns of numbers.
+    """
+
+    plain: bool
+    dtype: str
+
+
+WAYS = Way(False, "float32"), Way(True, "float32"), Way(False, "float64"), Way(True, "float64")
+"""Tried in this order until one proves."""
+
+
+class _Failure(Exception):
+    """skl2onnx fails on this way; another may lead on."""
+
+
+@dataclass
+class _Making:
+    """One estimator on its ways to ONNX.
+
+    Attributes:
+        estimator: as it was given; inner: the one that answers.
+        tried: the models made so far, as bytes; why: what was wrong with the first.
+    """
+
+    estimator: Any
+    inner: Any
+    signature: Signature
+    sample: Any
+    choices: dict[str, Any]
+    progress: Progress
+    tried: list[bytes] = field(default_factory=list)
+    why: str = ""
+
+    def by(self, ways: Sequence[Way]) -> tuple[Draft, str]:
+        """The draft of the first way that leads to one, which the others are the mends of; and a sentence on it, where
+        it is not the first of all.
+
+        Raises:
+            UnsupportedModel: none does.
+        """
+        import skl2onnx
+
+        for index, way in enumerate(ways):
+            self.progress(f"Converting {type(self.inner).__name__} with skl2onnx {skl2onnx.__version__}")
+            try:
+                model = _convert(self.inner, self.signature, way, self.choices)
+                if (written := model.SerializeToString(deterministic=True)) in self.tried:
+                    continue
+                made = self._draft(model, way)
+            except _Failure as failure:
+                self.why = self.why or str(failure)
+                continue
+            said = self._sentence(way)
+            self.tried.append(written)
+            rest = ways[index + 1 :]
+            if rest:
+                made.mend = partial(self.by, rest)
+            return made, said
+        raise UnsupportedModel(self.why or "There is no other form of this model.")
+
+    def _sentence(self, way: Way) -> str:
+        if way == WAYS[0] or (way.dtype == self.choices["dtype"] and not way.plain):
+            return ""
+        said: list[str] = []
+        if way.plain:
+            trouble = "both sides differ" if self.tried else self.why.rstrip(".")
+            said.append(f"It was converted by skl2onnx alone: with the workbench's mends and options, {trouble}.")
+        if way.dtype != (self.choices["dtype"] or WAYS[0].dtype):
+            trouble = _fault(self.inner) if self.tried else self.why.rstrip(".")
+            said.append(f"Its inputs are float64 now: in float32, {trouble}.")
+        return " ".join(said)
+
+    def _draft(self, model: onnx.ModelProto, way: Way) -> Draft:
+        import skl2onnx
+
+        inner, signature = self.inner, self.signature
+        native, tolerated = Native(inner, signature), tolerance(inner, way.dtype)
+        odd = odd_values(inner, signature, native.engine.answer)
+
+        def points(rng: np.random.Generator) -> Arrays:
+            return rows_worth_asking(inner, signature, way.dtype, self.sample, odd, rng)
+
+        rows = rows_worth_asking(inner, signature, way.dtype, self.sample, {}, np.random.default_rng(0))
+        run = _settle_outputs(model, native, rows)
+        inputs, unknown = _with_gaps(signature, way.dtype, native, run, odd, tolerated)
+        if named := [info.name for info in inputs if info.gaps]:
+            model.metadata_props.add(key=GAPS, value=json.dumps(named))
+        if self.choices["batch"] is not None:
+            batch.fix(model.graph, self.choices["batch"])
+        first, ranges = first_steps(inner)[0], {}
+        if hasattr(first, "n_categories_"):
+            # CategoricalNB knows the numbers from zero up that it was fitted on.
+            ranges[inputs[0].name] = (0.0, float(min(first.n_categories_) - 1))
+        return Draft(
+            model=model,
+            converter=("skl2onnx", skl2onnx.__version__),
+            inputs=inputs,
+            native=native,
+            tolerance=tolerated,
+            columns=signature.columns,
+            points=points,
+            accepts_nan=native.accepts_nan(rows),
+            ranges=ranges,
+            notes=_notes(self.estimator, inner, named, unknown),
         )
-        return wide, f"Its inputs are float64 now: in float32, {_fault(inner)}."
 
-    native = Native(inner, signature)
-    some_rows = points(np.random.default_rng(0))
-    _settle_outputs(model, native, some_rows)
-    if choices["batch"] is not None:
-        batch.fix(model.graph, choices["batch"])
-    first, ranges = first_steps(inner)[0], {}
-    if hasattr(first, "n_categories_"):
-        # CategoricalNB knows the numbers from zero up that it was fitted on.
-        ranges[inputs[0].name] = (0.0, float(min(first.n_categories_) - 1))
-    return Draft(
-        model=model,
-        converter=("skl2onnx", skl2onnx.__version__),
-        inputs=inputs,
-        native=native,
-        tolerance=tolerance(inner, dtype),
-        points=points,
-        accepts_nan=native.accepts_nan(some_rows),
-        ranges=ranges,
-        mend=mend if choices["dtype"] is None and "float" in signature.kinds else None,
-        notes=_notes(estimator, inner),
-    )
+
+def _with_gaps(
+    signature: Signature, dtype: str, native: Native, run: Callable[[Arrays], Arrays], odd: Odd, allowed: Tolerance
+) -> tuple[tuple[ValueInfo, ...], list[str]]:
+    """The ONNX model's inputs, with those marked in which it knows missing text; and the names of those where the
+    estimator takes missing text and the graph does not know it: that is then no longer among the odd values."""
+    inputs, unknown = [], []
+    usual = signature.columns_of(examples(native.engine.estimator, signature))
+    for number, info in enumerate(signature.inputs(dtype)):
+        mine = [place for place, ours in signature.places.items() if signature.one or ours == number]
+        gaps = {place: [value for value in odd.get(place, ()) if value is None or value != value] for place in mine}
+        asked = {place: np.resize(np.array(values, object), 2) for place, values in gaps.items() if values}
+        if info.dtype != "string" or not asked:
+            inputs.append(replace(info, gaps=False))
+            continue
+        rows = signature.arrays(usual | asked, dtype)
+        try:
+            same = hold(native(rows), run(rows), rows, allowed).within_tolerance
+        except Exception:  # ONNX Runtime may refuse an unknown word
+            same = False
+        inputs.append(replace(info, gaps=same))
+        if not same:
+            unknown.append(info.name)
+            for place, values in gaps.items():
+                odd[place] = tuple(value for value in odd.get(place, ()) if value not in values and value == value)
+    return tuple(inputs), unknown
 
 
 def _fault(estimator: Any) -> str:
@@ -169,7 +286,7 @@ def _check_text(part: Any, name: str) -> None:
         )
 
 
-def _convert(estimator: Any, signature: Signature, dtype: str, choices: dict[str, Any]) -> onnx.ModelProto:
+def _convert(estimator: Any, signature: Signature, way: Way, choices: dict[str, Any]) -> onnx.ModelProto:
     from skl2onnx import convert_sklearn
 
     _register_boosters(estimator)
@@ -177,14 +294,18 @@ def _convert(estimator: Any, signature: Signature, dtype: str, choices: dict[str
     opset = choices["opset"]
     for opsets in OPSETS if opset is None else ({"": opset, "ai.onnx.ml": 3}, opset):
         try:
-            with mended(), _convertible(estimator, signature), warnings.catch_warnings():
+            with (
+                nullcontext() if way.plain else mended(),
+                _convertible(estimator, signature),
+                warnings.catch_warnings(),
+            ):
                 warnings.simplefilter("ignore")
                 model = convert_sklearn(
                     estimator,
                     type(estimator).__name__,
-                    declared(signature, dtype),
+                    declared(signature, way.dtype),
                     target_opset=opsets,
-                    options=_converter_options(estimator, choices),
+                    options=_converter_options(estimator, choices, way.plain),
                 )
         except UnsupportedModel:
             raise
@@ -196,22 +317,24 @@ def _convert(estimator: Any, signature: Signature, dtype: str, choices: dict[str
         _split_sequences(model)
         return model
     assert failure is not None
-    raise UnsupportedModel(_reason(estimator, failure)) from failure
+    raise _Failure(_reason(estimator, failure)) from failure
 
 
-def _converter_options(estimator: Any, choices: dict[str, Any]) -> dict[Any, Any]:
+def _converter_options(estimator: Any, choices: dict[str, Any], plain: bool) -> dict[Any, Any]:
     """Options by class, for every class skl2onnx knows and that has them; those of text by instance."""
     from skl2onnx._supported_operators import sklearn_operator_name_map
     from skl2onnx.common._registration import _converter_pool
 
     # Scaler would multiply by 1/scale, which rounds to another float than the division scikit-learn does.
-    wanted = {"zipmap": choices["zipmap"], "optim": "cdist" if choices["cdist"] else None, "div": "div"}
+    wanted = {"zipmap": choices["zipmap"]}
+    if not plain:
+        wanted |= {"optim": "cdist" if choices["cdist"] else None, "div": "div"}
     chosen: dict[Any, Any] = {}
     for kind, alias in sklearn_operator_name_map.items():
         allowed = _converter_pool[alias].get_allowed_options() if alias in _converter_pool else None
         if isinstance(allowed, dict):
             chosen[kind] = {name: value for name, value in wanted.items() if name in allowed}
-    for part in walk(estimator):
+    for part in [] if plain else walk(estimator):
         if hasattr(part, "vocabulary_") and hasattr(part, "token_pattern"):
             chosen[id(part)] = {"locale": _locale(part)}
             if part.analyzer == "word" and part.token_pattern == r"(?u)\b\w\w+\b":
@@ -334,11 +457,12 @@ def _split_sequences(model: onnx.ModelProto) -> None:
         model.graph.node.remove(node)
 
 
-def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> None:
-    """Load the model, ask it a few rows, and write the true output shapes: skl2onnx declares some wrongly.
+def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> Callable[[Arrays], Arrays]:
+    """Load the model, ask it a few rows, and write the true output shapes: skl2onnx declares some wrongly. Returns what
+    asks it more; missing text goes in by its name.
 
     Raises:
-        UnsupportedModel: ONNX Runtime does not load or run it; the sentence names the operator.
+        _Failure: ONNX Runtime does not load or run it; the sentence names the operator.
     """
     import onnxruntime
 
@@ -352,7 +476,7 @@ def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> Non
         two, three = (session.run(None, {name: column[:n] for name, column in rows.items()}) for n in (2, 3))
     except Exception as error:
         name = type(native.engine.estimator).__name__
-        raise UnsupportedModel(
+        raise _Failure(
             f"skl2onnx wrote a graph for {name} that {fault}: {first_line(error)}{_hint(native.engine.estimator)}."
         ) from error
     for out, fewer, answer in zip(model.graph.output, two, three, strict=True):
@@ -366,9 +490,16 @@ def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> Non
             shape.dim.add(**({"dim_value": size} if size == other else {"dim_param": "N"}))
     for value in model.graph.input:
         value.type.tensor_type.shape.dim[0].dim_param = "N"
+    names = [out.name for out in model.graph.output]
+
+    def run(arrays: Arrays) -> Arrays:
+        asked = {name: named(array) if array.dtype.kind == "O" else array for name, array in arrays.items()}
+        return dict(zip(names, session.run(None, asked), strict=True))
+
+    return run
 
 
-def _notes(outer: Any, estimator: Any) -> list[str]:
+def _notes(outer: Any, estimator: Any, gaps: list[str], unknown: list[str]) -> list[str]:
     """What the person should know beforehand."""
     import sklearn
 
@@ -383,17 +514,12 @@ def _notes(outer: Any, estimator: Any) -> list[str]:
             "Its words hold letters beyond ASCII, so the ONNX model needs the locale C.UTF-8, which Linux has, to "
             "write them small."
         )
-    if any(_learnt_missing_text(part) for part in walk(estimator)):
-        notes.append(
-            "Text in ONNX is never missing: give the ONNX model the text that stands for a missing one, as the imputer "
-            "fills in."
-        )
+    if gaps:
+        notes.append(f"Where text is missing, give the ONNX model the word nan: {listed(gaps)}.")
+    if unknown:
+        named = type(estimator).__name__
+        notes.append(f"The ONNX model has no word for missing text, which the {named} takes: {listed(unknown)}.")
     return notes
-
-
-def _learnt_missing_text(part: Any) -> bool:
-    statistics = getattr(part, "statistics_", None)
-    return statistics is not None and any(isinstance(value, str) for value in statistics) and part.missing_values != ""
 
 
 def _locale(vectorizer: Any) -> str:

@@ -76,6 +76,7 @@ class SklearnEngine(ModelEngine):
             getattr(part, "cluster_centers_", np.empty(0)).dtype == np.float32 for part in walk(self.estimator)
         )
         self.inputs = self.signature.inputs("float32" if self._narrow else "float64")
+        self.columns = self.signature.columns or ()
         self.tolerance = tolerance(self.estimator, "float32")
         self.outputs = self._learnt_outputs()
         labels = getattr(self.estimator, "classes_", None)

@@ -61,9 +61,25 @@ class Signature:
         kinds = self.kinds[:1] if self.one else self.kinds
         width = len(self.kinds) if self.one else 1
         return tuple(
-            ValueInfo(name, dtype if kind == "float" else kind, ("N", width))
+            ValueInfo(name, dtype if kind == "float" else kind, ("N", width), gaps=kind == "string" and not self.flat)
             for name, kind in zip(self.names, kinds, strict=True)
         )
+
+    def arrays(self, columns: Mapping[int, np.ndarray], dtype: str) -> Arrays:
+        """Columns by their numbers in the native table, as the model's inputs."""
+        ordered = [columns[place] for place, _ in sorted(self.places.items(), key=lambda pair: pair[1])]
+        tables = [np.stack(ordered, axis=1)] if self.one else [column.reshape(-1, 1) for column in ordered]
+        infos = self.inputs(dtype)
+        return {
+            info.name: table.astype(object if info.dtype == "string" else info.dtype)
+            for info, table in zip(infos, tables, strict=True)
+        }
+
+    def columns_of(self, arrays: Arrays) -> dict[int, np.ndarray]:
+        """The other way round."""
+        if self.one:
+            return {place: arrays[self.names[0]][:, ours] for place, ours in self.places.items()}
+        return {place: arrays[self.names[ours]][:, 0] for place, ours in self.places.items()}
 
     def table(self, arrays: Arrays, narrow: bool) -> Any:
         """The estimator's own input: an array, a DataFrame where it was fitted on one, or a list of documents."""
@@ -92,7 +108,9 @@ class Signature:
         assert self.columns is not None
         empty = np.full(rows, np.nan)
         # One array per column: a dictionary would lose a name that occurs twice.
-        frame = pd.concat([pd.Series(columns.get(i, empty)) for i in range(self.width)], axis=1)
+        each = [columns.get(i, empty) for i in range(self.width)]
+        # In its own dtype: pandas would make NaN of a None among texts.
+        frame = pd.concat([pd.Series(column, dtype=column.dtype) for column in each], axis=1)
         frame.columns = list(self.columns)
         return frame
 

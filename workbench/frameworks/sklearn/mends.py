@@ -370,16 +370,20 @@ def _threshold_tensors(graph: _Graph, node: _Node) -> None:
 
 
 def _imputer(convert: Converter) -> Converter:
-    """SimpleImputer refused text whose missing values are NaN: in ONNX text is never missing, so it goes through.
-    ONNX Runtime has no float64 Imputer."""
+    """SimpleImputer refused text whose missing values are NaN or None: in ONNX these are words. ONNX Runtime has no
+    float64 Imputer."""
 
     def converter(scope: Any, operator: Any, container: Any) -> None:
+        from onnx import TensorProto
         from skl2onnx.common.data_types import StringTensorType
 
         graph, imputer, out = _Graph(scope, operator, container), operator.raw_operator, operator.outputs[0].full_name
         marker = imputer.missing_values
         if isinstance(operator.inputs[0].type, StringTensorType) and not isinstance(marker, str):
-            graph.Concat(*operator.input_full_names, out=out, axis=1)
+            x = graph.Concat(*operator.input_full_names, axis=1)
+            words = {"op_domain": "ai.onnx.ml", "op_version": 2, "keys_strings": [str(marker)], "values_int64s": [1]}
+            gone = graph.Cast(graph.LabelEncoder(x, default_int64=0, **words), to=TensorProto.BOOL)
+            graph.Where(gone, np.array(imputer.statistics_, object), x, out=out)
         elif graph.wide:
             x = graph.rows()
             missing = graph.IsNaN(x) if np.isnan(marker) else graph.Equal(x, marker)
@@ -425,7 +429,8 @@ def _real_roots(graph: _Graph, node: _Node) -> None:
 
 
 def _missing_categories(graph: _Graph, node: _Node) -> None:
-    """OrdinalEncoder looked missing numbers up, and LabelEncoder never finds NaN. Codes are floats, as NaN is one."""
+    """OrdinalEncoder looked missing numbers up, and LabelEncoder never finds NaN. Codes are floats, as NaN is one. Where
+    NaN is no category, it is as unknown as any."""
     from onnx import TensorProto
 
     if node.op_type != "LabelEncoder":
@@ -433,7 +438,7 @@ def _missing_categories(graph: _Graph, node: _Node) -> None:
     for integer, real in (("values_int64s", "values_floats"), ("default_int64", "default_float")):
         if integer in node.attributes:
             node.attributes[real] = np.float32(node.attributes.pop(integer))
-    if "keys_floats" in node.attributes:
+    if np.isnan(node.attributes.get("keys_floats", [])).any():
         code = graph.Cast(float(graph.operator.raw_operator.encoded_missing_value), to=TensorProto.FLOAT)
         out, node.outputs = node.outputs[0], [graph.name("found")]
         graph.Where(graph.IsNaN(*node.inputs), code, *node.outputs, out=out)

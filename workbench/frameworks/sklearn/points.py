@@ -6,13 +6,13 @@ Nothing of the training data is needed: a fitted estimator says where it looked.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from ...convert.draft import Arrays
-from ...files.header import ValueInfo
-from .inputs import first_steps, walk
+from .inputs import Signature, examples, first_steps, walk
 
 LIMIT = 2000
 """Rows at most, spread evenly over the thresholds of a large forest."""
@@ -22,52 +22,95 @@ NEAR = 60
 
 
 def rows_worth_asking(
-    estimator: Any, inputs: tuple[ValueInfo, ...], kinds: tuple[str, ...], sample: Any, rng: np.random.Generator
+    estimator: Any, signature: Signature, dtype: str, sample: Any, odd: Odd, rng: np.random.Generator
 ) -> Arrays:
     """Rows for the model's inputs.
 
     Args:
         estimator: fitted; a Pipeline or what it ends in.
-        inputs: of the ONNX model: one matrix "X", or one input per column.
-        kinds: "float", "int64" or "string", one per column.
+        signature: what it takes.
+        dtype: of its columns of numbers.
         sample: the user's rows, which the others vary around; None where there are none.
+        odd: see `odd_values`.
         rng: seeded.
 
     Returns:
-        {input name: array (rows, columns)}; at least three rows, at most `LIMIT` + `NEAR`.
+        {input name: array (rows, columns)}; at least three rows, at most `LIMIT` + `NEAR` and twice the odd values.
     """
-    columns: list[Any] = []
-    for index, kind in enumerate(kinds):
-        known = _known_values(estimator, index)
+    # Columns by their numbers in the native table, here and in all that is called.
+    kinds = {place: signature.kinds[ours] for place, ours in signature.places.items()}
+    numbers = [place for place, kind in kinds.items() if kind == "float"]
+    features, thresholds = _asked_of_columns(estimator)
+    near = _near(estimator, signature, numbers, (features, thresholds), sample, rng)
+    others: dict[int, np.ndarray] = {}
+    for place, kind in kinds.items():
+        known = _known_values(estimator, place)
         if kind == "float":
-            columns.append(None if known is None else rng.choice(np.asarray(known, float), NEAR))
+            if known is not None:
+                near[:, place] = rng.choice(np.asarray(known, float), NEAR)
         elif kind == "int64":
-            values = np.asarray(known if known is not None else range(3), np.int64)
-            columns.append(rng.choice(values, NEAR))
+            others[place] = _each(np.asarray(range(3) if known is None else known, np.int64), rng)
         else:
-            # A category that stands for missing text is none that ONNX could be asked.
-            words = [word for word in (known if known is not None else ["a", "b"]) if isinstance(word, str)]
-            columns.append(np.array([words[i] for i in rng.integers(len(words), size=NEAR)], object))
-    numbers = [index for index, kind in enumerate(kinds) if kind == "float"]
-    near = _near(estimator, len(kinds), numbers, sample, rng)
-    dtype = next((info.dtype for info in inputs if info.dtype.startswith("float")), "float64")
-    for index in numbers:
-        if columns[index] is not None:
-            near[:, index] = columns[index]
-    floats = _both_sides(estimator, near, numbers, np.dtype(dtype), rng)
-    rows = len(floats)
-    out: Arrays = {}
-    if len(inputs) == 1:
-        (info,) = inputs
-        if kinds[0] == "float":
-            out[info.name] = floats[:, numbers]
-        else:
-            out[info.name] = np.stack(columns, axis=1)
-        return out
-    for index, info in enumerate(inputs):
-        column = floats[:, index] if index in numbers else np.resize(columns[index], rows)
-        out[info.name] = column.reshape(-1, 1).astype(object if info.dtype == "string" else info.dtype)
+            # What is missing is asked among the odd ones.
+            texts = [text for text in (["a", "b"] if known is None else known) if isinstance(text, str)]
+            others[place] = _each(np.array(texts, object), rng)
+    floats = _both_sides(near.astype(dtype), features, thresholds, rng)
+    rows = max([len(floats), *map(len, others.values())])
+    columns = {place: np.resize(floats, (rows, floats.shape[1]))[:, place] for place in numbers}
+    columns |= {place: np.resize(values, rows) for place, values in others.items()}
+    return signature.arrays(_with_odd(columns, odd, rng), dtype)
+
+
+Odd = dict[int, tuple[Any, ...]]
+"""Column number -> values that are none of its known ones, and that the estimator takes: NaN, an unknown category."""
+
+MOST_ODD = 400
+"""Odd values that are asked, and columns of numbers that are tried one by one."""
+
+
+def odd_values(estimator: Any, signature: Signature, ask: Callable[[Arrays], Any]) -> Odd:
+    """Missing values, and unknown categories, of each column that takes them: by trying.
+
+    Args:
+        ask: the estimator's answer to rows for the model's inputs; it raises where it refuses them.
+    """
+    kinds = {place: signature.kinds[ours] for place, ours in signature.places.items()}
+    usual = signature.columns_of(examples(estimator, signature))
+
+    def taken(places: Iterable[int], value: Any) -> bool:
+        changed = {place: np.full(2, value, object) for place in places}
+        try:
+            ask(signature.arrays(usual | changed, "float64"))
+        except Exception:
+            return False
+        return True
+
+    numbers = [place for place, kind in kinds.items() if kind == "float"]
+    found: Odd = {}
+    if numbers and taken(numbers, np.nan):
+        found = dict.fromkeys(numbers, (np.nan,))
+    for place, kind in [] if signature.flat else list(kinds.items())[:MOST_ODD]:
+        values: list[Any] = [] if kind == "int64" else [np.nan]
+        if (known := _known_values(estimator, place)) is not None:
+            values += [None, "zqx"] if kind == "string" else [max([0, *(v for v in known if v == v)]) + 1]
+        found[place] = tuple(value for value in values if taken([place], value))
+    return found
+
+
+def _with_odd(columns: dict[int, np.ndarray], odd: Odd, rng: np.random.Generator) -> dict[int, np.ndarray]:
+    """The same with two more rows for each odd value: some of the others, with it in their place."""
+    values = [(place, value) for place in columns for value in odd.get(place, ())][:MOST_ODD]
+    rows = len(next(iter(columns.values())))
+    copied = rng.integers(rows, size=2 * len(values))
+    out = {place: np.concatenate([column, column[copied]]) for place, column in columns.items()}
+    for index, (place, value) in enumerate(values):
+        out[place][rows + 2 * index : rows + 2 * index + 2] = value
     return out
+
+
+def _each(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Every value, in any order, and again until there are `NEAR`; some of them, where there are more than `LIMIT`."""
+    return np.resize(rng.permutation(values)[:LIMIT], max(NEAR, min(LIMIT, len(values))))
 
 
 def splits(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -121,8 +164,8 @@ def _booster_splits(part: Any) -> tuple[np.ndarray, np.ndarray]:
     return table["Feature"].map(names.index).to_numpy(np.int64), table["Split"].to_numpy(np.float64)
 
 
-def _both_sides(estimator: Any, near: np.ndarray, numbers: list[int], dtype: np.dtype, rng: np.random.Generator) -> Any:
-    """Rows near the data, then for each threshold the numbers of `dtype` just below, at and just above it."""
+def _asked_of_columns(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The comparisons that its last step makes (`splits`), as comparisons of the columns it is given."""
     from sklearn.pipeline import Pipeline
 
     last, steps = estimator, []
@@ -134,9 +177,14 @@ def _both_sides(estimator: Any, near: np.ndarray, numbers: list[int], dtype: np.
         if not len(features):
             break
         features, thresholds = _pull_back(step, features, thresholds)
-    rows = near.astype(dtype)
+    return features, thresholds
+
+
+def _both_sides(rows: np.ndarray, features: np.ndarray, thresholds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The rows, then for each threshold the numbers of their dtype just below, at and just above it."""
     if not len(features):
         return rows
+    dtype = rows.dtype
     questions = np.unique(np.stack([features, thresholds], axis=1), axis=0)
     if len(questions) > LIMIT // 3:
         questions = questions[np.linspace(0, len(questions) - 1, LIMIT // 3).astype(int)]
@@ -185,21 +233,50 @@ def _pull_back(step: Any, features: np.ndarray, thresholds: np.ndarray) -> tuple
     return nothing
 
 
-def _near(estimator: Any, width: int, numbers: list[int], sample: Any, rng: np.random.Generator) -> np.ndarray:
-    """Rows where the estimator's data was: (rows, width) float64, filled in the numeric columns."""
-    out = np.zeros((NEAR, width))
-    if sample is not None and hasattr(sample, "dtype") and sample.dtype.kind in "biuf" and np.ndim(sample) == 2:
-        known: Any = np.asarray(sample, np.float64)
-    else:
+def _near(
+    estimator: Any,
+    signature: Signature,
+    numbers: list[int],
+    comparisons: tuple[np.ndarray, np.ndarray],
+    sample: Any,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Rows where the estimator's data was: (rows, width) float64, filled in the columns of numbers."""
+    width = signature.width
+    known = _sample_rows(sample, signature, numbers)
+    if known is None:
         known = _known_rows(estimator, width)
     if known is None:
-        out[:, numbers] = rng.normal(size=(NEAR, len(numbers)))
-        return out
+        known = rng.normal(size=(NEAR, width))
+        features, thresholds = comparisons
+        for column in numbers:
+            if len(here := thresholds[features == column]):
+                known[:, column] = np.quantile(here, np.linspace(0, 1, NEAR))
     rows = known[rng.integers(len(known), size=NEAR)]
     spread = known.std(axis=0) + 1e-3 * np.abs(known).max(axis=0)
     half = NEAR // 2
     rows[half:] += rng.normal(size=(NEAR - half, width)) * spread
     return rows
+
+
+def _sample_rows(sample: Any, signature: Signature, numbers: list[int]) -> np.ndarray | None:
+    """The person's numbers in their places, without the rows that lack one."""
+    if hasattr(sample, "columns") and hasattr(sample, "iloc"):
+        named = signature.columns if signature.columns and set(signature.columns) <= set(sample.columns) else None
+        table = sample[list(named)] if named else sample
+        if table.shape[1] != signature.width:
+            return None
+        rows = np.zeros(table.shape)
+        try:
+            rows[:, numbers] = table.iloc[:, numbers].to_numpy(np.float64)
+        except (TypeError, ValueError):  # text where it takes numbers, which is told elsewhere
+            return None
+    elif hasattr(sample, "dtype") and sample.dtype.kind in "biuf" and np.shape(sample)[1:] == (signature.width,):
+        rows = np.asarray(sample, np.float64)
+    else:
+        return None
+    rows = rows[np.isfinite(rows).all(axis=1)]
+    return rows if len(rows) else None
 
 
 def _known_rows(estimator: Any, width: int) -> np.ndarray | None:
@@ -218,14 +295,7 @@ def _known_rows(estimator: Any, width: int) -> np.ndarray | None:
         if isinstance(mean := getattr(part, "mean_", None), np.ndarray) and mean.shape == (width,):
             scale = getattr(part, "scale_", None)
             return np.stack([mean - (1 if scale is None else scale), mean + (1 if scale is None else scale)])
-    features, thresholds = splits(estimator)
-    if not len(features):
-        return None
-    rows = np.zeros((20, width))
-    for column in range(width):
-        if len(here := thresholds[features == column]):
-            rows[:, column] = np.quantile(here, np.linspace(0, 1, 20))
-    return rows
+    return None
 
 
 def _known_values(estimator: Any, index: int) -> Any:
