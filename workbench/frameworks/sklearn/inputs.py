@@ -209,11 +209,9 @@ def _kinds(first: Any, width: int) -> tuple[list[str], list[int]]:
 
 def examples(estimator: Any, signature: Signature) -> Arrays:
     """Two rows that the estimator takes: zeros and empty texts, and of categories the first it knows."""
-    known: dict[int, Any] = {}
-    for first in first_steps(estimator):
-        known |= _categories(first, list(range(signature.width)))
-        if signature.flat and hasattr(first, "classes_"):
-            known[0] = first.classes_
+    known = _categories(estimator, list(range(signature.width)))
+    if signature.flat and hasattr(first := first_steps(estimator)[0], "classes_"):
+        known[0] = first.classes_
     arrays: Arrays = {}
     for number, info in enumerate(signature.inputs("float64")):
         text = info.dtype == "string"
@@ -227,17 +225,25 @@ def examples(estimator: Any, signature: Signature) -> Arrays:
     return arrays
 
 
-def _categories(first: Any, columns: list[int]) -> dict[int, Any]:
-    """Column number -> its categories, as the first estimator learnt them; it sees these columns."""
+def _categories(step: Any, columns: list[int]) -> dict[int, Any]:
+    """Column number -> its categories, as the first to learn some of it did; the estimator sees these columns."""
     from sklearn.compose import ColumnTransformer
+    from sklearn.pipeline import FeatureUnion, Pipeline
 
-    if not isinstance(first, ColumnTransformer):
-        return dict(zip(columns, getattr(first, "categories_", ()), strict=False))
     found: dict[int, Any] = {}
-    for name, step, _ in first.transformers_:
-        if not isinstance(step, str):
-            inner = [columns[int(i)] for i in first._transformer_to_input_indices.get(name, [])]
-            found |= _categories(first_steps(step)[0], inner)
+    if isinstance(step, ColumnTransformer):
+        for name, inner, _ in step.transformers_:
+            found |= _categories(inner, [columns[int(i)] for i in step._transformer_to_input_indices.get(name, [])])
+    elif isinstance(step, Pipeline):
+        for _, inner in step.steps:
+            # A ColumnTransformer gives other columns on.
+            if (found := _categories(inner, columns)) or isinstance(inner, ColumnTransformer):
+                break
+    elif isinstance(step, FeatureUnion):
+        for _, inner in step.transformer_list:
+            found |= _categories(inner, columns)
+    else:
+        found = dict(zip(columns, getattr(step, "categories_", ()), strict=False))
     return found
 
 

@@ -429,8 +429,8 @@ def _real_roots(graph: _Graph, node: _Node) -> None:
 
 
 def _missing_categories(graph: _Graph, node: _Node) -> None:
-    """OrdinalEncoder looked missing numbers up, and LabelEncoder never finds NaN. Codes are floats, as NaN is one. Where
-    NaN is no category, it is as unknown as any."""
+    """OrdinalEncoder looked missing numbers up, and LabelEncoder never finds NaN. Codes are floats, as NaN is one; NaN
+    that is no category is as unknown as any."""
     from onnx import TensorProto
 
     if node.op_type != "LabelEncoder":
