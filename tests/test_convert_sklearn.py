@@ -57,7 +57,7 @@ from workbench.convert.proof import ask_native, hold_against
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from workbench.frameworks.sklearn.convert import draft, load
 from workbench.frameworks.sklearn.mends import float32_below
-from workbench.frameworks.sklearn.points import splits
+from workbench.frameworks.sklearn.trees import splits
 
 IRIS, SPECIES = load_iris(return_X_y=True)
 

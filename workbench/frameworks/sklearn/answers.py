@@ -10,7 +10,7 @@ from ...convert.draft import Arrays
 from ...errors import UnsupportedModel
 from .engine import SklearnEngine
 from .inputs import Signature, walk
-from .points import splits
+from .trees import splits
 
 
 class Native:

@@ -34,6 +34,7 @@ from .engine import check_fitted, load, tolerance, unwrapped
 from .inputs import Signature, examples, first_steps, signature_of, walk
 from .mends import Mend, changed_attributes, in_float32, in_float64, mended
 from .points import Odd, odd_values, rows_worth_asking
+from .texts import in_re2
 
 if TYPE_CHECKING:
     import onnx
@@ -337,9 +338,8 @@ def _converter_options(estimator: Any, choices: dict[str, Any], plain: bool) -> 
     for part in [] if plain else walk(estimator):
         if hasattr(part, "vocabulary_") and hasattr(part, "token_pattern"):
             chosen[id(part)] = {"locale": _locale(part)}
-            if part.analyzer == "word" and part.token_pattern == r"(?u)\b\w\w+\b":
-                # skl2onnx takes words of one letter too, which breaks n-grams, and ASCII only.
-                chosen[id(part)]["tokenexp"] = r"[\p{L}\p{N}_][\p{L}\p{N}_]+"
+            if part.analyzer == "word":
+                chosen[id(part)]["tokenexp"] = in_re2(part.token_pattern)
     return chosen
 
 

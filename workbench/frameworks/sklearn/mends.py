@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModel
+from .texts import SPACE
 
 Converter = Callable[..., None]
 """As skl2onnx registers them: (scope, operator, container), writes an operator's nodes into the container."""
@@ -438,6 +439,14 @@ def _missing_categories(graph: _Graph, node: _Node) -> None:
     for integer, real in (("values_int64s", "values_floats"), ("default_int64", "default_float")):
         if integer in node.attributes:
             node.attributes[real] = np.float32(node.attributes.pop(integer))
+    encoder = graph.operator.raw_operator
+    for categories in encoder.categories_:
+        names = [str(category) for category in categories]
+        if names == [bytes(key).decode() for key in node.attributes.get("keys_strings", [])]:
+            gone = [isinstance(category, float) and np.isnan(category) for category in categories]
+            node.attributes["values_floats"] = np.where(
+                gone, encoder.encoded_missing_value, node.attributes["values_floats"]
+            ).astype(np.float32)
     if np.isnan(node.attributes.get("keys_floats", [])).any():
         code = graph.Cast(float(graph.operator.raw_operator.encoded_missing_value), to=TensorProto.FLOAT)
         out, node.outputs = node.outputs[0], [graph.name("found")]
@@ -468,6 +477,20 @@ def _tuned_threshold(graph: _Graph, node: _Node) -> None:
         above = graph.Cast(graph.GreaterOrEqual(positive, tuned.best_threshold_), to=TensorProto.INT64)
         classes = np.asarray(tuned.classes_)
         node.become("Gather", classes if classes.dtype.kind in "OU" else classes.astype(np.int64), above)
+
+
+def _characters(graph: _Graph, node: _Node) -> None:
+    """Texts taken apart by characters kept runs of blanks, which scikit-learn makes one."""
+    from onnx import TensorProto
+
+    if node.op_type != "Tokenizer" or graph.operator.raw_operator.analyzer != "char":
+        return
+    run = f"[{SPACE}]{{2,}}"
+    node.attributes["tokenexp"] = f"{run}|(?s:.)"
+    out, node.outputs = node.outputs[0], [graph.name("characters")]
+    # The checker of ONNX ends the process where RegexFullMatch is given what has no type.
+    typed = graph.Cast(*node.outputs, to=TensorProto.STRING)
+    graph.Where(graph.RegexFullMatch(typed, pattern=run, op_version=20), np.array([" "]), typed, out=out)
 
 
 # --- converters written anew ------------------------------------------------------------------------------------------
@@ -560,6 +583,7 @@ def _quantile_transformer(graph: _Graph, estimator: Any) -> str:
 
 _MENDS: dict[str, Mend] = {
     **dict.fromkeys(_TREES, in_float32),
+    "CountVectorizer": _changed(_characters),
     "HistGradientBoostingClassifier": in_float64,
     "HistGradientBoostingRegressor": in_float64,
     "KMeans": _changed(_real_roots),
@@ -574,5 +598,6 @@ _MENDS: dict[str, Mend] = {
     "SVR": _changed(_plain_svm),
     "SimpleImputer": _imputer,
     "TfidfTransformer": _anew(_tfidf),
+    "TfidfVectorizer": _changed(_characters),
     "TunedThresholdClassifierCV": _changed(_tuned_threshold),
 }

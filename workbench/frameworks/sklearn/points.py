@@ -13,6 +13,7 @@ import numpy as np
 
 from ...convert.draft import Arrays
 from .inputs import Signature, examples, first_steps, walk
+from .trees import Questions, asked_of_columns, both_sides
 
 LIMIT = 2000
 """Rows at most, spread evenly over the thresholds of a large forest."""
@@ -40,8 +41,8 @@ def rows_worth_asking(
     # Columns by their numbers in the native table, here and in all that is called.
     kinds = {place: signature.kinds[ours] for place, ours in signature.places.items()}
     numbers = [place for place, kind in kinds.items() if kind == "float"]
-    features, thresholds = _asked_of_columns(estimator)
-    near = _near(estimator, signature, numbers, (features, thresholds), sample, rng)
+    questions = asked_of_columns(estimator, LIMIT // 3)
+    near = _near(estimator, signature, numbers, questions, sample, rng)
     others: dict[int, np.ndarray] = {}
     for place, kind in kinds.items():
         known = _known_values(estimator, place)
@@ -54,7 +55,7 @@ def rows_worth_asking(
             # What is missing is asked among the odd ones.
             texts = [text for text in (["a", "b"] if known is None else known) if isinstance(text, str)]
             others[place] = _each(np.array(texts, object), rng)
-    floats = _both_sides(near.astype(dtype), features, thresholds, rng)
+    floats = both_sides(near.astype(dtype), questions, rng)
     rows = max([len(floats), *map(len, others.values())])
     columns = {place: np.resize(floats, (rows, floats.shape[1]))[:, place] for place in numbers}
     columns |= {place: np.resize(values, rows) for place, values in others.items()}
@@ -113,131 +114,11 @@ def _each(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.resize(rng.permutation(values)[:LIMIT], max(NEAR, min(LIMIT, len(values))))
 
 
-def splits(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Every comparison a tree or an ensemble of trees makes: (column numbers int64, thresholds float64)."""
-    features: list[Any] = []
-    thresholds: list[Any] = []
-
-    def add(part: Any, chosen: Any) -> None:
-        if hasattr(part, "tree_"):
-            inner = part.tree_.children_left >= 0
-            columns = part.tree_.feature[inner]
-            features.append(columns if chosen is None else np.asarray(chosen)[columns])
-            thresholds.append(part.tree_.threshold[inner])
-        elif hasattr(part, "_predictors"):
-            for predictor in (one for group in part._predictors for one in group):
-                nodes = predictor.nodes[predictor.nodes["is_leaf"] == 0]
-                features.append(nodes["feature_idx"].astype(np.int64))
-                thresholds.append(nodes["num_threshold"])
-        elif hasattr(part, "get_booster") or hasattr(part, "booster_"):
-            columns, values = _booster_splits(part)
-            features.append(columns)
-            thresholds.append(values)
-        elif hasattr(part, "calibrated_classifiers_"):
-            for one in part.calibrated_classifiers_:
-                add(one.estimator, chosen)
-        elif hasattr(part, "estimators_"):
-            subsets = getattr(part, "estimators_features_", None)
-            for index, one in enumerate(np.asarray(part.estimators_, object).ravel()):
-                if hasattr(one, "get_params"):
-                    add(one, chosen if subsets is None else subsets[index])
-        elif hasattr(part, "estimator_"):
-            add(part.estimator_, chosen)
-
-    add(estimator, None)
-    if not features:
-        return np.empty(0, np.int64), np.empty(0)
-    return np.concatenate(features).astype(np.int64), np.concatenate(thresholds).astype(np.float64)
-
-
-def _booster_splits(part: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The comparisons of an XGBoost or LightGBM model."""
-    if hasattr(part, "booster_"):
-        table = part.booster_.trees_to_dataframe()
-        table = table[table["split_feature"].notna()]
-        names = part.booster_.feature_name()
-        return table["split_feature"].map(names.index).to_numpy(np.int64), table["threshold"].to_numpy(np.float64)
-    booster = part.get_booster()
-    table = booster.trees_to_dataframe()
-    table = table[table["Feature"] != "Leaf"]
-    names = booster.feature_names or [f"f{i}" for i in range(part.n_features_in_)]
-    return table["Feature"].map(names.index).to_numpy(np.int64), table["Split"].to_numpy(np.float64)
-
-
-def _asked_of_columns(estimator: Any) -> tuple[np.ndarray, np.ndarray]:
-    """The comparisons that its last step makes (`splits`), as comparisons of the columns it is given."""
-    from sklearn.pipeline import Pipeline
-
-    last, steps = estimator, []
-    while isinstance(last, Pipeline):
-        steps += [step for _, step in last.steps[:-1] if not isinstance(step, str) and step is not None]
-        last = last.steps[-1][1]
-    features, thresholds = splits(last)
-    for step in reversed(steps):
-        if not len(features):
-            break
-        features, thresholds = _pull_back(step, features, thresholds)
-    return features, thresholds
-
-
-def _both_sides(rows: np.ndarray, features: np.ndarray, thresholds: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The rows, then for each threshold the numbers of their dtype just below, at and just above it."""
-    if not len(features):
-        return rows
-    dtype = rows.dtype
-    questions = np.unique(np.stack([features, thresholds], axis=1), axis=0)
-    if len(questions) > LIMIT // 3:
-        questions = questions[np.linspace(0, len(questions) - 1, LIMIT // 3).astype(int)]
-    features = questions[:, 0].astype(np.int64)
-    with np.errstate(over="ignore"):
-        at = questions[:, 1].astype(dtype)
-    sides = [np.nextafter(at, np.array(-np.inf, dtype)), at, np.nextafter(at, np.array(np.inf, dtype))]
-    extra = np.tile(rows[rng.integers(len(rows), size=len(features))], (3, 1))
-    extra[np.arange(len(extra)), np.tile(features, 3)] = np.concatenate(sides)
-    return np.concatenate([rows, extra])
-
-
-def _pull_back(step: Any, features: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Comparisons after a transformer, as comparisons before it; those it mixes from several columns are left out."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
-
-    nothing = np.empty(0, np.int64), np.empty(0)
-    if isinstance(step, Pipeline):
-        for inner in reversed([inner for _, inner in step.steps if not isinstance(inner, str) and inner is not None]):
-            features, thresholds = _pull_back(inner, features, thresholds)
-        return features, thresholds
-    if isinstance(step, StandardScaler | MinMaxScaler | MaxAbsScaler | RobustScaler):
-        rows = np.zeros((len(features), step.n_features_in_))
-        rows[np.arange(len(rows)), features] = thresholds
-        return features, step.inverse_transform(rows)[np.arange(len(rows)), features]
-    if isinstance(step, FunctionTransformer) and step.func is None:
-        return features, thresholds
-    if hasattr(step, "get_support"):
-        return step.get_support(indices=True)[features], thresholds
-    if hasattr(step, "statistics_") and not step.add_indicator:
-        return features, thresholds
-    if isinstance(step, ColumnTransformer):
-        pulled = [nothing]
-        for name, inner, _ in step.transformers_:
-            columns, place = step._transformer_to_input_indices.get(name, []), step.output_indices_[name]
-            mine = (features >= place.start) & (features < place.stop)
-            if (isinstance(inner, str) and inner == "drop") or not mine.any():
-                continue
-            local, values = features[mine] - place.start, thresholds[mine]
-            if not isinstance(inner, str):
-                local, values = _pull_back(inner, local, values)
-            pulled.append((np.asarray(columns, np.int64)[local], values))
-        return np.concatenate([f for f, _ in pulled]).astype(np.int64), np.concatenate([t for _, t in pulled])
-    return nothing
-
-
 def _near(
     estimator: Any,
     signature: Signature,
     numbers: list[int],
-    comparisons: tuple[np.ndarray, np.ndarray],
+    questions: Questions,
     sample: Any,
     rng: np.random.Generator,
 ) -> np.ndarray:
@@ -248,9 +129,8 @@ def _near(
         known = _known_rows(estimator, width)
     if known is None:
         known = rng.normal(size=(NEAR, width))
-        features, thresholds = comparisons
         for column in numbers:
-            if len(here := thresholds[features == column]):
+            if len(here := questions.threshold[questions.feature == column]):
                 known[:, column] = np.quantile(here, np.linspace(0, 1, NEAR))
     rows = known[rng.integers(len(known), size=NEAR)]
     spread = known.std(axis=0) + 1e-3 * np.abs(known).max(axis=0)
@@ -330,10 +210,31 @@ def _steps(estimator: Any) -> list[Any]:
 
 
 def _sentences(vectorizer: Any) -> list[str]:
-    """The vocabulary's own words and n-grams: alone, in pairs, in capitals, next to unknown and one-letter words."""
+    """The vocabulary's own words and n-grams: alone, in pairs, in capitals, next to unknown and one-letter words, and
+    in all that an analyzer treats apart: runs of blanks, line ends, punctuation, letters beyond ASCII, nothing."""
     words = sorted(map(str, vectorizer.vocabulary_))[:: max(1, len(vectorizer.vocabulary_) // 40)]
     pairs = [f"{a} {b}" for a, b in zip(words, reversed(words), strict=True)]
+    around = [
+        mark.join((a, b, a))
+        for mark in _MARKS
+        for a, b in itertools.islice(zip(words, words[1:] or words, strict=False), 2)
+    ]
     return [
-        *words, *pairs, *(word.upper() for word in words[:10]), *(f"{pair}, a zqx {pair}." for pair in pairs[:10]), "",
-        *(f"{a} I {b}!" for a, b in itertools.pairwise(words[:11])),
+        *words, *pairs, *(word.upper() for word in words[:10]), *(f"{pair}, a zqx {pair}." for pair in pairs[:10]),
+        *(f"{a} I {b}!" for a, b in itertools.pairwise(words[:11])), *around,
+        *(f"{text} {word}" for text, word in zip(_ODD_TEXTS, itertools.cycle(words), strict=False)), *_ODD_TEXTS,
     ]  # fmt: skip
+
+
+_MARKS = (
+    "  ", "   ", "\t", "\n", "\r\n", " \n ", "\u00a0", "\u2003 ", ", ", ". ", "-", "_", "'", "' ", "/", "@", "#", "...",
+    "\u2014", ' "', "\u00e9", "\u0301", "7", " 7 ", "\u00b2",
+)  # fmt: skip
+"""What stands between two words."""
+
+_ODD_TEXTS = (
+    "", " ", "   ", "\n", "\t\t", ".", "?!", "#", "##", "a", "\u00e9", "42", "3.14", "1e-5", "don't", "it's", "e-mail",
+    "a_b", "x@y.org", "https://a.bc/d?e=f", "ÄRGER", "Straße", "NAÏVE café", "ΩΔ ωδ", "ДЖ дж", "한국어 문장",
+    "日本語", "\u0939\u093f\u0928\u094d\u0926\u0940", "\U0001f642 :-)", "e\u0301te\u0301", "\u00a0a\u00a0b",
+    "tab\tand\nline", " leading and trailing ", "UPPER lower MiXed", "100%", "(x)[y]{z}",
+)  # fmt: skip
