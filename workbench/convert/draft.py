@@ -50,6 +50,8 @@ class Draft:
         tolerance: for floating-point outputs.
         points: further rows worth asking, {input name: array}: both sides of a tree's thresholds, known categories,
             words of a vocabulary. Called with a seeded random generator.
+        refuses: the native model refuses all rows because of one, for its values (an unknown category, a point too far
+            from any other): those it takes are then asked without the others.
         accepts_nan: the native model takes missing values (NaN), so the proof asks some.
         ranges: input name -> (lowest, highest) value the native model takes, as an Embedding its indices; the proof
             asks nothing outside. An input not named here takes any number.
@@ -67,6 +69,7 @@ class Draft:
     tolerance: Tolerance
     columns: tuple[str, ...] | None = None
     points: Callable[[np.random.Generator], Arrays] | None = None
+    refuses: bool = False
     accepts_nan: bool = False
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     known: tuple[str | int, ...] = ()

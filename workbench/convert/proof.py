@@ -37,6 +37,10 @@ SMALL_ROW = 20_000
 """Numbers in a row up to which the source is asked three times more, to see how its answer moves with rounding."""
 
 
+MOST_TRIES = 300
+"""Times a source model is asked which of a group's rows it refuses."""
+
+
 @dataclass
 class Asked:
     """The source model's side: every group with its answers, sentences about what it refused, and one for each input
@@ -64,6 +68,8 @@ def ask_native(draft: Draft, sample: Any = None) -> Asked:
     for alternatives in plan(draft, sample):
         for group in alternatives:
             try:
+                if draft.refuses and group.name != "given":
+                    group = _taken(draft, group)
                 group.answers = _answers(draft, group.native)
             except Exception as error:
                 if isinstance(error, MemoryError):
@@ -112,6 +118,35 @@ def _answers(draft: Draft, arrays: Arrays) -> Arrays:
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
         return in_parts(anew, arrays, draft.inputs)
+
+
+def _taken(draft: Draft, group: Group) -> Group:
+    """The group without the rows that the source model refuses, found by halving; as it is, where it takes all or none,
+    or is still not through after `MOST_TRIES`."""
+    waiting, kept = [np.arange(group.rows)], []
+    for tries in range(MOST_TRIES):
+        if not waiting:
+            break
+        rows = waiting.pop()
+        try:
+            _answers(draft, {name: array[rows] for name, array in group.native.items()})
+        except MemoryError:
+            raise
+        except Exception:
+            waiting += np.array_split(rows, 2) if len(rows) > 1 else []
+        else:
+            if not tries:
+                return group
+            kept.append(rows)
+    if not kept:
+        return group
+    rows = np.sort(np.concatenate(kept))
+    native, onnx = ({name: array[rows] for name, array in side.items()} for side in (group.native, group.onnx))
+    note = (
+        f"The source model refuses {group.rows - len(rows):,} of the {group.rows:,} {group.name} rows made for the proof; "
+        "they were left out."
+    )
+    return Group(group.name, native, onnx, group.strict, note)
 
 
 def _repeatable(draft: Draft, groups: list[Group]) -> tuple[list[Group], str | None]:

@@ -23,7 +23,7 @@ from .proof import ask_native, hold_against
 MOST_IN_ONE_FILE = 1_500_000_000
 """Bytes of a model object up to which it becomes one file; protobuf ends at 2 GiB."""
 
-MOST_MENDS = 3
+MOST_MENDS = 5
 
 Progress = Callable[[str], object]
 
@@ -199,6 +199,7 @@ def _certificate(job: Job, proved: Proved) -> dict[str, Any]:
             "undecided": agreement.undecided,
             "tolerance": agreement.tolerance,
             "within_tolerance": agreement.within_tolerance,
+            "asked": list(agreement.asked),
         },
         "notes": json.loads(json.dumps(proved.warnings)),
     }

@@ -13,7 +13,7 @@ from ..errors import BadInput, WorkbenchError
 from ..files.header import ValueInfo
 from ..kind import ENGINE_NAMES
 from ..words import first_line
-from .inputs import CastWarning, cast, check_shape, match
+from .inputs import CastWarning, cast, check_shape, match, named
 
 Arrays = dict[str, np.ndarray]
 Calls = dict[str, Callable[[], object]]
@@ -51,9 +51,13 @@ class ModelEngine(Closing):
     Args:
         path: the file, or what to call an object in memory.
         why: the sentence for `why`.
+
+    Attributes:
+        names_gaps: missing text is given to it by its name.
     """
 
     name = ""
+    names_gaps = False
     version = ""
 
     def __init__(self, path: str, why: str) -> None:
@@ -119,7 +123,7 @@ class ModelEngine(Closing):
                 message = f"Input {info.name!r} was cast from {cast_from} to {info.sort}."
                 warnings.warn(message, CastWarning, stacklevel=3)
             check_shape(array, info)
-            feeds[info.name] = array
+            feeds[info.name] = named(array) if info.gaps and self.names_gaps else array
         return feeds
 
     def _plain(self, error: Exception) -> str:

@@ -21,7 +21,6 @@ from ..safety import external
 from . import eight_bits
 from .base import Arrays, Calls, ModelEngine
 from .eight_bits import exact_session, may_clip
-from .inputs import named
 from .refusals import EXTENSIONS, REFERENCE, may_be_mended, plain, refusal
 from .rewritten import loadable
 from .values import COARSE, CONTAINERS, answered, numpy_of, ort_value, unboxed, value_info
@@ -107,6 +106,7 @@ class OnnxRuntimeEngine(ModelEngine):
     """
 
     name = "onnxruntime"
+    names_gaps = True
 
     def __init__(
         self,
@@ -196,14 +196,6 @@ class OnnxRuntimeEngine(ModelEngine):
     def close(self) -> None:
         super().close()
         self._session = None
-
-    def _feeds(self, inputs: Any) -> Arrays:
-        """Missing text by its name."""
-        feeds = super()._feeds(inputs)
-        for info in self.inputs:
-            if info.gaps:
-                feeds[info.name] = named(feeds[info.name])
-        return feeds
 
     def answer(self, feeds: Arrays) -> Arrays:
         """A list of {label: score} becomes a float array (rows, labels), its labels in `classes`; other sequences

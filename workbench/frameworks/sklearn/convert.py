@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -84,7 +84,7 @@ def draft(
 
     Returns:
         A draft. Its native side is asked in float64, as estimators are by people, whatever the graph takes. Its mends
-        are what is left of `WAYS`.
+        are the other ways to convert it (`HOW`).
 
     Raises:
         UnsupportedModel: names the estimator that has no converter, or whose graph no engine loads.
@@ -94,31 +94,25 @@ def draft(
     inner = unwrapped(estimator)
     _check(inner)
     signature = signature_of(inner, sample)
-    ways = [
-        way
-        for way in WAYS
-        if way.dtype == (choices["dtype"] or way.dtype) and ("float" in signature.kinds or way.dtype == WAYS[0].dtype)
-    ]
-    made, sentence = _Making(estimator, inner, signature, sample, choices, progress).by(ways)
+    fast = choices["cdist"] and any(map(_by_cdist, walk(inner)))
+    dtypes = [choices["dtype"]] if choices["dtype"] else DTYPES if "float" in signature.kinds else DTYPES[:1]
+    ways = [Way(*how, dtype) for dtype in dtypes for how in HOW if fast or not how[1]]
+    made, sentence = _Making(estimator, inner, signature, sample, choices, progress, ways[0]).by(ways)
     made.notes[:0] = filter(None, [sentence])
     return made
 
 
-@dataclass(frozen=True)
-class Way:
-    """How a conversion is tried.
+class Way(NamedTuple):
+    """How a conversion is tried: with our mends and options, with the operator CDist; the dtype of its numbers."""
 
-    Attributes:
-        plain: by skl2onnx as it is, without our options and mends.
-        dtype: of the columns of numbers.
-    """
-
-    plain: bool
+    mended: bool
+    fast: bool
     dtype: str
 
 
-WAYS = Way(False, "float32"), Way(True, "float32"), Way(False, "float64"), Way(True, "float64")
-"""Tried in this order until one proves."""
+DTYPES = "float32", "float64"
+HOW = (True, True), (True, False), (False, False)
+"""Tried in this order, first in float32, until one proves. The last is skl2onnx as it is."""
 
 
 class _Failure(Exception):
@@ -131,6 +125,7 @@ class _Making:
 
     Attributes:
         estimator: as it was given; inner: the one that answers.
+        first: the way it is tried first.
         tried: the models made so far, as bytes; why: what was wrong with the first.
     """
 
@@ -140,8 +135,9 @@ class _Making:
     sample: Any
     choices: dict[str, Any]
     progress: Progress
+    first: Way
     tried: list[bytes] = field(default_factory=list)
-    why: str = ""
+    why: _Failure | None = None
 
     def by(self, ways: Sequence[Way]) -> tuple[Draft, str]:
         """The draft of the first way that leads to one, which the others are the mends of; and a sentence on it, where
@@ -160,7 +156,7 @@ class _Making:
                     continue
                 made = self._draft(model, way)
             except _Failure as failure:
-                self.why = self.why or str(failure)
+                self.why = self.why or failure
                 continue
             said = self._sentence(way)
             self.tried.append(written)
@@ -168,18 +164,18 @@ class _Making:
             if rest:
                 made.mend = partial(self.by, rest)
             return made, said
-        raise UnsupportedModel(self.why or "There is no other form of this model.")
+        raise UnsupportedModel(str(self.why or "There is no other form of this model.")) from self.why
 
     def _sentence(self, way: Way) -> str:
-        if way == WAYS[0] or (way.dtype == self.choices["dtype"] and not way.plain):
-            return ""
+        """What is not as it is tried first, and why."""
+        trouble = "both sides differ" if self.tried else str(self.why).rstrip(".")
         said: list[str] = []
-        if way.plain:
-            trouble = "both sides differ" if self.tried else self.why.rstrip(".")
+        if not way.mended:
             said.append(f"It was converted by skl2onnx alone: with the workbench's mends and options, {trouble}.")
-        if way.dtype != (self.choices["dtype"] or WAYS[0].dtype):
-            trouble = _fault(self.inner) if self.tried else self.why.rstrip(".")
-            said.append(f"Its inputs are float64 now: in float32, {trouble}.")
+        elif way.fast != self.first.fast:
+            said.append(f"Distances are computed in a loop: with the operator CDist, {trouble}.")
+        if way.dtype != self.first.dtype:
+            said.append(f"Its inputs are float64 now: in float32, {_fault(self.inner) if self.tried else trouble}.")
         return " ".join(said)
 
     def _draft(self, model: onnx.ModelProto, way: Way) -> Draft:
@@ -211,6 +207,7 @@ class _Making:
             tolerance=tolerated,
             columns=signature.columns,
             points=points,
+            refuses=True,
             accepts_nan=native.accepts_nan(rows),
             ranges=ranges,
             notes=_notes(self.estimator, inner, named, unknown),
@@ -296,7 +293,7 @@ def _convert(estimator: Any, signature: Signature, way: Way, choices: dict[str, 
     for opsets in OPSETS if opset is None else ({"": opset, "ai.onnx.ml": 3}, opset):
         try:
             with (
-                nullcontext() if way.plain else mended(),
+                mended() if way.mended else nullcontext(),
                 _convertible(estimator, signature),
                 warnings.catch_warnings(),
             ):
@@ -306,7 +303,7 @@ def _convert(estimator: Any, signature: Signature, way: Way, choices: dict[str, 
                     type(estimator).__name__,
                     declared(signature, way.dtype),
                     target_opset=opsets,
-                    options=_converter_options(estimator, choices, way.plain),
+                    options=_converter_options(estimator, choices["zipmap"], way),
                 )
         except UnsupportedModel:
             raise
@@ -321,38 +318,64 @@ def _convert(estimator: Any, signature: Signature, way: Way, choices: dict[str, 
     raise _Failure(_reason(estimator, failure)) from failure
 
 
-def _converter_options(estimator: Any, choices: dict[str, Any], plain: bool) -> dict[Any, Any]:
-    """Options by class, for every class skl2onnx knows and that has them; those of text by instance."""
+def _converter_options(estimator: Any, zipmap: bool, way: Way) -> dict[Any, Any]:
+    """Options by class, for every class skl2onnx knows and that has them; and by instance, which come first."""
     from skl2onnx._supported_operators import sklearn_operator_name_map
     from skl2onnx.common._registration import _converter_pool
+    from sklearn.pipeline import Pipeline
 
     # Scaler would multiply by 1/scale, which rounds to another float than the division scikit-learn does.
-    wanted = {"zipmap": choices["zipmap"]}
-    if not plain:
-        wanted |= {"optim": "cdist" if choices["cdist"] else None, "div": "div"}
+    wanted = {"zipmap": zipmap, "div": "div"} if way.mended else {"zipmap": zipmap}
     chosen: dict[Any, Any] = {}
     for kind, alias in sklearn_operator_name_map.items():
         allowed = _converter_pool[alias].get_allowed_options() if alias in _converter_pool else None
         if isinstance(allowed, dict):
             chosen[kind] = {name: value for name, value in wanted.items() if name in allowed}
-    for part in [] if plain else walk(estimator):
+    for part in walk(estimator) if way.mended else ():
+        if isinstance(part, Pipeline):
+            continue  # its options go to its last step, which may not have them
+        # A step without any is taken for a classifier with a ZipMap.
+        mine = chosen[id(part)] = dict(chosen.get(type(part), {}))
+        if way.fast and _by_cdist(part):
+            mine["optim"] = "cdist"
         if hasattr(part, "vocabulary_") and hasattr(part, "token_pattern"):
-            chosen[id(part)] = {"locale": _locale(part)}
+            mine["locale"] = _locale(part)
             if part.analyzer == "word":
-                chosen[id(part)]["tokenexp"] = in_re2(part.token_pattern)
+                mine["tokenexp"] = in_re2(part.token_pattern)
     return chosen
+
+
+def _by_cdist(part: Any) -> bool:
+    """Whether its distances are (squared) Euclidean ones, which ONNX Runtime's CDist computes."""
+    from sklearn.decomposition import KernelPCA
+    from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
+    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, KernelOperator, WhiteKernel
+    from sklearn.impute import KNNImputer
+
+    if isinstance(part, GaussianProcessClassifier | GaussianProcessRegressor):
+        each = [part.kernel_, *(one for one in part.kernel_.get_params().values() if isinstance(one, Kernel))]
+        return all(isinstance(one, RBF | ConstantKernel | WhiteKernel | KernelOperator) for one in each)
+    if isinstance(part, KernelPCA):
+        return bool(part.kernel == "rbf")
+    if isinstance(part, KNNImputer):
+        return part.metric == "nan_euclidean"
+    return getattr(part, "effective_metric_", None) in ("euclidean", "sqeuclidean")
 
 
 def _convertible(estimator: Any, signature: Signature) -> AbstractContextManager[None]:
     """Within it, what skl2onnx cannot read of the estimator is said another way."""
     from sklearn.compose import ColumnTransformer
     from sklearn.ensemble import VotingClassifier
+    from sklearn.neighbors import NearestNeighbors
 
     changes: list[tuple[Any, str, Any]] = []
     for part in walk(estimator):
         if hasattr(part, "cluster_centers_"):
             # Their squares were computed in the dtype of the fit, also for a float64 graph.
             changes.append((part, "cluster_centers_", part.cluster_centers_.astype("float64")))
+        if type(part) is NearestNeighbors:
+            # Asked for so many neighbours; skl2onnx refuses the radius that stands beside.
+            changes.append((part, "radius", None))
         if getattr(part, "encode", None) == "onehot":
             # KBinsDiscretizer: ONNX has no sparse tensors.
             changes.append((part, "encode", "onehot-dense"))

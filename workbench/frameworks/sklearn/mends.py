@@ -351,6 +351,7 @@ def in_float64(convert: Converter) -> Converter:
 
 def _threshold_tensors(graph: _Graph, node: _Node) -> None:
     from onnx import TensorProto, numpy_helper
+    from skl2onnx.common.data_types import guess_proto_type
 
     if not node.op_type.startswith("TreeEnsemble"):
         return
@@ -362,9 +363,39 @@ def _threshold_tensors(graph: _Graph, node: _Node) -> None:
             values = np.asarray(node.attributes.pop(name), np.float64).ravel()
             node.attributes[f"{name}_as_tensor"] = numpy_helper.from_array(values, name)
     node.attributes["op_version"] = 3
-    # Scores are float32 all the same.
+    # Scores are float32 all the same; and what comes next may have been told so, behind columns of both types.
     scores, node.outputs[-1] = node.outputs[-1], graph.name("narrow")
-    graph.Cast(node.outputs[-1], out=scores, to=TensorProto.DOUBLE)
+    told = {out.full_name: guess_proto_type(out.type) for out in graph.operator.outputs}
+    graph.Cast(node.outputs[-1], out=scores, to=told.get(scores, TensorProto.DOUBLE))
+
+
+# --- pipelines within -------------------------------------------------------------------------------------------------
+
+
+def _passing_on(convert: Converter) -> Converter:
+    """A pipeline within another estimator kept to itself that raw scores were wanted of it, so calibrated probabilities
+    were wrong; and set options that its steps do not have."""
+
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        pipeline = operator.raw_operator
+        steps = {id(step): step for _, step in pipeline.steps}
+        raw = (container.get_options(pipeline, {"raw_scores": False}) or {}).get("raw_scores", False)
+
+        def adding(add: Callable[..., None]) -> Callable[..., None]:
+            def add_known(model_id: int, options: dict[str, Any]) -> None:
+                step = steps.get(model_id)
+                if step is pipeline.steps[-1][1]:
+                    options = {**options, "raw_scores": raw}
+                if step is not None:
+                    options = {name: value for name, value in options.items() if container.has_options(step, name)}
+                add(model_id, options)
+
+            return add_known
+
+        with changed_attributes([(owner, "add_options", adding(owner.add_options)) for owner in (scope, container)]):
+            convert(scope, operator, container)
+
+    return converter
 
 
 # --- nodes changed ----------------------------------------------------------------------------------------------------
@@ -417,10 +448,33 @@ def _plain_svm(graph: _Graph, node: _Node) -> None:
 
 
 def _scores_by_class(graph: _Graph, node: _Node) -> None:
-    """A support vector classifier of two classes without probabilities gave each class the other one's score."""
+    """A support vector classifier of two classes without probabilities gave each class the other one's score; not where
+    it is asked for raw ones, which it turns round itself."""
     svc, scores = graph.operator.raw_operator, graph.operator.outputs[1].full_name
-    if node.outputs == [scores] and len(svc.classes_) == 2 and not len(svc.probA_):
+    alone = node.outputs == [scores] and len(node.inputs) == 1
+    if alone and len(svc.classes_) == 2 and not len(svc.probA_):
         node.inputs = [graph.Neg(*node.inputs)]
+
+
+def _neighbours(graph: _Graph, node: _Node) -> None:
+    """Neighbours weighted by distance all weighed the same, for their distances came with a minus; and one at distance
+    zero left the others a millionth. Those within a radius were looked up by number -1 where they are out of reach, and
+    lost where they are just in it."""
+    if node.op_type == "Max":
+        node.inputs = [graph.Abs(node.inputs[0]), 1e-20]
+    if hasattr(graph.operator.raw_operator, "radius") and not hasattr(graph.operator.raw_operator, "kneighbors"):
+        if node.op_type == "Less":
+            node.op_type = "LessOrEqual"
+        if node.op_type == "ArrayFeatureExtractor":
+            node.inputs = [node.inputs[0], graph.Max(node.inputs[1], np.array([0]))]
+
+
+def _link(graph: _Graph, node: _Node) -> None:
+    """HistGradientBoosting with a loss of counts adds up logarithms, which were given as they are."""
+    answer = graph.operator.outputs[0].full_name
+    if graph.operator.raw_operator.loss in ("poisson", "gamma") and node.outputs == [answer]:
+        node.outputs = [graph.name("logarithm")]
+        graph.Exp(*node.outputs, out=answer)
 
 
 def _real_roots(graph: _Graph, node: _Node) -> None:
@@ -581,16 +635,20 @@ def _quantile_transformer(graph: _Graph, estimator: Any) -> str:
 
 # --- which for which --------------------------------------------------------------------------------------------------
 
+_NEIGHBOURS = "KNeighborsClassifier KNeighborsRegressor RadiusNeighborsClassifier RadiusNeighborsRegressor".split()
+
 _MENDS: dict[str, Mend] = {
     **dict.fromkeys(_TREES, in_float32),
     "CountVectorizer": _changed(_characters),
     "HistGradientBoostingClassifier": in_float64,
-    "HistGradientBoostingRegressor": in_float64,
+    "HistGradientBoostingRegressor": lambda convert: _changed(_link)(in_float64(convert)),
     "KMeans": _changed(_real_roots),
+    **dict.fromkeys(_NEIGHBOURS, _changed(_neighbours)),
     "MiniBatchKMeans": _changed(_real_roots),
     "Normalizer": _anew(_normalizer),
     "OneClassSVM": _changed(_plain_svm),
     "OrdinalEncoder": _changed(_missing_categories),
+    "Pipeline": _passing_on,
     "PowerTransformer": _anew(_power_transformer),
     "QuadraticDiscriminantAnalysis": _changed(_flat_labels),
     "QuantileTransformer": _anew(_quantile_transformer),

@@ -66,10 +66,11 @@ def _comparisons(estimator: Any) -> _Part:
             for one in part.calibrated_classifiers_:
                 add(one.estimator, chosen)
         elif hasattr(part, "estimators_"):
-            subsets = getattr(part, "estimators_features_", None)
-            for index, one in enumerate(np.asarray(part.estimators_, object).ravel()):
+            # An array of pipelines would be one of their steps.
+            each = part.estimators_.ravel() if isinstance(part.estimators_, np.ndarray) else list(part.estimators_)
+            for one, mine in zip(each, getattr(part, "estimators_features_", [None] * len(each)), strict=True):
                 if hasattr(one, "get_params"):
-                    add(one, chosen if subsets is None else subsets[index])
+                    add(one, mine if chosen is None or mine is None else np.asarray(chosen)[mine])
         elif hasattr(part, "estimator_"):
             add(part.estimator_, chosen)
 
