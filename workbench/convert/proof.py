@@ -142,10 +142,8 @@ def _taken(draft: Draft, group: Group) -> Group:
         return group
     rows = np.sort(np.concatenate(kept))
     native, onnx = ({name: array[rows] for name, array in side.items()} for side in (group.native, group.onnx))
-    note = (
-        f"The source model refuses {group.rows - len(rows):,} of the {group.rows:,} {group.name} rows made for the proof; "
-        "they were left out."
-    )
+    refused = f"The source model refuses {group.rows - len(rows):,} of the {group.rows:,} {group.name} rows"
+    note = f"{refused} made for the proof, which were left out."
     return Group(group.name, native, onnx, group.strict, note)
 
 

@@ -263,6 +263,13 @@ def _check(estimator: Any) -> None:
             )
         if isinstance(part, CountVectorizer):
             _check_text(part, name)
+        if (categorical := getattr(part, "is_categorical_", None)) is not None and categorical.any():
+            # skl2onnx makes splits at zero of them: TreeEnsemble of ai.onnx.ml 3 knows no sets of categories.
+            raise UnsupportedModel(
+                f"{name} with categorical features (columns of pandas' dtype category are such) cannot be converted to "
+                "ONNX: encode them before it (OneHotEncoder or OrdinalEncoder in a pipeline), and fit it with "
+                "categorical_features=None."
+            )
         if (indicator := getattr(part, "indicator_", None)) is not None and len(indicator.features_):
             raise UnsupportedModel(f"{name} with add_indicator=True cannot be converted to ONNX: fit it without.")
     check_fitted(estimator)
@@ -350,22 +357,19 @@ def _by_cdist(part: Any) -> bool:
     from sklearn.decomposition import KernelPCA
     from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, KernelOperator, WhiteKernel
-    from sklearn.impute import KNNImputer
 
     if isinstance(part, GaussianProcessClassifier | GaussianProcessRegressor):
         each = [part.kernel_, *(one for one in part.kernel_.get_params().values() if isinstance(one, Kernel))]
         return all(isinstance(one, RBF | ConstantKernel | WhiteKernel | KernelOperator) for one in each)
     if isinstance(part, KernelPCA):
         return bool(part.kernel == "rbf")
-    if isinstance(part, KNNImputer):
-        return part.metric == "nan_euclidean"
     return getattr(part, "effective_metric_", None) in ("euclidean", "sqeuclidean")
 
 
 def _convertible(estimator: Any, signature: Signature) -> AbstractContextManager[None]:
     """Within it, what skl2onnx cannot read of the estimator is said another way."""
     from sklearn.compose import ColumnTransformer
-    from sklearn.ensemble import VotingClassifier
+    from sklearn.ensemble import RandomTreesEmbedding, VotingClassifier
     from sklearn.neighbors import NearestNeighbors
 
     changes: list[tuple[Any, str, Any]] = []
@@ -376,6 +380,8 @@ def _convertible(estimator: Any, signature: Signature) -> AbstractContextManager
         if type(part) is NearestNeighbors:
             # Asked for so many neighbours; skl2onnx refuses the radius that stands beside.
             changes.append((part, "radius", None))
+        if isinstance(part, RandomTreesEmbedding):
+            changes.append((part, "sparse_output", False))
         if getattr(part, "encode", None) == "onehot":
             # KBinsDiscretizer: ONNX has no sparse tensors.
             changes.append((part, "encode", "onehot-dense"))

@@ -285,14 +285,8 @@ def _of_several_targets(populate: Callable[..., dict[str, Any]]) -> Callable[...
 
 
 def _add_hist_tree(attributes: dict[str, list[Any]], is_classifier: bool, tree: Any, *args: Any, **dtype: Any) -> None:
-    """The same for a tree of HistGradientBoosting. Its float64 thresholds were rounded to nearest, some of them up;
-    splits by category, which TreeEnsemble of ai.onnx.ml 3 cannot hold, became splits at zero."""
+    """The same for a tree of HistGradientBoosting. Its float64 thresholds were rounded to nearest, some of them up."""
     nodes = tree.nodes
-    if nodes["is_categorical"].any():
-        raise UnsupportedModel(
-            "HistGradientBoosting with categorical features cannot be converted by skl2onnx: encode them first "
-            "(OneHotEncoder or OrdinalEncoder in a pipeline) and fit without categorical_features."
-        )
     leaf = nodes["is_leaf"] != 0
     plain = SimpleNamespace(
         node_count=len(nodes),
@@ -402,8 +396,8 @@ def _passing_on(convert: Converter) -> Converter:
 
 
 def _imputer(convert: Converter) -> Converter:
-    """SimpleImputer refused text whose missing values are NaN or None: in ONNX these are words. ONNX Runtime has no
-    float64 Imputer."""
+    """SimpleImputer refused text whose missing values are NaN or None: in ONNX these are words; and whole numbers for
+    missing ones. ONNX Runtime has no float64 Imputer."""
 
     def converter(scope: Any, operator: Any, container: Any) -> None:
         from onnx import TensorProto
@@ -416,7 +410,7 @@ def _imputer(convert: Converter) -> Converter:
             words = {"op_domain": "ai.onnx.ml", "op_version": 2, "keys_strings": [str(marker)], "values_int64s": [1]}
             gone = graph.Cast(graph.LabelEncoder(x, default_int64=0, **words), to=TensorProto.BOOL)
             graph.Where(gone, np.array(imputer.statistics_, object), x, out=out)
-        elif graph.wide:
+        elif graph.wide or not isinstance(marker, float):
             x = graph.rows()
             missing = graph.IsNaN(x) if np.isnan(marker) else graph.Equal(x, marker)
             graph.Where(missing, imputer.statistics_, x, out=out)
@@ -567,6 +561,45 @@ def _tfidf(graph: _Graph, estimator: Any) -> str:
     return x
 
 
+def _knn_imputer(graph: _Graph, imputer: Any) -> str:
+    """KNNImputer failed on all rows where one had no number at all, and knew no weights by distance.
+
+    A missing number of a row becomes the mean of those of its nearest neighbours that have one; distances are over the
+    numbers both have, scaled up to all. The column's mean where no neighbour shares a number with the row.
+    """
+    from onnx import TensorProto
+
+    x, fit, gone = graph.rows(), imputer._fit_X.astype(np.float64), imputer._mask_fit_X
+    real, far = TensorProto.DOUBLE if graph.wide else TensorProto.FLOAT, 1e30
+    lacks = graph.IsNaN(x)
+    present, filled = graph.Cast(graph.Not(lacks), to=real), graph.Where(lacks, 0, x)
+    known, there = np.where(gone, 0, fit), (~gone).astype(np.float64)
+    squares = graph.Add(graph.MatMul(graph.Mul(filled, filled), there.T), graph.MatMul(present, (known**2).T))
+    apart = graph.Relu(graph.Sub(squares, graph.MatMul(filled, 2 * known.T)))
+    shared = graph.MatMul(present, there.T)
+    scaled = graph.Div(graph.Mul(apart, float(fit.shape[1])), graph.Max(shared, 1))
+    distances = graph.Where(graph.Equal(shared, 0), far, graph.Sqrt(scaled))
+    out = []
+    for place in np.flatnonzero(imputer._valid_mask):
+        column = graph.Gather(x, np.array([place]), axis=1)
+        out.append(column)
+        if not len(donors := np.flatnonzero(~gone[:, place])):
+            continue
+        nearest, index = graph.name("nearest"), graph.name("index")
+        count = np.array([min(imputer.n_neighbors, len(donors))])
+        graph.write("TopK", [graph.Gather(distances, donors, axis=1), count], [nearest, index], largest=0)
+        weights = graph.Cast(graph.Less(nearest, far), to=real)
+        if imputer.weights == "distance":
+            weights = graph.Mul(weights, graph.Reciprocal(graph.Max(nearest, 1e-20)))
+        ones = np.ones((count[0], 1))
+        total = graph.MatMul(graph.Mul(weights, graph.Gather(fit[donors, place], index, axis=0)), ones)
+        weight = graph.MatMul(weights, ones)
+        alone = graph.Equal(weight, 0)
+        mean = graph.Where(alone, fit[donors, place].mean(), graph.Div(total, graph.Where(alone, 1, weight)))
+        out[-1] = graph.Where(graph.IsNaN(column), mean, column)
+    return graph.Concat(*out, axis=1)
+
+
 def _power_transformer(graph: _Graph, estimator: Any) -> str:
     """PowerTransformer gave numbers for missing values, which scikit-learn leaves missing, and had no float64 form.
 
@@ -633,6 +666,78 @@ def _quantile_transformer(graph: _Graph, estimator: Any) -> str:
     return graph.Where(graph.IsNaN(x), x, y)
 
 
+# --- encoders ---------------------------------------------------------------------------------------------------------
+
+
+def _memberships(graph: _Graph, encoder: Any) -> Iterator[str]:
+    """For each column an encoder learnt, (rows, categories): 1 where a row holds the category, else 0. Missing text is
+    a word, and a truth value beside text its number, as skl2onnx casts it."""
+    from onnx import TensorProto
+    from skl2onnx.common.data_types import Int64TensorType, StringTensorType
+
+    real = TensorProto.DOUBLE if graph.wide else TensorProto.FLOAT
+    columns = (
+        (value.type, graph.Gather(value.full_name, np.array([place]), axis=1))
+        for value in graph.operator.inputs
+        for place in range(value.type.shape[1])
+    )
+    for (kind, column), categories in zip(columns, encoder.categories_, strict=True):
+        if isinstance(kind, StringTensorType):
+            names = [str(int(one) if isinstance(one, bool | np.bool_) else one) for one in categories]
+            words = {"keys_strings": names, "values_int64s": list(range(len(names)))}
+            code = graph.LabelEncoder(column, op_domain="ai.onnx.ml", op_version=2, default_int64=-1, **words)
+            found = graph.Equal(code, np.arange(len(categories)))
+        elif isinstance(kind, Int64TensorType):
+            found = graph.Equal(column, np.asarray(categories, np.int64))
+        else:
+            x, known = graph.Cast(column, to=real), np.asarray(categories, np.float64)
+            found = graph.Equal(x, known)
+            if np.isnan(known).any():
+                found = graph.Or(found, graph.And(graph.IsNaN(x), np.isnan(known)))
+        yield graph.Cast(found, to=real)
+
+
+def _one_hot(convert: Converter) -> Converter:
+    """OneHotEncoder knew whole numbers and texts alone, and no rare categories put together."""
+
+    def write(graph: _Graph, encoder: Any) -> str:
+        out = []
+        for index, found in enumerate(_memberships(graph, encoder)):
+            count = len(encoder.categories_[index])
+            grouped = encoder._default_to_infrequent_mappings[index] if encoder._infrequent_enabled else None
+            into = np.eye(count) if grouped is None else np.eye(max(grouped) + 1)[grouped]
+            drop = encoder._drop_idx_after_grouping
+            kept = [place for place in range(into.shape[1]) if drop is None or place != drop[index]]
+            column = graph.MatMul(found, into[:, kept])
+            if grouped is not None and encoder.handle_unknown in ("infrequent_if_exist", "warn"):
+                unknown = graph.Sub(1, graph.MatMul(found, np.ones((count, 1))))
+                column = graph.Add(column, graph.Mul(unknown, np.eye(into.shape[1])[-1][kept]))
+            out.append(column)
+        return graph.Concat(*out, axis=1)
+
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        encoder = operator.raw_operator
+        whole = all(
+            categories.dtype.kind != "f" or (categories == np.trunc(categories)).all()
+            for categories in map(np.asarray, encoder.categories_)
+        )
+        own = _anew(write)(convert) if encoder._infrequent_enabled or not whole else convert
+        own(scope, operator, container)
+
+    return converter
+
+
+def _target_encoder(graph: _Graph, encoder: Any) -> str:
+    """TargetEncoder took two classes or one number alone. An unknown category is given the mean of all."""
+    means = np.atleast_1d(np.asarray(encoder.target_mean_, np.float64))
+    out = []
+    for index, found in enumerate(_memberships(graph, encoder)):
+        codes = np.stack(encoder.encodings_[index * len(means) : (index + 1) * len(means)], axis=1)
+        unknown = graph.Sub(1, graph.MatMul(found, np.ones((len(codes), 1))))
+        out.append(graph.Add(graph.MatMul(found, codes), graph.Mul(unknown, means)))
+    return graph.Concat(*out, axis=1)
+
+
 # --- which for which --------------------------------------------------------------------------------------------------
 
 _NEIGHBOURS = "KNeighborsClassifier KNeighborsRegressor RadiusNeighborsClassifier RadiusNeighborsRegressor".split()
@@ -643,10 +748,12 @@ _MENDS: dict[str, Mend] = {
     "HistGradientBoostingClassifier": in_float64,
     "HistGradientBoostingRegressor": lambda convert: _changed(_link)(in_float64(convert)),
     "KMeans": _changed(_real_roots),
+    "KNNImputer": _anew(_knn_imputer),
     **dict.fromkeys(_NEIGHBOURS, _changed(_neighbours)),
     "MiniBatchKMeans": _changed(_real_roots),
     "Normalizer": _anew(_normalizer),
     "OneClassSVM": _changed(_plain_svm),
+    "OneHotEncoder": _one_hot,
     "OrdinalEncoder": _changed(_missing_categories),
     "Pipeline": _passing_on,
     "PowerTransformer": _anew(_power_transformer),
@@ -655,6 +762,7 @@ _MENDS: dict[str, Mend] = {
     "SVC": _changed(_scores_by_class),
     "SVR": _changed(_plain_svm),
     "SimpleImputer": _imputer,
+    "TargetEncoder": _anew(_target_encoder),
     "TfidfTransformer": _anew(_tfidf),
     "TfidfVectorizer": _changed(_characters),
     "TunedThresholdClassifierCV": _changed(_tuned_threshold),
