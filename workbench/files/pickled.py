@@ -18,6 +18,8 @@ MAX_MARKERS = 1000
 
 _CLASS = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_<]\w*>?)+")
 
+_VERSION = "_sklearn_version"
+
 _PLUMBING = re.compile(
     r"(?:numpy|scipy|builtins|__builtin__|copy_?reg|collections|_codecs|datetime|functools|operator|_?io|types)\b"
 )
@@ -70,6 +72,13 @@ class Noted(Walk):
         return (*self.classes, *(text for text in self.texts if text not in self.classes))[:MAX_MARKERS]
 
 
+def _version(walk: Noted) -> str:
+    """Of the scikit-learn that wrote an estimator, as it stands in it; empty where that was not found."""
+    texts = list(walk.texts)
+    after = texts[texts.index(_VERSION) + 1 :] if _VERSION in walk.texts else []
+    return after[0] if after and re.fullmatch(r"\d+\.\d+[\w.]{0,20}", after[0]) else ""
+
+
 def pickled(buffer: Buffer) -> Format | None:
     """Pickle and joblib, compressed or not: classes from the opcodes. Also PyTorch's format before 1.6."""
     packed = compressed(bytes(buffer[:64]))
@@ -99,7 +108,7 @@ def pickled(buffer: Buffer) -> Format | None:
     classes = tuple(item for item in walk.classes if not item.startswith("joblib."))
     name = "joblib" if packed or len(classes) < len(walk.classes) else "pickle"
     family = next((item.split(".")[0] for item in classes if not _PLUMBING.match(item)), "")
-    detail = {"sklearn": "scikit-learn"}.get(family, family)
+    detail = f"scikit-learn {_version(walk)}".rstrip() if family == "sklearn" else family
     if not family and reached != "end":
         detail = "read in part"
     return Format(name, detail, classes, runs_code=True)

@@ -29,6 +29,7 @@ from ...words import first_line, listed
 from . import OPSETS as WRITTEN
 from . import OPTIONS
 from .answers import Native, has_trees
+from .cannot import check_convertible
 from .declared import declared, name_inputs
 from .engine import check_fitted, load, tolerance, unwrapped
 from .inputs import Signature, examples, first_steps, signature_of, walk
@@ -92,14 +93,25 @@ def draft(
     """
     choices = chosen(OPTIONS, {"opset": opset, **(options or {})}, "scikit-learn")
     inner = unwrapped(estimator)
-    _check(inner)
+    try:
+        made, sentence = _made(estimator, inner, sample, choices, progress)
+    except UnsupportedModel as error:
+        if other := _saved_elsewhere(estimator):
+            raise UnsupportedModel(f"{error} {other}") from error
+        raise
+    made.notes[:0] = filter(None, [sentence])
+    return made
+
+
+def _made(estimator: Any, inner: Any, sample: Any, choices: dict[str, Any], progress: Progress) -> tuple[Draft, str]:
+    """See `_Making.by`."""
+    check_convertible(inner)
+    check_fitted(inner)
     signature = signature_of(inner, sample)
     fast = choices["cdist"] and any(map(_by_cdist, walk(inner)))
     dtypes = [choices["dtype"]] if choices["dtype"] else DTYPES if "float" in signature.kinds else DTYPES[:1]
     ways = [Way(*how, dtype) for dtype in dtypes for how in HOW if fast or not how[1]]
-    made, sentence = _Making(estimator, inner, signature, sample, choices, progress, ways[0]).by(ways)
-    made.notes[:0] = filter(None, [sentence])
-    return made
+    return _Making(estimator, inner, signature, sample, choices, progress, ways[0]).by(ways)
 
 
 class Way(NamedTuple):
@@ -248,47 +260,6 @@ def _fault(estimator: Any) -> str:
     if any("Neighbor" in type(part).__name__ or "Outlier" in type(part).__name__ for part in walk(estimator)):
         return "distances between rows that lie close together were too coarse to tell which is nearer"
     return "rounding changed its answers by more than the tolerance"
-
-
-def _check(estimator: Any) -> None:
-    from sklearn.feature_extraction import DictVectorizer, FeatureHasher
-    from sklearn.feature_extraction.text import CountVectorizer
-
-    for part in walk(estimator):
-        name = type(part).__name__
-        if isinstance(part, DictVectorizer | FeatureHasher):
-            raise UnsupportedModel(
-                f"{name} takes dictionaries, which no ONNX tensor holds: put the values into columns and fit "
-                "OneHotEncoder instead."
-            )
-        if isinstance(part, CountVectorizer):
-            _check_text(part, name)
-        if (categorical := getattr(part, "is_categorical_", None)) is not None and categorical.any():
-            # skl2onnx makes splits at zero of them: TreeEnsemble of ai.onnx.ml 3 knows no sets of categories.
-            raise UnsupportedModel(
-                f"{name} with categorical features (columns of pandas' dtype category are such) cannot be converted to "
-                "ONNX: encode them before it (OneHotEncoder or OrdinalEncoder in a pipeline), and fit it with "
-                "categorical_features=None."
-            )
-        if (indicator := getattr(part, "indicator_", None)) is not None and len(indicator.features_):
-            raise UnsupportedModel(f"{name} with add_indicator=True cannot be converted to ONNX: fit it without.")
-    check_fitted(estimator)
-
-
-def _check_text(part: Any, name: str) -> None:
-    """ONNX splits texts by a regular expression, and that is all it does."""
-    foreign = [
-        setting for setting in ("strip_accents", "preprocessor", "tokenizer") if getattr(part, setting) is not None
-    ]
-    if callable(part.analyzer) or part.analyzer == "char_wb":
-        foreign.append("analyzer" if callable(part.analyzer) else 'analyzer="char_wb"')
-    if foreign:
-        raise UnsupportedModel(f"{name} with {foreign[0]} cannot be converted to ONNX: fit it without.")
-    if part.analyzer == "word" and part.get_stop_words() and part.ngram_range[1] > 1:
-        raise UnsupportedModel(
-            f"{name} with stop words and n-grams cannot be converted: ONNX counts the n-grams of the words with the "
-            "stop words between them, so its numbers would be wrong. Fit it with stop_words=None or ngram_range=(1, 1)."
-        )
 
 
 def _convert(estimator: Any, signature: Signature, way: Way, choices: dict[str, Any]) -> onnx.ModelProto:
@@ -528,16 +499,20 @@ def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> Cal
     return run
 
 
-def _notes(outer: Any, estimator: Any, gaps: list[str], unknown: list[str]) -> list[str]:
-    """What the person should know beforehand."""
+def _saved_elsewhere(outer: Any) -> str:
     import sklearn
 
-    notes = []
-    if version := vars(outer).get("_saved_with"):
-        notes.append(
-            f"It was saved with scikit-learn {version} and opened with {sklearn.__version__}; both sides of the proof "
-            "ran in the latter."
-        )
+    if not (version := vars(outer).get("_saved_with")):
+        return ""
+    return (
+        f"It was saved with scikit-learn {version} and opened with {sklearn.__version__}; both sides of the proof run "
+        "in the latter."
+    )
+
+
+def _notes(outer: Any, estimator: Any, gaps: list[str], unknown: list[str]) -> list[str]:
+    """What the person should know beforehand."""
+    notes = list(filter(None, [_saved_elsewhere(outer)]))
     if any(_locale(part) != "C" for part in walk(estimator) if hasattr(part, "vocabulary_")):
         notes.append(
             "Its words hold letters beyond ASCII, so the ONNX model needs the locale C.UTF-8, which Linux has, to "

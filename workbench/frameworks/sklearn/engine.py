@@ -223,18 +223,38 @@ def load(path: Path, format_name: str, *, trust: bool = False) -> Any:
             f"{path} needs the Python package {error.name!r}, which is not installed: install it and try again."
         ) from error
     except Exception as error:
+        import sklearn
+
+        wrote = identify(path).detail
         raise UnreadableFile(
             f"{path} cannot be opened ({first_line(error)}): it is damaged, or was written by a scikit-learn too "
-            "different from the one installed."
+            f"different from the one installed ({f'{wrote}, and ' if wrote else ''}here is {sklearn.__version__})."
         ) from error
     if not hasattr(found, "get_params"):
-        raise UnsupportedModel(
-            f"{path} holds a {type(found).__name__}, not a fitted scikit-learn estimator; save the estimator itself."
-        )
+        raise UnsupportedModel(f"{path} holds {_held(found)}")
     if versions := {str(getattr(item.message, "original_sklearn_version", "")) for item in said} - {""}:
         # For `draft` to tell: scikit-learn itself forgets it on loading.
         found._saved_with = min(versions)
     return found
+
+
+def _held(found: Any) -> str:
+    """What a file holds in place of an estimator, and what to do."""
+    name = type(found).__name__
+    if name == "Booster":
+        package = type(found).__module__.partition(".")[0]
+        way = (
+            "write it with booster.save_model('m.json') and read it with XGBClassifier().load_model('m.json')"
+            if package == "xgboost"
+            else "keep the LGBMClassifier or LGBMRegressor that was fitted"
+        )
+        return f"a Booster of {package}, the trees without their estimator: {way}; save that."
+    inside = found.items() if isinstance(found, dict) else enumerate(found) if isinstance(found, list | tuple) else ()
+    if models := [(key, model) for key, model in inside if hasattr(model, "get_params")]:
+        keys = ", ".join(f"{type(model).__name__} under {key!r}" for key, model in models[:4])
+        first = models[0][0]
+        return f"a {name} with {keys}: save the estimator itself, joblib.dump(saved[{first!r}], 'model.joblib')."
+    return f"a {name}, not a fitted scikit-learn estimator; save the estimator itself."
 
 
 def _load_skops(path: Path, trust: bool) -> Any:
