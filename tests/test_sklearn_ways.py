@@ -87,7 +87,7 @@ def test_the_way_that_proved_is_told_where_it_is_not_the_first(tmp_path: Path) -
     model = GaussianProcessRegressor().fit(IRIS, SPECIES)
     agreement, _, said = proved(model, tmp_path)
     assert agreement.within_tolerance and len(said) == 1 and "CDist" in said[0]
-    agreement, made, said = proved(model, tmp_path, options={"cdist": False})
+    agreement, _, said = proved(model, tmp_path, options={"cdist": False})
     assert agreement.within_tolerance and not any("CDist" in sentence for sentence in said)
 
 

@@ -50,6 +50,7 @@ class Draft:
         tolerance: for floating-point outputs.
         points: further rows worth asking, {input name: array}: both sides of a tree's thresholds, known categories,
             words of a vocabulary. Called with a seeded random generator.
+        only: input name -> the only values that the native model takes there (categories): the proof draws from them.
         refuses: the native model refuses all rows because of one, for its values (an unknown category, a point too far
             from any other): those it takes are then asked without the others.
         accepts_nan: the native model takes missing values (NaN), so the proof asks some.
@@ -69,6 +70,7 @@ class Draft:
     tolerance: Tolerance
     columns: tuple[str, ...] | None = None
     points: Callable[[np.random.Generator], Arrays] | None = None
+    only: dict[str, np.ndarray] = field(default_factory=dict)
     refuses: bool = False
     accepts_nan: bool = False
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)

@@ -309,7 +309,9 @@ def _arrays(
         form: tuple[int, ...] = (count, *tail) if head else ()
         column = _column(info, form, kinds, draft.ranges.get(info.name), reach, rng)
         values = near.get(info.name, np.array([]))
-        if values.size and group == "known":
+        if (only := draft.only.get(info.name)) is not None:
+            column = only[rng.integers(len(only), size=form)]
+        elif values.size and group == "known":
             column = np.resize(values[:: max(1, values.size // max(1, column.size))], form)
         elif values.size:
             column = np.where(rng.random(form) < 0.5, rng.choice(values, form), column)

@@ -34,7 +34,7 @@ from .declared import declared, name_inputs
 from .engine import check_fitted, load, tolerance, unwrapped
 from .inputs import Signature, examples, first_steps, signature_of, walk
 from .mends import Mend, changed_attributes, in_float32, in_float64, mended
-from .points import Odd, odd_values, rows_worth_asking
+from .points import Odd, odd_values, only_values, rows_worth_asking
 from .texts import in_re2
 
 if TYPE_CHECKING:
@@ -219,6 +219,7 @@ class _Making:
             tolerance=tolerated,
             columns=signature.columns,
             points=points,
+            only=only_values(inner, signature, odd, way.dtype),
             refuses=True,
             accepts_nan=native.accepts_nan(rows),
             ranges=ranges,

@@ -98,6 +98,23 @@ def odd_values(estimator: Any, signature: Signature, ask: Callable[[Arrays], Any
     return found
 
 
+def only_values(estimator: Any, signature: Signature, odd: Odd, dtype: str) -> Arrays:
+    """{input name: its categories}, of inputs of one column that take no others."""
+    found: Arrays = {}
+    for place, ours in [] if signature.one and signature.width > 1 else list(signature.places.items()):
+        values = _known_values(estimator, place)
+        if (
+            values is None
+            or signature.flat
+            or any(value is not None and value == value for value in odd.get(place, ()))
+        ):
+            continue
+        info = signature.inputs(dtype)[ours]
+        kept = [value for value in values if value is not None and value == value]
+        found[info.name] = np.array(kept, object if info.dtype == "string" else info.dtype)
+    return found
+
+
 def _with_odd(columns: dict[int, np.ndarray], odd: Odd, rng: np.random.Generator) -> dict[int, np.ndarray]:
     """The same with two more rows for each odd value: some of the others, with it in their place."""
     values = [(place, value) for place in columns for value in odd.get(place, ())][:MOST_ODD]
