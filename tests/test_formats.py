@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import sklearn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -49,7 +50,7 @@ def test_a_scikit_learn_pickle_of_any_protocol_is_named_without_unpickling(
     path = tmp_path / "m.pkl"
     path.write_bytes(pickle.dumps(pipeline, protocol))
     found = identify(path)
-    assert (found.name, found.detail, found.runs_code) == ("pickle", "scikit-learn", True)
+    assert (found.name, found.detail, found.runs_code) == ("pickle", f"scikit-learn {sklearn.__version__}", True)
     assert "sklearn.pipeline.Pipeline" in found.markers
     assert detect(path).kind == "ML"
 
@@ -61,7 +62,7 @@ def test_a_joblib_file_is_named_whatever_its_compression(tmp_path: Path, pipelin
     path = tmp_path / "m.joblib"
     joblib.dump(pipeline, path, compress=compress)
     found = identify(path)
-    assert (found.name, found.detail) == ("joblib", "scikit-learn")
+    assert (found.name, found.detail) == ("joblib", f"scikit-learn {sklearn.__version__}")
     assert detect(path).engine == "sklearn"
 
 
