@@ -96,13 +96,16 @@ def fitted_estimators() -> Iterator[tuple[str, Any, np.ndarray, np.ndarray]]:
         "MultiTaskElasticNetCV": iris_x[:, :2], "MultiTaskLasso": iris_x[:, :2], "MultiTaskLassoCV": iris_x[:, :2],
         "IsotonicRegression": iris_x[:, 0], "GammaRegressor": iris_y + 1.0, "GaussianProcessClassifier": iris_y % 2,
         "TargetEncoder": np.array([0, 1, 0, 1] * 10), "TunedThresholdClassifierCV": iris_y % 2,
+        # Without a neighbour it answers NaN, which no whole number is.
+        "RadiusNeighborsRegressor": iris_x[:, 0],
     }  # fmt: skip
-    # NearestNeighbors names rows by number: flowers that occur twice would be named in any order.
+    # Of millimetres, many flowers are equally far from each other, and the nearest are any of them.
+    apart = x + np.random.default_rng(0).normal(0, 1e-3, x.shape)
     inputs: dict[str, Any] = {
         "CountVectorizer": texts, "TfidfVectorizer": texts, "OneHotEncoder": words, "OrdinalEncoder": words,
         "LabelEncoder": words, "LabelBinarizer": iris_y, "TfidfTransformer": np.abs(x), "TargetEncoder": words,
         "IsotonicRegression": x[:, :1], "KernelCenterer": x @ x.T, "GammaRegressor": np.abs(x),
-        "NearestNeighbors": x + np.random.default_rng(0).normal(0, 1e-3, x.shape),
+        "NearestNeighbors": apart, "KNNImputer": apart,
         "CategoricalNB": np.round(np.abs(x)).astype(np.int64),
     }  # fmt: skip
     own = {"ColumnTransformer", "FeatureUnion", "Pipeline"}

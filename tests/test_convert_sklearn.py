@@ -107,18 +107,6 @@ UPSTREAM = {
         "its converter takes strings with a hash, not the dictionaries it was made for",
     ),
     "GaussianProcessClassifier": ("Solve", "its converter writes com.microsoft::Solve, which no ONNX Runtime has"),
-    "KNNImputer": (
-        "disagrees",
-        "its converter indexes with negative numbers where a row lacks values: GatherElements fails",
-    ),
-    "RadiusNeighborsClassifier": (
-        "ArrayFeatureExtractor",
-        "its converter looks up label -1 for training rows out of reach",
-    ),
-    "RadiusNeighborsRegressor": (
-        "ArrayFeatureExtractor",
-        "its converter looks up target -1 for training rows out of reach",
-    ),
 }
 """Estimators skl2onnx lists as supported that cannot be used: (what is said, why it is upstream). Anything missing here
 that fails is a regress; anything here that works again is progress: take it out."""

@@ -279,14 +279,12 @@ def test_the_version_in_a_file_is_told_before_and_where_it_fails(tmp_path: Path)
 # --- all of them ------------------------------------------------------------------------------------------------------
 
 OUT_OF_REACH = {
-    "FeatureHasher",
-    "GaussianProcessClassifier",
-    "KNeighborsTransformer",
-    "LocalOutlierFactor",
-    "TargetEncoder",
+    "FeatureHasher": "dictionaries are no tensors",
+    "GaussianProcessClassifier": "its converter is for two classes, with an operator that no engine has",
+    "LocalOutlierFactor": "it has no answer for new rows, by default",
+    "RadiusNeighborsRegressor": "of whole numbers: scikit-learn makes the lowest of them where there is no neighbour",
 }
-"""Of those that skl2onnx lists: no dictionaries in ONNX; an operator that no engine has; nearest ones among flowers
-that occur twice, in any order; no answer for new rows; categories that are float64 numbers."""
+"""Of those that skl2onnx lists: why."""
 
 
 @pytest.mark.long
@@ -299,7 +297,7 @@ def test_estimators_that_fit_on_flowers_prove_with_their_defaults(tmp_path: Path
             continue
         for arguments in ((), (LogisticRegression(max_iter=500),), (Ridge(),)):
             try:
-                model = kind(*arguments).fit(IRIS, SPECIES)
+                model = kind(*arguments).fit(NEAR, SPECIES)
                 break
             except Exception:
                 continue
@@ -313,4 +311,4 @@ def test_estimators_that_fit_on_flowers_prove_with_their_defaults(tmp_path: Path
             says = str(error) or "cannot be asked"
         if says:
             failed[name] = says
-    assert asked >= 110 and set(failed) <= OUT_OF_REACH, failed
+    assert asked >= 110 and set(failed) <= set(OUT_OF_REACH), failed

@@ -30,6 +30,7 @@ Mend = Callable[[Converter], Converter]
 def mended() -> Iterator[None]:
     """skl2onnx with its faults put right; every patch is taken back on leaving."""
     from skl2onnx import _parse
+    from skl2onnx.common import _registration
     from skl2onnx.common._registration import _converter_pool as pool
     from skl2onnx.operator_converters import decision_tree, gradient_boosting, isolation_forest, random_forest
 
@@ -38,6 +39,8 @@ def mended() -> Iterator[None]:
         (decision_tree, "populate_tree_attributes", _of_several_targets(decision_tree.populate_tree_attributes)),
         (random_forest, "add_tree_to_attribute_pairs_hist_gradient_boosting", _add_hist_tree),
     ]
+    shapes = {**_registration._shape_calculator_pool, "SklearnTargetEncoder": _shape_of_means}
+    patches.append((_registration, "_shape_calculator_pool", shapes))
     for module in (decision_tree, gradient_boosting, isolation_forest, random_forest):
         patches.append((module, "add_tree_to_attribute_pairs", _add_tree))
     for name, mend in _MENDS.items():
@@ -736,6 +739,15 @@ def _target_encoder(graph: _Graph, encoder: Any) -> str:
         unknown = graph.Sub(1, graph.MatMul(found, np.ones((len(codes), 1))))
         out.append(graph.Add(graph.MatMul(found, codes), graph.Mul(unknown, means)))
     return graph.Concat(*out, axis=1)
+
+
+def _shape_of_means(operator: Any) -> None:
+    """TargetEncoder refused float64, and counted a column for many classes."""
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+    given = operator.inputs[0]
+    kind = DoubleTensorType if isinstance(given.type, DoubleTensorType) else FloatTensorType
+    operator.outputs[0].type = kind([given.get_first_dimension(), len(operator.raw_operator.encodings_)])
 
 
 # --- which for which --------------------------------------------------------------------------------------------------
