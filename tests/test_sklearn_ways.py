@@ -29,6 +29,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, Matern, WhiteKernel
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.naive_bayes import CategoricalNB
 from sklearn.neighbors import (
     KNeighborsClassifier,
     KNeighborsRegressor,
@@ -221,6 +222,13 @@ def test_means_of_the_target_agree_for_text_truth_values_and_numbers(target: str
     )
     new = frame.assign(code=frame["code"].where(frame["code"] > 0, 99))
     assert proved(model, tmp_path, sample=new)[0].within_tolerance
+
+
+def test_categories_given_as_numbers_with_a_point_are_cut_as_scikit_learn_cuts_them(tmp_path: Path) -> None:
+    for rows in (IRIS, IRIS.astype(int)):
+        model = CategoricalNB().fit(rows, SPECIES)
+        agreement, made, _ = proved(model, tmp_path, sample=rows)
+        assert agreement.within_tolerance and made.inputs[0].dtype == "float32"
 
 
 def test_an_embedding_of_trees_agrees_although_it_is_sparse(tmp_path: Path) -> None:

@@ -180,7 +180,6 @@ def _kinds(first: Any, width: int) -> tuple[list[str], list[int]]:
     """The kind of each column by what the first estimator learnt of it, and the numbers of the columns in use."""
     from sklearn.compose import ColumnTransformer
     from sklearn.feature_extraction.text import CountVectorizer
-    from sklearn.naive_bayes import CategoricalNB
 
     kinds, used = ["float"] * width, list(range(width))
     if isinstance(first, ColumnTransformer):
@@ -198,8 +197,6 @@ def _kinds(first: Any, width: int) -> tuple[list[str], list[int]]:
         used = sorted(taken)
     elif isinstance(first, CountVectorizer):
         kinds = ["string"] * width
-    elif isinstance(first, CategoricalNB):
-        kinds = ["int64"] * width
     elif hasattr(first, "categories_"):
         kinds = [_kind_of(values) for values in first.categories_]
     elif hasattr(first, "statistics_") and first.statistics_.dtype.kind == "O":
