@@ -132,8 +132,7 @@ def test_a_number_may_stand_for_a_missing_one(tmp_path: Path) -> None:
 # --- estimators within others -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-@pytest.mark.parametrize("inner", [LogisticRegression(max_iter=500), LinearSVC(), SVC()], ids=["lr", "linear", "svc"])
+@pytest.mark.parametrize(("inner", "classes"), [(LogisticRegression(max_iter=500), 3), (LinearSVC(), 2), (SVC(), 2)])
 def test_calibrated_probabilities_of_a_pipeline_agree(inner: Any, classes: int, tmp_path: Path) -> None:
     target = np.minimum(SPECIES, classes - 1)
     for within in (inner, make_pipeline(StandardScaler(), inner)):
@@ -158,9 +157,9 @@ def test_pipelines_and_selections_within_others_agree(model: Any, tmp_path: Path
 # --- boosting and encoders --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loss", ["poisson", "gamma", "squared_error"])
+@pytest.mark.parametrize("loss", ["poisson", "gamma"])
 def test_boosted_counts_are_no_logarithms(loss: str, tmp_path: Path) -> None:
-    model = HistGradientBoostingRegressor(loss=loss, max_iter=8).fit(SICK, WORSE)
+    model = HistGradientBoostingRegressor(loss=loss, max_iter=4).fit(SICK, WORSE)
     agreement, _, _ = proved(model, tmp_path, sample=SICK)
     assert agreement.within_tolerance and agreement.groups["given"]["samples"] == len(SICK)
 
@@ -184,7 +183,7 @@ def mixed() -> tuple[pd.DataFrame, np.ndarray]:
 def test_boosting_behind_coded_columns_agrees_on_rows_beside_its_thresholds(encoder: Any, tmp_path: Path) -> None:
     frame, target = mixed()
     columns = ColumnTransformer([("coded", encoder, ["city"])], remainder="passthrough")
-    model = make_pipeline(columns, HistGradientBoostingClassifier(max_iter=8)).fit(frame[["age", "city"]], target)
+    model = make_pipeline(columns, HistGradientBoostingClassifier(max_iter=4)).fit(frame[["age", "city"]], target)
     assert proved(model, tmp_path, sample=frame[["age", "city"]])[0].within_tolerance
 
 
