@@ -65,24 +65,22 @@ def _work(job: Job, progress: Progress) -> dict[str, Any]:
 
 def settle(job: Job, draft: Draft, sample: Any, progress: Progress) -> Proved:
     """The first draft that agrees with its source: this one, or one of its mends, which a sentence then tells. If none
-    does, the first disagreement.
+    does, this one with its disagreement.
 
     Raises:
-        UnsupportedModel: none of them could even be asked.
+        UnsupportedModel: this one is no file that engines can load, and none of its mends agrees.
     """
-    disagrees: Proved | None = None
-    trouble: UnsupportedModel | None = None
+    first: Proved | UnsupportedModel | None = None
     said = ""
     for mends in range(MOST_MENDS + 1):
         try:
-            proved = _prove(job, draft, sample, progress)
+            found: Proved | UnsupportedModel = _prove(job, draft, sample, progress)
         except UnsupportedModel as error:
-            trouble = trouble or error
-        else:
-            if proved.agreement.within_tolerance:
-                proved.warnings[:0] = filter(None, [said])
-                return proved
-            disagrees = disagrees or proved
+            found = error
+        if isinstance(found, Proved) and found.agreement.within_tolerance:
+            found.warnings[:0] = filter(None, [said])
+            return found
+        first = first or found
         if draft.mend is None or mends == MOST_MENDS:
             break
         progress("Both sides disagree; mending the conversion")
@@ -90,10 +88,10 @@ def settle(job: Job, draft: Draft, sample: Any, progress: Progress) -> Proved:
             draft, said = draft.mend()
         except UnsupportedModel:
             break  # there is no such form of this model: the disagreement is the answer
-    if disagrees is None:
-        assert trouble is not None
-        raise trouble
-    return disagrees
+    if isinstance(first, UnsupportedModel):
+        raise first
+    assert first is not None
+    return first
 
 
 @dataclass
