@@ -459,8 +459,10 @@ def _as_before(made: SpikingNetwork, before: SpikingNetwork) -> SpikingNetwork:
                 np.broadcast_to(stored, whole), np.broadcast_to(new, whole)
             ):
                 node.weights[key] = stored
-        if "order" in old.attributes and reordered(_image_of(node, before), old.attributes["order"], "HWC") is None:
-            node.attributes = {**node.attributes, "order": old.attributes["order"]}
+        if "order" in old.attributes:
+            orders = old.attributes["order"], node.attributes["order"]
+            if reordered(_image_of(node, before), *orders) is None:
+                node.attributes = {**node.attributes, "order": orders[0]}
     made.nodes.sort(key=lambda node: places.get(node.name, len(places)))
     made.name = before.name if made.name == (before.name or "network") else made.name
     made.metadata = dict(before.metadata)

@@ -314,7 +314,8 @@ class Layers:
         return self.add(stateless(op, self.name(node), (source.signal,), shape, {}, settings))
 
     def _batchnormalization(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
-        value = self.value(node, 0)
+        # Whatever the tensor's layout, ONNX normalises the axis behind the batch.
+        value = self._image(node) if len(self.value(node, 0).dims) == 3 else self.value(node, 0)
         scale, bias, mean, variance = (f32(self._weight(node, index)) for index in (1, 2, 3, 4))
         epsilon = float(attributes.get("epsilon", 1e-5))
         if value.order == "CHW":

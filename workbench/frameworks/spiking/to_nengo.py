@@ -318,7 +318,9 @@ class _Writer:
         """A bias is a connection from a Node that gives 1, as nengo_dl.Converter makes it: NengoDL can train it."""
         one = nengo.Node([1.0], label=f"{node.name}.bias")
         bias, channels = node.weights["bias"].astype(float), node.shape[0]
-        if len(node.shape) == 1 or bias.size != channels:
+        # Of as many columns as channels, a constant along the columns has the size of one for each channel.
+        by_channels = node.op == "Conv" or bias.shape[-3:] == (channels, 1, 1)
+        if len(node.shape) == 1 or not by_channels:
             bias = self._spread(node, "bias")
         column = nengo.Dense((bias.size, 1), init=bias.reshape(-1, 1))
         if bias.size == node.size:

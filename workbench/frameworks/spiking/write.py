@@ -202,12 +202,12 @@ class _Writer:
             self._node("Pad", [*taken, pads], results, name)
         elif node.op == "Image":
             channels, height, width = node.shape
-            stored = [0, height, width, channels] if attributes["order"] == "HWC" and channels > 1 else [0, *node.shape]
+            # By the order, never by the shape: an image may be as wide and high as it has channels.
+            last = attributes["order"] == "HWC" and channels > 1
+            stored = [0, height, width, channels] if last else [0, *node.shape]
             shape = self._constant(f"{name}.shape", np.array(stored, np.int64))
-            if stored[1:] == list(node.shape):
-                self._node("Reshape", [*taken, shape], results, name)
-            else:
-                self._node("Reshape", [*taken, shape], [f"{name}.hwc"], f"{name}.hwc")
+            self._node("Reshape", [*taken, shape], [f"{name}.hwc" if last else name], f"{name}.hwc" if last else name)
+            if last:
                 self._node("Transpose", [f"{name}.hwc"], results, name, perm=[0, 3, 1, 2])
         elif node.op == "Flatten":
             if (perm := LAYOUTS[attributes["order"]]) is not None:
