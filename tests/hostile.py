@@ -41,10 +41,10 @@ def endless_keras(path: Path) -> Path:
 
 def small_nir(path: Path) -> Path:
     """One neuron."""
-    ones = [np.ones(1, np.float32)] * 4
+    one = np.ones(1, np.float32)
     nodes = {
         "x": nir.Input({"input": np.array([1])}),
-        "lif": nir.LIF(*ones),
+        "lif": nir.LIF(1e-3 * one, 10 * one, one, one),
         "y": nir.Output({"output": np.array([1])}),
     }
     nir.write(path, nir.NIRGraph(nodes, [("x", "lif"), ("lif", "y")]))

@@ -4,6 +4,7 @@ back to the byte, and files that mean harm."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nir
@@ -13,7 +14,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workbench.errors import UnreadableFile, UnsupportedModel
+from workbench import compare, convert, load_engine, to_nengo
+from workbench.__main__ import main
+from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
 from workbench.frameworks.spiking import nir_file
 from workbench.frameworks.spiking.network import Input, Node, Output, SpikingNetwork
 from workbench.frameworks.spiking.nir import read_nir, write_nir
@@ -71,6 +74,75 @@ def test_a_foreign_network_comes_back_from_a_file_of_ours(name: str, tmp_path: P
     network = read_nir(SNNTORCH / f"{name}.nir", reset="subtract late")
     write_nir(network, tmp_path / "again.nir")
     assert write(read_nir(tmp_path / "again.nir")).SerializeToString() == write(network).SerializeToString()
+
+
+# --- frameworks that write r = 1, which tells no time step
+
+FRAMEWORKS = Path(__file__).parent / "data" / "nir"
+OF = [
+    ("spikingjelly_lif", {"framework": "spikingjelly"}),
+    ("norse_lif", {"framework": "norse"}),
+    ("norse_lifbox", {"framework": "norse"}),
+    ("norse_iaf", {"framework": "norse"}),
+    ("norse_paper", {"framework": "norse", "dt": 1e-4}),
+    ("sinabs_expleak", {"framework": "sinabs"}),
+    ("sinabs_iaf", {"framework": "sinabs"}),
+]
+
+
+@pytest.mark.parametrize(("name", "how"), OF, ids=[name for name, _ in OF])
+def test_a_framework_named_gives_its_own_answers(name: str, how: dict[str, Any]) -> None:
+    with np.load(FRAMEWORKS / f"{name}.npz") as data:
+        x, y = data["x"], data["y"]
+    answers = run(read_nir(FRAMEWORKS / f"{name}.nir", **how), x.transpose(1, 0, 2)).transpose(1, 0, 2)
+    # Spikes are the same, every one; a leaky output differs by the rounding of 60 steps.
+    np.testing.assert_allclose(answers, y.astype(np.float32), rtol=1e-4, atol=1e-4 if y.dtype != bool else 0)
+    assert y.any()
+
+
+@pytest.mark.parametrize("name", ["spikingjelly_lif", "sinabs_iaf"])
+def test_what_tells_no_time_step_is_refused_with_both_ways_out(name: str, tmp_path: Path) -> None:
+    path = FRAMEWORKS / f"{name}.nir"
+    asked = [read_nir, to_nengo, load_engine, lambda path: convert(path, tmp_path / "out.onnx")]
+    for ask in asked:
+        with pytest.raises(BadInput) as refusal:
+            ask(path)
+        assert "framework=" in str(refusal.value) and "dt=" in str(refusal.value)
+    assert not (tmp_path / "out.onnx").exists()
+
+
+@pytest.mark.parametrize(("tau", "r"), [(1e-5, 1.0), (0.02, 1.0), (20.0, 1.0), (1e-4, 1.0), (0.02, 0.5)])
+def test_no_guess_makes_a_neuron_forget_within_a_step(tau: float, r: float, tmp_path: Path) -> None:
+    one = np.ones(2, np.float32)
+    lif = nir.LIF(tau * one, r * one, 0 * one, one)
+    nir.write(tmp_path / "m.nir", nir.NIRGraph.from_list(nir.Input(np.array([2])), lif, type_check=False))
+    with pytest.raises(BadInput, match="how long a step is"):
+        read_nir(tmp_path / "m.nir")
+    with pytest.raises(UnsupportedModel, match="forgets all"):
+        read_nir(tmp_path / "m.nir", dt=float(np.float32(tau)))
+
+
+def test_time_constants_in_seconds_are_not_taken_for_those_of_norses_later_files() -> None:
+    with pytest.raises(BadInput, match="pass dt= as well"):
+        read_nir(FRAMEWORKS / "norse_paper.nir", framework="norse")
+
+
+def test_every_door_takes_the_framework_and_a_comparison_reads_as_the_conversion_did(tmp_path: Path) -> None:
+    source = tmp_path / "sj.nir"
+    source.write_bytes((FRAMEWORKS / "spikingjelly_lif.nir").read_bytes())
+    made = tmp_path / "sj.onnx"
+    assert main(["convert", str(source), "-o", str(made), "--option", "framework=spikingjelly"]) == 0
+    with np.load(FRAMEWORKS / "spikingjelly_lif.npz") as data:
+        x, y = data["x"].transpose(1, 0, 2).astype(np.float32), data["y"].transpose(1, 0, 2)
+    for engine in (load_engine(made, "onnxruntime"), load_engine(source, "nengo", framework="spikingjelly")):
+        with engine:
+            (spikes,) = engine.run(x).values()
+        assert (spikes == y).all()
+    assert to_nengo(source, framework="spikingjelly").spiking_network.dt == 1e-4
+    found = compare(source, made, x, repeat=1, seconds=0.1)
+    assert found.agreement.within_tolerance
+    with pytest.raises(BadInput, match="framework"):
+        load_engine(made, "nengo", framework="spikingjelly")
 
 
 # --- each node against its equation
@@ -295,7 +367,7 @@ def test_an_uneven_padding_is_refused(tmp_path: Path) -> None:
 
 def test_a_step_longer_than_a_time_constant_is_refused(tmp_path: Path) -> None:
     nir.write(tmp_path / "m.nir", nir.NIRGraph.from_list(nir.Input(np.array([N])), nir.LI(tau, r, leak)))
-    with pytest.raises(UnsupportedModel, match=r"step of 0\.1 s is longer than a time constant"):
+    with pytest.raises(UnsupportedModel, match=r"step of 0\.1 s a neuron .* forgets all"):
         read_nir(tmp_path / "m.nir", dt=0.1)
 
 

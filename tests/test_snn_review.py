@@ -271,8 +271,8 @@ def test_nir_names_that_a_file_needs_itself_are_changed(tmp_path: Path) -> None:
         "o": nir.Output(output_type={"output": np.array([3])}),
     }
     nir.write(tmp_path / "net.nir", nir.NIRGraph(nodes=things, edges=list(zip(things, [*things][1:], strict=False))))
-    assert {"x_fold", "a_hwc"} <= {node.name for node in workbench.read_nir(tmp_path / "net.nir").nodes}
-    assert convert(tmp_path / "net.nir", tmp_path / "net.onnx").agreement is not None
+    assert {"x_fold", "a_hwc"} <= {node.name for node in workbench.read_nir(tmp_path / "net.nir", dt=0.001).nodes}
+    assert convert(tmp_path / "net.nir", tmp_path / "net.onnx", dt=0.001).agreement is not None
 
 
 def test_nir_takes_a_nengo_network_and_says_where_it_cannot_write(tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ def _graph(arguments: argparse.Namespace) -> int:
         help="an option of the converter; repeatable. All but NIR: batch=8; scikit-learn: zipmap=true, cdist=false, "
         "dtype=float64; TFLite: dequantize=true; "
         'SavedModel: signature=NAME; frozen .pb: inputs=["NAME"], outputs=["NAME"]; '
-        'NIR: dt=0.001, method=exact, reset="subtract late"',
+        'NIR: framework=snntorch, dt=0.001, method=exact, reset="subtract late"',
     ),
     _argument("--timeout", type=float, metavar="SECONDS", default=900, help="give up after (default: 900)"),
     _argument("--memory", type=float, metavar="MIB", help="memory limit (default: by the file's size)"),

@@ -7,6 +7,7 @@ is found by `layers.py`, and how long a call takes by `timing.py`. `answers.py` 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 from contextlib import ExitStack
@@ -156,7 +157,7 @@ def _sides(sides: ExitStack, models: tuple[Any, Any], wishes: Options, warnings:
     native, onnx = models
     wishes.say(f"Loading {_title(native)}")
     options = {"params": wishes.params, "trust": wishes.trust, "custom_objects": wishes.custom_objects}
-    theirs = _side(sides, native, wishes.engines[0], wishes, options)
+    theirs = _side(sides, native, wishes.engines[0], wishes, options | _read_as_converted(native, onnx))
     wishes.say(f"Loading {_title(onnx)}")
     # A spiking network is dispatched to Nengo, and this is the side of ONNX Runtime.
     default = "onnxruntime" if isinstance(onnx, str | os.PathLike) else None
@@ -168,6 +169,24 @@ def _sides(sides: ExitStack, models: tuple[Any, Any], wishes: Options, warnings:
     for side, model in zip((theirs, ours), models, strict=True):
         warnings += [f"{_title(model)} in {ENGINE_NAMES.get(side.name, side.name)}: {said}" for said in side.remarks]
     return theirs, ours
+
+
+def _read_as_converted(native: Any, onnx: Any) -> dict[str, Any]:
+    """How a file that leaves something open (NIR) was read when this ONNX file was made of it, by its certificate."""
+    from ..convert.options import chosen, options_for
+    from ..files import certificate, registry
+    from ..files.formats import identify
+    from ..files.header import read_header
+
+    if not all(isinstance(path, str | os.PathLike) and os.path.isfile(path) for path in (native, onnx)):
+        return {}
+    if not registry.of(name := identify(native).name).over_time or identify(onnx).name != "ONNX":
+        return {}
+    stated = certificate.read(read_header(onnx).metadata_props) or {}
+    read = stated.get("read")
+    with open(native, "rb") as file:
+        same = stated.get("sha256") == hashlib.file_digest(file, "sha256").hexdigest()
+    return chosen(options_for(name), read, f"a file of {name}") if same and isinstance(read, dict) else {}
 
 
 def _side(sides: ExitStack, model: Any, engine: str | None, wishes: Options, options: dict[str, Any]) -> Side:

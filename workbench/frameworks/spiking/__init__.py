@@ -24,6 +24,7 @@ from ...files.records import (
     classes,
 )
 from ...words import listed
+from .nir_steps import FRAMEWORKS, METHODS, RESETS
 
 if TYPE_CHECKING:
     import nengo_dl
@@ -73,16 +74,20 @@ def _engine_of(model: Any) -> str:
 
 NIR_OPTIONS = (
     Option(
+        "framework", "Written by", "Whose neurons they are; a step is computed as that framework does by default.",
+        "choice", tuple(FRAMEWORKS), unset="as NIR's equations say",
+    ),
+    Option(
         "dt", "Time step", "Seconds between two steps of the network.", "float", least=0,
-        unset="as the file tells or suggests",
+        unset="as the file or the framework tells",
     ),
     Option(
         "method", "Method", "How the neurons' equations are stepped: Euler's method, or their exact solution.",
-        "choice", ("euler", "exact"), default="euler",
+        "choice", METHODS, unset="Euler's, or the framework's",
     ),
     Option(
         "reset", "Reset", "What a spike does to the voltage; frameworks differ, and the file does not tell.",
-        "choice", ("to value", "subtract", "subtract late"), default="to value",
+        "choice", RESETS, unset="to value, or the framework's",
     ),
 )  # fmt: skip
 

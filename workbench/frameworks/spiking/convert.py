@@ -63,6 +63,7 @@ def convert_nengo(
     file: Path | None = None,
     sha256: str | None = None,
     source_bytes: int | None = None,
+    read: Mapping[str, Any] | None = None,
 ) -> Conversion:
     """See `workbench.convert.convert`.
 
@@ -71,7 +72,7 @@ def convert_nengo(
         sample: for each input a time series ``(batch, steps, n)``, or images ``(batch, n)`` held for `STEPS` steps.
         begun: when the conversion did, and its `timeout`.
         options: ``dt``, seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
-        file: what `source` was read from; sha256, source_bytes: of that file.
+        file: what `source` was read from; sha256, source_bytes: of that file; read: what was said of how to read it.
     """
     _refuse_opset(opset)
     if unknown := [key for key in options or {} if key != "dt"]:
@@ -115,7 +116,7 @@ def convert_nengo(
             )
             if agreement.within_tolerance:
                 say("Writing the certificate")
-                _certify(model, network, conversion, digest, native.version, version)
+                _certify(model, network, conversion, digest, native.version, version, read or {})
                 path.write_bytes(model.SerializeToString(deterministic=True))
                 say("Moving the ONNX file into place")
                 publish(folder, target, overwrite)
@@ -148,7 +149,7 @@ def convert_nir(
             network = sandbox.parse(_read_nir, copy, choices, timeout=timeout, since=begun, cancel=cancel)
     return convert_nengo(
         network, output, cancel=cancel, timeout=timeout, begun=begun, file=path, sha256=digest, source_bytes=size,
-        **rest,
+        read={name: value for name, value in choices.items() if value is not None}, **rest,
     )  # fmt: skip
 
 
@@ -343,7 +344,15 @@ def _model(network: SpikingNetwork) -> tuple[Any, str]:
     return model, hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _certify(model: Any, network: SpikingNetwork, found: Conversion, digest: str, native: str, runtime: str) -> None:
+def _certify(
+    model: Any,
+    network: SpikingNetwork,
+    found: Conversion,
+    digest: str,
+    native: str,
+    runtime: str,
+    read: Mapping[str, Any],
+) -> None:
     """Put the certificate into the model: the one it had, where it is the very model that one was given for, since
     that one knows where it came from; else a new one."""
     old = certificate.read(network.metadata) or {}
@@ -364,7 +373,7 @@ def _certify(model: Any, network: SpikingNetwork, found: Conversion, digest: str
         "tools": certificate.versions("onnx-workbench", *TOOLS),
         "agreement": {key: value for key, value in agreement.items() if key not in ("outputs", "worst")},
         "notes": list(found.warnings),
-    }
+    } | ({"read": dict(read)} if read else {})
     entry.value = json.dumps(statement, sort_keys=True)
 
 

@@ -26,6 +26,7 @@ class SpikingEngine(Closing):
         source: the .onnx or .nir file; or a network, ours or Nengo's, or a simulator.
         params: the .npz that holds the weights of a file by the paper's authors.
         threads: how many to use; see the engine.
+        dt, method, reset, framework: what a .nir file does not tell, see `workbench.read_nir`.
         why: the sentence for `why`.
 
     Attributes:
@@ -49,10 +50,17 @@ class SpikingEngine(Closing):
         *,
         params: str | os.PathLike[str] | None = None,
         threads: int | None = None,
+        dt: float | None = None,
+        method: str | None = None,
+        reset: str | None = None,
+        framework: str | None = None,
         why: str = "",
     ) -> None:
+        reading = {"dt": dt, "method": method, "reset": reset, "framework": framework}
         if isinstance(source, str | os.PathLike):
-            self.network, self.path = load_network(source, params), os.fspath(source)
+            self.network, self.path = load_network(source, params, **reading), os.fspath(source)
+        elif given := [name for name, value in reading.items() if value is not None]:
+            raise BadInput(f"{given[0]}= says how a .nir file is read, and this is a network: leave it out.")
         else:
             self.network = source if isinstance(source, SpikingNetwork) else _from_nengo(source)
             self.path = self.network.name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from ...errors import BadInput
 from ...files.formats import identify
@@ -13,17 +14,20 @@ from .neurons import NEURONS
 from .operators import DOMAIN
 
 
-def load_network(path: str | os.PathLike[str], params: str | os.PathLike[str] | None = None) -> SpikingNetwork:
+def load_network(
+    path: str | os.PathLike[str], params: str | os.PathLike[str] | None = None, **reading: Any
+) -> SpikingNetwork:
     """Read a spiking network from a file. No code from it runs.
 
     Args:
         path: an .onnx file (from `convert`, or with the paper authors' ``LIF`` nodes), or a .nir file.
         params: the NengoDL .npz that holds the weights, for files of the paper's authors.
+        reading: of a .nir file, what it does not tell, see `read_nir`.
 
     Raises:
         UnreadableFile: missing or damaged.
         UnsupportedModel: it holds something no spiking network here has, named.
-        BadInput: `params` where the file holds its own parameters, or parameters are missing.
+        BadInput: `params` or `reading` where the file holds that itself, or they are missing.
     """
     if not isinstance(path, str | os.PathLike):
         raise BadInput(f"Expected the path of an .onnx or .nir file, not {path!r}.")
@@ -33,7 +37,9 @@ def load_network(path: str | os.PathLike[str], params: str | os.PathLike[str] | 
             raise BadInput(f"{path} holds its parameters itself: leave params= out.")
         from .nir import read_nir
 
-        return read_nir(path)
+        return read_nir(path, **reading)
+    if given := [name for name, value in reading.items() if value is not None]:
+        raise BadInput(f"{path} is no .nir file and holds its {given[0]} itself: leave {given[0]}= out.")
     from .read import is_ours, load, read
 
     model = load(path)

@@ -1,7 +1,8 @@
 """NIR files (``.nir``): the exchange format of snnTorch, Norse, Sinabs, Lava, SpikingJelly and others.
 
 NIR describes neurons as differential equations in continuous time, so a file says neither the time step nor how a
-framework steps through it. `read_nir` takes both as arguments, and `network.notes` says what was assumed.
+framework steps through it. `read_nir` takes both as arguments, or the name of the framework, whose ways `nir_steps`
+has; `network.notes` says what was assumed.
 
 =============  ========================================================================================================
 NIR            here
@@ -40,58 +41,54 @@ normalisation, activations, uneven padding, an image made from a computed signal
 
 from __future__ import annotations
 
-import math
-import numbers
 import os
 from typing import Any, Literal
 
 from ... import sandbox
-from ...errors import BadInput
 from .check import check, renamed, sound
 from .network import SpikingNetwork
+from .nir_steps import Stepping, stepping
 
 
 def read_nir(
     path: str | os.PathLike[str],
     *,
     dt: float | None = None,
-    method: Literal["euler", "exact"] = "euler",
-    reset: Literal["to value", "subtract", "subtract late"] = "to value",
+    method: Literal["euler", "exact"] | None = None,
+    reset: Literal["to value", "subtract", "subtract late"] | None = None,
+    framework: Literal["snntorch", "spikingjelly", "norse", "sinabs"] | None = None,
 ) -> SpikingNetwork:
     """Read a ``.nir`` file, in a worker process: it is HDF5 (`workbench.sandbox.parse`).
 
     Args:
         path: the file.
-        dt: seconds per step. By default the file's, if `write_nir` wrote it; else the one for which r = tau / dt
-            everywhere, which is how snnTorch writes an input that is added as it is; else 1 where all time constants
-            are 1 or more, as in Sinabs, which counts steps; else 0.001.
-        method: how the equations are stepped: ``euler``, ``v += dt/tau (v_leak - v + r I)`` (snnTorch, Norse, Lava),
-            or ``exact``, with ``1 - exp(-dt/tau)`` in place of ``dt/tau`` (Sinabs with ``norm_input``).
-        reset: what a spike does to v. NIR's own ``to value`` is v_reset; ``subtract`` takes the threshold away at
-            once (Sinabs, SpikingJelly), ``subtract late`` in the next step, after its leak (snnTorch's default, which
-            its files do not tell from its reset to zero). At most one spike a step; Sinabs gives several by default.
+        dt: seconds per step. By default the file's, if `write_nir` wrote it; else the framework's; else the one for
+            which r = tau / dt everywhere, as snnTorch and SpikingJelly write an input that is added as it is, where
+            that is their 0.0001 or several time constants agree on it. r = 1 tells nothing.
+        method: how the equations are stepped: ``euler``, ``v += dt/tau (v_leak - v + r I)`` (the default; snnTorch,
+            SpikingJelly, Norse, Lava), or ``exact``, with ``1 - exp(-dt/tau)`` in place of ``dt/tau`` (Sinabs).
+        reset: what a spike does to v. NIR's own ``to value``, the default, is v_reset (SpikingJelly, Norse);
+            ``subtract`` takes the threshold away at once (Sinabs), ``subtract late`` in the next step, after its leak
+            (snnTorch's default, which its files do not tell from its reset to zero).
+        framework: which wrote the file: all of this as it does by default, and whether what arrives is added as it is.
+            What is said beside it holds. Sinabs gives several spikes a step by default, here it is one at most; its
+            LIF is read with ``norm_input=True``.
 
     Raises:
         UnreadableFile: truncated, not HDF5, not NIR, too large, or with links out of the file.
         UnsupportedModel: a node, or a use of one, without a counterpart; it is named.
-        BadInput: another `dt`, `method` or `reset` than these.
+        BadInput: a value that is none of these, or neither `dt` nor `framework` where the file does not tell.
         WorkerFailed: the file crashed its reader, or kept it busy for too long.
     """
-    if method not in ("euler", "exact"):
-        raise BadInput(f"method is {method!r}; expected 'euler' or 'exact'.")
-    if reset not in ("to value", "subtract", "subtract late"):
-        raise BadInput(f"reset is {reset!r}; expected 'to value', 'subtract' or 'subtract late'.")
-    if dt is not None and not (isinstance(dt, numbers.Real) and 0 < dt < math.inf):
-        raise BadInput(f"dt is {dt!r}; expected seconds per step, such as 0.001.")
-    return sandbox.parse(_network, path, dt, method, reset)
+    return sandbox.parse(_network, path, stepping(dt, method, reset, framework))
 
 
-def _network(path: str | os.PathLike[str], dt: float | None, method: str, reset: str) -> SpikingNetwork:
+def _network(path: str | os.PathLike[str], how: Stepping) -> SpikingNetwork:
     from . import nir_file, nir_read
 
     graph = nir_file.read(path)
     with sound(f"{os.fspath(path)} is not a sound NIR graph", "write it again"):
-        network = renamed(nir_read.network(graph, os.path.basename(os.fspath(path)), dt, method, reset))
+        network = renamed(nir_read.network(graph, os.path.basename(os.fspath(path)), how))
         check(network)
         return network
 

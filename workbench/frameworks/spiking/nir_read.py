@@ -5,25 +5,25 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import nir
 import numpy as np
 
-from ...errors import UnreadableFile, UnsupportedModel
+from ...errors import BadInput, UnreadableFile, UnsupportedModel
 from .arrays import f32, lowpass
 from .check import MAX_NUMBERS
 from .network import Input, Node, Output, SpikingNetwork, stateless
 from .neurons import MODELS, SYNAPSES
+from .nir_steps import FRAMEWORKS, Stepping
 from .stateless import STATELESS
 
 KEY = "onnx_workbench"
 """The ``metadata`` entry, JSON, that holds what NIR has no field for; arrays are entries beside it."""
 
 LEAKY = ("LIF", "LI", "CubaLIF", "CubaLI")
-_TAUS = ("tau", "tau_mem", "tau_syn")
 SPIKING = ("LIF", "IF", "CubaLIF", "Threshold")
 MAX_STEPS = 1000
 """The longest delay, in steps: each is a node."""
@@ -31,24 +31,30 @@ MAX_STEPS = 1000
 Shape = tuple[int, ...]
 
 
-def network(graph: nir.NIRGraph, name: str, dt: float | None, method: str, reset: str) -> SpikingNetwork:
-    """The network of a graph; arguments as in `nir.read_nir`."""
+def network(graph: nir.NIRGraph, name: str, how: Stepping) -> SpikingNetwork:
+    """The network of a graph.
+
+    Args:
+        how: as a person or a framework says; `nir.read_nir` fills in the rest.
+    """
     nodes, edges = _flat(graph, "")
     metadata = _metadata(graph)
-    notes = []
-    if dt is None:
-        dt = metadata.get("dt") or _dt_of_unit_input(nodes)
-        if dt is None:
-            dt, why = (
-                (1.0, "the unit of its time constants, as in Sinabs")
-                if _counts_steps(nodes)
-                else (0.001, "as in Norse")
-            )
-            notes.append(f"The file has no time step: it is taken to be {dt:g}, {why}.")
-        elif "dt" not in metadata:
-            notes.append(f"The file has no time step: it is taken to be {dt:g} s, for which r = tau / dt everywhere.")
+    notes: list[str] = []
+    dt = how.dt or metadata.get("dt") or how.usual
+    if dt is None and (dt := _dt_of_unit_input(nodes)) is not None:
+        notes.append(f"The file has no time step: it is taken to be {dt:g} s, for which r = tau / dt everywhere.")
+    if dt is None and any(type(node).__name__ in (*LEAKY, "IF", "I", "Delay") for node in nodes.values()):
+        raise BadInput(
+            f"{name} does not say how long a step is, and nothing in it tells (an r of 1 does not): pass framework=, "
+            f"the one that wrote it ({', '.join(FRAMEWORKS)}), or dt=, seconds per step."
+        )
+    if not (how.dt or "dt" in metadata) and (longest := max(_taus(nodes), default=0.0)) > how.longest:
+        raise BadInput(
+            f"{name} has time constants of up to {longest:g}, in seconds, as earlier exporters of Norse wrote them, and not the "
+            "step of its cells: pass dt= as well, theirs."
+        )
     with np.errstate(all="ignore"):
-        reader = _Reader(nodes, edges, float(dt), method, reset, notes)
+        reader = _Reader(nodes, edges, replace(how, dt=float(dt or 0.001)), notes)
         return reader.network(name, metadata)
 
 
@@ -84,23 +90,35 @@ def _flat(graph: Any, prefix: str) -> tuple[dict[str, Any], list[tuple[str, str]
 
 
 def _dt_of_unit_input(nodes: dict[str, Any]) -> float | None:
-    """The time step for which every neuron adds its input as it is: r = tau / dt."""
-    ratios = []
+    """The time step for which every neuron adds its input as it is, r = tau / dt, where that is no coincidence: it is
+    `UNIT_INPUT`, or time constants of several lengths agree on it. An r of 1 is what many exporters write who say
+    nothing: it would be a neuron that forgets within a step."""
+    found: set[float] = set()
     for node in nodes.values():
         kind = type(node).__name__
-        if kind in LEAKY:
-            ratios.append(np.ravel(np.asarray(getattr(node, "tau_mem", getattr(node, "tau", None))) / node.r))
-        elif kind in ("IF", "I"):
-            ratios.append(np.ravel(1 / np.asarray(node.r)))
-    found = {float(f"{ratio:.5g}") for part in ratios for ratio in part}
+        if kind in LEAKY and np.any(np.asarray(node.r) <= 1 + 1e-6):
+            return None
+        if kind in (*LEAKY, "IF", "I"):
+            tau = np.asarray(getattr(node, "tau_mem", getattr(node, "tau", 1.0)), np.float64)
+            found |= {float(f"{ratio:.5g}") for ratio in np.ravel(tau / node.r)}
     dt = found.pop() if len(found) == 1 else 0.0
-    return dt if 0 < dt <= 1 else None
+    agreed = len({float(f"{tau:.5g}") for tau in _taus(nodes, ("tau", "tau_mem"))}) > 1
+    return dt if dt == UNIT_INPUT or (agreed and 0 < dt <= 1) else None
 
 
-def _counts_steps(nodes: dict[str, Any]) -> bool:
-    """Time constants of a second and more are none of a neuron: they count steps."""
-    taus = [np.min(getattr(node, name)) for node in nodes.values() for name in _TAUS if hasattr(node, name)]
-    return bool(taus) and min(taus) >= 1
+UNIT_INPUT = 1e-4
+"""The step that snnTorch's and SpikingJelly's exporters have by default."""
+
+
+def _taus(nodes: dict[str, Any], names: tuple[str, ...] = ("tau", "tau_mem", "tau_syn")) -> list[float]:
+    """Every time constant."""
+    return [
+        float(tau)
+        for node in nodes.values()
+        for name in names
+        if hasattr(node, name)
+        for tau in np.unique(np.asarray(getattr(node, name)))
+    ]
 
 
 @dataclass
@@ -109,9 +127,7 @@ class _Reader:
 
     nodes: dict[str, Any]
     edges: list[tuple[str, str]]
-    dt: float
-    method: str
-    reset: str
+    how: Stepping
     notes: list[str]
     made: list[Node] = field(default_factory=list)
     inputs: list[Input] = field(default_factory=list)
@@ -123,6 +139,7 @@ class _Reader:
 
     def __post_init__(self) -> None:
         self.numbers = 0
+        self.dt = self.how.dt or 0.0
         self.before: dict[str, list[str]] = {key: [] for key in self.nodes}
         self.after: dict[str, list[str]] = {key: [] for key in self.nodes}
         for source, target in self.edges:
@@ -381,31 +398,33 @@ class _Reader:
         if kind == "Threshold":
             decay, gain, bias = 0.0, 1.0, 0.0
         elif kind in ("IF", "I"):
-            decay, gain, bias = 1.0, node.r * self.dt, 0.0
+            decay, gain, bias = 1.0, node.r * (1.0 if kind in self.how.jumps else self.dt), 0.0
         else:
-            decay, gain, bias = self._leak(node.tau, node.r, node.v_leak)
+            decay, gain, bias = self._leak(node.tau, node.r, node.v_leak, kind)
         threshold = node.threshold if kind == "Threshold" else getattr(node, "v_threshold", None)
         made = self._integrator(self.names[key], shape, decay, gain, bias, threshold, getattr(node, "v_reset", 0.0))
         return [made], shape
 
     def _current_based(self, key: str, node: Any, shape: Shape) -> tuple[list[Node], Shape]:
         shape = self._broadcast(key, shape)
-        current = self._integrator(f"{self.names[key]}.current", shape, *self._leak(node.tau_syn, node.w_in, 0.0))
-        decay, gain, bias = self._leak(node.tau_mem, node.r, node.v_leak)
+        current = self._integrator(
+            f"{self.names[key]}.current", shape, *self._leak(node.tau_syn, node.w_in, 0.0, "current")
+        )
+        decay, gain, bias = self._leak(node.tau_mem, node.r, node.v_leak, type(node).__name__)
         threshold, reset = getattr(node, "v_threshold", None), getattr(node, "v_reset", 0.0)
         return [current, self._integrator(self.names[key], shape, decay, gain, bias, threshold, reset)], shape
 
-    def _leak(self, tau: Any, r: Any, v_leak: Any) -> tuple[Any, Any, Any]:
+    def _leak(self, tau: Any, r: Any, v_leak: Any, kind: str) -> tuple[Any, Any, Any]:
         """tau v' = v_leak - v + r I as one step: (decay, gain, bias)."""
         share = self.dt / np.asarray(tau, np.float64)
-        if self.method == "exact":
+        if self.how.method == "exact":
             share = -np.expm1(-share)
-        elif np.any(share > 1):
+        if np.any(share > 1 - 1e-6):
             raise UnsupportedModel(
-                f"A step of {self.dt:g} s is longer than a time constant of {np.min(tau):g} s, which Euler's method "
-                "cannot step through: pass the dt the network was trained with."
+                f"In a step of {self.dt:g} s a neuron with a time constant of {np.min(tau):g} s forgets all that it "
+                "knew: pass the dt the network was trained with, in the file's unit of time."
             )
-        gain = r * share
+        gain = r * (1.0 if kind in self.how.jumps else share)
         # Files hold r = tau / dt in float32: a product this close to 1 was meant to be 1.
         return 1 - share, np.where(np.abs(gain - 1) < 1e-6, 1.0, gain), v_leak * share
 
@@ -415,8 +434,8 @@ class _Reader:
         weights = {"gain": gain, "bias": bias, "decay": decay}
         attributes = {}
         if threshold is not None:
-            subtracted = self.reset != "to value"
-            late = np.asarray(decay) if self.reset == "subtract late" else 1.0
+            subtracted = self.how.reset != "to value"
+            late = np.asarray(decay) if self.how.reset == "subtract late" else 1.0
             dropped = -np.divide(
                 threshold, late, where=np.asarray(late) != 0, out=np.zeros(np.broadcast(threshold, late).shape)
             )
@@ -452,17 +471,17 @@ class _Reader:
     def _note_assumptions(self) -> None:
         kinds = {type(node).__name__ for node in self.nodes.values()}
         if kinds & {*LEAKY, "IF", "I"}:
-            stepped = "Euler's method" if self.method == "euler" else "the exact solution for an input held for a step"
+            stepped = (
+                "Euler's method" if self.how.method == "euler" else "the exact solution for an input held for a step"
+            )
             self.notes.append(f"NIR's equations are stepped by {stepped}, dt = {self.dt:g} s, from a voltage of 0.")
         if kinds & {*SPIKING} - {"Threshold"}:
-            self.notes.append(
-                {
-                    "to value": "A spike resets the voltage to v_reset, as NIR says; some frameworks (snnTorch by "
-                    "default, Sinabs) subtract the threshold instead, which the file does not tell: see `reset`.",
-                    "subtract": "A spike subtracts the threshold from the voltage at once.",
-                    "subtract late": "A spike subtracts the threshold from the voltage one step later, after its leak.",
-                }[self.reset]
-            )
+            done = {
+                "to value": "resets the voltage to v_reset, as NIR says",
+                "subtract": "subtracts the threshold from the voltage at once",
+                "subtract late": "subtracts the threshold from the voltage one step later, after its leak",
+            }
+            self.notes += [f"A spike {done[self.how.reset]}.", *([self.how.says] if self.how.says else [])]
 
 
 def _restored(name: str, node: Any, metadata: dict[str, Any], shape: Shape) -> Node | None:

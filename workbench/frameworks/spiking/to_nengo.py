@@ -31,13 +31,14 @@ _LINEAR = ("Conv", "Gemm", "Scale", "Bias", "Sum", "Slice", "Place", "Image", "F
 
 
 def to_nengo(
-    source: str | os.PathLike[str] | SpikingNetwork, params: str | os.PathLike[str] | None = None
+    source: str | os.PathLike[str] | SpikingNetwork, params: str | os.PathLike[str] | None = None, **reading: Any
 ) -> nengo.Network:
     """The Nengo network in a file. It runs with the file's dt: ``nengo.Simulator(net, dt=net.spiking_network.dt)``.
 
     Args:
         source: an .onnx or .nir file that holds a spiking network.
         params: the NengoDL .npz with the weights, for a file of the paper's authors.
+        reading: of a .nir file, what it does not tell: ``dt``, ``framework`` …, see `workbench.read_nir`.
 
     Returns:
         The network, with ``inputs`` {name: Node}, whose output is yours to set, ``outputs`` {name: Probe}, ``layers``
@@ -51,7 +52,7 @@ def to_nengo(
     if not isinstance(source, SpikingNetwork):
         from .load import load_network
 
-        source = load_network(source, params)
+        source = load_network(source, params, **reading)
     return _Writer(source).write()
 
 
