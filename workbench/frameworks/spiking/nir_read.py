@@ -50,8 +50,8 @@ def network(graph: nir.NIRGraph, name: str, how: Stepping) -> SpikingNetwork:
         )
     if not (how.dt or "dt" in metadata) and (longest := max(_taus(nodes), default=0.0)) > how.longest:
         raise BadInput(
-            f"{name} has time constants of up to {longest:g}, in seconds, as earlier exporters of Norse wrote them, and not the "
-            "step of its cells: pass dt= as well, theirs."
+            f"{name} has time constants of up to {longest:g}, in seconds, as earlier exporters of Norse wrote them, "
+            "without the step of its cells: pass dt= as well, theirs."
         )
     with np.errstate(all="ignore"):
         reader = _Reader(nodes, edges, replace(how, dt=float(dt or 0.001)), notes)
