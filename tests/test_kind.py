@@ -48,6 +48,7 @@ def kind_of(proto: onnx.ModelProto) -> str:
 
 W = np.ones((4, 4), np.float32)
 NODE = helper.make_node
+FLOAT = TensorProto.FLOAT
 
 
 @pytest.fixture(scope="module")
@@ -155,9 +156,11 @@ def test_integrate_and_fire_inside_a_scan_body_is_snn() -> None:
         [value("v0", TensorProto.FLOAT, [4]), value("current", TensorProto.FLOAT, [4])],
         [value("v0n", TensorProto.FLOAT, [4]), value("s0", TensorProto.FLOAT, [4])],
     )
-    scan = NODE("Scan", ["zero", "x"], ["end", "y"], body=body, num_scan_inputs=1)
+    weighed = NODE("MatMul", ["x", "square"], ["driven"])
+    scan = NODE("Scan", ["zero", "driven"], ["end", "y"], body=body, num_scan_inputs=1)
     weights = {"zero": np.zeros(4, np.float32), "leak": np.ones(1, np.float32), "theta": np.ones(1, np.float32)}
-    assert kind_of(model([scan], weights)) == "SNN"
+    weights["square"] = np.ones((4, 4), np.float32)
+    assert kind_of(model([weighed, scan], weights)) == "SNN"
 
 
 NEURONS = ["LIF", "LIFRate", "AdaptiveLIF", "AdaptiveLIFRate", "Izhikevich", "SoftLIFRate"]
@@ -500,3 +503,65 @@ def test_functions_of_one_name_are_told_apart_by_their_overload() -> None:
         kinds[overload], _, _, warnings = our_rule(parse_header(proto.SerializeToString()))
         assert any("never called" in warning for warning in warnings)
     assert kinds == {"plain": "unknown", "deep": "DL"}
+
+
+def recurrent(*step: onnx.NodeProto, outputs: list[str], product: bool) -> onnx.ModelProto:
+    """A Scan over a signal that carries ``v`` to ``v_next``, perhaps behind a learnt product."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        list(step), "step", [value(name, FLOAT, ["n"]) for name in ("v", "u")],
+        [value(name, FLOAT, ["n"]) for name in ("v_next", *outputs)],
+    )  # fmt: skip
+    scan = NODE("Scan", ["start", "driven"], ["last", "y"], num_scan_inputs=1, body=body)
+    first = NODE("MatMul", ["x", "w"], ["driven"]) if product else NODE("Identity", ["x"], ["driven"])
+    weights = {"start": np.zeros(3, np.float32), "w": np.ones((3, 3), np.float32)}
+    inputs = [value("x", FLOAT, ["t", 3])]
+    graph = helper.make_graph(
+        [first, scan], "signal", inputs, [value("y", FLOAT, ["t", 3])],
+        [numpy_helper.from_array(array, name) for name, array in weights.items()],
+    )  # fmt: skip
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+
+
+FIRES = [
+    NODE("Constant", [], ["one"], value_float=1.0),
+    NODE("Greater", ["v", "one"], ["fired"]),
+    NODE("Cast", ["fired"], ["s"], to=FLOAT),
+]
+LEAKS = [NODE("Constant", [], ["decay"], value_float=0.9), NODE("Mul", ["v", "decay"], ["left"])]
+ADDS = [NODE("Add", ["left", "u"], ["summed"])]
+
+
+@pytest.mark.parametrize(
+    ("step", "product", "kinds"),
+    [
+        ([*FIRES, *LEAKS, *ADDS, NODE("Sub", ["summed", "s"], ["v_next"])], True, {"SNN"}),
+        # The same without a weight: a first-order sigma-delta converter.
+        ([*FIRES, *LEAKS, *ADDS, NODE("Sub", ["summed", "s"], ["v_next"])], False, {"unknown"}),
+        # A leaky integrator with an alarm: nothing is reset.
+        ([*FIRES, *LEAKS, *ADDS, NODE("Identity", ["summed"], ["v_next"])], True, {"DL", "unknown"}),
+        # A gate, as an LSTM's output: what fires chooses what goes out.
+        (
+            [*FIRES, *LEAKS, *ADDS, NODE("Mul", ["summed", "s"], ["gated"]), NODE("Tanh", ["gated"], ["v_next"])],
+            True,
+            {"DL", "unknown"},
+        ),
+        # A noise gate of two moving signals: a threshold that adapts, and no reset.
+        (
+            [
+                NODE("Sub", ["v", "u"], ["over"]), NODE("Constant", [], ["one"], value_float=1.0),
+                NODE("Greater", ["over", "one"], ["fired"]), NODE("Cast", ["fired"], ["s"], to=FLOAT),
+                *LEAKS, *ADDS, NODE("Identity", ["summed"], ["v_next"]),
+            ],
+            True,
+            {"DL", "unknown"},
+        ),
+    ],
+    ids=["neuron", "sigma-delta", "alarm", "gate", "noise-gate"],
+)  # fmt: skip
+def test_a_loop_is_spiking_where_it_resets_what_fired_and_weighs_something(
+    step: list[onnx.NodeProto], product: bool, kinds: set[str]
+) -> None:
+    made = recurrent(*step, outputs=["s"], product=product)
+    onnx.checker.check_model(made, full_check=True)
+    assert kind_of(made) in kinds

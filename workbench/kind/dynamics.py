@@ -31,7 +31,7 @@ _STEPS = {"ThresholdedRelu", "Floor", "Sign"}
 _SCALES = {"QuantizeLinear", "DequantizeLinear"}
 _WAY = POINTWISE | _SCALES | {"QLinearAdd", "QLinearMul"}
 _CASTS = {"Cast", "CastLike", "Identity", "Unsqueeze", "Squeeze", "Reshape", "Expand", "Flatten", "Transpose"}
-_SHIFTS = {"Sub", "Add", "Div", "Mul", *_CASTS}
+_SHIFTS = {"Sub", "Add", "Div", "Mul", "Abs", *_CASTS}
 _SCALED = {"Mul", "Div", "Add", "Sub", "Neg", "Relu", "Clip", *_CASTS, *_SCALES}
 # A spike may pass through these on its way out.
 _CARRIERS = {
@@ -95,7 +95,7 @@ class Dynamics:
             for name in moving:
                 self._consumers.setdefault(name, []).append(node)
             self._producers.update(dict.fromkeys(node.outputs, node))
-        self._carried = _carried(graph)
+        self._carried = self._unpacked(_carried(graph))
         self._outputs = {value.name for value in graph.outputs}
         half = self.steps.left // 2
         for node in nodes:
@@ -112,6 +112,23 @@ class Dynamics:
                 return
             if reset is not None:
                 self.resets.append(reset.name or reset.op_type)
+
+    def _unpacked(self, carried: dict[str, str]) -> dict[str, str]:
+        """What is carried round, and the parts of what is packed for it: joined by Concat, and split up again."""
+        parts = dict(carried)
+        for after, before in carried.items():
+            packed = self._producers.get(after)
+            for _ in range(4):
+                if packed is not None and packed.op_type in _CASTS:
+                    packed = self._producers.get(packed.inputs[0]) if packed.inputs else None
+            if packed is None or packed.op_type != "Concat":
+                continue
+            for node in self._consumers.get(before, ())[:REACH]:
+                self.steps.left -= 1
+                if node.op_type == "Split" and len(node.outputs) == len(packed.inputs) <= REACH:
+                    self.steps.left -= len(node.outputs)
+                    parts |= zip(packed.inputs, node.outputs, strict=True)
+        return parts
 
     # --- 1: fire ----------------------------------------------------------------------------------------------------
 
@@ -137,15 +154,20 @@ class Dynamics:
 
     def _base(self, name: str) -> str:
         """The state behind a value: v of ``v - threshold`` or ``v / threshold``."""
-        for _ in range(6):
+        for turn in range(6):
             node = self._producers.get(name)
             if node is None or node.op_type not in _SHIFTS or len(node.inputs) > 2:
                 break
             moving = [item for item in node.inputs if item not in self._stored]
+            if turn == 0 and node.op_type == "Sub" and len(moving) == 2 and self._only_compared(name):
+                moving = moving[:1]  # of a threshold that adapts
             if len(moving) != 1:
                 break
             name = moving[0]
         return name
+
+    def _only_compared(self, name: str) -> bool:
+        return all(node.op_type in COMPARISONS for node in self._consumers.get(name, ())[:REACH])
 
     def _numbers(self, flag: str, high: bool, state: _State) -> None:
         """A boolean outcome made a number: Cast, or Where between stored arms."""
@@ -175,7 +197,10 @@ class Dynamics:
             self._spiky[name] = state
             state.spikes[name] = up
             for node in self._consumers.get(name, ()):
-                if node.op_type in _SCALED and id(node) in self._lone:
+                if node.op_type == "Mul" and all(self._spiky.get(item) is state for item in node.inputs):
+                    # Whether it fires, and how often: the spikes of a step that may hold several.
+                    todo += [(output, up) for output in node.outputs[:1]]
+                elif node.op_type in _SCALED and id(node) in self._lone:
                     turned = node.op_type == "Neg" or (node.op_type == "Sub" and node.inputs[1:] == (name,))
                     todo += [(output, up is not turned) for output in node.outputs[:1]]
 
@@ -197,11 +222,12 @@ class Dynamics:
         if not candidates:
             return None
         descent = self._forward((name,))
-        if not self._emitted(state, descent):
-            return None
+        emitted = self._emitted(state, descent)
         for node, kept in candidates:
+            # A step on its own fires after the reset: what leaves it is the spike of the state it made.
             if (
-                any(value in descent for value in kept)
+                (emitted or self._emits_next(node, descent))
+                and any(value in descent for value in kept)
                 and self._fires_again(node.outputs, name)
                 and self._integrates(descent, name)
             ):
@@ -250,6 +276,11 @@ class Dynamics:
             if len(seen) > REACH or self.steps.left <= 0:
                 break
         return False
+
+    def _emits_next(self, reset: Node, descent: dict[str, None]) -> bool:
+        """Whether what a reset leaves is carried on, and fires a spike that goes out."""
+        states = [self._states[value] for value in reset.outputs if value in self._states and value in self._carried]
+        return any(self._emitted(state, descent) for state in states)
 
     def _integrates(self, descent: dict[str, None], state: str) -> bool:
         """Whether something that does not come of the state is added to it before it fires again."""

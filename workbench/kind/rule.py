@@ -101,9 +101,15 @@ RULE: tuple[Line, ...] = (
         "It holds spiking neurons: {neurons}.", ("op_type",),
     ),
     Line(
-        "plain operators integrate, fire and reset", lambda f: f.s.spike_resets, "SNN",
+        "plain operators integrate, fire and reset, and there is something to weigh spikes by",
+        lambda f: f.s.spike_resets and f.s.weighs, "SNN",
         "Its operators integrate, fire and reset: a threshold whose spike is subtracted from the state it came from, "
         "{times} over.", ("dynamics",),
+    ),
+    Line(
+        "plain operators integrate, fire and reset, and nothing is weighed", lambda f: f.s.spike_resets, "unknown",
+        "Its operators integrate, fire and reset, {times} over, but no layer or matrix product weighs anything: a "
+        "neuron without its network and a sigma-delta converter of signals look the same.",
     ),
     Line(
         "a converter of classical machine learning made it", lambda f: f.made_ml, "ML",

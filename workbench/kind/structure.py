@@ -68,6 +68,8 @@ class Structure:
     chain: list[str] = field(default_factory=list)
     spike_resets: int = 0
     reset_nodes: list[str] = field(default_factory=list)
+    weighs: bool = False
+    """It holds a layer or a matrix product, whatever that is made of."""
     plain_linear: bool = False
     """Nothing but one product and operators that leave it linear, or squash its result."""
     common: list[str] = field(default_factory=list)
@@ -133,6 +135,7 @@ def examine(header: Header, steps: Steps) -> Structure:
     out.total = ops.total()
     out.common = [op_type for op_type, _ in ops.most_common(6)]
     _Flow(out, {call: functions[call].body for call in used}, steps).graph(header.graph, {})
+    out.weighs = bool(PRODUCTS & ops.keys() or LAYERS & ops.keys())
     _distances(out, ops)
     out.plain_linear = out.products <= 1 and set(ops) <= TRIVIAL | PRODUCTS
     _names(header, out)
