@@ -36,10 +36,16 @@ class NengoDlEngine(SpikingEngine):
         params: str | os.PathLike[str] | None = None,
         inference_only: bool = True,
         threads: int | None = None,
+        dt: float | None = None,
+        method: str | None = None,
+        reset: str | None = None,
+        framework: str | None = None,
         why: str = "",
     ) -> None:
         self.inference_only = inference_only
-        super().__init__(source, params=params, threads=threads, why=why)
+        super().__init__(
+            source, params=params, threads=threads, dt=dt, method=method, reset=reset, framework=framework, why=why
+        )
 
     def _prepare(self) -> None:
         from . import nengo_dl
@@ -63,13 +69,13 @@ class NengoDlEngine(SpikingEngine):
 
     def _simulator(self, spikes: tuple[str, ...], rows: int) -> tuple[Any, dict[str, Any], Any]:
         from . import nengo_dl
-        from .to_nengo import to_nengo
+        from .to_nengo import made_for
 
         if self._built is not None:
             if self._built[0] == spikes and self._built[1].minibatch_size == rows:
                 return self._built[1:]
             self._built[1].close()
-        network = to_nengo(self.network)
+        network = made_for("nengo_dl", self.network)
         with network:
             nengo_dl.configure_settings(inference_only=self.inference_only, stateful=False)
             probes = dict(network.outputs) | {name: nengo.Probe(network.layers[name]) for name in spikes}

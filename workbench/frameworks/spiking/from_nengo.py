@@ -399,8 +399,6 @@ class _Reader:
         for state in NEURONS[op].states:
             start = self.built.start(ens, state)
             weights[state] = self.out.arranged(np.broadcast_to(start, (ens.n_neurons,)), x)[None]
-            if state == "refractory_time" and start.any():
-                self.out.notes.append(f"{called(ens)} starts refractory, one step shorter in Nengo than in ONNX.")
         if ens.seed is not None:
             self.out.seeds[name] = int(ens.seed)
         return self.out.emit(op, [x], x.shape, ens.label or None, x.order, weights, parameters, name)

@@ -35,8 +35,12 @@ class Built:
         return built.gain, bias, encoders
 
     def start(self, ens: Any, state: str) -> np.ndarray:
-        """What neurons remember before the first step."""
-        return self.model.sig[ens.neurons][state].initial_value
+        """What neurons remember before the first step. A refractory time is what is left of it in that step: Nengo
+        takes the step off before it looks, NengoDL after."""
+        start = self.model.sig[ens.neurons][state].initial_value
+        if state == "refractory_time" and type(self.model).__module__.startswith("nengo."):
+            return np.maximum(start - self.model.dt, 0)
+        return start
 
     def weights(self, c: Any) -> Any:
         """A connection's weights: an array, or a scipy.sparse matrix."""

@@ -53,7 +53,13 @@ def to_nengo(
         from .load import load_network
 
         source = load_network(source, params, **reading)
-    return _Writer(source).write()
+    return made_for("nengo", source)
+
+
+def made_for(simulator: str, network: SpikingNetwork) -> nengo.Network:
+    """`to_nengo` for one of both simulators, ``nengo`` or ``nengo_dl``: a neuron that starts refractory is so for one
+    step more in the other."""
+    return _Writer(network, simulator).write()
 
 
 @dataclass
@@ -69,6 +75,7 @@ class _Link:
 @dataclass
 class _Writer:
     network: SpikingNetwork
+    simulator: str = "nengo"
     nodes: dict[str, Node] = field(default_factory=dict)
     users: dict[str, list[str]] = field(default_factory=dict)
     """Signal -> the nodes and outputs that take it."""
@@ -212,6 +219,8 @@ class _Writer:
         model = NEURONS[node.op]
         parameters: dict[str, Any] = {key: decimal(value) for key, value in node.attributes.items()}
         start = {state: self._spread(node, state) for state in model.states}
+        if "refractory_time" in start and self.simulator == "nengo":  # which takes the first step off before it looks
+            start["refractory_time"] += np.where(start["refractory_time"] > 0, self.network.dt, 0)
         if model.base:
             base = {key.removeprefix("base_"): parameters[key] for key in parameters if key.startswith("base_")}
             return nengo.RegularSpiking(
