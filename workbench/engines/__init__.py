@@ -209,7 +209,8 @@ def _from_file(
             f"No engine here runs {path}, which holds this: {what}; give a model of ONNX, scikit-learn, Keras, "
             "TensorFlow, TensorFlow Lite or NIR."
         )
-    over_time = detection.kind == "SNN" and (record.over_time or registry.runs_over_time(detection.header))
+    # Neurons that give rates are no spiking network, and run over time all the same.
+    over_time = record.over_time or registry.runs_over_time(detection.header)
     name, why = choose_engine(detection.kind)
     if engine is not None:
         # The reference knows neither our neurons' states nor what time is.

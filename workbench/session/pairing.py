@@ -61,7 +61,7 @@ def pair(path: str, detection: Detection, partner: str | None = None, converted:
         if _is_onnx(str(beside)):
             return Pairing(path, str(beside), (None, None), f"{beside.name} lies beside {name} and has its name.")
         return None
-    if detection.kind == "SNN" and detection.header is not None and registry.runs_over_time(detection.header):
+    if detection.header is not None and registry.runs_over_time(detection.header):
         because = f"One file, two engines: {ENGINE_NAMES['nengo_dl']} and {ENGINE_NAMES['onnxruntime']}."
         beside = Path(path).with_name(f"{Path(path).stem}_params.npz")
         params = str(beside) if beside.is_file() else None

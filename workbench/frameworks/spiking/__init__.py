@@ -115,7 +115,7 @@ FRAMEWORK = Framework(
             "nengo": f"{_HERE}.engine_nengo:NengoEngine",
             "nengo_dl": f"{_HERE}.engine_nengo_dl:NengoDlEngine",
         },
-        runs=f"{_HERE}.load:has_neurons",
+        runs=f"{_HERE}.load:runs_over_time",
         ours=f"{_HERE}.read:is_our_file",
     ),
 )  # fmt: skip

@@ -28,6 +28,11 @@ from .operation import Operation
 from .signals import Builder, Signal, Wish, called, compact, owner, per_channel, refuse
 
 _PROBED = {"Node": ("output",), "Neurons": ("output", "spikes", "rates"), "Ensemble": ("decoded_output",)}
+_LEARNS = (
+    "learns while it runs, which no file expresses. To keep what it learnt: probe its 'weights' and run it; then set "
+    "its learning_rule_type to None and its solver to nengo.solvers.NoSolver(weights.T), with the weights of the last "
+    "step, and remove the connections to the rule"
+)
 _LARGEST_MATRIX = 2**28
 """Numbers a sparse matrix may hold when written out, 1 GiB."""
 
@@ -105,7 +110,7 @@ class _Reader:
 
     def _check(self, connection: Any) -> None:
         if connection.learning_rule_type is not None:
-            raise refuse(connection, "learns while it runs, which no file expresses: take its learning rule away")
+            raise refuse(connection, _LEARNS)
         if connection.function is not None and not hasattr(connection.pre_obj, "neurons"):
             raise refuse(connection, "computes a Python function: put it into an ensemble's decoders, or leave it out")
         if not hasattr(connection.post_obj, "size_in") or type(connection.post_obj).__name__ == "LearningRule":
@@ -413,7 +418,9 @@ class _Reader:
         if op not in NEURONS:
             direct = _path(kind) == "nengo.neurons.Direct"
             hint = "Direct mode has no neurons to express" if direct else "no neuron model here does the same"
-            raise refuse(ens, f"has neurons of type {type(kind).__name__}: {hint}; choose one of {', '.join(NEURONS)}")
+            # A class of one's own may have the name of one of Nengo's.
+            name = type(kind).__name__ if direct else _path(kind)
+            raise refuse(ens, f"has neurons of type {name}: {hint}; choose one of {', '.join(NEURONS)}")
         if ens.noise is not None:
             raise refuse(ens, "has noise, which no file repeats: set its noise to None")
         return op, {key: decimal(parameters[key]) for key in NEURONS[op].parameters}

@@ -10,7 +10,7 @@ from ...files.formats import identify
 from ...files.header import Header
 from .check import check
 from .network import SpikingNetwork
-from .neurons import NEURONS
+from .neurons import MODELS, NEURONS
 from .operators import DOMAIN
 
 
@@ -54,8 +54,13 @@ def load_network(
     return read(model)
 
 
-def has_neurons(header: Header) -> bool:
-    """Whether an ONNX file has neurons for operators, at its top or inside a Scan: as those of `convert` do in domain
-    ``org.nengo``, and those of the paper's authors in the default domain."""
-    domains = {"", "ai.onnx", DOMAIN}
-    return any(node.domain in domains and node.op_type.removesuffix("Cell") in NEURONS for node in header.nodes())
+def runs_over_time(header: Header) -> bool:
+    """Whether an ONNX file is a network that runs over time: as `convert` writes them, with neurons or synapses in
+    domain ``org.nengo`` or time folded into the batch, or with neurons of the paper's authors in the default domain."""
+    for node in header.nodes():
+        op = node.op_type.removesuffix("Cell")
+        if node.domain == DOMAIN and (op in MODELS or op == "FoldTime"):
+            return True
+        if node.domain in ("", "ai.onnx") and op in NEURONS:
+            return True
+    return False

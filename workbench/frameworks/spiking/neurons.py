@@ -293,11 +293,13 @@ _TANH_RATE = Equations("", "  squashed = Tanh (J)\n  y = Div (squashed, k_tau_re
 
 # Nengo multiplies the derivatives by 1000: the model's own unit of time is the millisecond. The output has no
 # amplitude.
+# It fires from 30 on, that is above the largest float32 below it: ONNX Runtime before 1.24 did not load this neuron,
+# and GreaterOrEqual, itself a function, was all that no other neuron has.
 _IZHIKEVICH = Equations(
     """
   per_ms = Constant <value_float = 1000.0> ()
   lowest = Constant <value_float = -30.0> ()
-  peak = Constant <value_float = 30.0> ()
+  below_peak = Constant <value_float = 29.999998092651367> ()
   square = Constant <value_float = 0.04> ()
   linear = Constant <value_float = 5.0> ()
   offset = Constant <value_float = 140.0> ()
@@ -315,7 +317,7 @@ _IZHIKEVICH = Equations(
   v_per_s = Mul (v_driven, per_ms)
   v_change = Mul (v_per_s, k_dt)
   risen = Add (voltage, v_change)
-  spiked = GreaterOrEqual (risen, peak)
+  spiked = Greater (risen, below_peak)
   y = Where (spiked, alpha, zero)
   voltage_next = Where (spiked, k_reset_voltage, risen)
   coupled = Mul (k_coupling, voltage_next)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModel
+from ...words import counted
 from .arrays import decimal, f32, from_vector, reordered, same_pads
 from .network import Input, Node, Output, SpikingNetwork, unused, windows
 from .neurons import SYNAPSES
@@ -51,9 +52,17 @@ def called(thing: Any) -> str:
     if label:
         return f"The {kind} {label!r}"
     if kind == "connection":
-        ends = (str(end.label or "an unlabelled object") for end in (owner(thing.pre_obj), owner(thing.post_obj)))
-        return "The connection from " + " to ".join(ends)
+        return "The connection from " + " to ".join(_end(owner(end)) for end in (thing.pre_obj, thing.post_obj))
     return f"A{'n' if kind[0] in 'aeiou' else ''} {kind} without a label"
+
+
+def _end(thing: Any) -> str:
+    """What stands at an end of a connection, told by its size where it has no label."""
+    if label := getattr(thing, "label", None):
+        return str(label)
+    if hasattr(thing, "n_neurons"):
+        return f"an unlabelled ensemble of {counted(thing.n_neurons, 'neuron')}"
+    return f"an unlabelled {type(thing).__name__.lower()} of size {getattr(thing, 'size_in', 0) or thing.size_out}"
 
 
 def owner(thing: Any) -> Any:

@@ -220,7 +220,8 @@ class _Writer:
         parameters: dict[str, Any] = {key: decimal(value) for key, value in node.attributes.items()}
         start = {state: self._spread(node, state) for state in model.states}
         if "refractory_time" in start and self.simulator == "nengo":  # which takes the first step off before it looks
-            start["refractory_time"] += np.where(start["refractory_time"] > 0, self.network.dt, 0)
+            left = start["refractory_time"]
+            start["refractory_time"] = np.where(left > 0, left + self.network.dt, 0)
         if model.base:
             base = {key.removeprefix("base_"): parameters[key] for key in parameters if key.startswith("base_")}
             return nengo.RegularSpiking(
