@@ -536,3 +536,84 @@ def test_cost_grows_linearly_and_silence_stays_fast(files: Path) -> None:
         print(f"silent: first 100 steps {fresh * 1e3:.1f} ms, after 10,000 steps {late * 1e3:.1f} ms")
     assert float(np.abs(old["lif1.voltage"]).max()) < 1e-37
     assert late < 3 * fresh  # ten times and more with numbers below the normal floats
+
+
+# --- doors -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("neurons", [nengo.RectifiedLinear(), nengo.Sigmoid(), nengo.Tanh(), None], ids=str)
+def test_networks_without_a_spike_run_over_time_in_every_engine(neurons: Any, tmp_path: Path) -> None:
+    with nengo.Network(seed=0) as net:
+        stimulus = nengo.Node(np.zeros(2), label="stimulus")
+        end = nengo.Ensemble(10, 2, neuron_type=neurons, label="a") if neurons else nengo.Node(size_in=2)
+        nengo.Connection(stimulus, end, synapse=0.01)
+        nengo.Probe(end, label="out")
+    convert(net, tmp_path / "a.onnx")
+    series = np.random.default_rng(0).uniform(-1, 1, (2, 12, 2)).astype(np.float32)
+    answers = {}
+    for engine in (None, "nengo", "onnxruntime"):
+        with load_engine(tmp_path / "a.onnx", engine) as running:
+            answers[engine] = running.run(series)["out"]
+        assert answers[engine].shape == (2, 12, 2)
+    np.testing.assert_allclose(answers["nengo"], answers["onnxruntime"], rtol=1e-4, atol=1e-5)  # float64, float32
+    found = workbench.compare(
+        tmp_path / "a.onnx", tmp_path / "a.onnx", engines=("nengo", "onnxruntime"), repeat=1, seconds=0.1
+    )
+    assert found.agreement.within_tolerance
+
+
+def test_a_simulator_that_keeps_no_history_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    from workbench.snn import nengo_dl
+
+    with nef() as net:
+        nengo_dl.configure_settings(keep_history=False)
+    with nengo_dl.Simulator(net, progress_bar=False) as simulator, pytest.raises(BadInput, match="keep_history=True"):
+        convert(simulator, tmp_path / "a.onnx")
+
+
+def test_what_was_learnt_is_kept_as_the_refusal_says(tmp_path: Path) -> None:
+    with nengo.Network(seed=0) as net:
+        stimulus, error = nengo.Node([0.5]), nengo.Node(size_in=1)
+        ensemble, end = nengo.Ensemble(20, 1), nengo.Node(size_in=1)
+        nengo.Connection(stimulus, ensemble)
+        learns = nengo.Connection(ensemble, end, function=lambda x: 0, learning_rule_type=nengo.PES(0.01))
+        nengo.Connection(end, error)
+        nengo.Connection(stimulus, error, transform=-1)
+        taught = nengo.Connection(error, learns.learning_rule)
+        nengo.Probe(end, synapse=0.01, label="out")
+        weights = nengo.Probe(learns, "weights")
+    with pytest.raises(UnsupportedModel, match=r"ensemble of 20 neurons .*NoSolver\(weights\.T\)"):
+        convert(net, tmp_path / "a.onnx")
+    with nengo.Simulator(net, progress_bar=False) as simulator:
+        simulator.run_steps(400, progress_bar=False)
+    learns.learning_rule_type, learns.solver = None, nengo.solvers.NoSolver(simulator.data[weights][-1].T)
+    net.connections.remove(taught)
+    net.probes.remove(weights)
+    assert convert(net, tmp_path / "a.onnx").agreement.within_tolerance
+    with load_engine(tmp_path / "a.onnx", "onnxruntime") as engine:
+        (answer,) = engine.run(np.full((1, 200, 1), 0.5, np.float32)).values()
+    assert abs(answer[0, -1, 0] - 0.5) < 0.1  # what it learnt; it began with zero
+
+
+def test_a_neuron_class_of_ones_own_is_named_in_full(tmp_path: Path) -> None:
+    class LIF(nengo.LIF):
+        pass
+
+    with nengo.Network() as net:
+        stimulus, ensemble = nengo.Node([0]), nengo.Ensemble(5, 1, neuron_type=LIF())
+        nengo.Connection(stimulus, ensemble)
+        nengo.Probe(ensemble)
+    with pytest.raises(UnsupportedModel, match=f"type {LIF.__module__}.LIF"):
+        convert(net, tmp_path / "a.onnx")
+
+
+def test_filters_of_a_high_order_are_made_with_todays_numpy() -> None:
+    """A delay line of 256 dimensions, as the Legendre memory has it."""
+    from scipy.linalg import expm
+
+    order, dt = np.arange(256), 0.001
+    scale = (2 * order + 1)[:, None] / 0.1
+    i, j = order[:, None], order[None]
+    a, b = np.where(i < j, -1.0, (-1.0) ** (i - j + 1)) * scale, (-1.0) ** i * scale
+    made, *_ = nengo.utils.filter_design.cont2discrete((a, b, np.ones((1, 256)), np.zeros((1, 1))), dt, method="zoh")
+    np.testing.assert_allclose(made, expm(a * dt), atol=1e-8)  # two ways of summing the same series

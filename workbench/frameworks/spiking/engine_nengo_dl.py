@@ -9,6 +9,7 @@ from typing import Any
 import nengo
 import numpy as np
 
+from ...errors import BadInput
 from ..tensorflow.start import use_threads
 from .engine import SpikingEngine
 
@@ -106,6 +107,11 @@ def predict(simulator: Any, nodes: Mapping[str, Any], probes: Mapping[str, Any],
                 [part, np.repeat(part[:, -1:], -steps % simulator.unroll, axis=1)], axis=1
             )
         answers.append(simulator.predict(feeds, stateful=False, verbose=0))
+    if any(answers[0][probe].shape[1] < steps for probe in probes.values()):
+        raise BadInput(
+            "The simulator keeps the last step of a probe alone, and both sides are compared step by step: make it "
+            "with nengo_dl.configure_settings(keep_history=True) in its network."
+        )
     return {
         name: np.concatenate([answer[probe] for answer in answers])[:batch, :steps].reshape(batch, steps, -1)
         for name, probe in probes.items()

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import nengo
 import numpy as np
+from nengo._vendor.scipy.sparse import linalg_expm, linalg_interface, linalg_onenormest
 
 from ...errors import BadInput, UnsupportedModel
+
+# What NumPy no longer has, for Nengo's copy of SciPy, which asks for it where filters of a high order are made.
+_LENT = {"in1d": np.isin, "find_common_type": lambda arrays, scalars: np.result_type(*arrays, *scalars)}
+for module in (linalg_expm, linalg_interface, linalg_onenormest):
+    module.np = SimpleNamespace(**_LENT | vars(np))
 
 
 @dataclass
