@@ -574,25 +574,27 @@ def test_a_simulator_that_keeps_no_history_is_refused_with_the_way_out(tmp_path:
 def test_what_was_learnt_is_kept_as_the_refusal_says(tmp_path: Path) -> None:
     with nengo.Network(seed=0) as net:
         stimulus, error = nengo.Node([0.5]), nengo.Node(size_in=1)
-        ensemble, end = nengo.Ensemble(20, 1), nengo.Node(size_in=1)
+        ensemble, end = nengo.Ensemble(100, 1, seed=3), nengo.Node(size_in=1)
         nengo.Connection(stimulus, ensemble)
-        learns = nengo.Connection(ensemble, end, function=lambda x: 0, learning_rule_type=nengo.PES(0.01))
+        learns = nengo.Connection(ensemble, end, function=lambda x: 0, learning_rule_type=nengo.PES(0.001))
         nengo.Connection(end, error)
         nengo.Connection(stimulus, error, transform=-1)
         taught = nengo.Connection(error, learns.learning_rule)
         nengo.Probe(end, synapse=0.01, label="out")
         weights = nengo.Probe(learns, "weights")
-    with pytest.raises(UnsupportedModel, match=r"ensemble of 20 neurons .*NoSolver\(weights\.T\)"):
+    with pytest.raises(UnsupportedModel, match=r"ensemble of 100 neurons .*NoSolver\(weights\.T\)"):
         convert(net, tmp_path / "a.onnx")
     with nengo.Simulator(net, progress_bar=False) as simulator:
-        simulator.run_steps(400, progress_bar=False)
+        simulator.run_steps(1000, progress_bar=False)
     learns.learning_rule_type, learns.solver = None, nengo.solvers.NoSolver(simulator.data[weights][-1].T)
     net.connections.remove(taught)
     net.probes.remove(weights)
     assert convert(net, tmp_path / "a.onnx").agreement.within_tolerance
     with load_engine(tmp_path / "a.onnx", "onnxruntime") as engine:
         (answer,) = engine.run(np.full((1, 200, 1), 0.5, np.float32)).values()
-    assert abs(answer[0, -1, 0] - 0.5) < 0.1  # what it learnt; it began with zero
+    assert (
+        abs(answer[0, 100:, 0].mean() - 0.5) < 0.1
+    )  # what it learnt, but for the ripple of spikes; it began with zero
 
 
 def test_a_neuron_class_of_ones_own_is_named_in_full(tmp_path: Path) -> None:

@@ -28,10 +28,11 @@ from .operation import Operation
 from .signals import Builder, Signal, Wish, called, compact, owner, per_channel, refuse
 
 _PROBED = {"Node": ("output",), "Neurons": ("output", "spikes", "rates"), "Ensemble": ("decoded_output",)}
+# A connection less changes the seeds that Nengo draws for everything without one.
 _LEARNS = (
-    "learns while it runs, which no file expresses. To keep what it learnt: probe its 'weights' and run it; then set "
-    "its learning_rule_type to None and its solver to nengo.solvers.NoSolver(weights.T), with the weights of the last "
-    "step, and remove the connections to the rule"
+    "learns while it runs, which no file expresses. To keep what it learnt: give every ensemble a seed, probe the "
+    "connection's 'weights' and run the network; then set the connection's learning_rule_type to None and its solver "
+    "to nengo.solvers.NoSolver(weights.T), with the weights of the last step, and remove the connections to the rule"
 )
 _LARGEST_MATRIX = 2**28
 """Numbers a sparse matrix may hold when written out, 1 GiB."""

@@ -6,7 +6,6 @@ from __future__ import annotations
 import math
 import numbers
 from dataclasses import dataclass, replace
-from typing import Any
 
 from ...errors import BadInput
 
@@ -63,7 +62,7 @@ UNSAID = (
 )
 
 
-def stepping(dt: Any, method: str | None, reset: str | None, framework: str | None) -> Stepping:
+def stepping(dt: float | None, method: str | None, reset: str | None, framework: str | None) -> Stepping:
     """What a person said, over what the framework does.
 
     Raises:
@@ -74,7 +73,7 @@ def stepping(dt: Any, method: str | None, reset: str | None, framework: str | No
     ):  # fmt: skip
         if value is not None and value not in known:
             raise BadInput(f"{name} is {value!r}; expected {' or '.join(map(repr, known))}.")
-    if dt is not None and not (isinstance(dt, numbers.Real) and 0 < dt < math.inf):
+    if dt is not None and not (isinstance(dt, numbers.Real) and 0 < float(dt) < math.inf):
         raise BadInput(f"dt is {dt!r}; expected seconds per step, such as 0.001.")
     own = FRAMEWORKS[framework] if framework else Stepping()
     says = UNSAID if framework is None and reset is None else own.says
