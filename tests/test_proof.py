@@ -550,7 +550,9 @@ def test_generated_rows_fit_every_kind_of_input() -> None:
             arrays = group.onnx
             assert {len(array) for array in arrays.values()} == {group.rows}
             assert arrays["index"].shape == arrays["mask"].shape
-            assert set(np.unique(arrays["index"])) == {5, 6}
+            # All between the bounds first; fewer where the model refuses these.
+            asked = set(np.unique(arrays["index"]))
+            assert asked == {5, 6} if group is alternatives[0] else asked <= {5, 6}
             assert abs(arrays["fixed"]).max() <= 1 and np.isfinite(arrays["image"].astype(float)).all()
     again = plan(draft(None, lambda a: a, inputs))[0][0].onnx
     once_more = plan(draft(None, lambda a: a, inputs))[0][0].onnx

@@ -146,8 +146,8 @@ def _generated(draft: Draft) -> Iterator[list[Group]]:
     """Groups of rows; each a list of alternatives of which the first answered counts: other sizes of free axes, and
     ever fewer integers, should the model look something up by them that nobody told of."""
     sizes = _free_sizes(draft.inputs) if _has_free(draft.inputs) else _FREE[:1]
-    unbounded = any(info.dtype in _INTEGERS and info.name not in draft.ranges for info in draft.inputs)
-    reaches = _REACHES if unbounded else _REACHES[:1]
+    # Bounds that were found are not always all there are.
+    reaches = _REACHES if any(info.dtype in _INTEGERS for info in draft.inputs) else _REACHES[:1]
     near = {info.name: found for info in draft.inputs if (found := _near(_known(draft, info))).size}
     for name, kinds in (("random", _RANDOM), ("edge", _EDGE), ("missing", _MISSING), ("known", _RANDOM)):
         if name == "missing" and not (draft.accepts_nan and any(i.dtype.startswith("float") for i in draft.inputs)):
@@ -337,8 +337,8 @@ def _column(
     reach: int | None,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """One input of one group: row i is filled by kind i, in turn; integers without `bounds` from 0 to `reach`, or from
-    all of their range."""
+    """One input of one group: row i is filled by kind i, in turn; integers up to `reach`, or all that their dtype or
+    `bounds` hold."""
     if info.dtype == "string":
         return np.array(WORDS, object)[rng.integers(len(WORDS), size=shape)]
     if info.dtype == "bool":
@@ -355,6 +355,8 @@ def _column(
     edge = kinds is _EDGE
     if dtype.kind in "iu" and (bounds is not None or reach is not None):
         low, high = map(int, bounds if bounds is not None else (0, 1 if edge else reach or 0))
+        if reach is not None:
+            high = max(low, min(high, reach))
         whole = rng.integers(low, high + 1, size=shape)
         if bounds is not None and shape and edge:
             # The ends, in turn with what lies between.
