@@ -18,7 +18,7 @@ from .classes import Classes, fits, labels_of, named, scores_of
 from .errors import BadInput, UnsupportedModel
 from .files.header import read_header
 from .invented import invent
-from .kind import ENGINE_NAMES, detect
+from .kind import ENGINE_NAMES
 from .markup import render
 from .safety.external import whole_size
 from .sources import Dataset, rows_for
@@ -229,12 +229,10 @@ def first_inference(
 
 
 def _infer(path: str) -> FirstInference | TrialRun:
-    from .engines import choose_engine, load_engine
-    from .engines.onnxruntime import LARGE
+    from .engines import leans, load_engine
 
     # A picked file is asked without a word from the person: a large one's weights stay in it.
-    large = whole_size(Path(path)) >= LARGE and choose_engine(detect(path).kind)[0] == "onnxruntime"
-    options: dict[str, Any] = {"lean": True} if large else {}
+    options: dict[str, Any] = {"lean": True} if leans(path) else {}
     with load_engine(path, **options) as engine:
         data = rows_for(path)
         if data is None:

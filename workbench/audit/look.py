@@ -102,8 +102,7 @@ def look(path: str) -> Row:
     except Exception as error:
         says = f"It could not be read to its end, as happens with damaged files ({type(error).__name__})."
         return Row(path, size, changed, findings=(_damaged(says),))
-    row = _row(detection, size, changed)
-    return row
+    return _row(detection, size, changed)
 
 
 def _damaged(says: str) -> Finding:

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from ..errors import BadInput, Finding
 from ..files import registry
 
-MOST_FILES = 10_000_000
-
 
 @dataclass(frozen=True, slots=True)
 class Place:

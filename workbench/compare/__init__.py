@@ -191,6 +191,7 @@ def _read_as_converted(native: Any, onnx: Any) -> dict[str, Any]:
 
 def _side(sides: ExitStack, model: Any, engine: str | None, wishes: Options, options: dict[str, Any]) -> Side:
     """A worker ends with `sides`; an engine that the caller opened stays open."""
+    from ..engines import leans
     from ..engines.onnxruntime import LARGE
     from ..engines.worker import WorkerEngine
     from ..safety.external import whole_size
@@ -204,20 +205,12 @@ def _side(sides: ExitStack, model: Any, engine: str | None, wishes: Options, opt
     # A worker that waits beside two sides is what a machine with 2 GB has no room for: a large network's leftovers
     # beside any sides, and any beside a large network's.
     end_warm_worker(0 if large else WAITING_MIB)
-    if large and _is_onnx(model):
+    if large and leans(model):
         # Its weights should not be in memory twice, beside another side that holds them too.
         options["lean"] = True
     options |= {"threads": wishes.threads, "memory_mib": wishes.memory_mib, "timeout": wishes.timeout}
     options |= {"cancel": wishes.cancel}
     return sides.enter_context(WorkerSide(model, engine, **options))
-
-
-def _is_onnx(path: str | os.PathLike[str]) -> bool:
-    """A file for ONNX Runtime."""
-    from ..files.formats import identify
-    from ..kind import detect, dispatch
-
-    return identify(path).name == "ONNX" and dispatch(detect(path).kind) == "onnxruntime"
 
 
 def _divergence(

@@ -24,6 +24,7 @@ from ..files.header import ValueInfo
 from ..files.records import Where
 from ..files.registry import ENGINE_NAMES, ENGINES
 from ..kind import KIND_NAMES, Detection, detect, dispatch
+from ..safety.external import whole_size
 from ..safety.trust import known_as
 from ..sandbox import in_worker
 from ..scratch import fleeting_folder
@@ -117,6 +118,16 @@ def choose_engine(kind: str | None, format_name: str = "ONNX") -> tuple[str, str
     if kind in ("ML", "DL", "SNN"):
         return name, f"It is a {KIND_NAMES[kind]} model ({kind}), and {ENGINE_NAMES[name]} runs those."
     return name, f"Its kind is not clear; {ENGINE_NAMES[name]} runs any model made of standard operators."
+
+
+def leans(path: str | os.PathLike[str]) -> bool:
+    """Whether ONNX Runtime runs this file, and it is so large that its weights should stay in it (``lean=True``)."""
+    from .onnxruntime import LARGE
+
+    if whole_size(Path(path)) < LARGE:
+        return False
+    detection = detect(path)
+    return detection.format == "ONNX" and choose_engine(detection.kind)[0] == "onnxruntime"
 
 
 def load_engine(
