@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -210,20 +212,25 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
 
 def test_lab_opens_on_the_notebook_and_passes_options_on(tmp_path: Path) -> None:
     log = tmp_path / "log"
+    notebook = re.compile(r"http://127\.0\.0\.1:\d+/lab/tree/notebooks/00_workbench\.ipynb\?token=\w+")
     command = [sys.executable, "-m", "workbench", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"]
     with log.open("wb") as file:
         server = subprocess.Popen(command, stdout=file, stderr=file)
         try:
             for _ in range(6000):
-                if "/lab/tree/notebooks/00_workbench.ipynb?token=" in log.read_text(errors="replace"):
+                address = notebook.search(log.read_text(errors="replace"))
+                if address:
                     break
                 assert server.poll() is None, log.read_text(errors="replace")
                 time.sleep(0.1)
             else:
                 pytest.fail(log.read_text(errors="replace"))
+            # It names the address before it answers there.
+            with urllib.request.urlopen(address.group(), timeout=600) as page:
+                assert "JupyterLab" in page.read().decode()
         finally:
-            server.terminate()
-            server.wait(600)
+            server.kill()
+            server.wait()
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pytest
+from cells import outputs_of_cells
 
 from workbench import sandbox
 from workbench.errors import BadInput, WorkbenchError
@@ -330,9 +331,6 @@ def test_the_callers_main_module_is_not_run_again(tasks: Any, tmp_path: Path) ->
 
 
 def test_a_notebook_kernel_uses_it_like_a_script(tasks: Any, tmp_path: Path) -> None:
-    import nbformat
-    from nbclient import NotebookClient
-
     code = f"""
 import sys
 sys.path.insert(0, {str(tmp_path)!r})
@@ -343,9 +341,7 @@ for task in (sandbox_tasks.crash, sandbox_tasks.shout):
     try: print(repr(run(task)))
     except Exception as error: print(error)
 """
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
-    NotebookClient(notebook, timeout=600, iopub_timeout=600, kernel_name="python3").execute()
-    outputs = notebook.cells[0].outputs
+    [outputs] = outputs_of_cells([code], tmp_path)
     assert {output.name for output in outputs} == {"stdout"}
     first, crash, last = "".join(output.text for output in outputs).splitlines()
     assert (first, last) == ("3", "''") and crash.startswith("sandbox_tasks.crash crashed its process")

@@ -165,7 +165,8 @@ class Running:
         except CellExecutionError as error:
             raise WorkbenchError(f"{where} failed with {error.ename}: {error.evalue}") from error
         except CellTimeoutError as error:
-            raise WorkbenchError(f"{where} took longer than {CELL_SECONDS} seconds, so it was stopped.") from error
+            what = "took longer than" if "IOPub" not in str(error) else "ended, but what it printed did not come within"
+            raise WorkbenchError(f"{where} {what} {CELL_SECONDS} seconds, so it was stopped.") from error
         except DeadKernelError as error:
             raise WorkbenchError(f"{where} ended its kernel, perhaps for want of memory.") from error
 
@@ -191,7 +192,8 @@ def running(path: str | os.PathLike[str]) -> Iterator[Running]:
     client = NotebookClient(
         read(source),
         timeout=CELL_SECONDS,
-        iopub_timeout=CELL_SECONDS,  # what a crowded machine says late would be missing without a word
+        iopub_timeout=CELL_SECONDS,  # a crowded machine says late what a cell prints
+        raise_on_iopub_timeout=True,  # what never came would be missing without a word
         resources={"metadata": {"path": str(source.parent)}},
         store_widget_state=False,  # the page holds still copies
         coalesce_streams=True,  # what two prints write is one text
