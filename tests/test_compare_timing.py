@@ -78,7 +78,7 @@ def test_calls_longer_than_the_budget_are_run_once() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spread", [0.02, 0.05])
+@pytest.mark.parametrize("spread", [pytest.param(0.02, marks=pytest.mark.long), 0.05])
 def test_the_interval_holds_the_true_ratio_as_often_as_it_says(spread: float) -> None:
     """Of 200 races, the stop rule included, 95 % should; 90 % and 100 % are three standard deviations away (1.5 %
     each), less what a bootstrap of ten rounds falls short."""

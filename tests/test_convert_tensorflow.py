@@ -53,15 +53,13 @@ def convert(path: Path, format_name: str, **options: Any) -> Draft:
 
 
 IN_BOTH = ("dense", "lenet_1", "residual", "lstm", "bidirectional", "string_lookup")
-"""What is asked of Keras 2 with every commit, too."""
+"""What is asked with every commit."""
 
 
 @pytest.mark.parametrize(
     ("which", "name"),
     [
-        pytest.param(
-            which, name, id=f"{name}-{which}", marks=[] if which == "Keras 3" or name in IN_BOTH else pytest.mark.long
-        )
+        pytest.param(which, name, id=f"{name}-{which}", marks=[] if name in IN_BOTH else pytest.mark.long)
         for name in (*COMMON, *RECURRENT, "string_lookup", "mixed_precision", "conv2d")
         for which in ("Keras 3", "Keras 2")
     ],

@@ -561,7 +561,7 @@ def test_the_network_runs_in_a_frame_of_the_notebook(browser: Browser, lab: tupl
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.parametrize("keep_widgets", [False, True])
+@pytest.mark.parametrize("keep_widgets", [False, pytest.param(True, marks=pytest.mark.long)])
 def test_an_exported_page_shows_the_picture(browser: Browser, tmp_path: Path, keep_widgets: bool) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     nbformat.write(notebook, tmp_path / "gui.ipynb")

@@ -86,7 +86,7 @@ def _options(package: str) -> dict[str, Any]:
     return {"repeat": 3, "seconds": 5, "trust": True, "tolerance": TOLERANCE if package == "openwakeword" else None}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("pair", PAIRS)
 def test_what_its_makers_converted_agrees(pair: str, models: Models) -> None:
     package, native, onnx, inputs, outputs = PAIRS[pair]
@@ -99,7 +99,9 @@ def test_what_its_makers_converted_agrees(pair: str, models: Models) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pair", PAIRS)
+@pytest.mark.parametrize(
+    "pair", [pytest.param(pair, marks=[pytest.mark.long] if "SavedModel" in pair else []) for pair in PAIRS]
+)
 def test_what_we_convert_agrees_with_its_source_and_with_its_makers_file(
     pair: str, models: Models, tmp_path: Path
 ) -> None:

@@ -57,7 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("made")
 
 
-@pytest.mark.parametrize("id", [pytest.param(id, marks=[pytest.mark.slow] if id == "lenet-1" else []) for id in BARS])
+@pytest.mark.parametrize("id", [pytest.param(id, marks=[pytest.mark.long] if id == "lenet-1" else []) for id in BARS])
 def test_a_sample_is_made_once_and_answers_rows_it_never_saw(id: str, made: Path) -> None:
     said: list[str] = []
     tensorflow_was_there = "tensorflow" in sys.modules

@@ -228,7 +228,7 @@ def test_every_name_on_the_lists_is_what_its_list_says() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("which", ["fitted", "hostile"])
+@pytest.mark.parametrize("which", [pytest.param("fitted", marks=pytest.mark.long), "hostile"])
 def test_what_is_on_the_lists_reads_writes_and_calls_nothing(tmp_path: Path, which: str) -> None:
     """Python's own audit watches while skops puts together every estimator of scikit-learn, fitted; and everything on
     the lists from content made up. Estimators: no false alarm, but for what calls a function."""

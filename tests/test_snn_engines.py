@@ -297,7 +297,7 @@ def test_a_probe_that_skips_steps_is_refused(tmp_path: Path) -> None:
         convert(network, tmp_path / "a.onnx")
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_papers_network_gives_nengodls_spikes(files: Path, mnist: dict[str, np.ndarray]) -> None:
     """64 digits, 30 steps, every layer. Not provably equal: where a voltage comes within a rounding of the threshold,
     float32 decides. So the three are counted, and ONNX Runtime must be no further from float64 than NengoDL is."""

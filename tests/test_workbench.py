@@ -342,7 +342,7 @@ TOO_WIDE = """() => {
 """What stands out of the workbench on the right."""
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", [pytest.param("light", marks=pytest.mark.long), "dark"])
 def test_nothing_keeps_anyone_out(browser: Browser, lab: str, folder: Path, theme: str) -> None:
     """axe-core finds nothing serious in any step, in either theme, wide or narrow; nothing is cut off."""
     page = opened(browser, lab)
