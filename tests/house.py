@@ -27,6 +27,7 @@ ROOMS = (
     ("compare",),
     ("inference",),
     ("audit",),
+    ("diff",),
     ("show",),
     ("session",),
     ("frameworks.sklearn",),

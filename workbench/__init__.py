@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .audit import Audit, audit
 from .compare import Comparison, compare
 from .convert import Conversion, ConversionDisagrees, convert
+from .diff import Difference, diff
 from .errors import BadInput, NeedsTrust, UnreadableFile, UnsupportedModel, WorkbenchError
 from .graph import GraphView, graph
 from .kind import Detection, detect
@@ -30,10 +31,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
-    "Audit", "BadInput", "Comparison", "Conversion", "ConversionDisagrees", "Detection", "Engine", "GraphView",
-    "NeedsTrust", "UnreadableFile", "UnsupportedModel", "Workbench", "WorkbenchError", "audit", "compare", "convert",
-    "detect", "graph", "load_engine", "nengo_gui", "read_nir", "report", "spiking", "to_nengo", "weight_table",
-    "write_nir",
+    "Audit", "BadInput", "Comparison", "Conversion", "ConversionDisagrees", "Detection", "Difference", "Engine",
+    "GraphView", "NeedsTrust", "UnreadableFile", "UnsupportedModel", "Workbench", "WorkbenchError", "audit",
+    "compare", "convert", "detect", "diff", "graph", "load_engine", "nengo_gui", "read_nir", "report", "spiking",
+    "to_nengo", "weight_table", "write_nir",
 ]  # fmt: skip
 
 provide(

@@ -378,6 +378,39 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 @_command(
+    "diff",
+    "what changed from one ONNX file to another",
+    "Pair the nodes of two ONNX files and say what was added, removed and changed, and how far the weights are apart. "
+    "Nothing in them is run. The exit code is 0 whether they differ or not.",
+    _argument("first", metavar="FIRST", help="an ONNX file"),
+    _argument("second", metavar="SECOND", help="what became of it: another ONNX file"),
+    _argument(
+        "-o", "--output", metavar="PAGE", help="write both graphs, with the nodes marked, as one offline HTML page"
+    ),
+    _argument("--memory", type=float, metavar="MIB", help="memory limit (default: by the files' sizes)"),
+    _PAGE,
+    _JSON,
+)
+def _diff(arguments: argparse.Namespace) -> int:
+    from . import diff
+
+    found = diff(arguments.first, arguments.second, memory_mib=arguments.memory)
+    page = None if arguments.output is None else found.save(arguments.output, overwrite=arguments.force)
+    if arguments.json:
+        _say_json(found.to_dict() if page is None else {**found.to_dict(), "output": str(page)})
+        return 0
+    _say(found.says)
+    _say_some(found.model, "  ")
+    for status, nodes in found.parts:
+        _say_some(
+            (f"{node.op_type} {node.name}{f': {node.what}' if node.what else ''}" for node in nodes), f"  {status}: "
+        )
+    if page is not None:
+        _say(page)
+    return 0
+
+
+@_command(
     "report",
     "all about a model as one offline HTML page",
     "Write what can be found out about a model as one HTML page, which any browser opens without a network: kind, "

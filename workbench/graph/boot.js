@@ -173,14 +173,27 @@
       else if (document.body.classList.contains('alert') && text && text.innerText.trim()) fail(text.innerText.trim());
     }, 50);
     // Nodes are asked for by the values they give: unlike names, every node has one, and no other node has the same.
+    const gives = (node, values) => node.outputs.map(output => Array.isArray(output.value) ? output.value : [])
+      .flat().map(value => value.name).find(name => values.has(name));
+    // Marks stay while nodes are selected: a line of its own sort around each, so that nobody needs to see colours.
+    const mark = marks => {
+      const values = new Map(Object.entries(marks)), graph = app.activeTarget, target = app.target;
+      for (const node of graph ? graph.nodes : []) {
+        const value = gives(node, values);
+        if (value === undefined) continue;
+        for (const element of target.select([node], 'workbench')) element.classList.add(`workbench-${values.get(value)}`);
+      }
+      if (target) target.select([], 'workbench');
+    };
     window.addEventListener('message', async event => {
-      if (event.source !== window.parent || !event.data || event.data.type !== 'workbench:select') return;
+      if (event.source !== window.parent || !event.data) return;
+      if (event.data.type === 'workbench:mark') return mark(event.data.marks);
+      if (event.data.type !== 'workbench:select') return;
       const values = new Set(Array.isArray(event.data.values) ? event.data.values : []);
       while (app._path.length > 1) await app.popTarget();   // out of a function's body
       const graph = app.activeTarget, target = app.target;
       if (!graph || !target) return;
-      const chosen = graph.nodes.filter(node => node.outputs.some(output =>
-        Array.isArray(output.value) && output.value.some(value => values.has(value.name))));
+      const chosen = graph.nodes.filter(node => gives(node, values) !== undefined);
       const elements = target.select(chosen, 'workbench');
       const still = window.matchMedia('(prefers-reduced-motion: reduce)').matches;
       target.scrollTo(elements.slice(0, 1), still ? 'instant' : 'smooth');

@@ -47,6 +47,16 @@ _LARGE = frozenset({"python.js", "hdf5.js"})
 # Netron's own mark on a selected node, 2 px of red, is hard to see on a dark node or from afar.
 _SELECTED = ".select > .node.node-border { stroke-width: 5px }"
 
+# The marks of `workbench.diff`, which boot.js sets.
+_MARKED = "".join(
+    f".workbench-{status}:not(.select) > .node.node-border {{ stroke: {colour}; stroke-width: 4px; {line} }}"
+    for status, colour, line in (
+        ("added", "#2e7d32", ""),
+        ("removed", "#c62828", "stroke-dasharray: 10 5"),
+        ("changed", "#c77700", "stroke-dasharray: 2 4"),
+    )
+)
+
 _STATIC = re.compile(r"^import \* as (\w+) from '\./([\w-]+\.js)';?[ \t]*$", re.M)
 _LITERAL = re.compile(r"(?<![\w.$])import\('\./([\w-]+\.js)'\)")
 _REQUIRE = re.compile(r"\.require\('\./([\w-]+)'\)")
@@ -242,7 +252,7 @@ def _shell() -> str:
     )
     shell = _once(
         r"<script[^>]*src=\"index\.js\"[^>]*></script>",
-        f"<style>{_text('grapher.css')}{_SELECTED}</style>",
+        f"<style>{_text('grapher.css')}{_SELECTED}{_MARKED}</style>",
         shell,
         "script",
     )
