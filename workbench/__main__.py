@@ -176,6 +176,19 @@ def _level(text: str) -> str:
     return text
 
 
+def _facts_form(text: str) -> str:
+    if text not in ("csv", "json"):
+        raise argparse.ArgumentTypeError(f"takes csv or json, but was given {text!r}")
+    return text
+
+
+def _axis(text: str) -> tuple[str, int]:
+    name, equals, size = text.rpartition("=")
+    if not equals or not name or not size.isdecimal():
+        raise argparse.ArgumentTypeError(f"takes NAME=SIZE such as height=224, but was given {text!r}")
+    return name, int(size)
+
+
 def _options() -> Iterator[Argument]:
     """The arguments of ``compare`` that stand in its table of options."""
     for each in fields(Options):
@@ -245,13 +258,34 @@ def _detect(arguments: argparse.Namespace) -> int:
     "Write Netron's view of a model as one self-contained HTML page: no server, no network.",
     _argument("file", metavar="FILE"),
     _argument("-o", "--output", metavar="PAGE", help="where to write (default: FILE with .html added)"),
+    _argument(
+        "--facts", type=_facts_form, metavar="csv|json",
+        help="print shapes, parameters and multiply-accumulates of each node of an ONNX file; a page only with -o",
+    ),
+    _argument(
+        "--axis", action="append", default=[], type=_axis, metavar="NAME=SIZE",
+        help="for --facts, the size of an axis that the model leaves open; repeatable (default: 1 for the first)",
+    ),
     _PAGE,
     _WRITTEN,
-)
+)  # fmt: skip
 def _graph(arguments: argparse.Namespace) -> int:
     from .graph import graph
 
     view = graph(arguments.file)
+    if arguments.facts is not None:
+        facts = view.costs(**dict(arguments.axis))
+        if arguments.facts == "json":
+            _say_json(facts.to_dict())
+        else:
+            _say_all(
+                facts.frame.map(lambda cell: visible(cell) if isinstance(cell, str) else cell)
+                .to_csv(index=False)
+                .rstrip("\n")
+            )
+        if arguments.output is None:
+            return 0
+        view = view.with_costs(facts)
     page = view.save(arguments.output or f"{arguments.file}.html", overwrite=arguments.force)
     if arguments.json:
         _say_json({**view.to_dict(), "output": str(page)})

@@ -10,13 +10,13 @@ import base64
 import os
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .. import sandbox
-from ..errors import UnreadableFile, UnsupportedModel, WorkbenchError
+from ..errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from ..files import registry
 from ..files.formats import identify, identify_bytes
 from ..files.header import Header, parse_header, read_header
@@ -25,10 +25,14 @@ from ..files.wire import Buffer, WireError, opened
 from ..markup import render
 from ..publish import write_text
 from ..safety import external
+from ..words import listed
 from . import netron, slim, svg
 
 if TYPE_CHECKING:
     import onnx
+    import pandas as pd
+
+    from .facts import Facts
 
 MAX_NODES = 10_000
 """Nodes of one graph up to which Netron is asked to draw: it takes 5 to 10 s for these."""
@@ -46,6 +50,9 @@ SMALL = 1 << 20
 
 TALL = 600
 """Pixels of height that show a long graph."""
+
+FACTS_SECONDS = 120
+"""For ONNX's shape inference, twice."""
 
 _ONNX = registry.of("ONNX").reader
 
@@ -74,6 +81,7 @@ class GraphView:
     _header: Header | None = field(repr=False)
     _reason: str | None = field(repr=False)
     _source: Path | None = field(repr=False, default=None)
+    _costs: Facts | None = field(repr=False, default=None)
 
     @cached_property
     def _live(self) -> tuple[netron.Page | None, str | None]:
@@ -81,7 +89,8 @@ class GraphView:
         if self._reason is not None or self._reader is None:
             return None, self._reason
         try:
-            return _page(self._reader, self._data, self.name, self.notes, self._header), None
+            costs = None if self._costs is None else self._costs.drawn
+            return _page(self._reader, self._data, self.name, self.notes, self._header, costs), None
         except WorkbenchError as error:
             return None, str(error)
 
@@ -122,6 +131,48 @@ class GraphView:
             WorkbenchError: the file exists and `overwrite` is not set, or it cannot be written.
         """
         return write_text(self.page(), path, overwrite=overwrite, inputs=[self._source])
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """What each node of an ONNX model gives and costs: `costs` as a table."""
+        return self.costs().frame
+
+    def costs(self, **axes: int) -> Facts:
+        """Shapes, parameters and multiply-accumulates of each node of an ONNX model's main graph, for one row.
+
+        Args:
+            axes: sizes of axes that the model leaves open, by their names; the first of an input is 1.
+
+        Raises:
+            UnsupportedModel: it is no ONNX model.
+            BadInput: no input has an axis of such a name.
+            WorkerFailed: ONNX's parser crashed on it, or took too long.
+        """
+        from .facts import facts
+
+        if self._header is None:
+            raise UnsupportedModel(f"{self.name} is {self.format}, and facts are ONNX's: convert it first.")
+        dims = [dim for value in self._header.graph.inputs for dim in value.shape or ()]
+        names = list(dict.fromkeys(dim for dim in dims if isinstance(dim, str)))
+        if odd := [name for name in axes if name not in names]:
+            has = f"open are {listed(map(repr, names))}" if names else "its inputs leave none open by a name"
+            raise BadInput(f"{self.name} has no axis {odd[0]!r}: {has}.")
+        data = self._data
+        if not data and self._source is not None:  # more nodes than are drawn
+            with opened(self._source) as buffer:
+                data = slim.onnx(buffer).data
+        what = f"Reading the shapes of {self.name}"
+        return sandbox.run(
+            facts, data, axes, timeout=FACTS_SECONDS, memory_mib=sandbox.memory_for(len(data)), warm=True, what=what
+        )
+
+    def with_costs(self, facts: Facts | None = None, **axes: int) -> GraphView:
+        """The same view with each node's figures: in Netron's side panel, and as colour with a menu.
+
+        Args:
+            facts: what to show, `costs` if None, which says what is raised.
+        """
+        return replace(self, _costs=facts or self.costs(**axes))
 
     def svg(self) -> str:
         """A still drawing of the main graph; for formats other than ONNX, a card with the model's name."""
@@ -280,7 +331,14 @@ def _inside(path: Path) -> Path:
     raise UnreadableFile(f"{path} is a folder without a saved_model.pb; name a model file inside it.")
 
 
-def _page(reader: Reader, data: bytes, title: str, notes: Sequence[str], header: Header | None) -> netron.Page:
+def _page(
+    reader: Reader,
+    data: bytes,
+    title: str,
+    notes: Sequence[str],
+    header: Header | None,
+    costs: dict[str, Any] | None = None,
+) -> netron.Page:
     """
     Raises:
         NetronLayoutError: as `netron.page`.
@@ -289,7 +347,7 @@ def _page(reader: Reader, data: bytes, title: str, notes: Sequence[str], header:
     assets = {}
     if header is not None:
         assets["onnx-metadata.json"] = netron.onnx_metadata(set(header.op_types()), header.opset_import)
-    page = netron.page(reader, data, title=title, notes=notes, assets=assets)
+    page = netron.page(reader, data, title=title, notes=notes, assets=assets, costs=costs)
     if (length := sum(map(len, page.parts.values()))) > MAX_PAGE:
         raise UnsupportedModel(
             f"The live view would be a page of {length >> 20} MiB, more than a browser opens in comfort."
@@ -315,10 +373,10 @@ def frame_again(document: str, nonce: str) -> str | None:
     """
     if (known := netron.shown_in(document)) is None:
         return None
-    reader, data, title, notes = known
+    reader, data, title, notes, costs = known
     try:
         header = parse_header(data) if reader == _ONNX else None
-        return frame(_page(reader, data, title, notes, header).html(nonce), title, over=True)
+        return frame(_page(reader, data, title, notes, header, costs).html(nonce), title, over=True)
     except WorkbenchError:
         return None
 

@@ -200,6 +200,7 @@
       window.parent.postMessage({ type: 'workbench:selected', count: chosen.length }, '*');
     });
     await app.start();
+    if (about.costs) window.workbenchCosts(app, about.costs);
     if (!root.dataset.netron) tell(drawn() ? 'ready' : 'empty');
   } catch (error) {
     fail(error && error.message || String(error));

@@ -102,10 +102,12 @@ class Page:
     Attributes:
         title: the model's name.
         parts: {id: packed text} of the view's modules, the model, operator help and what is said about it.
+        costs: what each node costs is part of that.
     """
 
     title: str
     parts: Mapping[str, str]
+    costs: bool = False
 
     def html(self, nonce: str | None = None) -> str:
         """The document. Only scripts with the nonce run in it.
@@ -116,12 +118,13 @@ class Page:
         """
         # A model cannot hold the hash of the page it is in: unguessable, yet the same model makes the same page.
         nonce = nonce or hashlib.sha256("".join(self.parts.values()).encode()).hexdigest()[:32]
-        return render("netron", title=self.title, parts=self.parts, nonce=nonce, boot=_boot())
+        return render("netron", title=self.title, parts=self.parts, nonce=nonce, boot=_boot(self.costs))
 
 
 def page(
-    reader: Reader, data: bytes, *, title: str, notes: Sequence[str] = (), assets: Mapping[str, bytes] | None = None
-) -> Page:
+    reader: Reader, data: bytes, *, title: str, notes: Sequence[str] = (), assets: Mapping[str, bytes] | None = None,
+    costs: Mapping[str, Any] | None = None,
+) -> Page:  # fmt: skip
     """What shows `data` in Netron.
 
     When its document runs, ``document.documentElement.dataset.netron`` becomes ``ready`` (nodes are drawn), ``empty``
@@ -134,6 +137,7 @@ def page(
         data: the model file's bytes, best without weights (`slim.py`).
         title: the model's name; names exported pictures.
         notes: sentences shown in a line above the graph.
+        costs: what `costs.js` shows of each node (`workbench.graph.facts.Facts.drawn`).
         assets: files that replace the package's own, such as a shorter ``onnx-metadata.json``.
 
     Raises:
@@ -147,13 +151,15 @@ def page(
         "engine": engine,
         "model": _pack(data),
         "files": _pack(json.dumps({name: content.decode() for name, content in files.items()}).encode()),
-        "about": _pack(json.dumps({"title": title, "notes": list(notes), "file": reader.file}).encode()),
+        "about": _pack(
+            json.dumps({"title": title, "notes": list(notes), "file": reader.file, "costs": costs}).encode()
+        ),
     }
-    return Page(title, parts)
+    return Page(title, parts, costs is not None)
 
 
-def shown_in(document: str) -> tuple[Reader, bytes, str, list[str]] | None:
-    """(the reader, data, title, notes) of a document that `page` made; None if it is none.
+def shown_in(document: str) -> tuple[Reader, bytes, str, list[str], dict[str, Any] | None] | None:
+    """(the reader, data, title, notes, costs) of a document that `page` made; None if it is none.
 
     The document may come from anyone: what is read from it is data, as from any file, and no script.
     """
@@ -163,9 +169,25 @@ def shown_in(document: str) -> tuple[Reader, bytes, str, list[str]] | None:
         readers = (PROTOTXT, *(record.reader for record in registry.FORMATS.values() if record.reader is not None))
         reader = next(reader for reader in readers if reader.file == about["file"])
         notes = [visible(note) for note in about["notes"][:MOST_NOTES]]
-        return reader, _unpack(blocks["model"]), str(about["title"]), notes
-    except (LookupError, TypeError, ValueError, StopIteration, RecursionError, zlib.error):
+        return reader, _unpack(blocks["model"]), str(about["title"]), notes, _costs(about.get("costs"))
+    except (LookupError, TypeError, AttributeError, ValueError, StopIteration, RecursionError, zlib.error):
         return None
+
+
+def _costs(told: Any) -> dict[str, Any] | None:
+    """What a stored page says its nodes cost: figures and names, and nothing else."""
+    if told is None:
+        return None
+
+    def figures(of: Any) -> dict[str, float | None]:
+        known = {key: of.get(key) for key in ("macs", "parameters", "seconds", "error")}
+        return {key: value if isinstance(value, int | float) else None for key, value in known.items()}
+
+    nodes = [
+        {"outputs": [str(name) for name in node["outputs"]], "shape": visible(node["shape"]), **figures(node)}
+        for node in told["nodes"]
+    ]
+    return {"nodes": nodes, "total": figures(told["total"]), "note": visible(told["note"])}
 
 
 def _text(name: str) -> str:
@@ -281,6 +303,7 @@ def _unpack(text: str) -> bytes:
 
 
 @functools.lru_cache(1)
-def _boot() -> str:
-    """The script that starts Netron in the page, beside this module."""
-    return Path(__file__).with_name("boot.js").read_text("utf-8")
+def _boot(costs: bool) -> str:
+    """The script that starts Netron in the page, after the one that shows what nodes cost."""
+    names = ("costs.js", "boot.js") if costs else ("boot.js",)
+    return "".join(Path(__file__).with_name(name).read_text("utf-8") for name in names)

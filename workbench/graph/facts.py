@@ -1,0 +1,369 @@
+"""What each node of an ONNX graph gives and costs: shapes, parameters, multiply-accumulates. `GraphView.facts`.
+
+Shapes are ONNX's own inference's, on a copy without weights. Costs are counted for one row: the first axis of an input,
+where the model leaves it open, counts as one, and other open axes as the person says. Multiply-accumulates are counted
+as published figures count them, in convolutions, matrix products and recurrent cells (`FORMULAS`); what works on each
+number by itself, or moves it, has none; of all other operators they are unknown, and said to be. Runs in a worker:
+ONNX's parser reads the copy.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import onnx
+from onnx import TensorProto, helper
+
+from ..files.header import DTYPES
+from ..words import counted
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Shape = tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """What a node gives; its shape as `workbench.files.header.ValueInfo` has it, None where inference ends before."""
+
+    name: str
+    dtype: str | None
+    shape: Shape | None
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """One node of the main graph.
+
+    Attributes:
+        outputs: what it gives, unnamed ones left out.
+        parameters: numbers stored in the initializers that it is the first to read, its subgraphs' among them; bytes:
+            what they take.
+        macs: multiply-accumulates for one row; None where unknown.
+        seconds, error: None until they are measured (`workbench.engines.profile`).
+    """
+
+    name: str
+    op_type: str
+    domain: str
+    outputs: tuple[Value, ...]
+    parameters: int
+    bytes: int
+    macs: int | None
+    seconds: float | None = None
+    error: float | None = None
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What `GraphView.facts` gives.
+
+    Attributes:
+        nodes: in the file's order.
+        unknown: {operator: how many nodes} whose multiply-accumulates are unknown; they are not in the total.
+    """
+
+    nodes: tuple[NodeFacts, ...]
+    unknown: dict[str, int]
+
+    @property
+    def total(self) -> dict[str, Any]:
+        """``parameters``, ``bytes``, ``macs`` (of what is known) and ``seconds`` of all nodes together."""
+        seconds = [node.seconds for node in self.nodes if node.seconds is not None]
+        return {
+            "parameters": sum(node.parameters for node in self.nodes),
+            "bytes": sum(node.bytes for node in self.nodes),
+            "macs": sum(node.macs or 0 for node in self.nodes),
+            "macs_unknown": self.unknown,
+            "seconds": sum(seconds) if seconds else None,
+        }
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        """A row for each node; its outputs' names, dtypes and shapes as text, and its share of all
+        multiply-accumulates that are known."""
+        import pandas as pd
+
+        macs = self.total["macs"]
+        rows = [
+            {
+                "name": node.name,
+                "op_type": node.op_type,
+                "domain": node.domain,
+                "outputs": ", ".join(value.name for value in node.outputs),
+                "dtype": ", ".join(value.dtype or "?" for value in node.outputs),
+                "shape": ", ".join(shown(value.shape) for value in node.outputs),
+                "parameters": node.parameters,
+                "bytes": node.bytes,
+                "macs": node.macs,
+                "share": node.macs / macs if node.macs is not None and macs else None,
+                "seconds": node.seconds,
+                "error": node.error,
+            }
+            for node in self.nodes
+        ]
+        columns = [
+            *("name", "op_type", "domain", "outputs", "dtype", "shape", "parameters", "bytes", "macs", "share"),
+            *("seconds", "error"),
+        ]
+        return pd.DataFrame(rows, columns=columns).astype({"macs": "Int64"})
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """What `costs.js` shows: of each node the values it gives, by which it is found, and its figures."""
+        nodes = [
+            {
+                "outputs": [value.name for value in node.outputs],
+                "shape": ", ".join(shown(value.shape) for value in node.outputs),
+                **{key: getattr(node, key) for key in ("macs", "parameters", "seconds", "error")},
+            }
+            for node in self.nodes
+        ]
+        many = sum(self.unknown.values())
+        note = f"; of {counted(many, 'node')} it is unknown" if many else ""
+        return {"nodes": nodes, "total": self.total, "note": note}
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON of ``workbench graph --facts json``."""
+        return {"nodes": [asdict(node) for node in self.nodes], "total": self.total}
+
+
+def shown(shape: Shape | None) -> str:
+    """``N×28×28×1``; ``?`` where it is unknown."""
+    return "?" if shape is None else "×".join("?" if dim is None else str(dim) for dim in shape) or "1"
+
+
+def facts(data: bytes, axes: Mapping[str, int] | None = None) -> Facts:
+    """The facts of a model's main graph.
+
+    Args:
+        data: the model, best without its weights (`workbench.graph.slim`): of a tensor only type and shape are read.
+        axes: sizes of axes that the model leaves open, by their names; 1 for the first axis of an input.
+    """
+    model = onnx.load_from_string(data)
+    open_ones, for_one_row = _inferred(model), _inferred(_bound(model, axes or {}))
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    taken: set[str] = set()
+    nodes = []
+    unknown: Counter[str] = Counter()
+    for node in model.graph.node:
+        own = [stored[name] for name in node.input if name in stored and name not in taken]
+        taken.update(tensor.name for tensor in own)
+        own += _within(node)
+        macs = _macs(node, for_one_row)
+        if macs is None:
+            unknown[node.op_type] += 1
+        outputs = tuple(Value(name, *open_ones.get(name, (None, None))) for name in node.output if name)
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        sizes = [(_elements(tensor), tensor.data_type) for tensor in own]
+        held = sum(math.ceil(count * _bits(dtype) / 8) for count, dtype in sizes)
+        nodes.append(NodeFacts(node.name, node.op_type, domain, outputs, sum(count for count, _ in sizes), held, macs))
+    return Facts(tuple(nodes), dict(unknown))
+
+
+# --- shapes -----------------------------------------------------------------------------------------------------------
+
+
+Known = dict[str, tuple[str | None, Shape | None]]
+"""Value -> dtype and shape."""
+
+
+def _bound(model: onnx.ModelProto, axes: Mapping[str, int]) -> onnx.ModelProto:
+    """The model for one row, its open axes of these sizes."""
+    bound = onnx.ModelProto()
+    bound.CopyFrom(model)
+    stored = {tensor.name for tensor in model.graph.initializer}
+    for value in bound.graph.input:
+        if value.name in stored or not value.type.HasField("tensor_type"):
+            continue
+        for place, dim in enumerate(value.type.tensor_type.shape.dim):
+            if not dim.HasField("dim_value") or dim.dim_value < 0:
+                size = axes.get(dim.dim_param, 1 if place == 0 else None)
+                if size is not None:
+                    dim.dim_value = size
+    # What the file says of its values names the open axes, and would stand against what is found now.
+    del bound.graph.value_info[:]
+    for value in bound.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    return bound
+
+
+def _inferred(model: onnx.ModelProto) -> Known:
+    try:
+        graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    except Exception:  # a graph that contradicts itself: what it says of its values is all there is
+        graph = model.graph
+    known: Known = {}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if not value.type.HasField("tensor_type"):
+            known[value.name] = (value.type.WhichOneof("value"), None)
+            continue
+        tensor = value.type.tensor_type
+        dims = tensor.shape.dim if tensor.HasField("shape") else None
+        shape = None if dims is None else tuple(
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in dims
+        )  # fmt: skip
+        known[value.name] = (_dtype(tensor.elem_type), shape)
+    for tensor in graph.initializer:
+        known[tensor.name] = (_dtype(tensor.data_type), tuple(tensor.dims))
+    return known
+
+
+def _dtype(data_type: int) -> str | None:
+    return DTYPES.get(data_type) if data_type else None
+
+
+def _elements(tensor: onnx.TensorProto) -> int:
+    return math.prod(tensor.dims) if all(dim >= 0 for dim in tensor.dims) else 0
+
+
+def _bits(data_type: int) -> int:
+    narrow: dict[int, int] = {TensorProto.INT4: 4, TensorProto.UINT4: 4, TensorProto.FLOAT4E2M1: 4}
+    if data_type in narrow:
+        return narrow[data_type]
+    try:
+        return 8 * helper.tensor_dtype_to_np_dtype(data_type).itemsize
+    except (KeyError, TypeError):
+        return 0
+
+
+def _within(node: onnx.NodeProto) -> list[onnx.TensorProto]:
+    """Initializers of a node's subgraphs."""
+    graphs = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+    return [
+        tensor
+        for graph in graphs
+        for tensor in (*graph.initializer, *(each for inner in graph.node for each in _within(inner)))
+    ]
+
+
+# --- multiply-accumulates ---------------------------------------------------------------------------------------------
+
+
+class _Node:
+    """A node whose shapes are numbers."""
+
+    def __init__(self, node: onnx.NodeProto, known: Known) -> None:
+        self.attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        self._names, self._known = node, known
+
+    def input(self, place: int) -> tuple[int, ...]:
+        """
+        Raises:
+            LookupError: its shape is not known.
+        """
+        return self._shape(self._names.input[place])
+
+    @property
+    def output(self) -> tuple[int, ...]:
+        """As `input`."""
+        return self._shape(self._names.output[0])
+
+    def _shape(self, name: str) -> tuple[int, ...]:
+        shape = self._known[name][1]
+        if shape is None or not all(isinstance(dim, int) and dim >= 0 for dim in shape):
+            raise KeyError(name)
+        return tuple(dim for dim in shape if isinstance(dim, int))
+
+
+def _macs(node: onnx.NodeProto, known: Known) -> int | None:
+    key = ("" if node.domain == "ai.onnx" else node.domain, node.op_type)
+    if key in _NONE:
+        return 0
+    formula = FORMULAS.get(key)
+    if formula is None:
+        return None
+    try:
+        return formula(_Node(node, known))
+    except LookupError:
+        return None
+
+
+def _conv(place: int) -> Callable[[_Node], int]:
+    """Of a convolution with its weights at `place`, (channels out, channels in of a group, kernel …)."""
+    return lambda node: math.prod(node.output) * math.prod(node.input(place)[1:])
+
+
+def _conv_transpose(node: _Node) -> int:
+    """Weights are (channels in, channels out of a group, kernel …): each number that goes in meets them all."""
+    return math.prod(node.input(0)) * math.prod(node.input(1)[1:])
+
+
+def _matmul(node: _Node) -> int:
+    return math.prod(node.output) * node.input(0)[-2 if node.attributes.get("transA") else -1]
+
+
+def _gemm(node: _Node) -> int:
+    return math.prod(node.output) * node.input(0)[0 if node.attributes.get("transA") else 1]
+
+
+def _recurrent(gates: int) -> Callable[[_Node], int]:
+    """X is (steps, batch, features), or with `layout` 1 batch first; W (directions, gates x hidden, features)."""
+
+    def macs(node: _Node) -> int:
+        steps, batch, features = node.input(0)
+        directions = node.input(1)[0]
+        hidden = node.input(2)[2]
+        return steps * batch * directions * gates * hidden * (features + hidden)
+
+    return macs
+
+
+def _einsum(node: _Node) -> int:
+    """Every combination of the letters once, for two operands."""
+    equation = node.attributes["equation"].decode().replace(" ", "")
+    terms = equation.split("->")[0].split(",")
+    if len(terms) != 2 or "." in equation:
+        raise KeyError(equation)
+    sizes = {
+        letter: size for place, term in enumerate(terms) for letter, size in zip(term, node.input(place), strict=True)
+    }
+    return math.prod(sizes.values())
+
+
+FORMULAS: dict[tuple[str, str], Callable[[_Node], int]] = {
+    ("", "Conv"): _conv(1),
+    ("", "ConvInteger"): _conv(1),
+    ("", "QLinearConv"): _conv(3),
+    ("com.microsoft", "FusedConv"): _conv(1),
+    ("com.microsoft", "NhwcFusedConv"): _conv(1),
+    ("", "ConvTranspose"): _conv_transpose,
+    ("", "MatMul"): _matmul,
+    ("", "MatMulInteger"): _matmul,
+    ("", "QLinearMatMul"): _matmul,
+    ("com.microsoft", "FusedMatMul"): _matmul,
+    ("", "Gemm"): _gemm,
+    ("com.microsoft", "FusedGemm"): _gemm,
+    ("", "LSTM"): _recurrent(4),
+    ("", "GRU"): _recurrent(3),
+    ("", "RNN"): _recurrent(1),
+    ("", "Einsum"): _einsum,
+}
+"""(domain, op_type) -> its multiply-accumulates for one row, from the shapes of what it reads and gives."""
+
+_NONE = {
+    ("", name)
+    for name in (
+        "Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast CastLike Ceil Celu Clip Compress "
+        "Concat Constant ConstantOfShape Cos DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear "
+        "Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu GlobalAveragePool "
+        "GlobalMaxPool Greater GreaterOrEqual HardSigmoid HardSwish Hardmax Identity InstanceNormalization "
+        "LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LRN Max MaxPool Mean Min Mish Mod Mul "
+        "Neg NonZero Not OneHot Or PRelu Pad Pow QuantizeLinear Range Reciprocal ReduceL1 ReduceL2 ReduceMax "
+        "ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round ScatterElements "
+        "ScatterND Selu Shape Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt "
+        "Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK Transpose Unsqueeze Upsample Where Xor "
+    ).split()
+} | {
+    ("ai.onnx.ml", name)
+    for name in (
+        "ArrayFeatureExtractor Binarizer CategoryMapper DictVectorizer FeatureVectorizer Imputer LabelEncoder "
+        "Normalizer OneHotEncoder Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor ZipMap "
+    ).split()
+}  # fmt: skip
+"""Operators that published figures do not count: they move, compare, or work on each number by itself."""
