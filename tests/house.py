@@ -25,7 +25,7 @@ ROOMS = (
     ("convert",),
     ("sources", "rows", "pictures", "classes", "invented"),
     ("compare",),
-    ("inference",),
+    ("inference", "costs"),
     ("audit",),
     ("diff",),
     ("show",),

@@ -82,13 +82,13 @@ def _say(line: object, stream: TextIO | None = None, *, before: str = "", end: s
     print(before + shown.encode(encoding, "backslashreplace").decode(encoding), end=end, file=stream, flush=True)
 
 
-def _say_some(lines: Iterable[str], start: str) -> None:
+def _say_some(lines: Iterable[str], start: str, stream: TextIO | None = None) -> None:
     """The first lines of many."""
     all_of_them = list(lines)
     for line in all_of_them[:MOST_LINES]:
-        _say(start + line)
+        _say(start + line, stream)
     if (more := len(all_of_them) - MOST_LINES) > 0:
-        _say(f"{start}and {more:,} more; --json names all of them")
+        _say(f"{start}and {more:,} more; --json names all of them", stream)
 
 
 def _say_all(text: object, stream: TextIO | None = None) -> None:
@@ -262,6 +262,7 @@ def _detect(arguments: argparse.Namespace) -> int:
         "--facts", type=_facts_form, metavar="csv|json",
         help="print shapes, parameters and multiply-accumulates of each node of an ONNX file; a page only with -o",
     ),
+    _argument("--time", help="with --facts, also run the model and say how long each node takes in ONNX Runtime"),
     _argument(
         "--axis", action="append", default=[], type=_axis, metavar="NAME=SIZE",
         help="for --facts, the size of an axis that the model leaves open; repeatable (default: 1 for the first)",
@@ -270,11 +271,18 @@ def _detect(arguments: argparse.Namespace) -> int:
     _WRITTEN,
 )  # fmt: skip
 def _graph(arguments: argparse.Namespace) -> int:
+    from .costs import timed
     from .graph import graph
 
     view = graph(arguments.file)
     if arguments.facts is not None:
-        facts = view.costs(**dict(arguments.axis))
+        if arguments.time:
+            measured = timed(arguments.file, **dict(arguments.axis))
+            facts = measured.facts
+            _say(measured.says, sys.stderr)
+            _say_some(measured.asked, "asked: ", sys.stderr)
+        else:
+            facts = view.costs(**dict(arguments.axis))
         if arguments.facts == "json":
             _say_json(facts.to_dict())
         else:

@@ -20,6 +20,7 @@ window.workbenchCosts = (app, costs) => {
       const cost = given(node);
       if (!cost) continue;
       const facts = keys.map(key => [units[key], cost[key] === null ? 'unknown' : figure(key, cost[key])]);
+  if (cost.ran_as) facts.push(['ran as', cost.ran_as]);
       if (cost.shape) facts.unshift(['gives', cost.shape]);
       node.metrics = facts.map(([name, value]) => ({ name, value, type: 'attribute' }));
     }

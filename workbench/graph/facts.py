@@ -19,7 +19,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from ..files.header import DTYPES
-from ..words import counted
+from ..words import counted, visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,7 +45,8 @@ class NodeFacts:
         parameters: numbers stored in the initializers that it is the first to read, its subgraphs' among them; bytes:
             what they take.
         macs: multiply-accumulates for one row; None where unknown.
-        seconds, error: None until they are measured (`workbench.engines.profile`).
+        seconds: None until they are measured (`workbench.costs`); ran_as: what it became there, merged with others.
+        error: None until it is measured.
     """
 
     name: str
@@ -57,6 +58,7 @@ class NodeFacts:
     macs: int | None
     seconds: float | None = None
     error: float | None = None
+    ran_as: str = ""
 
 
 @dataclass(frozen=True)
@@ -103,13 +105,14 @@ class Facts:
                 "macs": node.macs,
                 "share": node.macs / macs if node.macs is not None and macs else None,
                 "seconds": node.seconds,
+                "ran_as": node.ran_as,
                 "error": node.error,
             }
             for node in self.nodes
         ]
         columns = [
             *("name", "op_type", "domain", "outputs", "dtype", "shape", "parameters", "bytes", "macs", "share"),
-            *("seconds", "error"),
+            *("seconds", "ran_as", "error"),
         ]
         return pd.DataFrame(rows, columns=columns).astype({"macs": "Int64"})
 
@@ -121,6 +124,7 @@ class Facts:
                 "outputs": [value.name for value in node.outputs],
                 "shape": ", ".join(shown(value.shape) for value in node.outputs),
                 **{key: getattr(node, key) for key in ("macs", "parameters", "seconds", "error")},
+                "ran_as": visible(node.ran_as),
             }
             for node in self.nodes
         ]

@@ -184,7 +184,12 @@ def _costs(told: Any) -> dict[str, Any] | None:
         return {key: value if isinstance(value, int | float) else None for key, value in known.items()}
 
     nodes = [
-        {"outputs": [str(name) for name in node["outputs"]], "shape": visible(node["shape"]), **figures(node)}
+        {
+            "outputs": [str(name) for name in node["outputs"]],
+            "shape": visible(node["shape"]),
+            "ran_as": visible(node["ran_as"]),
+            **figures(node),
+        }
         for node in told["nodes"]
     ]
     return {"nodes": nodes, "total": figures(told["total"]), "note": visible(told["note"])}

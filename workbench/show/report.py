@@ -222,6 +222,10 @@ def write(
             why["graph"] = str(error)
         else:
             why.pop("graph", None)
+    if view is not None and view.format == "ONNX" and view.reason is None:
+        say("Counting what each node costs")
+        with suppress(WorkbenchError):  # what ONNX's parser cannot read is drawn without
+            view = view.with_costs()
     say("Computing the files' SHA-256")
     files = [(role, file, *_fingerprint(file, cancel)) for role, file in _files(detection, conversion, comparison)]
     say("Writing the page")
