@@ -24,7 +24,7 @@ from PIL import Image
 from playwright.sync_api import Browser, FrameLocator, Locator, Page, expect
 from test_snn_onnx import picture
 
-from workbench.errors import UnreadableFile, UnsupportedModel, WorkbenchError
+from workbench.errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from workbench.files.header import parse_header
 from workbench.frameworks.spiking.write import write
 from workbench.graph import GraphView, graph, svg
@@ -773,3 +773,25 @@ def test_a_view_is_frozen_and_short_as_text() -> None:
     assert isinstance(view, GraphView)
     with pytest.raises(AttributeError):
         view.height = 3  # type: ignore[misc]
+
+
+def test_a_graph_too_large_to_draw_is_looked_at_in_parts(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Relu", [f"v{at}"], [f"v{at + 1}"], f"relu_{at}") for at in range(12_000)]
+    nodes[6_000] = helper.make_node("Add", ["v6000", "bias"], ["v6001"], "sum")
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [3]) for name in ("v0", "v12000")]
+    bias = helper.make_tensor("bias", TensorProto.FLOAT, [3], [1, 2, 3])
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", infos[:1], infos[1:], [bias])), tmp_path / "m.onnx")
+    assert "around" in (graph(tmp_path / "m.onnx").reason or "")
+    view = graph(tmp_path / "m.onnx", around="sum", reach=3)
+    assert view.reason is None and view.nodes == 7 and view.part == (7, 12_000)
+    assert "7 of its 12,000 nodes" in view.notes[0]
+    shown = onnx.load_from_string(view._data).graph
+    assert [node.name for node in shown.node] == [f"relu_{at}" for at in (5997, 5998, 5999)] + ["sum"] + [
+        f"relu_{at}" for at in (6001, 6002, 6003)
+    ]
+    assert [value.name for value in shown.input] == ["v5997"] and [each.name for each in shown.initializer] == ["bias"]
+    # By a value it gives, too; facts are of the whole graph.
+    assert graph(tmp_path / "m.onnx", around="v6001").nodes == 17
+    assert len(view.costs().nodes) == 12_000
+    with pytest.raises(BadInput, match="relu_600"):
+        graph(tmp_path / "m.onnx", around="relu-600")

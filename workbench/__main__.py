@@ -262,6 +262,7 @@ def _detect(arguments: argparse.Namespace) -> int:
         "--facts", type=_facts_form, metavar="csv|json",
         help="print shapes, parameters and multiply-accumulates of each node of an ONNX file; a page only with -o",
     ),
+    _argument("--around", metavar="NODE", help="only the nodes around one, by its name: for graphs too large to draw"),
     _argument("--time", help="with --facts, also run the model and say how long each node takes in ONNX Runtime"),
     _argument(
         "--axis", action="append", default=[], type=_axis, metavar="NAME=SIZE",
@@ -274,7 +275,7 @@ def _graph(arguments: argparse.Namespace) -> int:
     from .costs import timed
     from .graph import graph
 
-    view = graph(arguments.file)
+    view = graph(arguments.file, around=arguments.around)
     if arguments.facts is not None:
         if arguments.time:
             measured = timed(arguments.file, **dict(arguments.axis))

@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +20,13 @@ from .. import sandbox
 from ..errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from ..files import registry
 from ..files.formats import identify, identify_bytes
-from ..files.header import Header, parse_header, read_header
+from ..files.header import Header, ValueInfo, parse_header, read_header
 from ..files.records import Format, Reader
 from ..files.wire import Buffer, WireError, opened
 from ..markup import render
 from ..publish import write_text
 from ..safety import external
-from ..words import listed
+from ..words import listed, visible
 from . import netron, slim, svg
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ MAX_PAGE = 24 << 20
 SMALL = 1 << 20
 """Bytes up to which a file that is not ONNX is shown as it is."""
 
+MOST_AROUND = 300
+"""Nodes of a part."""
+
 TALL = 600
 """Pixels of height that show a long graph."""
 
@@ -69,6 +73,7 @@ class GraphView:
         nodes: operators of an ONNX model's main graph; None for other formats, where only Netron counts.
         height: of the view in a notebook, in pixels.
         shortened: attributes too long to show whole, with how much of each remains.
+        part: (nodes shown, nodes there are) where only those around one are.
     """
 
     name: str
@@ -82,6 +87,7 @@ class GraphView:
     _reason: str | None = field(repr=False)
     _source: Path | None = field(repr=False, default=None)
     _costs: Facts | None = field(repr=False, default=None)
+    part: tuple[int, int] | None = None
 
     @cached_property
     def _live(self) -> tuple[netron.Page | None, str | None]:
@@ -102,15 +108,16 @@ class GraphView:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the graph must know is missing from it: a summary, then one line each."""
+        some = () if self.part is None else (f"A part of the graph: {self.part[0]:,} of its {self.part[1]:,} nodes.",)
         if not self.shortened:
-            return ()
+            return some
         many = len(self.shortened)
         ops = ", ".join(dict.fromkeys(cut.op_type or "?" for cut in self.shortened[:100]))
         things = "One long attribute is" if many == 1 else f"{many:,} long attributes are"
         lines = [f"{cut.node or cut.op_type} {cut}" for cut in self.shortened[:100]]
         if many > 100:
             lines.append(f"and {many - 100:,} more")
-        return (f"{things} shortened in this view ({ops[:80]}).", *lines)
+        return (*some, f"{things} shortened in this view ({ops[:80]}).", *lines)
 
     def page(self, nonce: str | None = None) -> str:
         """A standalone HTML document: the live view, or the drawing and the reason why there is no live one.
@@ -158,7 +165,7 @@ class GraphView:
             has = f"open are {listed(map(repr, names))}" if names else "its inputs leave none open by a name"
             raise BadInput(f"{self.name} has no axis {odd[0]!r}: {has}.")
         data = self._data
-        if not data and self._source is not None:  # more nodes than are drawn
+        if self._source is not None and (not data or self.part):  # of the whole graph, drawn or not
             with opened(self._source) as buffer:
                 data = slim.onnx(buffer).data
         what = f"Reading the shapes of {self.name}"
@@ -220,6 +227,8 @@ def graph(
     path_or_model: str | os.PathLike[str] | onnx.ModelProto | bytes,
     height: int | None = None,
     *,
+    around: str | None = None,
+    reach: int = 8,
     cancel: threading.Event | None = None,
 ) -> GraphView:
     """A model's graph in Netron. What is HDF5 in a large file is read in a worker process (`workbench.sandbox.parse`).
@@ -227,11 +236,15 @@ def graph(
     Args:
         path_or_model: a file of any format Netron reads, a SavedModel folder, or an ONNX model in memory.
         height: of the view in a notebook, in pixels; what a graph of this length needs, up to 600, if None.
+        around: of an ONNX file, only the nodes around one, by its name or that of a value it gives: a graph too large
+            to draw is looked at in parts.
+        reach: how many edges away from it, in each direction; fewer where that is more than `MOST_AROUND` nodes.
         cancel: set it from another thread to give up waiting for that worker.
 
     Raises:
         UnreadableFile: missing, damaged or empty.
-        UnsupportedModel: in no format that can be shown.
+        UnsupportedModel: in no format that can be shown; a part of what is no ONNX file.
+        BadInput: there is no such node.
         WorkerFailed: the file crashed its reader, or kept it busy for too long.
     """
     if isinstance(path_or_model, bytes):
@@ -253,7 +266,9 @@ def graph(
     with opened(file) as buffer:
         what = identify_bytes(buffer)
         if what.name == "ONNX" or (path.suffix.lower() == ".onnx" and what.name == "unknown"):
-            return _onnx(buffer, read_header(path, buffer), path.name, height, path)
+            return _onnx(buffer, read_header(path, buffer), path.name, height, path, around and (around, reach))
+        if around:
+            raise UnsupportedModel(f"{path} is {what.name}, and parts are shown of ONNX files: convert it first.")
         record = registry.of(what.name)
         if record.stands_for:
             light = sandbox.parse(registry.at("workbench.safety.forms:light"), file, cancel=cancel)
@@ -265,7 +280,17 @@ def graph(
         return _other(buffer, file, path, what, height, cancel)
 
 
-def _onnx(buffer: Buffer, header: Header, name: str, height: int | None, source: Path | None = None) -> GraphView:
+def _onnx(
+    buffer: Buffer,
+    header: Header,
+    name: str,
+    height: int | None,
+    source: Path | None = None,
+    around: tuple[str, int] | str | None = None,
+) -> GraphView:
+    whole, part = len(header.graph.nodes), None
+    if isinstance(around, tuple):
+        header, part = _around(header, *around)
     # A handful of nodes in a tall box looks lost.
     height = height or max(380, min(TALL, 140 + 60 * len(header.graph.nodes)))
     widest = max(len(graph.nodes) for graph in header.graphs())
@@ -274,15 +299,18 @@ def _onnx(buffer: Buffer, header: Header, name: str, height: int | None, source:
     if not header.graph.nodes:
         reason = "The graph has no operators, so there is nothing for Netron to draw."
     elif widest > MAX_NODES:
-        reason = f"The graph has {widest:,} nodes; Netron draws up to {MAX_NODES:,} in reasonable time."
+        reason = (
+            f"The graph has {widest:,} nodes; Netron draws up to {MAX_NODES:,} in reasonable time. Look at a part: "
+            "graph(path, around=node), or workbench graph FILE --around NODE."
+        )
     elif (most := max(map(svg.spanned, header.graphs()))) > MAX_SPANNED:
         reason = (
             f"The edges of the graph span {most:,} levels together; Netron draws up to {MAX_SPANNED:,} in reasonable "
-            "time."
+            "time. Look at a part: graph(path, around=node), or workbench graph FILE --around NODE."
         )
     else:
         try:
-            small = slim.onnx(buffer)
+            small = slim.onnx(buffer, part)
             data, shortened = small.data, small.shortened
         except UnsupportedModel as error:
             reason = str(error)
@@ -297,7 +325,51 @@ def _onnx(buffer: Buffer, header: Header, name: str, height: int | None, source:
         header,
         reason,
         source,
+        part=None if part is None else (len(header.graph.nodes), whole),
     )
+
+
+def _around(header: Header, name: str, reach: int) -> tuple[Header, slim.Part]:
+    """The header of a part of the main graph, and what is in it."""
+    nodes = header.graph.nodes
+    start = next((at for at, node in enumerate(nodes) if node.name == name or name in node.outputs), None)
+    if start is None:
+        near = get_close_matches(name, [node.name for node in nodes[:MAX_NODES] if node.name], 3, 0.5)
+        hint = f"; near it are {listed(map(repr, near))}" if near else ""
+        raise BadInput(f"The main graph has no node {visible(name, 100)!r}, and no value of that name{hint}.")
+    giver = {value: at for at, node in enumerate(nodes) for value in node.outputs if value}
+    takers: dict[int, list[int]] = {}
+    for at, node in enumerate(nodes):
+        for value in node.inputs:
+            if value in giver:
+                takers.setdefault(giver[value], []).append(at)
+    chosen, edge = {start: None}, [start]
+    for _ in range(reach):
+        beside = [
+            near
+            for at in edge
+            for near in (*(giver[value] for value in nodes[at].inputs if value in giver), *takers.get(at, ()))
+            if near not in chosen
+        ]
+        edge = list(dict.fromkeys(beside))
+        if not edge or len(chosen) + len(edge) > MOST_AROUND:
+            break
+        chosen.update(dict.fromkeys(edge))
+    kept = tuple(nodes[at] for at in sorted(chosen))
+    gives = frozenset(value for node in kept for value in node.outputs if value)
+    reads = frozenset(value for node in kept for value in node.inputs if value)
+    cut = tuple(dict.fromkeys(value for node in kept for value in node.inputs if value in giver and value not in gives))
+    main = replace(
+        header.graph,
+        nodes=kept,
+        inputs=(
+            *(value for value in header.graph.inputs if value.name in reads),
+            *(ValueInfo(value, "undefined", None) for value in cut),
+        ),
+        outputs=tuple(value for value in header.graph.outputs if value.name in gives),
+        initializers={name: each for name, each in header.graph.initializers.items() if name in reads},
+    )
+    return replace(header, graph=main), slim.Part(gives, reads, cut)
 
 
 def _other(

@@ -72,8 +72,8 @@ class Slim:
     shortened: tuple[Shortened, ...] = ()
 
 
-def onnx(buffer: Buffer) -> Slim:
-    """An ONNX ModelProto without its weights.
+def onnx(buffer: Buffer, part: Part | None = None) -> Slim:
+    """An ONNX ModelProto without its weights, or a part of its main graph.
 
     Tensors above `TENSOR_LIMIT` bytes and external ones keep name, type and shape; attribute lists above
     `LIST_LIMIT` elements keep their first `LIST_KEPT`, which the node's doc_string then says; strings keep
@@ -83,9 +83,22 @@ def onnx(buffer: Buffer) -> Slim:
         WireError: damaged bytes, or graphs nested deeper than any ONNX reader accepts.
         UnsupportedModel: more than `OUTPUT_LIMIT` bytes would remain.
     """
-    copy = _Copy(buffer, _ONNX)
+    copy = _Copy(buffer, _ONNX, part)
     data = copy.message("Model", copy.wire.span, 0)
     return Slim(data, tuple(copy.shortened))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some nodes of a main graph.
+
+    Attributes:
+        gives: values that they give; reads: that they read, of which `open` come from nodes left out.
+    """
+
+    gives: frozenset[str]
+    reads: frozenset[str]
+    open: tuple[str, ...]
 
 
 def graph_def(buffer: Buffer) -> Slim:
@@ -160,7 +173,8 @@ _PAYLOAD = {VARINT: rb"[\x80-\xff]{0,9}+[\x00-\x7f]", I32: rb"[\x00-\xff]{4}", I
 class _Copy:
     """One pass over one file."""
 
-    def __init__(self, buffer: Buffer, schema: dict[str, _Message]) -> None:
+    def __init__(self, buffer: Buffer, schema: dict[str, _Message], part: Part | None = None) -> None:
+        self.part = part
         self.wire = Wire(buffer)
         self.schema = schema
         self.shortened: list[Shortened] = []
@@ -180,9 +194,26 @@ class _Copy:
                 raise WireError(f"graphs are nested more than {MAX_DEPTH} deep, which no ONNX reader accepts")
         rules = self.schema[name]
         out: list[bytes] = []
+        part = self.part if name == "Graph" and depth == 1 else None
         for number, kind, _, inner in self.wire.fields(span):
-            out.append(self._field(rules, number, kind, inner, depth, producer=name == "Model" and number in (2, 3)))
+            if part is None or self._belongs(part, number, inner):
+                out.append(
+                    self._field(rules, number, kind, inner, depth, producer=name == "Model" and number in (2, 3))
+                )
+        # What is left out is seen as an input.
+        out += [self._emit(11, LEN, _delimited(1, value.encode())) for value in (part.open if part else ())]
         return b"".join(out)
+
+    def _belongs(self, part: Part, number: int, span: Span) -> bool:
+        """Whether a field of the main graph is one of its part's: a node by what it gives, all else by its name."""
+        names = {1: 2, 5: 8, 11: 1, 12: 1, 13: 1}
+        if number not in names:
+            return number in (2, 10)
+        known = part.gives if number == 1 else part.gives | part.reads
+        return any(
+            self.wire.text(inner, TEXT_LIMIT) in known
+            for field, kind, _, inner in self.wire.fields(span) if field == names[number] and kind == LEN
+        )  # fmt: skip
 
     def _field(
         self, rules: _Message, number: int, kind: int, span: Span, depth: int, *, producer: bool = False
