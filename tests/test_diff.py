@@ -162,7 +162,7 @@ def test_an_attribute_a_wire_and_a_shape_are_changes_of_their_node(tmp_path: Pat
     flatten = next(node for node in other.graph.node if node.op_type == "Flatten")
     flatten.input[0] = "n1"
     found = {node.name: node.what for node in compared(tmp_path, one, other).changed}
-    assert found["Conv_0"] == "group: none → 2"
+    assert found["Conv_0"] == "group: 1 → 2"
     assert "another value" in found["Flatten"]
 
 

@@ -1,7 +1,8 @@
 """Whether a node that is gone was merged into another: shown by that one's numbers or attributes, never assumed.
 
-A batch normalisation goes into the weights before it, a bias added into a bias held, an activation into an attribute,
-and what only passes a value on needs nothing. Without such a sign a node was left out, and its work may be undone.
+A batch normalisation or a product goes into the weights before it, a bias added into a bias held, an activation into an
+attribute, and what only passes a value on needs nothing. Without such a sign a node was left out, and its work may be
+undone.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ def merged_into(one: Side, node: Node, before: Node, after: Node, other: Side) -
     if node.family in said and node.family not in {str(value) for value in before.attributes.values()}:
         return True
     try:
-        if node.op_type == "BatchNormalization":
-            return _normalised(one, node, before, other, after)
+        if node.op_type in ("BatchNormalization", "Mul"):
+            return _scaled(one, node, before, other, after)
         if node.op_type == "Add":
             return _biased(one, node, other, after)
     except WorkbenchError:
@@ -36,12 +37,21 @@ def merged_into(one: Side, node: Node, before: Node, after: Node, other: Side) -
     return False
 
 
-def _normalised(one: Side, node: Node, before: Node, other: Side, after: Node) -> bool:
-    """The weights of `after` are those of `before` times the normalisation's factor of each channel."""
-    if not {1, 2, 3, 4} <= {*node.weights} or 1 not in before.weights or 1 not in after.weights:
+def _factor(side: Side, node: Node) -> np.ndarray | None:
+    """What a normalisation or a product multiplies each channel by."""
+    if node.op_type == "Mul":
+        return side.weight(*node.weights.values()).ravel() if len(node.weights) == 1 else None
+    if not {1, 2, 3, 4} <= {*node.weights}:
+        return None
+    scale, variance = (side.weight(node.weights[place]).astype(np.float64) for place in (1, 4))
+    return scale / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
+
+
+def _scaled(one: Side, node: Node, before: Node, other: Side, after: Node) -> bool:
+    """The weights of `after` are those of `before` times the factor of each channel."""
+    factor = _factor(one, node)
+    if factor is None or 1 not in before.weights or 1 not in after.weights:
         return False
-    scale, _, _, variance = (one.weight(node.weights[place]).astype(np.float64) for place in (1, 2, 3, 4))
-    factor = scale / np.sqrt(variance + float(node.attributes.get("epsilon", 1e-5)))
     old, new = (side.weight(each.weights[1]).astype(np.float64) for side, each in ((one, before), (other, after)))
     if old.shape != new.shape:
         return False

@@ -206,14 +206,13 @@ def _turn(node: onnx.NodeProto, values: list[Any]) -> np.ndarray:
 
 
 def _attributes(node: onnx.NodeProto, version: int) -> dict[str, Any]:
-    """What a node's attributes say that is not their operator's default: written out or not, it is the same."""
+    """A node's attributes, those that are not written out with their operator's default in this opset."""
     try:
         known = onnx.defs.get_schema(node.op_type, version, node.domain.removeprefix("ai.onnx")).attributes
     except onnx.defs.SchemaError:
         known = {}
-    defaults = {name: one.default_value for name, one in known.items() if one.default_value.type}
-    values = {attribute.name: _plain(attribute) for attribute in node.attribute}
-    return {name: v for name, v in values.items() if name not in defaults or v != _plain(defaults[name])}
+    defaults = {name: _plain(one.default_value) for name, one in known.items() if one.default_value.type}
+    return {**defaults, **{attribute.name: _plain(attribute) for attribute in node.attribute}}
 
 
 def _plain(attribute: onnx.AttributeProto) -> Any:
