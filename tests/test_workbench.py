@@ -351,6 +351,10 @@ def test_nothing_keeps_anyone_out(browser: Browser, lab: str, folder: Path, them
         page.get_by_text("Theme", exact=True).first.hover()
         page.get_by_text("JupyterLab Dark", exact=True).click()
         expect(page.locator("body[data-jp-theme-light='false']")).to_have_count(1)
+    pick(page, "mlp.onnx")
+    step(page, "Graph")
+    colour = "rgb(64, 64, 64)" if theme == "dark" else "rgb(255, 255, 255)"  # whatever the system asks for
+    expect(netron(page).locator("body")).to_have_css("background-color", colour)
     shutil.copy(folder / "again.skops", folder / f"{theme}.skops")
     page.get_by_role("listbox", name="Files").focus()
     pick(page, f"{theme}.skops")

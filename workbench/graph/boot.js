@@ -175,6 +175,13 @@
     // Nodes are asked for by the values they give: unlike names, every node has one, and no other node has the same.
     const gives = (node, values) => node.outputs.map(output => Array.isArray(output.value) ? output.value : [])
       .flat().map(value => value.name).find(name => values.has(name));
+    // The page around may be dark where the system is light: its word counts for the rules that ask the system.
+    const asked = [...document.styleSheets].flatMap(sheet => [...sheet.cssRules])
+      .filter(rule => rule instanceof CSSMediaRule && /prefers-color-scheme: *dark/.test(rule.conditionText));
+    const dress = dark => {
+      root.style.colorScheme = dark ? 'dark' : 'light';
+      for (const rule of asked) rule.media.mediaText = dark ? 'all' : 'not all';
+    };
     // Marks stay while nodes are selected: a line of its own sort around each, so that nobody needs to see colours.
     const mark = marks => {
       const values = new Map(Object.entries(marks)), graph = app.activeTarget, target = app.target;
@@ -188,6 +195,7 @@
     window.addEventListener('message', async event => {
       if (event.source !== window.parent || !event.data) return;
       if (event.data.type === 'workbench:mark') return mark(event.data.marks);
+      if (event.data.type === 'workbench:theme') return dress(event.data.dark);
       if (event.data.type !== 'workbench:select') return;
       const values = new Set(Array.isArray(event.data.values) ? event.data.values : []);
       while (app._path.length > 1) await app.popTarget();   // out of a function's body

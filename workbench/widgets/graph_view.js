@@ -21,6 +21,14 @@ function render({ model, el }) {
     if (ready) frame().contentWindow.postMessage({ type: "workbench:select", values: model.get("marked") }, "*");
   }
 
+  // JupyterLab's theme may be dark where the system's is light.
+  function dress() {
+    const light = document.body.dataset.jpThemeLight;
+    if (ready && light) frame().contentWindow.postMessage({ type: "workbench:theme", dark: light === "false" }, "*");
+  }
+  const themes = new MutationObserver(dress);
+  themes.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
+
   function draw() {
     ready = false;
     box.innerHTML = model.get("markup"); // the kernel escapes what is the model's in it
@@ -38,6 +46,7 @@ function render({ model, el }) {
     if (!source || source !== frame()?.contentWindow || !data) return;
     if (data.type === "workbench:netron" && data.state === "ready") {
       ready = true;
+      dress();
       if (model.get("marked").length) mark();
     }
     if (data.type === "workbench:selected" && model.get("marked").length) {
@@ -54,7 +63,10 @@ function render({ model, el }) {
   });
   model.on("change:said", () => say());
   draw();
-  return () => window.removeEventListener("message", hear);
+  return () => {
+    window.removeEventListener("message", hear);
+    themes.disconnect();
+  };
 }
 
 export default { render };
