@@ -54,6 +54,11 @@ def whole_page() -> Iterator[None]:
         _in_page.reset(token)
 
 
+def script(name: str) -> Html:
+    """The text of a script element: a file in ``show``, which knows nothing of what is shown."""
+    return Html((_ROOM / f"{name}.js").read_text("utf-8"))
+
+
 def styles(*sections: str) -> Html:
     """Sections of the style sheet, after the one that all have in common, as the text of a style element."""
     return Html("".join(_sheet()[name] for name in ("base", *sections)))

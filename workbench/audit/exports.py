@@ -8,20 +8,23 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from importlib.metadata import version
 from typing import Any
 
 from ..errors import LEVELS, Finding, WorkbenchError
-from ..markup import render, whole_page
-from ..words import visible
-from .look import sha256
+from ..graph import policy
+from ..markup import render, script, whole_page
+from ..words import size, visible
+from .look import Row, sha256
 from .result import Rows
 
-MOST_ROWS, MOST_PLACES = 20_000, 50
-"""Files in a page's table, and below one sort of finding."""
+MOST_ROWS, MOST_CARDS, MOST_PLACES = 20_000, 2_000, 50
+"""Files in a page's table, with all their facts, and below one sort of finding."""
 
 
 def json_lines(audit: Rows) -> str:
@@ -114,23 +117,51 @@ def sbom(audit: Rows) -> str:
 
 def html(audit: Rows) -> str:
     with whole_page():
-        return page(audit, MOST_ROWS)
+        return page(audit)
 
 
-def page(audit: Rows, rows: int) -> str:
-    """Counts, findings by sort, and so many files: with findings first, the worst ones before."""
+def page(audit: Rows, most: int | None = None) -> str:
+    """Counts, a table with the worst files first, findings by sort, and each file's facts: one page, or without `most`
+    files and what only a page has, for a cell of a notebook."""
     sorts: dict[str, list[tuple[str, Finding]]] = {}
     for path, finding in audit.findings:
         sorts.setdefault(finding.id, []).append((path, finding))
-    found = [
-        (id, places[0][1].level, places[0][1].advice, [(path, finding.says) for path, finding in places])
-        for id, places in sorts.items()
-    ]
+    found = []
+    for id, places in sorts.items():
+        advice = {finding.advice for _, finding in places}
+        own = len(advice) > 1  # of each file
+        says = [(path, f"{finding.says} {finding.advice}" if own else finding.says) for path, finding in places]
+        found.append((id, places[0][1].level, "" if own else advice.pop(), says))
     ordered = sorted(audit.rows, key=lambda row: -LEVELS.index(row.findings[0].level) if row.findings else 1)
+    nonce = secrets.token_hex(16)
     return render(
-        "audit", audit=audit, page=rows == MOST_ROWS, summary=audit.summary, found=found, rows=ordered[:rows],
-        most=MOST_PLACES, now=datetime.now().astimezone(),
+        "audit", audit=audit, page=most is None, summary=audit.summary, found=found, levels=LEVELS,
+        rows=ordered[: most or MOST_ROWS], most=MOST_PLACES, most_cards=MOST_CARDS, sizes=_sizes(audit.rows),
+        finding_counts=_with_findings(audit.rows), below=below(row.path for row in audit.rows), nonce=nonce,
+        policy=policy(nonce), script=script("audit"), now=datetime.now().astimezone(),
     )  # fmt: skip
+
+
+def below(paths: Iterable[str]) -> str:
+    """What all paths begin with, up to a folder's end: with it left out they are shorter to read."""
+    common = os.path.commonprefix([*paths])  # noqa: RUF071, as they are written, also as URLs
+    return common[: common.rfind("/") + 1]
+
+
+def _sizes(rows: Iterable[Row]) -> list[tuple[str, int]]:
+    """How many files there are of each tenfold of bytes."""
+    powers = Counter(min(max(len(str(row.size)), 4), 10) for row in rows)
+    words = {4: "below 10 kB", 10: "1 GB and more"}
+    return [
+        (words.get(digits) or f"{size(10 ** (digits - 1))} to {size(10**digits)}".replace(".0", ""), powers[digits])
+        for digits in range(min(powers, default=0), max(powers, default=-1) + 1)
+    ]
+
+
+def _with_findings(rows: Iterable[Row]) -> dict[str, int]:
+    """How many files have a finding of each level, and of each sort."""
+    files = Counter(name for row in rows for name in {part for one in row.findings for part in (one.level, one.id)})
+    return {name: files[name] for name in (*reversed(LEVELS), *sorted({*files} - {*LEVELS}))}
 
 
 EXPORTS: dict[str, Callable[[Rows], str]] = {
