@@ -206,6 +206,34 @@ def test_a_network_of_the_paper_goes_from_the_menu_to_its_verdict(page: Page, fo
 
 
 @pytest.mark.slow
+def test_a_folder_is_audited_filtered_and_a_row_opens_its_file(page: Page, folder: Path) -> None:
+    page.get_by_role("button", name="Audit this folder").click()
+    table = page.locator(".wb-audit-table")
+    expect(table).to_be_visible()
+    everything = table.locator("tbody tr")
+    expect(everything.filter(has_text="mlp.onnx")).to_have_count(1)
+    expect(everything.first).to_contain_text("cut.onnx")  # the worst before
+    picture(page, "audit")
+    table.get_by_label("finding", exact=True).select_option("damaged")
+    expect(everything).to_have_count(1)
+    expect(everything).to_contain_text("cut.onnx")
+    table.get_by_role("button", name="CSV").click()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download audit.csv").click()
+    assert len(Path(download.value.path()).read_text().splitlines()) == 2
+    table.get_by_role("button", name="Show all").click()
+    table.get_by_role("searchbox").fill("snn_leaky")
+    expect(everything).to_have_count(1)
+    everything.get_by_role("button").press("Enter")
+    expect(page.locator(".wb-file")).to_have_text("snn_leaky.onnx")
+    expect(table.locator("tr[aria-current=true]")).to_contain_text("snn_leaky.onnx")
+    picture(page, "audit-opened")
+    found = Axe().run(page, context=".wb-audit-table").response["violations"]
+    assert [one["id"] for one in found] == []
+    table.get_by_role("button", name="Close").click()
+    expect(table).to_be_hidden()
+
+
 def test_a_spiking_network_runs_in_two_engines(page: Page, folder: Path, paper_models: Path) -> None:
     for name in ("lenet-1_snn.onnx", "lenet-1_snn_params.npz"):
         shutil.copy(paper_models / name, folder)

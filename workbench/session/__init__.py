@@ -29,6 +29,7 @@ from ..kind import detect
 from ..sandbox import Cancelled
 from ..sources import make_sample, samples
 from ..words import counted
+from .audited import Audited, Wanted, audited
 from .pairing import Pairing, pair
 
 Result = TypeVar("Result")
@@ -111,8 +112,9 @@ class Session(Choices):
         detection, view, inference, conversion, comparison, report_path: what is known of the file; None until it is.
         scan: what a scan found where a file was refused (`workbench.safety.Scan`), else None.
         problems: {step: why it gave no result, in one sentence}.
-        job: the step of the work under way, or ``sample``, or empty; about: that work in words; stage: where it is;
-            progress: 0 to 1, or -1 where unknown.
+        audited: what came of the last audit of a folder (`workbench.session.audited`); None without one.
+        job: the step of the work under way, or ``sample``, ``audit``, or empty; about: that work in words; stage: where
+            it is; progress: 0 to 1, or -1 where unknown.
         looking: what is being found out about the file just picked; empty when all is known.
         said: what came of the last work, where no result says it (it was cancelled, say).
         recent: files picked before, the last one first; the results of these are kept.
@@ -127,6 +129,7 @@ class Session(Choices):
     comparison = traitlets.Any(None)
     report_path = traitlets.Any(None)
     problems = traitlets.Dict(key_trait=traitlets.Unicode(), value_trait=traitlets.Unicode())
+    audited = traitlets.Any(None)
     job = traitlets.Unicode("")
     about = traitlets.Unicode("")
     stage = traitlets.Unicode("")
@@ -253,8 +256,31 @@ class Session(Choices):
         """Make a model of the paper (`workbench.sources.samples`) in ``models`` and pick it; waits."""
         return self._do("sample", sample)
 
+    def audit(self, folder: str | os.PathLike[str] | None = None, *, anew: bool = False) -> Audited:
+        """Audit a folder, the session's own if None; waits, and raises what `workbench.audit` raises.
+
+        Args:
+            anew: read the files that did not change since an earlier audit, too.
+        """
+        return self._do("audit", folder, anew)
+
+    def export(self, ending: str, wanted: Wanted | None = None) -> Path:
+        """Write the audit, of all files or those wanted, into the session's folder as what the ending says.
+
+        Args:
+            ending: ``.csv``, ``.json``, ``.sarif``, ``.html``.
+
+        Raises:
+            BadInput: nothing was audited; WorkbenchError: it cannot be written.
+        """
+        if self.audited is None:
+            raise BadInput("Audit a folder first.")
+        found = self.audited.audit if wanted is None else self.audited.chosen(wanted)
+        return found.save(_free(Path(self.root) / f"audit{ending}"))
+
     def start(self, step: str, *args: Any) -> None:
-        """The same without waiting: ``convert``, ``compare``, ``report`` or ``sample`` (with its id).
+        """The same without waiting: ``convert``, ``compare``, ``report``, ``sample`` (with its id) or ``audit`` (of a
+        folder).
 
         Problems become sentences in `problems` and `said`. One work at a time: another is refused while one runs.
         """
@@ -382,7 +408,19 @@ class Session(Choices):
         def work(job: _Job) -> Path:
             return make_sample(id, Path(self.root) / "models", progress=job.tell, cancel=job.cancel)
 
-        return _Job("sample", "", title, work, "")
+        return _Job("sample", "", title, work, "", then=self.pick)
+
+    def _audit(self, folder: str | os.PathLike[str] | None = None, anew: bool = False) -> _Job:
+        place = os.path.abspath(folder or self.root)
+
+        def work(job: _Job) -> Audited:
+            return audited(place, anew, job.tell, job.cancel)
+
+        cancelled = "what was read is kept, and the next audit of this folder goes on from there"
+        return _Job(
+            "audit", "", f"Auditing {os.path.basename(place) or place}", work, "",
+            then=lambda found: self.set_trait("audited", found), cancelled=cancelled,
+        )  # fmt: skip
 
     def _needed(self) -> str:
         """The picked file, read again if it is another one now: what was found out and trusted was not this one."""
@@ -417,6 +455,7 @@ class Session(Choices):
             "compare": self._compare,
             "report": self._report,
             "sample": self._make,
+            "audit": self._audit,
         }
         return jobs[step](*args)
 
@@ -460,9 +499,9 @@ class Session(Choices):
             if job.path != self.path:
                 self.said = f"{job.about}: done; pick {Path(job.path).name} again to see what came of it."
         elif error is None:
-            self.pick(result)
+            job.then(result)
         elif isinstance(error, Cancelled | KeyboardInterrupt):
-            self.said = f"{job.about}: cancelled, nothing was written."
+            self.said = f"{job.about}: cancelled, {job.cancelled}."
         else:
             sentence = _sentence(error)
             if job.path:
@@ -511,7 +550,8 @@ class _Kept:
 
 @dataclass
 class _Job:
-    """Work under way: `result` names the trait its result goes to, `path` the file it is about."""
+    """Work under way: `result` names the trait its result goes to, `path` the file it is about; of work about no file,
+    `then` takes the result. `cancelled` says what became of what was done."""
 
     step: str
     path: str
@@ -520,6 +560,8 @@ class _Job:
     result: str
     cancel: threading.Event = field(default_factory=threading.Event)
     tell: Callable[[object], None] = lambda message: None
+    then: Callable[[Any], object] = lambda result: None
+    cancelled: str = "nothing was written"
 
 
 _SESSIONS: dict[str, Session] = {}

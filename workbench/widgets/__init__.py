@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .audit import AuditPanel
 from .comparison import ComparisonPanel
 from .converter import Converter
 from .graph_view import GraphPanel
@@ -10,4 +11,4 @@ from .picker import Picker
 from .report import ReportPanel
 from .workbench import Workbench
 
-__all__ = ["ComparisonPanel", "Converter", "GraphPanel", "KindCard", "Picker", "ReportPanel", "Workbench"]
+__all__ = ["AuditPanel", "ComparisonPanel", "Converter", "GraphPanel", "KindCard", "Picker", "ReportPanel", "Workbench"]

@@ -130,7 +130,9 @@ function render({ model, el }) {
   const percent = element("span", "wb-percent");
   const upcancel = button("wb-cancel", "Cancel upload");
   upline.append(upmessage, upmeter, percent, upcancel);
-  el.append(menus, way, search, status, upline, list, below);
+  const audit = button("wb-audit-folder", "Audit this folder", "Look at every file in it and below, and list what each is and what to mind");
+  audit.onclick = () => send({ type: "audit" });
+  el.append(menus, way, search, status, upline, list, below, audit);
 
   let shown = [];
   let active = 0;

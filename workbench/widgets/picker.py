@@ -216,6 +216,7 @@ class Picker(anywidget.AnyWidget):
             "typed": lambda: self._typed(content["path"]),
             "find": lambda: self._find(content["text"]),
             "sample": lambda: self.session.start("sample", content["id"]),
+            "audit": lambda: self.session.start("audit", self.folder),
             "folders": lambda: self._no_folders(content["names"]),
             "upload": lambda: self._begin(content),
             "chunk": lambda: self._chunk(content, buffers[0]),

@@ -94,7 +94,7 @@ function render({ model, el }) {
   model.on("change:file change:folder", () => {
     drawTitle();
     // Below the file list, where the page is narrow, the hand that picks would see nothing happen.
-    const picked = el.closest(".wb-workbench")?.querySelector(".wb-left")?.contains(document.activeElement);
+    const picked = document.activeElement?.closest(".wb-left, .wb-audits");
     if (picked && low()) list.scrollIntoView({ block: "center" });
   });
   drawStep();

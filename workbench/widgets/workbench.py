@@ -16,7 +16,9 @@ from ..inference import FirstInference, TrialRun
 from ..kind import Detection
 from ..markup import render
 from ..session import STEPS, Choices, Session, session_of
+from ..session.audited import Audited
 from ..show.card import card
+from .audit import AuditPanel
 from .comparison import ComparisonPanel
 from .converter import Converter
 from .graph_view import GraphPanel
@@ -90,6 +92,10 @@ class Workbench(ipywidgets.Box, Choices):
         """Write the report of the picked file; see `Session.report`."""
         return self.session.report(output)
 
+    def audit(self, folder: str | os.PathLike[str] | None = None, *, anew: bool = False) -> Audited:
+        """Audit a folder; see `Session.audit`."""
+        return self.session.audit(folder, anew=anew)
+
     @property
     def detection(self) -> Detection | None:
         return self.session.detection
@@ -150,7 +156,7 @@ _STILL_SHOWN = ["detection", "view", "inference", "conversion", "comparison", "p
 
 
 def _parts(session: Session) -> tuple[Picker, ipywidgets.VBox]:
-    """Files on the left; on the right the steps, how the work stands, and a panel for each step."""
+    """Files on the left; on the right the audit, if any, the steps, how the work stands, and a panel for each step."""
     panels: list[ipywidgets.DOMWidget] = [
         KindCard(session),
         GraphPanel(session),
@@ -171,7 +177,7 @@ def _parts(session: Session) -> tuple[Picker, ipywidgets.VBox]:
     tell()
     status = ipywidgets.VBox([JobBar(session), line])
     status.add_class("wb-status-line")
-    left, right = Picker(session), ipywidgets.VBox([Steps(session), status, *panels])
+    left, right = Picker(session), ipywidgets.VBox([AuditPanel(session, bar=False), Steps(session), status, *panels])
     left.add_class("wb-left")
     right.add_class("wb-right")
     return left, right

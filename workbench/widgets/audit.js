@@ -1,0 +1,155 @@
+// An audit as a table. What is shown of it, and in which order, is decided by the kernel, a hundred rows at a time; names
+// come from the disk, so they are only ever set as text.
+
+const HEADS = [["file", "file"], ["kind", "kind"], ["format", "format"], ["size", "size"], ["findings", "what to mind"]];
+
+function element(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+function button(text, action, className = "") {
+  const node = element("button", className, text);
+  node.type = "button";
+  node.onclick = action;
+  return node;
+}
+
+const number = (count) => count.toLocaleString("en");
+
+function render({ model, el }) {
+  el.classList.add("wb-audit-table");
+  const head = element("div", "wb-line");
+  const says = element("strong", "wb-says");
+  const send = (content) => model.send({ ...content, audit: model.get("audits") });
+  head.append(says, button("Close", () => send({ type: "close" })));
+  const place = element("p", "wb-place");
+  const earlier = element("p", "wb-earlier");
+  const known = element("span");
+  earlier.append(known, " ", button("Read all anew", () => send({ type: "anew" })));
+
+  function want(changes) {
+    model.set("wanted", { ...model.get("wanted"), ...changes });
+    model.save_changes();
+  }
+
+  const filters = element("div", "wb-line");
+  const text = element("input", "wb-text");
+  text.type = "search";
+  text.placeholder = "Search paths and findings";
+  text.setAttribute("aria-label", "Search paths and findings");
+  let typing = null;
+  text.oninput = () => {
+    clearTimeout(typing);
+    typing = setTimeout(() => want({ text: text.value }), 150);
+  };
+  const menus = ["kind", "format", "finding"].map((name) => {
+    const menu = element("select");
+    menu.setAttribute("aria-label", name);
+    menu.onchange = () => want({ [name]: menu.value });
+    return [name, menu];
+  });
+  const all = button("Show all", () => want({ kind: "", format: "", finding: "", text: "" }));
+  filters.append(text, ...menus.map(([, menu]) => menu), all);
+
+  const frame = element("div", "wb-frame");
+  frame.tabIndex = 0;
+  frame.setAttribute("role", "group");
+  frame.setAttribute("aria-label", "Audited files");
+  const table = element("table");
+  const heads = HEADS.map(([order, title]) => {
+    const cell = element("th");
+    cell.scope = "col";
+    cell.append(
+      button(title, () => {
+        const { order: before, down } = model.get("wanted");
+        want({ order, down: before === order ? !down : order === "findings" || order === "size" });
+      }),
+    );
+    return [order, cell];
+  });
+  table.createTHead().insertRow().append(...heads.map(([, cell]) => cell));
+  const body = table.createTBody();
+  frame.append(table);
+
+  const below = element("div", "wb-line");
+  const status = element("span");
+  status.setAttribute("role", "status");
+  const turn = (by) => {
+    model.set("page", model.get("page") + by);
+    model.save_changes();
+  };
+  const back = button("Previous", () => turn(-1));
+  const on = button("Next", () => turn(1));
+  const exports = element("span", "wb-line wb-export", "Export these as");
+  below.append(status, back, on, exports);
+  for (const [ending, name] of [[".csv", "CSV"], [".json", "JSON"], [".sarif", "SARIF"], [".html", "page"]]) {
+    exports.append(button(name, () => send({ type: "export", ending })));
+  }
+  el.append(head, place, earlier, filters, frame, below);
+
+  function drawAudit() {
+    says.textContent = model.get("says");
+    place.textContent = model.get("place");
+    const when = model.get("earlier");
+    earlier.hidden = !when;
+    known.textContent = `Files that have not changed since an earlier audit (the last one: ${when}) were not read again.`;
+    for (const [name, menu] of menus) {
+      const choices = Object.entries(model.get("choices")[name] || {}).filter(([, count]) => count);
+      menu.replaceChildren(new Option(`any ${name}`, ""), ...choices.map(([value, count]) => new Option(`${value} (${number(count)})`, value)));
+    }
+    drawWanted();
+  }
+
+  function drawWanted() {
+    const wanted = model.get("wanted");
+    for (const [name, menu] of menus) menu.value = wanted[name];
+    if (document.activeElement !== text || !wanted.text) text.value = wanted.text;
+    for (const [order, cell] of heads) {
+      if (order === wanted.order) cell.setAttribute("aria-sort", wanted.down ? "descending" : "ascending");
+      else cell.removeAttribute("aria-sort");
+    }
+  }
+
+  function drawRows() {
+    const rows = model.get("rows").map(([number, path, kind, format, size, level, minds]) => {
+      const row = element("tr");
+      row.dataset.number = number;
+      const name = element("th");
+      name.scope = "row";
+      name.append(button(path, () => send({ type: "open", row: number }), "wb-open"));
+      const mind = element("td");
+      if (level) mind.append(element("b", `wb-level wb-${level}`, level), " ", minds);
+      row.append(name, element("td", "", kind), element("td", "", format), element("td", "", size), mind);
+      row.onclick = (event) => event.target.closest("button") || name.firstChild.click();
+      return row;
+    });
+    body.replaceChildren(...rows);
+    frame.scrollTop = 0;
+    const first = model.get("page") * model.get("size");
+    const { length } = rows;
+    const [matching, total] = [model.get("matching"), model.get("total")];
+    const where = length && length < matching ? `${number(first + 1)} to ${number(first + length)} of ` : "";
+    status.textContent = `${where}${number(matching)}${matching < total ? ` of ${number(total)}` : ""} files`;
+    back.disabled = !first;
+    on.disabled = first + length >= matching;
+    drawCurrent();
+  }
+
+  function drawCurrent() {
+    for (const row of body.rows) row.setAttribute("aria-current", Number(row.dataset.number) === model.get("current"));
+  }
+
+  model.on("change:says change:place change:earlier change:choices", drawAudit);
+  model.on("change:wanted", drawWanted);
+  model.on("change:rows change:matching change:total", drawRows);
+  model.on("change:current", drawCurrent);
+  model.on("change:audits", () => setTimeout(() => el.scrollIntoView({ block: "nearest" }), 100)); // when it is shown
+  drawAudit();
+  drawRows();
+  return () => clearTimeout(typing);
+}
+
+export default { render };
