@@ -22,7 +22,7 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 CHAPTERS = [
     "00_workbench", "01_why_onnx", "02_onnx_format", "03_ml_dl_to_onnx", "04_snn_onnx", "05_model_kind",
-    "06_experiments", "07_what_we_learned",
+    "06_experiments", "07_what_we_learned", "08_audit",
 ]  # fmt: skip
 
 MOST_MIB = 2000
