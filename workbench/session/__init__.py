@@ -28,7 +28,7 @@ from ..inference import first_inference
 from ..kind import detect
 from ..sandbox import Cancelled
 from ..sources import make_sample, samples
-from ..words import counted
+from ..words import counted, visible
 from .audited import Audited, Wanted, audited
 from .pairing import Pairing, pair
 
@@ -418,7 +418,7 @@ class Session(Choices):
 
         cancelled = "what was read is kept, and the next audit of this folder goes on from there"
         return _Job(
-            "audit", "", f"Auditing {os.path.basename(place) or place}", work, "",
+            "audit", "", f"Auditing {visible(os.path.basename(place) or place)}", work, "",
             then=lambda found: self.set_trait("audited", found), cancelled=cancelled,
         )  # fmt: skip
 
