@@ -23,7 +23,23 @@ function render({ model, el }) {
   el.classList.add("wb-audit-table");
   const head = element("div", "wb-line");
   const says = element("strong", "wb-says");
-  const send = (content) => model.send({ ...content, audit: model.get("audits") });
+  const silence = element("p", "wb-silence");
+  silence.setAttribute("role", "status");
+  // A kernel that was restarted does not know this widget any more, and nothing else would say so.
+  let unanswered = null;
+  function send(content) {
+    clearTimeout(unanswered);
+    unanswered = setTimeout(() => {
+      silence.textContent =
+        "The notebook's kernel does not answer. If it is busy with another cell, wait; if it was restarted, run the " +
+        "cell above again (Shift + Enter).";
+    }, 5000);
+    model.send({ ...content, audit: model.get("audits") }); // last: it throws where the kernel is gone
+  }
+  function answered() {
+    clearTimeout(unanswered);
+    silence.textContent = "";
+  }
   head.append(says, button("Close", () => send({ type: "close" })));
   const place = element("p", "wb-place");
   const earlier = element("p", "wb-earlier");
@@ -32,6 +48,7 @@ function render({ model, el }) {
 
   function want(changes) {
     model.set("wanted", { ...model.get("wanted"), ...changes });
+    send({ type: "ask" });
     model.save_changes();
   }
 
@@ -79,6 +96,7 @@ function render({ model, el }) {
   status.setAttribute("role", "status");
   const turn = (by) => {
     model.set("page", model.get("page") + by);
+    send({ type: "ask" });
     model.save_changes();
   };
   const back = button("Previous", () => turn(-1));
@@ -88,7 +106,7 @@ function render({ model, el }) {
   for (const [ending, name] of [[".csv", "CSV"], [".json", "JSON"], [".sarif", "SARIF"], [".html", "page"]]) {
     exports.append(button(name, () => send({ type: "export", ending })));
   }
-  el.append(head, place, earlier, filters, frame, below);
+  el.append(head, place, earlier, filters, frame, below, silence);
 
   function drawAudit() {
     says.textContent = model.get("says");
@@ -114,14 +132,14 @@ function render({ model, el }) {
   }
 
   function drawRows() {
-    const rows = model.get("rows").map(([number, path, kind, format, size, level, minds]) => {
+    const rows = model.get("rows").map(([number, path, kind, format, size, level, minds, more]) => {
       const row = element("tr");
       row.dataset.number = number;
       const name = element("th");
       name.scope = "row";
       name.append(button(path, () => send({ type: "open", row: number }), "wb-open"));
       const mind = element("td");
-      if (level) mind.append(element("b", `wb-level wb-${level}`, level), " ", minds);
+      if (level) mind.append(element("b", `wb-level wb-${level}`, level), ` ${minds}${more ? ` And ${more} more.` : ""}`);
       row.append(name, element("td", "", kind), element("td", "", format), element("td", "", size), mind);
       row.onclick = (event) => event.target.closest("button") || name.firstChild.click();
       return row;
@@ -146,10 +164,14 @@ function render({ model, el }) {
   model.on("change:wanted", drawWanted);
   model.on("change:rows change:matching change:total", drawRows);
   model.on("change:current", drawCurrent);
+  model.on("msg:custom", answered);
   model.on("change:audits", () => setTimeout(() => el.scrollIntoView({ block: "nearest" }), 100)); // when it is shown
   drawAudit();
   drawRows();
-  return () => clearTimeout(typing);
+  return () => {
+    clearTimeout(typing);
+    clearTimeout(unanswered);
+  };
 }
 
 export default { render };

@@ -68,7 +68,8 @@ class AuditTable(anywidget.AnyWidget):
         choices: {column: {what may be wanted of it: how many files have it}}.
         wanted: the fields of `workbench.session.audited.Wanted`.
         page: which hundred of the files is shown; matching: how many fit what is wanted; total: of all.
-        rows: ``[[number, path, kind, format, size, level, what to mind]]``; current: which is the file picked, or -1.
+        rows: ``[[number, path, kind, format, size, level, worst finding, more of them]]``; current: the number of the
+            file picked, or -1.
         audits: how many were shown.
     """
 
@@ -131,7 +132,7 @@ class AuditTable(anywidget.AnyWidget):
                 [
                     self._ids[row.path], visible(row.path[left_out:]), row.kind or "no model",
                     row.format or "unread", size(row.size), row.findings[0].level if row.findings else "",
-                    visible(" ".join(finding.says for finding in row.findings), 300, ""),
+                    visible(row.findings[0].says, 140, "") if row.findings else "", len(row.findings) - 1,
                 ]
                 for row in self._chosen.rows[self.page * PAGE : (self.page + 1) * PAGE]
             ]  # fmt: skip
@@ -141,6 +142,7 @@ class AuditTable(anywidget.AnyWidget):
         self.current = self._ids.get(self._session.path, -1)
 
     def _receive(self, widget: Any, content: dict[str, Any], buffers: list[Any]) -> None:
+        self.send({"type": "ack"})
         session, found = self._session, self._found
         if found is None or content["audit"] != self.audits:  # it was asked of a table that is no more
             return
@@ -148,6 +150,7 @@ class AuditTable(anywidget.AnyWidget):
             "open": lambda: session.pick(found.audit.rows[content["row"]].path),
             "export": lambda: self._export(content["ending"], Wanted(**self.wanted)),
             "anew": lambda: session.start("audit", found.folder, True),
+            "ask": lambda: None,  # whether anyone is there
             "close": lambda: session.set_trait("audited", None),
         }
         verbs[content["type"]]()

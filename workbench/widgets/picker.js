@@ -96,7 +96,12 @@ function render({ model, el }) {
   const refresh = button("wb-refresh", undefined, "List this folder again");
   refresh.setAttribute("aria-label", "List this folder again");
   refresh.append(drawing("refresh"));
-  way.append(crumbs, refresh);
+  const audit = button(
+    "wb-audit-folder",
+    "Audit this folder",
+    "Look at every file in it and below, and list what each is and what to mind",
+  );
+  way.append(crumbs, refresh, audit);
 
   const search = element("input", "wb-search");
   search.type = "text";
@@ -130,9 +135,7 @@ function render({ model, el }) {
   const percent = element("span", "wb-percent");
   const upcancel = button("wb-cancel", "Cancel upload");
   upline.append(upmessage, upmeter, percent, upcancel);
-  const audit = button("wb-audit-folder", "Audit this folder", "Look at every file in it and below, and list what each is and what to mind");
-  audit.onclick = () => send({ type: "audit" });
-  el.append(menus, way, search, status, upline, list, below, audit);
+  el.append(menus, way, search, status, upline, list, below);
 
   let shown = [];
   let active = 0;
@@ -427,6 +430,7 @@ function render({ model, el }) {
   // Files come and go without the picker; whoever turns to the list sees what is there.
   list.onfocus = () => send({ type: "refresh" });
   refresh.onclick = () => send({ type: "refresh" });
+  audit.onclick = () => send({ type: "audit" });
   deeper.onclick = () => {
     list.focus();
     find();
