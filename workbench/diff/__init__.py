@@ -14,7 +14,6 @@ import secrets
 import threading
 from collections import Counter
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +22,7 @@ import numpy as np
 from ..errors import UnsupportedModel, WorkbenchError
 from ..files.formats import identify
 from ..graph import frame, graph, policy
-from ..markup import Html, render, whole_page
+from ..markup import render, script, whole_page
 from ..publish import write_text
 from ..safety import external
 from ..sandbox import memory_for, run
@@ -131,13 +130,13 @@ class Difference:
                     if value:
                         marks[which][value] = status
         # Names are shown as they can be seen, and looked for as they are.
-        values = base64.b64encode(json.dumps({"marks": marks, "rows": rows}).encode()).decode()
+        text = base64.b64encode(json.dumps({"marks": marks, "rows": rows}).encode()).decode()
         live = [frame(view.page(nonce), view.name) if view.reason is None else "" for view in views]
         with whole_page():
             found = render("diff", found=self, parts=self.parts, most=MOST_ROWS, share=share, live=True)
             return render(
-                "diff_page", found=found, views=views, live=live, values=values, policy=policy(nonce), nonce=nonce,
-                script=script("page.js"),
+                "diff_page", found=found, views=views, live=live, text=text, policy=policy(nonce), nonce=nonce,
+                script=script("diff"),
             )  # fmt: skip
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
@@ -228,12 +227,6 @@ def difference(first: Path, second: Path) -> Difference:
     weights = found.compared, found.apart
     said = _says(removed, added, changed, same, model, weights, merged, found.furthest)
     return Difference(str(first), str(second), added, removed, changed, same, model, weights, said)
-
-
-@cache
-def script(name: str) -> Html:
-    """A script of this folder, which no text of a model is part of."""
-    return Html(Path(__file__).with_name(name).read_text(encoding="utf-8"))
 
 
 def _gives(node: Node) -> str:
