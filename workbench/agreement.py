@@ -181,7 +181,7 @@ class Agreement:
         label_mismatches: samples with another label, or with another class on top by more than rounding.
         within_tolerance: no sample is further apart than `tolerance` allows, and no label differs.
         undecided: samples that differ no more than the source model's own answer does when its input moves by one
-            rounding (`moved`); they count neither way.
+            rounding (`moved`), or where neighbours at the same distance change places; they count neither way.
         tolerance: {relative, absolute, reason}, of a quantized network steps and step, too, and of_row where it counts.
         asked: what was asked, a sentence for each input; empty where the rows are a person's question, not a proof.
         outputs, worst: details.
@@ -274,12 +274,13 @@ class Tally:
     Attributes:
         notes: plain sentences about what was noticed.
         ties: rows whose label differs and was not counted, since two classes tie.
+        swapped: rows that differ and were not counted, since neighbours tie.
         differing: rows that do not agree, by their numbers among all.
     """
 
     def __init__(self, tolerance: Tolerance, names: SideNames = NATIVE_AND_ONNX) -> None:
         self.tolerance, self.names = tolerance, names
-        self.ties = 0
+        self.ties = self.swapped = 0
         self.notes: list[str] = []
         self.differing: list[int] = []
         self._outputs: dict[str, _Output] = {}
@@ -301,16 +302,18 @@ class Tally:
         inputs: Arrays,
         *,
         group: str = "given",
-        strict: bool = True,
         spread: Arrays | None = None,
+        ties: Arrays | None = None,
     ) -> None:
         """Compare both sides' answers to some rows.
 
         Args:
             native, onnx, inputs: see `hold`.
             group: where the rows come from.
-            strict: every difference counts; else rows that `spread` explains count neither way.
-            spread: {output: how far the native answer moves when its input moves by one rounding}.
+            spread: {output: how far the native answer moves when its input moves by one rounding}; rows that this
+                explains count neither way. None: every difference counts.
+            ties: {output: how far it moves where neighbours at the same distance are taken in another order}; rows that
+                differ by no more count neither way, and are counted in `tied`.
 
         Raises:
             UnsupportedModel: an output of the native side is missing on the other.
@@ -320,7 +323,8 @@ class Tally:
         severity: dict[str, np.ndarray] = {}
         excess: dict[str, np.ndarray] = {}
         answers: dict[str, tuple[np.ndarray, np.ndarray]] = {}
-        labels, tied, excused = np.zeros(rows, bool), np.zeros(rows, bool), np.full(rows, not strict)
+        labels, tied = np.zeros(rows, bool), np.zeros(rows, bool)
+        rounded, excused = np.ones(rows, bool), np.ones(rows, bool)
         pending: list[tuple[str, np.ndarray, np.ndarray]] = []
         for name, given in native.items():
             if name not in onnx:
@@ -336,37 +340,48 @@ class Tally:
                 continue
             theirs = theirs.reshape(ours.shape)
             answers[name] = theirs, ours
-            moves = None if spread is None else spread[name].reshape(ours.shape)
+            moves, turns = (None if by is None else by[name].reshape(ours.shape) for by in (spread, ties))
             if not _numeric(ours, theirs, self.tolerance):
-                differ = as_rows(~_equal(ours, theirs), rows)
-                by_row = np.asarray(differ.any(axis=1))
+                by_row, by_rounding, excusable = _labels(theirs, ours, rows, moves, turns)
                 seen.mismatches += int(by_row.sum())
-                excusable = ~by_row
-                if moves is not None:
-                    excusable |= ((as_rows(moves, rows) != 0) & differ).any(axis=1)
                 pending.append((name, by_row, excusable))
             else:
-                excess[name], excusable, most = self._numbers(seen, theirs, ours, rows, strict, moves)
+                excess[name], by_rounding, excusable, most = self._numbers(seen, theirs, ours, rows, moves, turns)
                 severity[name] = np.where(excess[name] > 1, excess[name], 0)
                 if is_probability(theirs) and len(theirs) == rows:
                     close, flipped = _flips(theirs, ours, self.tolerance)
                     tied |= close
                     labels |= flipped
                 self._groups[group]["max_abs"] = max(self._groups[group]["max_abs"], most)
+            rounded &= by_rounding
             excused &= excusable
         for name, by_row, excusable in pending:
             # The label of a tie may go either way.
             decided = by_row & ~tied
             severity[name] = np.where(decided, np.inf, 0)
             labels |= decided
-            self._outputs[name].beyond += int((decided & (strict | ~excusable)).sum())
-            if ties := int((by_row & tied).sum()):
-                self.ties += ties
+            self._outputs[name].beyond += int((decided & ~excusable).sum())
+            if both := int((by_row & tied).sum()):
+                self.ties += both
                 self._note(
-                    f"On {_rows(ties)} two classes tie within the tolerance and the label goes the other way; "
+                    f"On {_rows(both)} two classes tie within the tolerance and the label goes the other way; "
                     "this was not counted."
                 )
+        if severity:
+            off = np.max(list(severity.values()), axis=0) > 0
+            self.swapped += int((off & excused & ~rounded).sum())
         self._blame(severity, excess, answers, inputs, labels, excused, group, start)
+
+    @property
+    def swapped_says(self) -> tuple[str, ...]:
+        """On `swapped`, if there are any."""
+        if not self.swapped:
+            return ()
+        return (
+            f"On {_rows(self.swapped)} neighbours stand at the same distance within rounding, and "
+            f"{self.names.sides[1]} takes another of them: both sides differ by no more than that makes, and these "
+            "count neither way.",
+        )
 
     def agreement(self) -> Agreement:
         """What was found so far."""
@@ -420,10 +435,16 @@ class Tally:
             self.notes.append(sentence)
 
     def _numbers(
-        self, seen: _Output, theirs: np.ndarray, ours: np.ndarray, rows: int, strict: bool, moves: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray, float]:
-        """Per row how many times the tolerance it is off (1 at most where within), and whether its input's rounding
-        explains that; and the largest difference."""
+        self,
+        seen: _Output,
+        theirs: np.ndarray,
+        ours: np.ndarray,
+        rows: int,
+        moves: np.ndarray | None,
+        turns: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+        """Per row how many times the tolerance it is off (1 at most where within), whether its input's rounding
+        explains that, and whether that or neighbours that tie do; and the largest difference."""
         tolerance = self.tolerance
         apart = distance(ours, theirs)
         size = np.abs(np.where(np.isfinite(theirs), theirs, 0).astype(np.float64))
@@ -434,20 +455,22 @@ class Tally:
         allowed = _allowed(theirs, ours, tolerance) + shared
         excess = as_rows(apart / np.maximum(allowed, 1e-300), rows).max(axis=1, initial=0)
         beyond = excess > 1
-        excusable = ~beyond
+        rounded = excusable = ~beyond
+        # Beyond float32's reach, overflow to infinity is rounding too.
+        overflow = as_rows(np.isinf(ours) & (size > 1e37), rows)
+        apart_by_row, room = as_rows(apart, rows), as_rows(allowed, rows)
         if moves is not None:
-            # Beyond float32's reach, overflow to infinity is rounding too.
-            overflow = np.isinf(ours) & (size > 1e37)
             moves = as_rows(moves, rows)
             # What a step does to one number says less than what it does to the row.
-            if tolerance.steps:
-                moves = moves.max(axis=1, initial=0, keepdims=True)
+            if self.tolerance.steps:
+                room = room + moves.max(axis=1, initial=0, keepdims=True)
             else:
                 # Nor is a small number exact that is left of large ones, as where a picture is resized.
-                moves = LEEWAY * np.maximum(moves, ROUNDING * largest[:, None])
-            within = as_rows(apart, rows) <= as_rows(allowed, rows) + moves
-            excusable |= (within | as_rows(overflow, rows)).all(axis=1)
-        counted = ~beyond | ~excusable | strict
+                room = room + LEEWAY * np.maximum(moves, ROUNDING * largest[:, None])
+            rounded = excusable = rounded | ((apart_by_row <= room) | overflow).all(axis=1)
+        if turns is not None:
+            excusable = rounded | (apart_by_row <= room + as_rows(turns, rows)).all(axis=1)
+        counted = ~beyond | ~excusable
         furthest = as_rows(np.where(np.isfinite(apart), apart, 0), rows).max(axis=1, initial=0)
         largest = np.maximum(largest, float(tolerance.around(np.array(1e-300))))
         most = float(furthest[counted].max(initial=0))
@@ -458,7 +481,7 @@ class Tally:
             seen.max_abs = float("inf")
         seen.max_abs = max(seen.max_abs, most)
         seen.beyond += int((beyond & ~excusable).sum())
-        return excess, excusable, most
+        return excess, rounded, excusable, most
 
     def _blame(
         self,
@@ -630,19 +653,25 @@ def nudged(inputs: Arrays) -> dict[str, np.ndarray]:
 
 
 def movement(native: Arrays, again: Iterable[Arrays], *, anywhere: bool = False) -> dict[str, np.ndarray]:
-    """How far answers move when their input does: the `spread` of `Tally.add`.
+    """How far answers move when their input does, or what ties in it: the `spread` and `ties` of `Tally.add`. Labels
+    become 1 where they change.
 
     Args:
-        native: {output: array}; again: the same model's answers to rows that were `moved` or `nudged`.
+        native: {output: array}; again: the same model's answers to rows that were `moved` or `nudged`, or others to the
+            same rows.
         anywhere: a place may move as far as the one that moves most, as a spike may be displaced in any row.
     """
     asked = list(again)
     spread = {
-        name: np.max([distance(answers[name], array) for answers in asked], axis=0) for name, array in native.items()
+        name: np.max([_moved_by(answers[name], array) for answers in asked], axis=0) for name, array in native.items()
     }
     if anywhere:
         spread = {name: np.full(array.shape, array.max(initial=0)) for name, array in spread.items()}
     return spread
+
+
+def _moved_by(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return distance(left, right) if right.dtype.kind == "f" else np.asarray(left != right, float)
 
 
 def distance(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -730,6 +759,17 @@ def _equal(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
     if ours.dtype.kind in "biu" and theirs.dtype.kind in "biuf":
         return np.asarray(ours == theirs)
     return np.asarray(ours.astype(str) == theirs.astype(str))
+
+
+def _labels(
+    theirs: np.ndarray, ours: np.ndarray, rows: int, moves: np.ndarray | None, turns: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per row whether labels differ; whether they do not, or its input's rounding explains that; and whether that or
+    neighbours that tie do."""
+    differ = as_rows(~_equal(ours, theirs), rows)
+    by_row = np.asarray(differ.any(axis=1))
+    rounded = ~by_row if moves is None else ~by_row | ((as_rows(moves, rows) != 0) & differ).any(axis=1)
+    return by_row, rounded, rounded if turns is None else rounded | ~(differ & (as_rows(turns, rows) == 0)).any(axis=1)
 
 
 def _flips(theirs: np.ndarray, ours: np.ndarray, tolerance: Tolerance) -> tuple[np.ndarray, np.ndarray]:

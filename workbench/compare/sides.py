@@ -95,6 +95,11 @@ class Side:
         found = self.engine.run(inputs)
         return self.engine.settled(found) if hasattr(self.engine, "settled") else parted(found)
 
+    def ties(self, inputs: Any) -> list[Arrays]:
+        """Other answers to these rows that are as right, of a model whose neighbours tie."""
+        method = getattr(self.engine, "ties", None)
+        return [] if method is None else method(inputs)
+
     def spikes(self, inputs: Any, layer: str) -> np.ndarray:
         """Where one of `neurons` spikes: (batch, steps, neurons) bool."""
         return self.engine.run(inputs, spikes=[layer])[layer] != 0
@@ -241,6 +246,9 @@ class WorkerSide(Side):
 
     def answer(self, inputs: Any) -> Arrays:
         return self._there("answer", inputs)
+
+    def ties(self, inputs: Any) -> list[Arrays]:
+        return self._there("ties", inputs)
 
     def spikes(self, inputs: Any, layer: str) -> np.ndarray:
         return self._there("spikes", inputs, layer, doing="Watching the spikes of")

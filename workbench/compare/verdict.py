@@ -73,6 +73,10 @@ def judge(
     # What the model says of its own exactness counts no further than its answers reach.
     allowed = tolerance or of_dtypes(bounded(theirs.tolerance or FLOAT32, matched[0]), _dtypes(answers))
     held = held_together(matched, asked.onnx, Tally(allowed, names), warnings)
+    if not held[0].within_tolerance and (others := theirs.ties(asked.native)):
+        pairs_of = (_matched(sides, names, (each, answers[1]), [])[0] for each in others)
+        ties = movement(matched[0], [_named(each)[0] for each in pairs_of])
+        held = held_together(matched, asked.onnx, Tally(allowed, names), warnings, ties)
     if not held[0].within_tolerance and (is_spiking(theirs) or allowed.steps):
         rows = [nudged(asked.native)]
         if allowed.steps:
@@ -141,11 +145,12 @@ def _matched(
 
 
 def held_together(
-    matched: tuple[Arrays, Arrays], asked: Arrays, tally: Tally, warnings: list[str]
+    matched: tuple[Arrays, Arrays], asked: Arrays, tally: Tally, warnings: list[str], ties: Arrays | None = None
 ) -> tuple[Agreement, list[int]]:
     """The agreement, no row left out, and the rows that differ. Labels that go the other way where two classes tie are
-    no disagreement, but where that is most rows there is none either."""
-    tally.add(*matched, asked)
+    no disagreement, but where that is most rows there is none either. Nor are rows that `ties` explains."""
+    tally.add(*matched, asked, ties=ties)
+    warnings += tally.swapped_says
     agreement = tally.agreement()
     if 2 * tally.ties > agreement.samples:
         warnings.append(
@@ -180,7 +185,7 @@ def displaced(
     """
     names, steps = tally.names, tally.tolerance.steps
     spread = movement(matched[0], again, anywhere=not steps)
-    tally.add(*matched, asked, strict=False, spread=spread)
+    tally.add(*matched, asked, spread=spread)
     agreement = tally.agreement()
     rows = f"{agreement.undecided:,} of {agreement.samples:,} rows"
     if 2 * agreement.undecided > agreement.samples:

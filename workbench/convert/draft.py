@@ -57,6 +57,8 @@ class Draft:
         ranges: input name -> (lowest, highest) value the native model takes, as an Embedding its indices; the proof
             asks nothing outside. An input not named here takes any number.
         known: texts and integers that the model knows, as the keys of its lookup tables; the proof asks each.
+        ties: the native model's other answers to rows, as right as its own: where neighbours at the same distance may
+            be taken in any order. None where it has no such choice.
         mend: another draft to try where this one disagrees (a float64 graph, adjusted thresholds), and one sentence
             saying what it changes; None where there is none.
         state: of a source model that keeps one; every question is asked in the state that was converted.
@@ -75,6 +77,7 @@ class Draft:
     accepts_nan: bool = False
     ranges: dict[str, tuple[float, float]] = field(default_factory=dict)
     known: tuple[str | int, ...] = ()
+    ties: Callable[[Arrays], list[Arrays]] | None = None
     mend: Callable[[], tuple[Draft, str]] | None = None
     state: State | None = None
     notes: list[str] = field(default_factory=list)

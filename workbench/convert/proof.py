@@ -10,6 +10,9 @@ with every number moved by one rounding, and a *generated* row on which both sid
 that counts neither way. The person's rows and the draft's points (which lie one rounding apart on purpose) always
 count.
 
+Where neighbours stand at the same distance either may be taken: any row on which both sides differ by no more than that
+makes (`Draft.ties`) counts neither way.
+
 A quantized network rounds to 8 bits at every layer, where it may be steep: behind a softmax or a tanh one step becomes
 a dozen. There a rounding is a step, the person's rows are weighed like any other, and where most rows would be
 undecided nothing is left to agree on: then all of them count.
@@ -26,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from ..agreement import Agreement, Tally, Tolerance, as_rows, bounded, distance, is_quantized, moved, plain
+from ..agreement import Agreement, Tally, Tolerance, as_rows, bounded, distance, is_quantized, moved, movement, plain
 from ..engines.onnxruntime import LARGE, OnnxRuntimeEngine
 from ..errors import UnsupportedModel, WorkbenchError
 from ..words import first_line, listed
@@ -99,6 +102,8 @@ def ask_native(draft: Draft, sample: Any = None) -> Asked:
     if sentence := _hollow(groups):
         notes.append(sentence)
     for group in groups:
+        if draft.ties is not None and (others := draft.ties(group.native)):
+            group.ties = movement(group.answers, others)
         if draft.tolerance.steps or (not group.strict and row_size(group.onnx) <= SMALL_ROW):
             group.spread = _spread(draft, group)
     return Asked(groups, notes, asked_of(draft, groups))
@@ -273,10 +278,11 @@ def hold_against(asked: Asked, path: Path, tolerance: Tolerance) -> tuple[Agreem
             "data with sample=."
         )
         agreement = tally.agreement()
-    if agreement.undecided:
+    tally.notes += tally.swapped_says
+    if rounded := agreement.undecided - tally.swapped:
         moves = "moves by one step of 8 bits" if tolerance.steps else "is rounded to the next float32 number"
         tally.notes.append(
-            f"On {agreement.undecided} of the rows both sides differ by no more than the source model's own answer "
+            f"On {rounded} of the rows both sides differ by no more than the source model's own answer "
             f"does when its input {moves}; they were not counted."
         )
     return replace(agreement, asked=asked.asked), tally.notes
@@ -295,6 +301,6 @@ def _tally(asked: Asked, results: list[Arrays | str], tolerance: Tolerance, *, s
         if isinstance(result, str):
             tally.fail(group.name, group.rows, result)
             continue
-        counts = strict or (group.strict and not tolerance.steps)
-        tally.add(group.answers, result, group.onnx, group=group.name, strict=counts, spread=group.spread)
+        spread = None if strict or (group.strict and not tolerance.steps) else group.spread
+        tally.add(group.answers, result, group.onnx, group=group.name, spread=spread, ties=group.ties)
     return tally

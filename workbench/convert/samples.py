@@ -43,7 +43,8 @@ class Group:
         native: as the source model gets them; onnx: cast to the ONNX model's inputs.
         strict: every difference counts; see *Undecided rows* above.
         note: what was left out of the rows given, in a sentence.
-        answers: the source model's; spread: {output: how far its answers move under rounding of the input}.
+        answers: the source model's; spread: {output: how far its answers move under rounding of the input};
+            ties: the same, where neighbours at the same distance are taken in another order.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Group:
     note: str = ""
     answers: Arrays = field(default_factory=dict)
     spread: Arrays | None = None
+    ties: Arrays | None = None
 
     @property
     def rows(self) -> int:

@@ -36,6 +36,7 @@ from .inputs import Signature, examples, first_steps, signature_of, walk
 from .mends import Mend, changed_attributes, in_float32, in_float64, mended
 from .points import Odd, odd_values, only_values, rows_worth_asking
 from .texts import in_re2
+from .ties import answers_otherwise
 
 if TYPE_CHECKING:
     import onnx
@@ -222,6 +223,7 @@ class _Making:
             only=only_values(inner, signature, odd, way.dtype),
             refuses=True,
             accepts_nan=native.accepts_nan(rows),
+            ties=partial(answers_otherwise, inner, native),
             ranges=ranges,
             notes=_notes(self.estimator, inner, named, unknown),
         )

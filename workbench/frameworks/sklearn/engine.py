@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ...safety.trust import cleared
 from ...words import first_line
 from . import skops
 from .inputs import Signature, examples, signature_of, walk
+from .ties import answers_otherwise
 
 
 class SklearnEngine(ModelEngine):
@@ -95,6 +97,10 @@ class SklearnEngine(ModelEngine):
         return {
             name: np.asarray(value.toarray() if hasattr(value, "toarray") else value) for name, value in found.items()
         }
+
+    def ties(self, inputs: Any) -> list[Arrays]:
+        """Other answers to these rows that are as right; see `ties.answers_otherwise`."""
+        return self._asked(partial(answers_otherwise, self.estimator, self.answer), self._feeds(inputs))
 
     def _calls(self, feeds: Arrays) -> Calls:
         table = self.signature.table(feeds, self._narrow)

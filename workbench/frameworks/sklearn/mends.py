@@ -32,11 +32,18 @@ def mended() -> Iterator[None]:
     from skl2onnx import _parse
     from skl2onnx.common import _registration
     from skl2onnx.common._registration import _converter_pool as pool
-    from skl2onnx.operator_converters import decision_tree, gradient_boosting, isolation_forest, random_forest
+    from skl2onnx.operator_converters import (
+        decision_tree,
+        gradient_boosting,
+        isolation_forest,
+        nearest_neighbours,
+        random_forest,
+    )
 
     patches: list[tuple[Any, str, Any]] = [
         (_parse, "_fetch_input_slice", _in_the_order_asked(_parse._fetch_input_slice)),
         (decision_tree, "populate_tree_attributes", _of_several_targets(decision_tree.populate_tree_attributes)),
+        (nearest_neighbours, "onnx_cdist", _distances(nearest_neighbours.onnx_cdist)),
         (random_forest, "add_tree_to_attribute_pairs_hist_gradient_boosting", _add_hist_tree),
     ]
     shapes = {**_registration._shape_calculator_pool, "SklearnTargetEncoder": _shape_of_means}
@@ -464,6 +471,36 @@ def _neighbours(graph: _Graph, node: _Node) -> None:
             node.op_type = "LessOrEqual"
         if node.op_type == "ArrayFeatureExtractor":
             node.inputs = [node.inputs[0], graph.Max(node.inputs[1], np.array([0]))]
+
+
+def _distances(convert: Callable[..., Any]) -> Callable[..., Any]:
+    """Cosine distances were NaN for rows of zeros, and differ for rows so small that scikit-learn takes them for zeros:
+    it divides by no norm below ten roundings. Chebyshev distances, max |x - y|, were not known."""
+
+    def distances(x: Any, fit: np.ndarray, metric: str, dtype: Any, op_version: int, **sizes: Any) -> Any:
+        from skl2onnx.algebra import complex_functions, onnx_ops
+        from sklearn.preprocessing import normalize
+
+        version = {"op_version": op_version}
+        if metric == "cosine":
+            norm = onnx_ops.OnnxSqrt(onnx_ops.OnnxReduceSumSquareApi18(x, axes=[1], keepdims=1, **version), **version)
+            small = onnx_ops.OnnxLess(norm, np.array([10 * np.finfo(np.float64).eps], dtype), **version)
+            unit = onnx_ops.OnnxDiv(x, onnx_ops.OnnxWhere(small, np.array([1], dtype), norm, **version), **version)
+            cosine = onnx_ops.OnnxMatMul(unit, normalize(fit).T.astype(dtype), **version)
+            return onnx_ops.OnnxClip(
+                onnx_ops.OnnxSub(np.array([1], dtype), cosine, **version),
+                np.array(0, dtype),
+                np.array(2, dtype),
+                **version,
+            )
+        if metric == "chebyshev":
+            apart, again = complex_functions._onnx_cdist_begin(op_version)
+            most = onnx_ops.OnnxReduceMaxApi18(onnx_ops.OnnxAbs(apart, **version), axes=[1], keepdims=0, **version)
+            found = onnx_ops.OnnxIdentity(most, output_names=["scan_out"], **version)
+            return complex_functions._onnx_cdist_end(x, fit, again, found, dtype, op_version, **sizes)
+        return convert(x, fit, metric=metric, dtype=dtype, op_version=op_version, **sizes)
+
+    return distances
 
 
 def _link(graph: _Graph, node: _Node) -> None:
