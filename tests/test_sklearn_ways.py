@@ -28,8 +28,9 @@ from sklearn.feature_selection import RFE
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, Matern, WhiteKernel
 from sklearn.impute import KNNImputer, SimpleImputer
+from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.naive_bayes import CategoricalNB
+from sklearn.naive_bayes import CategoricalNB, GaussianNB
 from sklearn.neighbors import (
     KNeighborsClassifier,
     KNeighborsRegressor,
@@ -43,7 +44,7 @@ from sklearn.svm import SVC, LinearSVC
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import all_estimators
 
-from tests.test_convert_sklearn import proved, quiet
+from tests.test_convert_sklearn import answers, proved, quiet
 from workbench import detect
 from workbench.errors import UnreadableFile, UnsupportedModel, WorkbenchError
 from workbench.frameworks.sklearn.convert import draft, load
@@ -139,6 +140,30 @@ def test_calibrated_probabilities_of_a_pipeline_agree(inner: Any, classes: int, 
         model = CalibratedClassifierCV(within, cv=3).fit(IRIS, target)
         agreement, _, said = proved(model, tmp_path, sample=NEAR)
         assert agreement.within_tolerance and said == []
+
+
+@pytest.mark.parametrize(
+    ("inner", "classes"),
+    [(GaussianNB(), 3), (make_pipeline(StandardScaler(), SVC()), 3), (RandomForestClassifier(5, random_state=0), 2)],
+    ids=lambda value: type(value).__name__,
+)
+def test_isotonic_calibration_agrees_between_its_thresholds(inner: Any, classes: int, tmp_path: Path) -> None:
+    model = CalibratedClassifierCV(inner, method="isotonic", cv=2).fit(IRIS, np.minimum(SPECIES, classes - 1))
+    assert proved(model, tmp_path, sample=NEAR)[0].within_tolerance
+
+
+@pytest.mark.parametrize("out_of_bounds", ["nan", "clip", "raise"])
+def test_an_isotonic_regression_is_lines_between_its_thresholds(out_of_bounds: Any, tmp_path: Path) -> None:
+    # With a step between two numbers that are neighbours in float32.
+    x = np.array([1, 2, np.nextafter(np.float32(2), np.float32(3)), 4, 6, 9], np.float64)
+    model = IsotonicRegression(out_of_bounds=out_of_bounds).fit(x, np.array([0, 1, 5, 5, 6, 9.5]))
+    agreement, made, _ = proved(model, tmp_path)
+    assert agreement.within_tolerance and agreement.samples > len(x)
+    assert proved(model, tmp_path, sample=x)[0].within_tolerance
+    asked = np.array([[-1.0], [1.5], [3.0], [5.0], [7.5], [12.0]])
+    (found,) = answers(made, X=asked.astype(made.inputs[0].dtype)).values()
+    ends = {"clip": (0, 9.5)}.get(out_of_bounds, (np.nan, np.nan))
+    np.testing.assert_allclose(found.ravel(), [ends[0], 0.5, 5, 5.5, 7.75, ends[1]], rtol=1e-6)  # of float32
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def check_convertible(estimator: Any) -> None:
     _check_new_rows(estimator)
     for part in walk(estimator):
         name = type(part).__name__
-        for trouble in (_dictionaries, _categories, _booster, _marks, _text):
+        for trouble in (_dictionaries, _categories, _booster, _marks, _text, _temperature):
             if says := trouble(part, name):
                 raise UnsupportedModel(says)
 
@@ -42,6 +42,12 @@ def _dictionaries(part: Any, name: str) -> str:
         f"{name} takes dictionaries, which no ONNX tensor holds: put the values into columns and fit "
         "OneHotEncoder instead."
     )
+
+
+def _temperature(part: Any, name: str) -> str:
+    if name != "CalibratedClassifierCV" or part.method != "temperature":
+        return ""
+    return f'{name} with method="temperature" has no converter: fit it with method="sigmoid" or "isotonic".'
 
 
 def _categories(part: Any, name: str) -> str:

@@ -33,7 +33,7 @@ from .cannot import check_convertible
 from .declared import declared, name_inputs
 from .engine import check_fitted, load, tolerance, unwrapped
 from .inputs import Signature, examples, first_steps, signature_of, walk
-from .mends import Mend, changed_attributes, in_float32, in_float64, mended
+from .mends import Mend, changed_attributes, in_float32, in_float64, mended, register
 from .points import Odd, odd_values, only_values, rows_worth_asking
 from .texts import in_re2
 from .ties import answers_otherwise
@@ -268,6 +268,7 @@ def _fault(estimator: Any) -> str:
 def _convert(estimator: Any, signature: Signature, way: Way, choices: dict[str, Any]) -> onnx.ModelProto:
     from skl2onnx import convert_sklearn
 
+    register()
     _register_boosters(estimator)
     failure: Exception | None = None
     opset = choices["opset"]

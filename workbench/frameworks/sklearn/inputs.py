@@ -151,6 +151,8 @@ def signature_of(estimator: Any, sample: Any) -> Signature:
 
 
 def _width(estimator: Any, sample: Any) -> int:
+    if hasattr(first_steps(estimator)[0], "X_thresholds_"):
+        return 1  # IsotonicRegression takes nothing else, also as a list of numbers
     if (width := getattr(estimator, "n_features_in_", None)) is None:
         if sample is None:
             raise UnsupportedModel(

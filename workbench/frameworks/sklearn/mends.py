@@ -33,6 +33,7 @@ def mended() -> Iterator[None]:
     from skl2onnx.common import _registration
     from skl2onnx.common._registration import _converter_pool as pool
     from skl2onnx.operator_converters import (
+        calibrated_classifier_cv,
         decision_tree,
         gradient_boosting,
         isolation_forest,
@@ -42,6 +43,7 @@ def mended() -> Iterator[None]:
 
     patches: list[tuple[Any, str, Any]] = [
         (_parse, "_fetch_input_slice", _in_the_order_asked(_parse._fetch_input_slice)),
+        (calibrated_classifier_cv, "_transform_isotonic", _calibrated),
         (decision_tree, "populate_tree_attributes", _of_several_targets(decision_tree.populate_tree_attributes)),
         (nearest_neighbours, "onnx_cdist", _distances(nearest_neighbours.onnx_cdist)),
         (random_forest, "add_tree_to_attribute_pairs_hist_gradient_boosting", _add_hist_tree),
@@ -55,6 +57,16 @@ def mended() -> Iterator[None]:
         patches.append((registered, "_fct", mend(registered._fct)))
     with changed_attributes(patches):
         yield
+
+
+def register() -> None:
+    """Tell skl2onnx of estimators that it does not know, for the rest of this process."""
+    from skl2onnx import update_registered_converter
+    from skl2onnx.common import shape_calculator
+    from sklearn.isotonic import IsotonicRegression
+
+    shapes = shape_calculator.calculate_linear_regressor_output_shapes
+    update_registered_converter(IsotonicRegression, "SklearnIsotonicRegression", shapes, _anew(_isotonic)(_isotonic))
 
 
 @contextmanager
@@ -704,6 +716,35 @@ def _quantile_transformer(graph: _Graph, estimator: Any) -> str:
     y = graph.Where(graph.GreaterOrEqual(x, quantiles[-1]), 1, y)
     y = graph.Where(graph.LessOrEqual(x, quantiles[0]), 0, y)
     return graph.Where(graph.IsNaN(x), x, y)
+
+
+def _isotonic(graph: _Graph, regressor: Any) -> str:
+    """IsotonicRegression had no converter."""
+    return _interpolated(graph, graph.rows(), regressor)
+
+
+def _calibrated(scope: Any, container: Any, model: Any, scores: str, k: int, dtype: Any, proto_type: Any) -> str:
+    """Isotonic calibration took the nearest threshold's probability, where scikit-learn draws a line to the next."""
+    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
+
+    given = SimpleNamespace(type=(DoubleTensorType if dtype == np.float64 else FloatTensorType)())
+    graph = _Graph(scope, SimpleNamespace(inputs=[given]), container)
+    return _interpolated(graph, graph.Reshape(scores, np.array([-1, 1])), model.calibrators[k])
+
+
+def _interpolated(graph: _Graph, x: str, regressor: Any) -> str:
+    """Lines through the thresholds (x_i, y_i) of an isotonic regression: each adds ``(y_i+1 - y_i) * clip((x - x_i) /
+    (x_i+1 - x_i), 0, 1)`` to y_0. NaN beyond the ends, but where values are clipped there."""
+    at, y = (np.asarray(values, np.float64) for values in (regressor.X_thresholds_, regressor.y_thresholds_))
+    # What the graph's dtype makes of them: apart by what it can tell, or a step.
+    at = at if graph.wide else at.astype(np.float32).astype(np.float64)
+    width = np.maximum(np.diff(at), np.finfo(np.float32).tiny)
+    share = graph.Clip(graph.Div(graph.Sub(x, at[:-1]), width), 0, 1)
+    found = graph.Add(graph.MatMul(share, np.diff(y).reshape(-1, 1)), y[0])
+    if regressor.out_of_bounds == "clip":
+        return found
+    beyond = graph.Or(graph.Less(x, at[0]), graph.Greater(x, at[-1]))
+    return graph.Where(beyond, float("nan"), found)
 
 
 # --- encoders ---------------------------------------------------------------------------------------------------------

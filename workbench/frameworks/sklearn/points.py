@@ -187,6 +187,8 @@ def _known_rows(estimator: Any, width: int) -> np.ndarray | None:
                 rows = rows.toarray()
             if isinstance(rows, np.ndarray) and rows.ndim == 2 and rows.shape[1] == width and len(rows):
                 return rows.astype(np.float64)
+        if (thresholds := getattr(part, "X_thresholds_", None)) is not None:
+            return np.asarray(thresholds, np.float64).reshape(-1, 1)
         if isinstance(low := getattr(part, "data_min_", None), np.ndarray) and len(low) == width:
             return np.stack([low, part.data_max_])
         if isinstance(mean := getattr(part, "mean_", None), np.ndarray) and mean.shape == (width,):
