@@ -19,7 +19,7 @@ ROOMS = (
     ("files", "publish"),
     ("safety",),
     ("kind",),
-    ("agreement",),
+    ("agreement", "lookups"),
     ("graph",),
     ("engines",),
     ("convert",),

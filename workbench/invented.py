@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any, Literal
 
@@ -35,7 +35,7 @@ RATE = 16_000
 
 TEXTS = ("hello", "The quick brown fox jumps over the lazy dog.", "")
 
-Kind = Literal["random", "whole", "same", "range", "texts"]
+Kind = Literal["random", "whole", "same", "range", "texts", "known"]
 
 _KEEPS = {"Cast", "Identity", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Transpose", "Slice"}
 """Operators that leave the numbers as they are."""
@@ -48,7 +48,7 @@ class Filling:
     Attributes:
         name, dtype, shape: of the input, every axis fixed.
         kind: ``random`` from 0 to 1, ``whole`` numbers from 0 to `value` - 1, the ``same`` `value` everywhere, a
-            ``range`` from 0 along the last axis, or ``texts``.
+            ``range`` from 0 along the last axis, ``texts``, or the ``known`` `values` in turn.
         why: what made it this: "ids of its table's 30,522 rows".
     """
 
@@ -58,6 +58,7 @@ class Filling:
     kind: Kind
     value: int = 1
     why: str = ""
+    values: tuple[str | int, ...] = ()
 
     @property
     def array(self) -> np.ndarray:
@@ -65,6 +66,9 @@ class Filling:
         rng = np.random.default_rng(0)
         if self.kind == "texts":
             return np.resize(np.array(TEXTS, object), self.shape)
+        if self.kind == "known":
+            # Every axis but the first sees them all.
+            return np.resize(np.array(self.values, self._holds), self.shape[::-1]).T
         if self.kind == "random":
             return np.asarray(rng.random(self.shape, np.float32)).astype(dtype_of(self.dtype))
         if self.kind == "whole":
@@ -74,14 +78,19 @@ class Filling:
         return np.full(self.shape, self.value, dtype_of(self.dtype))
 
     @property
+    def _holds(self) -> Any:
+        return object if self.dtype == "string" else dtype_of(self.dtype)
+
+    @property
     def code(self) -> str:
         """What makes the same array, in Python."""
         # An engine takes the numbers of a coarse dtype in the next one that NumPy has.
         coarse = self.dtype in COARSE
         dtype = repr(widened(self.array[:0]).dtype.name if coarse and self.shape else self.dtype)
-        shape = str(self.shape)
+        shape, held = str(self.shape), "object" if self._holds is object else dtype
         return {
             "texts": f"np.resize(np.array({list(TEXTS)!r}, object), {shape})",
+            "known": f"np.resize(np.array({list(self.values)!r}, {held}), {self.shape[::-1]}).T",
             "random": f"np.random.default_rng(0).random({shape}, np.float32)"
             + f".astype({dtype})" * (self.dtype != "float32"),
             "whole": f"np.random.default_rng(0).integers(0, {self.value}, {shape}).astype({dtype})",
@@ -94,6 +103,7 @@ class Filling:
         """The input, its shape and what it holds, in half a sentence."""
         what = {
             "texts": "made-up texts",
+            "known": "what its tables know, and what is nearly that",
             "random": "random numbers from 0 to 1",
             "whole": f"random whole numbers from 0 to {self.value - 1:,}",
             "range": "0, 1, 2 …",
@@ -105,7 +115,12 @@ class Filling:
 
 
 def invent(
-    inputs: tuple[ValueInfo, ...], graph: Graph | None = None, *, rows: int = 1, multiple: int = 1
+    inputs: tuple[ValueInfo, ...],
+    graph: Graph | None = None,
+    *,
+    rows: int = 1,
+    multiple: int = 1,
+    known: Mapping[str, tuple[str | int, ...]] | None = None,
 ) -> Iterator[tuple[Filling, ...]]:
     """What may be asked of a model, an alternative after the other: the first that it answers will do.
 
@@ -113,6 +128,7 @@ def invent(
         inputs: that have to be given; shapes hold an int, a name or None per axis.
         graph: the main graph they belong to, where it can be read.
         rows: of a free batch axis, fewer where they are large; a multiple of `multiple`.
+        known: {input: texts or whole numbers that it is to be given, in turn}.
 
     Raises:
         UnsupportedModel: an input is no dense tensor of numbers, booleans or texts.
@@ -123,7 +139,7 @@ def invent(
                 f"Values for input {info.name!r} ({info.dtype}) cannot be made up; ask the model with your own: "
                 f"load_engine(path).run({{{info.name!r}: …}})."
             )
-    reads = _Reads.of(graph) if graph is not None else _Reads({}, {})
+    reads = replace(_Reads.of(graph) if graph is not None else _Reads({}, {}), known=known or {})
     batch = _batch_axes(inputs)
     pictures = any(len(info.shape or ()) == 4 and len(_free(info) - {0}) > 1 for info in inputs)
     # Rows beside rows are taken apart and put together where they are large; a recurrent state holds them elsewhere.
@@ -216,6 +232,7 @@ def _filling(info: ValueInfo, shape: tuple[int, ...], length: int, reads: _Reads
         return re.search(pattern, name) is not None
 
     rules: tuple[tuple[object, Kind, int, str], ...] = (
+        (reads.known.get(info.name), "known", 1, ""),
         (not number, "texts", 1, ""),
         (called("mask"), "same", 1, "a mask that hides nothing"),
         (number == "b", "same", 0, ""),
@@ -232,7 +249,7 @@ def _filling(info: ValueInfo, shape: tuple[int, ...], length: int, reads: _Reads
         (True, "whole", 2, ""),
     )
     kind, value, why = next(rule[1:] for rule in rules if rule[0])
-    return Filling(info.name, info.dtype, shape, kind, value, why)
+    return Filling(info.name, info.dtype, shape, kind, value, why, reads.known.get(info.name, ()))
 
 
 @dataclass(frozen=True)
@@ -242,10 +259,12 @@ class _Reads:
     Attributes:
         tables: {input: rows of the table it looks up}, the smallest.
         widths: {input: {axis, counted from the end: how many numbers the weights want there}}.
+        known: see `invent`.
     """
 
     tables: dict[str, int]
     widths: dict[str, dict[int, int]]
+    known: Mapping[str, tuple[str | int, ...]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, graph: Graph) -> _Reads:

@@ -18,7 +18,8 @@ from ..agreement import Tolerance, hold
 from ..engines.inputs import by_column, cast, is_frame, lacking, left_out, match, with_gaps
 from ..errors import BadInput, UnreadableFile
 from ..files.header import NotOnnx, ValueInfo, read_header
-from ..invented import Filling, invent
+from ..invented import TEXTS, Filling, invent
+from ..lookups import MOST_KEYS, Known, nearly
 from ..rows import in_shape
 from ..sources import rows_for
 from ..words import listed
@@ -111,7 +112,9 @@ def questions(given: Any, sides: Sides, wishes: Options, warnings: list[str]) ->
         targets = None if targets is None else targets[kept]
         asked, rows = replace(asked, files=tuple(asked.files[row] for row in kept) if asked.files else ()), len(kept)
     if wishes.rows is not None or asked.ours:
-        rows = min(rows, wanted) // size * size or rows
+        # As many made-up rows as their number is for.
+        most = rows if asked.ours and not asked.papers and wishes.rows is None else wanted
+        rows = min(rows, most) // size * size or rows
         if rows < rows_of(onnx) and not asked.ours:
             warnings.append(f"The first {rows:,} of {rows_of(onnx):,} rows were asked.")
     for side in sides:
@@ -156,22 +159,26 @@ def _asked(given: Any, sides: Sides, wishes: Options, wanted: int, size: int, wa
     if given == "paper":
         takes = listed(f"{info.name!r} ({info.dtype} {list(info.shape or ())})" for info in side.inputs)
         raise BadInput(f"No rows of the paper's data fit input {takes}: choose made-up ones, or a file of rows.")
-    fillings = _made_up(side, wanted, size)
+    fillings = _made_up(sides, wanted, size, wishes)
     what = "; ".join(filling.says for filling in fillings[:MOST_TOLD])
     warnings.append(f"{both} sides were asked what was made up for them: {what}{' …' * (len(fillings) > MOST_TOLD)}.")
     return Questions({filling.name: filling.array for filling in fillings})
 
 
-def _made_up(side: Side, wanted: int, size: int) -> tuple[Filling, ...]:
-    """The first made-up inputs that a side answers.
+def _made_up(sides: Sides, wanted: int, size: int, wishes: Options) -> tuple[Filling, ...]:
+    """The first made-up inputs that the ONNX side answers. Where tables look something up, what they know is asked, and
+    as many rows as that takes.
 
     Raises:
         BadInput: it answers none; UnsupportedModel: it takes what cannot be made up.
     """
-    graph = refused = None
+    side, graph, refused = sides[1], None, None
+    known = _known(sides)
+    if known and wishes.rows is None:
+        wanted = max(wanted, -(-max(map(len, known.values())) // size) * size)
     with suppress(UnreadableFile, NotOnnx):
         graph = read_header(getattr(side.engine, "path", "")).graph
-    for fillings in invent(of_any_rows(side), graph, rows=wanted, multiple=size):
+    for fillings in invent(of_any_rows(side), graph, rows=wanted, multiple=size, known=known):
         try:
             answers_of(side, {filling.name: filling.array for filling in fillings})
         except BadInput as error:
@@ -181,6 +188,24 @@ def _made_up(side: Side, wanted: int, size: int) -> tuple[Filling, ...]:
     raise BadInput(
         f"The model answers none of the inputs made up for it; give some, or a file of rows. {refused or ''}"
     )
+
+
+def _known(sides: Sides) -> Known:
+    """What both sides' lookup tables know, and what is nearly that, for each input of the ONNX side: of its own, and of
+    those of the other side that go by no name here."""
+    theirs, ours = (side.known() for side in sides)
+    infos = {info.name: info for info in sides[1].inputs}
+    others = [key for name, keys in theirs.items() if name not in infos for key in keys]
+    found: Known = {}
+    for name, info in infos.items():
+        kind = str if info.dtype == "string" else int
+        keys = [*ours.get(name, ()), *theirs.get(name, ()), *(key for key in others if isinstance(key, kind))]
+        if not keys or info.dtype.startswith(("float", "bfloat", "bool")):
+            continue
+        limits = None if kind is str else np.iinfo(info.dtype)
+        near = [key for key in nearly(keys) if limits is None or limits.min <= key <= limits.max][: 3 * MOST_KEYS]
+        found[name] = (*near, *(TEXTS if kind is str else ()))
+    return found
 
 
 def classes_of(targets: Any, rows: int) -> Any:

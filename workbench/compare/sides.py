@@ -22,6 +22,7 @@ from ..engines import load_engine
 from ..engines.worker import WorkerEngine
 from ..errors import WorkbenchError
 from ..files.header import ValueInfo
+from ..lookups import Known, keys_of
 from ..sandbox import Cancelled, peak_mib, release_memory
 from ..words import first_line
 from .layers import Divergence
@@ -94,6 +95,10 @@ class Side:
         (`SpikingEngine.settled`)."""
         found = self.engine.run(inputs)
         return self.engine.settled(found) if hasattr(self.engine, "settled") else parted(found)
+
+    def known(self) -> Known:
+        """What the lookup tables of an ONNX file know."""
+        return keys_of(self.engine.path) if self.name in ("onnxruntime", "reference") else {}
 
     def ties(self, inputs: Any) -> list[Arrays]:
         """Other answers to these rows that are as right, of a model whose neighbours tie."""
@@ -246,6 +251,9 @@ class WorkerSide(Side):
 
     def answer(self, inputs: Any) -> Arrays:
         return self._there("answer", inputs)
+
+    def known(self) -> Known:
+        return self._there("known")
 
     def ties(self, inputs: Any) -> list[Arrays]:
         return self._there("ties", inputs)

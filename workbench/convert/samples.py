@@ -11,6 +11,7 @@ import numpy as np
 from ..engines.inputs import by_column, cast, check_shape, is_frame, lacking, left_out, match, with_gaps
 from ..errors import BadInput, UnsupportedModel
 from ..files.header import ValueInfo
+from ..lookups import nearly
 from ..words import counted, listed, readable
 from .draft import Arrays, Draft
 
@@ -322,13 +323,11 @@ def _arrays(
 
 
 def _near(known: np.ndarray) -> np.ndarray:
-    """Known values, and what is nearly one: the next number, another case, a space at an end."""
+    """`nearly`, as far as the dtype reaches."""
     if known.dtype == object:
-        changes = (str, str.upper, str.lower, str.title, "{} ".format, " {}".format)
-        return np.array(list(dict.fromkeys(change(word) for change in changes for word in known)), object)
+        return np.array(list(nearly(known)), object)
     limits = np.iinfo(known.dtype)
-    lower, upper = known[known > limits.min], known[known < limits.max]
-    return np.unique(np.concatenate([known, lower - known.dtype.type(1), upper + known.dtype.type(1)]))
+    return np.array([value for value in nearly(known) if limits.min <= value <= limits.max], known.dtype)
 
 
 def _column(

@@ -66,7 +66,7 @@ def register() -> None:
     from sklearn.isotonic import IsotonicRegression
 
     shapes = shape_calculator.calculate_linear_regressor_output_shapes
-    update_registered_converter(IsotonicRegression, "SklearnIsotonicRegression", shapes, _anew(_isotonic)(_isotonic))
+    update_registered_converter(IsotonicRegression, "SklearnIsotonicRegression", shapes, _converter(_isotonic))
 
 
 @contextmanager
@@ -207,7 +207,11 @@ def _changed(change: Change) -> Mend:
 
 
 def _anew(write: Callable[[_Graph, Any], str]) -> Mend:
-    """A new converter for a transformer: `write` takes the graph and the estimator, and gives the answer's name."""
+    return lambda _: _converter(write)
+
+
+def _converter(write: Callable[[_Graph, Any], str]) -> Converter:
+    """A converter of its own: `write` takes the graph and the estimator, and gives the answer's name."""
 
     def converter(scope: Any, operator: Any, container: Any) -> None:
         from skl2onnx.common.data_types import guess_proto_type
@@ -216,7 +220,7 @@ def _anew(write: Callable[[_Graph, Any], str]) -> Mend:
         # What comes next was told this type, which is float32 for some also in a float64 graph.
         graph.Cast(write(graph, operator.raw_operator), out=out.full_name, to=guess_proto_type(out.type))
 
-    return lambda _: converter
+    return converter
 
 
 # --- trees ----------------------------------------------------------------------------------------------------------
