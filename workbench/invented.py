@@ -118,6 +118,7 @@ def invent(
     inputs: tuple[ValueInfo, ...],
     graph: Graph | None = None,
     *,
+    outputs: tuple[ValueInfo, ...] = (),
     rows: int = 1,
     multiple: int = 1,
     known: Mapping[str, tuple[str | int, ...]] | None = None,
@@ -127,6 +128,7 @@ def invent(
     Args:
         inputs: that have to be given; shapes hold an int, a name or None per axis.
         graph: the main graph they belong to, where it can be read.
+        outputs: what it gives, which tell the axis of rows.
         rows: of a free batch axis, fewer where they are large; a multiple of `multiple`.
         known: {input: texts or whole numbers that it is to be given, in turn}.
 
@@ -140,14 +142,12 @@ def invent(
                 f"load_engine(path).run({{{info.name!r}: …}})."
             )
     reads = replace(_Reads.of(graph) if graph is not None else _Reads({}, {}), known=known or {})
-    batch = _batch_axes(inputs)
+    batch = row_axes(inputs, outputs)
     pictures = any(len(info.shape or ()) == 4 and len(_free(info) - {0}) > 1 for info in inputs)
-    # Rows beside rows are taken apart and put together where they are large; a recurrent state holds them elsewhere.
-    most = 1 if any(axes - {0} for axes in batch.values()) else rows
     lengths = PICTURE_LENGTHS if pictures else LENGTHS
     ranks = (2, 1, 3, 4) if any(info.shape is None for info in inputs) else (0,)
     tried = set()
-    for many, length, rank in product(dict.fromkeys((most, 1)), lengths, ranks):
+    for many, length, rank in product(dict.fromkeys((rows, 1)), lengths, ranks):
         shapes = tuple(_shape(info, length, batch, reads, rank) for info in inputs)
         a_row = max((math.prod(dim for dim in shape if dim is not None) for shape in shapes), default=1)
         if a_row > MOST_NUMBERS or (many, shapes) in tried:
@@ -180,31 +180,48 @@ def _called(dim: int | str | None) -> str:
     return dim if isinstance(dim, str) and dim.strip("?") else ""
 
 
-def _batch_axes(inputs: tuple[ValueInfo, ...]) -> dict[str, set[int]]:
-    """{input: axes that hold rows}: the first, and those of its name; of an input that begins with a fixed axis (a
-    recurrent state) beside others that do not, its first without a name."""
-    names = {_called(info.shape[0]) for info in inputs if info.shape and _open(info.shape[0])} - {""}
-    beside = any(info.shape and _open(info.shape[0]) for info in inputs)
-    axes = {}
-    for info in inputs:
-        called = {axis: _called((info.shape or ())[axis]) for axis in sorted(_free(info))}
-        axes[info.name] = {axis for axis, name in called.items() if axis == 0 or name in names} or {
-            axis for axis, name in list(called.items())[:1] if beside and not name
-        }
-    return axes
+def row_axes(inputs: tuple[ValueInfo, ...], outputs: tuple[ValueInfo, ...] = ()) -> dict[str, int]:
+    """{input or output: its axis of rows}, of those that have one. That is the first; but a recurrent state that begins
+    with a fixed axis (``[1, batch, hidden]``) has them where its other axis is called like the others' first one, or
+    where that has no name. And where the state's name is in more of the outputs, as of a network that takes time first
+    (``[steps, batch, features]``), it is the rows' everywhere."""
+    each = (*inputs, *outputs)
+    names = {info.name: {axis: _called((info.shape or ())[axis]) for axis in sorted(_free(info))} for info in each}
+    states = [info.name for info in inputs if names[info.name] and 0 not in names[info.name]]
+    first = {called[0] for info in inputs if 0 in (called := names[info.name])}
+
+    def held(name: str) -> int:
+        return sum(name in names[info.name].values() for info in outputs)
+
+    rows = first
+    for name in {called for state in states for called in names[state].values()} - first:
+        shared = name and sum(name in names[info.name].values() for info in inputs) > 1
+        if shared and all(held(name) > held(other) for other in first):
+            rows = {name}
+    found = {}
+    for info in each:
+        called = names[info.name]
+        axes = [axis for axis, name in called.items() if name and name in rows]
+        if not axes and rows is first and 0 in called:
+            axes = [0]
+        if not axes and first and (info.name in states or (states and 0 not in called)):
+            axes = [axis for axis, name in called.items() if not name]
+        if axes:
+            found[info.name] = axes[0]
+    return found
 
 
-def _shape(
-    info: ValueInfo, length: int, batch: dict[str, set[int]], reads: _Reads, rank: int
-) -> tuple[int | None, ...]:
+def _shape(info: ValueInfo, length: int, batch: dict[str, int], reads: _Reads, rank: int) -> tuple[int | None, ...]:
     """Every axis at this length, or what is known of it; None for rows."""
     if info.shape is None:
         return (None, *[length] * (rank - 1)) if rank else ()
     shape: list[int | None] = []
+    rows = batch.get(info.name)
+    called = "" if rows is None else _called(info.shape[rows])
     for axis, dim in enumerate(info.shape):
         if not _open(dim):
             shape.append(int(dim))  # type: ignore[arg-type]
-        elif axis in batch[info.name]:
+        elif axis == rows or (called and _called(dim) == called):
             shape.append(None)
         elif dim == "steps":
             shape.append(STEPS)

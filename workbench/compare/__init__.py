@@ -166,6 +166,9 @@ def _sides(sides: ExitStack, models: tuple[Any, Any], wishes: Options, warnings:
     if theirs.threads != ours.threads:
         counts = [f"{side.name} with {side.threads or 'an unknown number'}" for side in (theirs, ours)]
         warnings.append(f"Not the same threads on both sides: {' and '.join(counts)}; give paths, not open engines.")
+    if theirs.axes != ours.axes and {info.name for info in theirs.inputs} == {info.name for info in ours.inputs}:
+        # Both take the same arrays, and one of them does not name its axes.
+        theirs.axes = ours.axes = theirs.axes | ours.axes
     for side, model in zip((theirs, ours), models, strict=True):
         warnings += [f"{_title(model)} in {ENGINE_NAMES.get(side.name, side.name)}: {said}" for said in side.remarks]
     return theirs, ours
@@ -220,6 +223,9 @@ def _divergence(
     wishes.say("Looking for the first layer that differs")
     if not isinstance(onnx, str | os.PathLike):
         warnings.append("Layers are compared where the ONNX side is a file; give its path.")
+        return None
+    if any(side.axes for side in sides):
+        warnings.append("Layers were not compared: an input has its rows elsewhere than along its first axis.")
         return None
     count, worst = rows_of(asked.onnx), [sample.index for sample in verdict.agreement.worst]
     rows = list(dict.fromkeys([*worst, *range(count)]))[:LAYER_ROWS]

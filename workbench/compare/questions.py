@@ -94,6 +94,7 @@ def questions(given: Any, sides: Sides, wishes: Options, warnings: list[str]) ->
     wanted = max(size, (wishes.rows or ROWS) // size * size)
     asked = _asked(given, sides, wishes, wanted, size, warnings)
     (native, notes), (onnx, more) = (fit_inputs(asked.given, with_gaps(of_any_rows(side))) for side in sides)
+    native, onnx = (side.rows_first(arrays) for side, arrays in zip(sides, (native, onnx), strict=True))
     warnings += notes + more
     counts = rows_of(native), rows_of(onnx)
     if not counts[1]:
@@ -178,9 +179,10 @@ def _made_up(sides: Sides, wanted: int, size: int, wishes: Options) -> tuple[Fil
         wanted = max(wanted, -(-max(map(len, known.values())) // size) * size)
     with suppress(UnreadableFile, NotOnnx):
         graph = read_header(getattr(side.engine, "path", "")).graph
-    for fillings in invent(of_any_rows(side), graph, rows=wanted, multiple=size, known=known):
+    outputs = getattr(side.engine, "outputs", ())
+    for fillings in invent(of_any_rows(side), graph, outputs=outputs, rows=wanted, multiple=size, known=known):
         try:
-            answers_of(side, {filling.name: filling.array for filling in fillings})
+            answers_of(side, side.rows_first({filling.name: filling.array for filling in fillings}))
         except BadInput as error:
             refused = error
         else:
@@ -296,7 +298,11 @@ def of_any_rows(side: Side) -> tuple[ValueInfo, ...]:
     """Its inputs; a side with one batch size is asked that many at a time (`answers_of`)."""
     if not fixed_rows(side):
         return side.inputs
-    return tuple(replace(info, shape=(None, *info.shape[1:])) if info.shape else info for info in side.inputs)
+    shapes = {
+        info.name: [None if axis == side.axes.get(info.name, 0) else dim for axis, dim in enumerate(info.shape or ())]
+        for info in side.inputs
+    }
+    return tuple(replace(info, shape=tuple(shapes[info.name])) if info.shape else info for info in side.inputs)
 
 
 # --- asking -------------------------------------------------------------------------------------------------------
@@ -374,7 +380,7 @@ def batch_of(sides: Sides, arrays: Arrays, wanted: int | None = None) -> int:
 
 def fixed_rows(side: Side) -> int | None:
     """The one batch size that a side takes; None where it is free, or its inputs are no batches of one size."""
-    sizes = {info.shape[0] for info in side.inputs if info.shape}
+    sizes = {info.shape[side.axes.get(info.name, 0)] for info in side.inputs if info.shape}
     (size,) = sizes if len(sizes) == 1 else (None,)
     return size if isinstance(size, int) and size > 0 else None
 

@@ -22,6 +22,7 @@ from ..engines import load_engine
 from ..engines.worker import WorkerEngine
 from ..errors import WorkbenchError
 from ..files.header import ValueInfo
+from ..invented import row_axes
 from ..lookups import Known, keys_of
 from ..sandbox import Cancelled, peak_mib, release_memory
 from ..words import first_line
@@ -56,6 +57,8 @@ class Side:
         name, version, inputs, classes, tolerance, columns, remarks: the engine's; see `workbench.engines.Engine`.
         neurons: {layer: how many} of a spiking network's neurons that spike, in its order; dt: seconds a step. Empty
             and None of other models.
+        axes: {input or output: where its rows are}, of those that do not begin with them; asked and answered are arrays
+            that do.
         threads: how many it computes with; None where nobody said.
         calls: {call: seconds, roughly}, the ways to ask that `prepare` found working.
         refused: {call: why it failed} of the others.
@@ -69,6 +72,8 @@ class Side:
         self.tolerance: Tolerance | None = getattr(engine, "tolerance", None)
         self.remarks: tuple[str, ...] = getattr(engine, "remarks", ())
         self.columns: tuple[str, ...] = getattr(engine, "columns", ())
+        rows = row_axes(self.inputs, getattr(engine, "outputs", ()))
+        self.axes = {name: axis for name, axis in rows.items() if axis}
         self.neurons, self.dt = self._network()
         self.threads: int | None = threads if threads is not None else getattr(engine, "threads", None)
         self.calls: dict[str, float] = {}
@@ -93,8 +98,27 @@ class Side:
     def answer(self, inputs: Any) -> Arrays:
         """What `Engine.run` gives, maps `parted`; of a spiking network what its probes come to
         (`SpikingEngine.settled`)."""
+        return self.rows_first(self._answer(self._laid_out(inputs)))
+
+    def _answer(self, inputs: Any) -> Arrays:
         found = self.engine.run(inputs)
         return self.engine.settled(found) if hasattr(self.engine, "settled") else parted(found)
+
+    def rows_first(self, arrays: Arrays) -> Arrays:
+        """The model's inputs or outputs, so that all begin with the rows."""
+        return {
+            name: np.moveaxis(array, self.axes[name], 0) if np.ndim(array) > self.axes.get(name, np.inf) else array
+            for name, array in arrays.items()
+        }
+
+    def _laid_out(self, inputs: Any) -> Any:
+        """The other way round."""
+        if not self.axes:
+            return inputs
+        return {
+            name: np.ascontiguousarray(np.moveaxis(array, 0, self.axes[name])) if name in self.axes else array
+            for name, array in inputs.items()
+        }
 
     def known(self) -> Known:
         """What the lookup tables of an ONNX file know."""
@@ -128,7 +152,7 @@ class Side:
         return None, [f"Layers were not compared: {self.name} does not tell what its layers give."]
 
     def prepare(self, inputs: Any) -> list[str]:
-        """Bind the engine's ordinary calls to these inputs, and warm up each. The inputs travel here, once.
+        """Bind the engine's ordinary calls to these inputs, and warm up each.
 
         Returns:
             The words of the calls, for `lap`.
@@ -136,6 +160,7 @@ class Side:
         Raises:
             WorkbenchError: none of them works.
         """
+        inputs = self._laid_out(inputs)
         if hasattr(self.engine, "calls"):
             bound = self.engine.calls(inputs)
         else:
@@ -249,7 +274,7 @@ class WorkerSide(Side):
     def _network(self) -> tuple[dict[str, int], float | None]:
         return self._run(_begin)
 
-    def answer(self, inputs: Any) -> Arrays:
+    def _answer(self, inputs: Any) -> Arrays:
         return self._there("answer", inputs)
 
     def known(self) -> Known:
@@ -265,7 +290,8 @@ class WorkerSide(Side):
         return self._there("diverges", *asked, doing="Comparing the layers of")
 
     def prepare(self, inputs: Any) -> list[str]:
-        self.calls, self.refused = self._run(_prepare, inputs, doing="Warming up")
+        # The inputs travel there, once.
+        self.calls, self.refused = self._run(_prepare, self._laid_out(inputs), doing="Warming up")
         return list(self.calls)
 
     def lap(self, call: str, count: int, cancel: threading.Event | None = None) -> float:
@@ -308,6 +334,7 @@ _side: Side
 def _begin(engine: Any) -> tuple[dict[str, int], float | None]:
     global _side
     _side = Side(engine)
+    _side.axes = {}  # what comes here is laid out already
     return _side.neurons, _side.dt
 
 
