@@ -45,9 +45,9 @@ def external(folder: Path) -> Path:
     return path
 
 
-def written(path: Path, form: str) -> Path:
-    """A file of the model in one of the forms."""
-    whole = model()
+def written(path: Path, form: str, whole: onnx.ModelProto | None = None) -> Path:
+    """A file of the model, the one above unless it is another, in one of the forms."""
+    whole = whole or model()
     if form == "camel JSON":
         # As other tools' protobuf writes its fields.
         snakes = onnx.serialization.registry.get("json").serialize_proto(whole).decode()
@@ -88,6 +88,23 @@ def test_a_model_in_another_form_is_named_run_and_drawn(tmp_path: Path, form: st
         np.testing.assert_array_equal(engine.run(ROWS)["y"], np.maximum(WEIGHTS, 0))
     view = graph(path)
     assert view.reason is None and view.nodes == (None if form == "ort" else 2)
+
+
+@pytest.mark.parametrize("form", ["textproto", "onnxtxt", "json", "camel JSON", "gzip"])
+def test_the_kind_of_a_model_in_another_form_is_told_by_its_content(tmp_path: Path, form: str) -> None:
+    spiking = onnx.load(Path(__file__).parent / "data" / "snn_leaky.onnx")
+    for whole, kind in ((spiking, "SNN"), (model(), "unknown")):
+        path = written(tmp_path / "m.bin", form, whole)
+        found = detect(path)
+        assert (found.kind, found.format, found.size_bytes) == (kind, FORMS[form], path.stat().st_size)
+        assert found.components is not None and found.components["producer_name"] == whole.producer_name
+
+
+def test_a_form_that_does_not_open_is_of_unknown_kind_for_that_reason(tmp_path: Path) -> None:
+    path = written(tmp_path / "m.textproto", "textproto")
+    path.write_text(path.read_text()[:-9])
+    found = detect(path)
+    assert found.kind == "unknown" and str(path) in found.because
 
 
 @pytest.mark.browser

@@ -77,5 +77,5 @@ def written(text: Text) -> Format | None:
 
 def kind_of_form(content: Format) -> Verdict:
     """What it is shows when it is opened, which takes more than a look."""
-    because = f"It is an ONNX model in another form ({content}): what kind it is, its .onnx file tells at a glance."
+    because = f"It is an ONNX model in another form ({content}): what kind it is, its .onnx file tells."
     return Verdict("unknown", because, engine="onnxruntime")

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from .. import safety
-from ..errors import LEVELS, Finding, Level
+from .. import safety, sandbox
+from ..errors import LEVELS, Finding, Level, WorkbenchError
 from ..files import registry
 from ..files.formats import against_name, identify, identify_bytes
 from ..files.header import Header, read_header
@@ -145,7 +145,8 @@ class Detection:
 def detect(path: str | os.PathLike[str]) -> Detection:
     """Tell what a file is: its format, and for a model its kind with the evidence.
 
-    Reads headers only and runs nothing from the file. It takes some 20 microseconds for an operator, whatever the
+    Reads headers only and runs nothing from the file; one in another form of ONNX (as text, packed) is unpacked in a
+    worker process. It takes some 20 microseconds for an operator, whatever the
     weights weigh; at most it takes `READING` and `LOOKING` steps, two or three seconds: what a file holds beyond them
     is left out, and a warning says so.
 
@@ -168,6 +169,8 @@ def detect(path: str | os.PathLike[str]) -> Detection:
             detection = _of_format(what, name, len(buffer))
             because = f"It {holds}"
             return replace(detection, because=because, warnings=(because,))
+        if registry.of(what.name).stands_for:
+            return _with(_of_form(what, name, len(buffer)), safety.glance(Path(name), buffer, what, steps))
         if what.name != "ONNX":
             return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what, steps))
         header = read_header(name, buffer, steps=steps)
@@ -312,6 +315,21 @@ def _of_header(header: Header, path: str) -> Detection:
         path=path, format="ONNX", format_detail=f"IR version {header.ir_version}", size_bytes=header.size_bytes,
         kind=kind, engine=dispatch(kind), because=because, evidence=evidence, paper_rule=paper_rule(header),
         components=components_of(header), warnings=(*header.warnings, *warnings), header=header,
+    )  # fmt: skip
+
+
+def _of_form(content: Format, path: str, size: int) -> Detection:
+    """An ONNX model as text or packed, which a worker opens; where it cannot, the reason."""
+    plain = _of_format(content, path, size)
+    try:
+        header = sandbox.parse(registry.at("workbench.safety.forms:header"), Path(path), READING)
+    except WorkbenchError as error:
+        because = f"Its kind is not known, since it could not be opened: {error}"
+        return replace(plain, because=because, warnings=(*content.warnings, because))
+    found = _of_header(header, path)
+    return replace(
+        found, format=content.name, format_detail=content.detail, size_bytes=size,
+        warnings=(*content.warnings, *found.warnings),
     )  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from ..files.formats import identify
 from ..files.header import Header, read_header
 from ..files.pickle_walk import Budget, BudgetSpent
 from ..files.unpack import unpacked
-from ..files.wire import opened
+from ..files.wire import Steps, opened
 from ..words import first_line, listed, size
 from . import external
 from .trust import known_as
@@ -35,6 +35,20 @@ def as_onnx(path: Path, folder: Path) -> Path:
         UnreadableFile: it is damaged, or unpacks to more than a model of its size has reason to.
         UnsupportedModel: its weights lie outside its own folder.
     """
+    target = _taken_out(path, folder)
+    if identify(path).detail == "zip":
+        return target  # its data lies within
+    header = read_header(target)
+    _own_data(path, header)
+    for data in external.files(path, header):
+        place = folder / data.relative_to(path.parent)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(data, place)
+    return target
+
+
+def _taken_out(path: Path, folder: Path) -> Path:
+    """The same, without data that lies beside the file."""
     form = identify(path).detail
     target = folder / "model.onnx"
     budget = Budget(0, LEAST + RATIO * path.stat().st_size)
@@ -55,12 +69,7 @@ def as_onnx(path: Path, folder: Path) -> Path:
     except (OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
         raise UnreadableFile(f"{path} cannot be unpacked: {first_line(error)}; get it again.") from error
     with known_as(target, path):
-        header = read_header(target)
-    _own_data(path, header)
-    for data in external.files(path, header):
-        place = folder / data.relative_to(path.parent)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(data, place)
+        read_header(target)
     return target
 
 
@@ -71,6 +80,14 @@ def light(path: Path) -> bytes:
 
     with fleeting_folder("workbench-form-") as folder:
         return without_weights(as_onnx(path, folder))
+
+
+def header(path: Path, steps: int) -> Header:
+    """What a text or packed file says of its model, in as many steps."""
+    from ..scratch import fleeting_folder
+
+    with fleeting_folder("workbench-form-") as folder:
+        return read_header(_taken_out(path, folder), steps=Steps(steps))
 
 
 def _own_data(path: Path, header: Header) -> None:
