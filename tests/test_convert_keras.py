@@ -452,6 +452,9 @@ def test_the_command_line_takes_the_layers_of_ones_own_from_a_python_file(
     assert len(found["asked"]) == 1 and found["asked"][0].startswith("input: float32 from ")
     proof = certificate.read(read_header(tmp_path / "m.onnx").metadata_props)
     assert proof is not None and proof["agreement"]["asked"] == found["asked"]
+    report = ["report", str(tmp_path / "m.onnx"), "--native", str(tmp_path / "m.keras")]
+    assert main([*report, "--custom-objects", str(tmp_path / "own.py"), "--trust"]) == 0
+    assert (tmp_path / "m.onnx.report.html").stat().st_size > 100_000
 
 
 def two_paths(k: Any) -> Any:

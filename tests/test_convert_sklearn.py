@@ -646,3 +646,30 @@ def test_boosted_trees_of_others_agree_alone_and_in_a_pipeline(package: str, tmp
         for whole in (model, make_pipeline(StandardScaler(), model)):
             agreement, _, _ = proved(whole.fit(IRIS, target), tmp_path)
             assert agreement.within_tolerance, whole
+
+
+def test_forests_of_boosting_packages_are_means_and_their_trees_belong_to_the_right_class(tmp_path: Path) -> None:
+    lightgbm, xgboost = (
+        pytest.importorskip(package, reason="the workbench does not depend on it")
+        for package in ("lightgbm", "xgboost")
+    )
+    forest = {"boosting_type": "rf", "bagging_freq": 1, "bagging_fraction": 0.6, "n_estimators": 5, "verbose": -1}
+    scaled = make_pipeline(StandardScaler(), lightgbm.LGBMClassifier(**forest))  # agrees in float64 alone
+    for model, target in (
+        (lightgbm.LGBMRegressor(**forest), IRIS[:, 0]),
+        (scaled, SPECIES),
+        (lightgbm.LGBMClassifier(**forest), SPECIES > 0),
+        (xgboost.XGBRFRegressor(n_estimators=5), IRIS[:, 0]),
+        (xgboost.XGBRFClassifier(n_estimators=5), SPECIES),
+        (xgboost.XGBClassifier(n_estimators=3, num_parallel_tree=2), SPECIES),
+    ):
+        agreement, _, _ = proved(model.fit(IRIS, target), tmp_path)
+        assert agreement.within_tolerance, model
+
+
+def test_boosted_trees_of_several_targets_are_refused_with_the_way_out() -> None:
+    xgboost = pytest.importorskip("xgboost", reason="the workbench does not depend on it")
+    for strategy in ("one_output_per_tree", "multi_output_tree"):
+        model = xgboost.XGBRegressor(n_estimators=2, multi_strategy=strategy).fit(IRIS, IRIS[:, :2])
+        with pytest.raises(UnsupportedModel, match="MultiOutputRegressor"):
+            draft(model, progress=quiet)

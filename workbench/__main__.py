@@ -467,6 +467,7 @@ def _diff(arguments: argparse.Namespace) -> int:
     _argument("--targets", metavar="FILE|COLUMN", help="right answers, as for compare"),
     _argument("--memory", type=float, metavar="MIB", help="for each process (default: by the model's size)"),
     _TRUST,
+    _CUSTOM,
     _PAGE,
     _WRITTEN,
 )
@@ -474,6 +475,8 @@ def _report(arguments: argparse.Namespace) -> int:
     from .show.report import report
 
     asked = _asked(arguments)
+    if (own := _custom_objects(arguments)) is not None:
+        asked["custom_objects"] = own
     with _progress() as say:
         page = report(
             arguments.onnx,

@@ -31,12 +31,12 @@ def kind_of_classes(content: Format) -> Verdict:
             network = next((m for m in content.markers if "neural_network" in m), None)
             also = f"; there is a neural network inside ({network.rsplit('.', 1)[-1]})" if network else ""
             engine = "sklearn" if package == "sklearn" else None
-            return Verdict("ML", f"Its object is a {marker}{also}.", marker, engine)
+            return Verdict("ML", f"It holds a {marker}{also}.", marker, engine)
         if package in _DL_PACKAGES and not marker.startswith(("torch._utils.", "torch.storage.")):
-            return Verdict("DL", f"Its object is a {marker}.", marker)
+            return Verdict("DL", f"It holds a {marker}.", marker)
     strange = next((m for m in content.markers if _package(m) not in _DATA_PACKAGES and "._bunch." not in m), None)
     if strange:
-        return Verdict("unknown", f"Its object is a {strange}, which the workbench does not know.")
+        return Verdict("unknown", f"It holds a {strange}, which the workbench does not know.")
     if content.detail == "read in part":
         return Verdict("unknown", "It begins with data, and what follows cannot be told without loading it.")
     return Verdict(None, "Nothing in it names a model: plain data, as far as can be told without loading it.")

@@ -29,7 +29,7 @@ from ..markup import render, whole_page
 from ..publish import refuse, write_text
 from ..safety import external
 from ..sandbox import Cancelled
-from ..words import NATIVE_AND_ONNX, counted, size
+from ..words import NATIVE_AND_ONNX, counted, listed, size
 from .answers import row_html
 from .card import LEVEL_WORDS, card
 from .charts import charts
@@ -163,7 +163,8 @@ def report(
     target = _target(path, output, overwrite, [path, native, inputs, targets, *options.values()])
     detection = detect(path)
     if native is None and (inputs is not None or targets is not None or options):
-        raise BadInput("Rows and right answers are for a comparison: give the native model too, native=… (--native).")
+        what = "Rows and right answers" if options.keys() <= {"target"} else f"Options ({listed(options)})"
+        raise BadInput(f"{what} are for a comparison: give the native model too, native=… (--native).")
     if native is not None and detection.format != "ONNX":
         raise BadInput(f"A native model is compared with an ONNX file, but {path} is {detection.format}.")
     inference = comparison = None

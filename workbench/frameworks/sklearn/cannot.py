@@ -73,7 +73,11 @@ def _is_xgboost(part: Any) -> bool:
 def _booster(part: Any, name: str) -> str:
     if not _is_xgboost(part):
         return ""
-    kind = json.loads(part.get_booster().save_config())["learner"]["gradient_booster"]["name"]
+    learner = json.loads(part.get_booster().save_config())["learner"]
+    kind = learner["gradient_booster"]["name"]
+    if int(learner["learner_model_param"].get("num_target", 1)) > 1:
+        outer = "MultiOutputClassifier" if "Classifier" in name else "MultiOutputRegressor"
+        return f"{name} of several targets has no converter: fit {outer}({name}(…)) in its place."
     if kind == "gbtree":
         return ""
     instead = "a linear model of scikit-learn" if kind == "gblinear" else 'booster="gbtree"'

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
+from itertools import product
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -33,7 +34,7 @@ from .cannot import check_convertible
 from .declared import declared, name_inputs
 from .engine import check_fitted, load, tolerance, unwrapped
 from .inputs import Signature, examples, first_steps, signature_of, walk
-from .mends import Mend, changed_attributes, in_float32, in_float64, mended, register
+from .mends import Mend, changed_attributes, lightgbm, mended, register, xgboost
 from .points import Odd, odd_values, only_values, rows_worth_asking
 from .texts import in_re2
 from .ties import answers_otherwise
@@ -377,9 +378,9 @@ def _convertible(estimator: Any, signature: Signature) -> AbstractContextManager
     return changed_attributes(changes)
 
 
-BOOSTERS: dict[str, tuple[str, str, Mend]] = {
-    "xgboost": ("XGBoost", "XGB", in_float32),
-    "lightgbm": ("LightGbm", "LGBM", in_float64),
+BOOSTERS: dict[str, tuple[str, tuple[str, ...], Mend]] = {
+    "xgboost": ("XGBoost", ("XGB", "XGBRF"), xgboost),
+    "lightgbm": ("LightGbm", ("LGBM",), lightgbm),
 }
 """Package -> the name onnxmltools gives it, how its estimators' names begin, and the mend of their converter."""
 
@@ -390,7 +391,7 @@ def _register_boosters(estimator: Any) -> None:
     from skl2onnx.common import shape_calculator
 
     for package in {type(part).__module__.split(".")[0] for part in walk(estimator)} & set(BOOSTERS):
-        name, short, mend = BOOSTERS[package]
+        name, beginnings, mend = BOOSTERS[package]
         try:
             converters = import_module(f"onnxmltools.convert.{package}.operator_converters.{name}")
         except ModuleNotFoundError as error:
@@ -398,7 +399,7 @@ def _register_boosters(estimator: Any) -> None:
                 f"Converting a model of {package} needs the package onnxmltools: pip install onnxmltools."
             ) from error
         flags = {"nocl": [True, False], "zipmap": [True, False, "columns"], "raw_scores": [True, False], "split": None}
-        for kind in ("Classifier", "Regressor"):
+        for short, kind in product(beginnings, ("Classifier", "Regressor")):
             update_registered_converter(
                 getattr(import_module(package), f"{short}{kind}"),
                 f"{name}{short}{kind}",

@@ -369,6 +369,41 @@ def in_float64(convert: Converter) -> Converter:
     return _changed(_threshold_tensors)(convert)
 
 
+def lightgbm(convert: Converter) -> Converter:
+    """A forest (``boosting_type="rf"``) is the mean of its trees, which onnxmltools took for a hundredth of the sum."""
+
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        model = operator.raw_operator
+        if model.boosting_type != "rf":
+            in_float64(convert)(scope, operator, container)
+            return
+        with changed_attributes([(model, "boosting_type", "gbdt")]):
+            in_float64(_changed(_mean_of_trees)(convert))(scope, operator, container)
+
+    return converter
+
+
+def xgboost(convert: Converter) -> Converter:
+    """Trees beside each other in a turn (``num_parallel_tree``, a forest) were taken for those of other classes."""
+    return in_float32(_changed(_trees_by_class)(convert))
+
+
+def _trees_by_class(graph: _Graph, node: _Node) -> None:
+    model = graph.operator.raw_operator
+    beside, classes = model.get_xgb_params().get("num_parallel_tree") or 1, getattr(model, "n_classes_", 0)
+    if node.op_type == "TreeEnsembleClassifier" and classes > 2:
+        node.attributes["class_ids"] = [tree // beside % classes for tree in node.attributes["class_treeids"]]
+
+
+def _mean_of_trees(graph: _Graph, node: _Node) -> None:
+    if not node.op_type.startswith("TreeEnsemble"):
+        return
+    turns = graph.operator.raw_operator.booster_.current_iteration()
+    for kind in ("class", "target"):
+        if (weights := node.attributes.get(f"{kind}_weights")) is not None:
+            node.attributes[f"{kind}_weights"] = [weight / turns for weight in weights]
+
+
 def _threshold_tensors(graph: _Graph, node: _Node) -> None:
     from onnx import TensorProto, numpy_helper
     from skl2onnx.common.data_types import guess_proto_type
