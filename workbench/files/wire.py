@@ -255,14 +255,17 @@ class Wire:
         if start < self._base or stop > self._base + len(self._window):
             self._fetch(start)
         window, at, end = self._window, start - self._base, stop - self._base
-        self.text_left -= stop - start if window[at:end].isascii() else 4 * (stop - start)
-        count = 1
+        # Decoded at once where every letter is one byte.
+        plain = window[at:end].decode("ascii") if window[at:end].isascii() else ""
+        self.text_left -= stop - start if plain else 4 * (stop - start)
+        first, count = at, 1
         while at + 1 < end:
             head, size = window[at], window[at + 1]
             after = at + 2 + size
             if head & 0x87 != LEN or size > 0x7F or after > end or (texts := into.get(head >> 3)) is None:
                 return False
-            texts.append(window[at + 2 : after].decode("utf-8", "replace"))
+            text = plain[at + 2 - first : after - first] if plain else window[at + 2 : after].decode("utf-8", "replace")
+            texts.append(text)
             at = after
             count += 1
         self.steps.left -= count

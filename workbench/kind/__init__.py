@@ -8,8 +8,10 @@ Where neither tells, the answer is ``unknown`` and why, never a guess.
 
 from __future__ import annotations
 
+import gc
 import os
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -153,7 +155,24 @@ def detect(path: str | os.PathLike[str]) -> Detection:
     Raises:
         UnreadableFile: no such file, no permission, or an ONNX file that is truncated or damaged.
     """
-    name = os.fsdecode(path)
+    with _uncollected():
+        return _detect(os.fsdecode(path))
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Without Python's garbage collection, which goes through all objects again and again while a large file's are
+    made; none of them refers to itself."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _detect(name: str) -> Detection:
     findings: tuple[Finding, ...] = ()
     steps = Steps(READING)
     if not os.path.isfile(name) or os.path.getsize(name) == 0:
