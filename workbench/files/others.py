@@ -235,7 +235,7 @@ FRAMEWORK = Framework(
         FileFormat("ONNX packed", (".gz", ".zip"), kind=_FORM, apart=True, stands_for=_STANDS_FOR, advice=_ALREADY),
         FileFormat(
             "ORT", (".ort",), kind=_FORM, engine="onnxruntime", apart=True, advice=_ALREADY,
-            reader=Reader("model.ort", ("onnx",)),
+            reader=Reader("model.ort", ("onnx",), graphs="workbench.graph.layouts:ort"),
         ),
         FileFormat(
             "PyTorch", (".pt", ".pth", ".bin", ".ckpt", ".pt2", ".ptl"), kind=_CLASSES, scan=_PICKLES,

@@ -89,6 +89,7 @@ class Reader:
         slim: gives a `workbench.graph.slim.Slim` of a large file, from its bytes.
         apart: `slim` is given the path instead, in a worker: it may parse with a C library.
         always: `slim` is for small files, too.
+        graphs: gives the file's graphs from its bytes, to tell whether a layout of them would end.
     """
 
     file: str
@@ -97,6 +98,7 @@ class Reader:
     slim: Where = ""
     apart: bool = False
     always: bool = False
+    graphs: Where = ""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import cached_property
@@ -20,9 +20,9 @@ from .. import sandbox
 from ..errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from ..files import registry
 from ..files.formats import identify, identify_bytes
-from ..files.header import Header, ValueInfo, parse_header, read_header
+from ..files.header import Graph, Header, ValueInfo, parse_header, read_header
 from ..files.records import Format, Reader
-from ..files.wire import Buffer, WireError, opened
+from ..files.wire import Buffer, StepsSpent, WireError, opened
 from ..markup import render
 from ..publish import write_text
 from ..safety import external
@@ -293,21 +293,12 @@ def _onnx(
         header, part = _around(header, *around)
     # A handful of nodes in a tall box looks lost.
     height = height or max(380, min(TALL, 140 + 60 * len(header.graph.nodes)))
-    widest = max(len(graph.nodes) for graph in header.graphs())
     data, reason = b"", None
     shortened: tuple[slim.Shortened, ...] = ()
     if not header.graph.nodes:
         reason = "The graph has no operators, so there is nothing for Netron to draw."
-    elif widest > MAX_NODES:
-        reason = (
-            f"The graph has {widest:,} nodes; Netron draws up to {MAX_NODES:,} in reasonable time. Look at a part: "
-            "graph(path, around=node), or workbench graph FILE --around NODE."
-        )
-    elif (most := max(map(svg.spanned, header.graphs()))) > MAX_SPANNED:
-        reason = (
-            f"The edges of the graph span {most:,} levels together; Netron draws up to {MAX_SPANNED:,} in reasonable "
-            "time. Look at a part: graph(path, around=node), or workbench graph FILE --around NODE."
-        )
+    elif trouble := _too_much([*header.graphs()]):
+        reason = f"{trouble} Look at a part: graph(path, around=node), or workbench graph FILE --around NODE."
     else:
         try:
             small = slim.onnx(buffer, part)
@@ -372,6 +363,28 @@ def _around(header: Header, name: str, reach: int) -> tuple[Header, slim.Part]:
     return replace(header, graph=main), slim.Part(gives, reads, cut)
 
 
+def _too_much(graphs: Sequence[Graph]) -> str | None:
+    """Why Netron would not come to an end with these graphs in reasonable time; None where it does."""
+    if (widest := max((len(graph.nodes) for graph in graphs), default=0)) > MAX_NODES:
+        return f"The graph has {widest:,} nodes; Netron draws up to {MAX_NODES:,} in reasonable time."
+    if (most := max(map(svg.spanned, graphs), default=0)) > MAX_SPANNED:
+        return (
+            f"The edges of the graph span {most:,} levels together; Netron draws up to {MAX_SPANNED:,} in reasonable "
+            "time."
+        )
+    return None
+
+
+def _too_much_inside(graphs: Callable[[Buffer], Sequence[Graph]], buffer: Buffer) -> str | None:
+    """`_too_much` of what is read from a file; Netron says itself what is wrong with a damaged one."""
+    try:
+        return _too_much(graphs(buffer))
+    except StepsSpent:
+        return "The graph is many times as large as Netron draws in reasonable time."
+    except UnreadableFile:
+        return None
+
+
 def _other(
     buffer: Buffer, file: Path, path: Path, content: Format, height: int | None, cancel: threading.Event | None
 ) -> GraphView:
@@ -381,6 +394,8 @@ def _other(
     try:
         if reader is None:
             reason = f"Netron's view is not available for {content.name} files."
+        elif reader.graphs and (reason := _too_much_inside(registry.at(reader.graphs), buffer)) is not None:
+            pass
         elif reader.slim and reader.apart and len(buffer) > SMALL:
             data = sandbox.parse(registry.at(reader.slim), file, cancel=cancel).data
         elif reader.slim and not reader.apart and (len(buffer) > SMALL or reader.always):

@@ -22,6 +22,7 @@ from ..files.header import MAX_DEPTH
 from ..files.pickle_walk import Budget
 from ..files.unpack import compressed, unpacked
 from ..files.wire import I32, I64, LEN, VARINT, Buffer, Span, Wire, WireError, encode_varint, opened
+from .layouts import Flat
 
 TENSOR_LIMIT = 1024
 """Bytes of one stored tensor up to which its numbers stay."""
@@ -450,7 +451,7 @@ def hdf5(file: str | os.PathLike[str] | IO[bytes]) -> Slim:
 def tflite(buffer: Buffer) -> Slim:
     """A TFLite flatbuffer with zeros for weights: its offsets stay as they are, and zeros deflate to a thousandth.
 
-    Source: https://flatbuffers.dev/internals/ and ``tensorflow/compiler/mlir/lite/schema/schema.fbs``.
+    Source: ``tensorflow/compiler/mlir/lite/schema/schema.fbs``.
 
     Raises:
         UnreadableFile: an offset points outside the file.
@@ -460,36 +461,16 @@ def tflite(buffer: Buffer) -> Slim:
         raise UnsupportedModel(f"The TFLite file is {len(buffer) >> 20:,} MiB, more than a browser can hold.")
     data = bytearray(buffer[:])
 
-    def number(at: int, size: int = 4, signed: bool = False) -> int:
-        if not 0 <= at <= len(data) - size:
-            raise UnreadableFile("The TFLite file is damaged: an offset points outside it.")
-        return int.from_bytes(data[at : at + size], "little", signed=signed)
-
-    def value(table: int, index: int) -> int | None:
-        """Where a table's field is stored, if it is."""
-        vtable = table - number(table, signed=True)
-        if 4 + 2 * index >= number(vtable, 2):
-            return None
-        offset = number(vtable + 4 + 2 * index, 2)
-        return table + offset if offset else None
-
-    def tables(table: int, index: int) -> list[int]:
-        at = value(table, index)
-        if at is None:
-            return []
-        start = at + number(at)
-        count = min(number(start), len(data) // 4)
-        return [at + number(at) for at in range(start + 4, start + 4 + 4 * count, 4)]
-
-    root = number(0)
-    fields = (value(entry, 1) for entry in tables(root, 6))  # Model.metadata: Metadata.buffer
-    metadata = {number(at) for at in fields if at is not None}
-    for index, entry in enumerate(tables(root, 4)):  # Model.buffers: Buffer.data
-        at = value(entry, 0)
+    flat = Flat(data, "TFLite")
+    root = flat.number(0)
+    fields = (flat.value(entry, 1) for entry in flat.tables(root, 6))  # Model.metadata: Metadata.buffer
+    metadata = {flat.number(at) for at in fields if at is not None}
+    for index, entry in enumerate(flat.tables(root, 4)):  # Model.buffers: Buffer.data
+        at = flat.value(entry, 0)
         if at is None or index in metadata:
             continue
-        start = at + number(at)
-        size = number(start)
+        start = at + flat.number(at)
+        size = flat.number(start)
         if TENSOR_LIMIT < size <= len(data) - start - 4:
             data[start + 4 : start + 4 + size] = bytes(size)
     return Slim(bytes(data))

@@ -35,6 +35,7 @@ def _is_keras(model: Any) -> bool:
     return bool(classes(model) & {("keras", "Model"), ("tf_keras", "Model")})
 
 
+_LAYOUTS = "workbench.graph.layouts"
 _HDF5 = Reader("model.h5", ("keras",), ("hdf5",), "workbench.graph.slim:hdf5", apart=True)
 _keras = partial(
     FileFormat, kind=f"{_HERE}.formats:kind_of_keras", engine="keras", apart=True, options=OPTIONS,
@@ -69,7 +70,9 @@ FRAMEWORK = Framework(
                 *OPTIONS,
                 Option("signature", "Signature", "Which of its functions to convert.", "text", unset="serving_default"),
             ),
-            reader=Reader("saved_model.pb", ("tf",), slim="workbench.graph.slim:saved_model"),
+            reader=Reader(
+                "saved_model.pb", ("tf",), slim="workbench.graph.slim:saved_model", graphs=f"{_LAYOUTS}:saved_model"
+            ),
             inside=("saved_model.pb", "saved_model.pbtxt"),
         ),
         _graph(
@@ -79,7 +82,7 @@ FRAMEWORK = Framework(
                 Option("inputs", "Inputs", "Names of the nodes it begins with.", "names", unset=_NAMES_OF_NODES),
                 Option("outputs", "Outputs", "Names of the nodes it ends with.", "names", unset=_NAMES_OF_NODES),
             ),
-            reader=Reader("model.pb", ("tf",), slim="workbench.graph.slim:graph_def"),
+            reader=Reader("model.pb", ("tf",), slim="workbench.graph.slim:graph_def", graphs=f"{_LAYOUTS}:graph_def"),
         ),
         _graph(
             "TFLite", (".tflite", ".lite"), kind=("DL", "{shown} stores neural networks."), engine="tflite", apart=True,
@@ -90,7 +93,7 @@ FRAMEWORK = Framework(
                     default=False,
                 ),
             ),
-            reader=Reader("model.tflite", ("tflite",), slim="workbench.graph.slim:tflite"),
+            reader=Reader("model.tflite", ("tflite",), slim="workbench.graph.slim:tflite", graphs=f"{_LAYOUTS}:tflite"),
         ),
     ),
     probes=(
