@@ -25,6 +25,9 @@ taken in another order. Distances that only float32 cannot tell apart are no tie
 SHUFFLES = 8
 """Times tied neighbours change places at random, besides being sorted: so that each of three or more does."""
 
+MOST_COLUMNS = 20
+"""Classes or targets that tied neighbours are sorted by; of more, shuffling reaches nearly all."""
+
 Order = Callable[[Any], np.ndarray]
 """Of a fitted neighbours' estimator, a number for each row of its fit: tied neighbours are taken in this order."""
 
@@ -52,7 +55,7 @@ def answers_otherwise(estimator: Any, ask: Callable[[Arrays], Arrays], arrays: A
 def _orders(parts: list[Any]) -> Iterator[Order]:
     """Orders that bring answers to their ends: each class first and last, each target from its lowest and highest, and
     of scores what they are made of; then shuffled."""
-    for column in range(max((_columns(part).shape[1] for part in parts), default=0)):
+    for column in range(min(MOST_COLUMNS, max((_columns(part).shape[1] for part in parts), default=0))):
         for sign in (1, -1):
             yield partial(_sorted, column, sign)
     for seed in range(SHUFFLES if parts else 0):
