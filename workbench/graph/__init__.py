@@ -87,7 +87,7 @@ class GraphView:
     _reason: str | None = field(repr=False)
     _source: Path | None = field(repr=False, default=None)
     _costs: Facts | None = field(repr=False, default=None)
-    part: tuple[int, int] | None = None
+    part: tuple[int, int] | None = field(repr=False, default=None)
 
     @cached_property
     def _live(self) -> tuple[netron.Page | None, str | None]:
