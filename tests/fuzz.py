@@ -28,7 +28,7 @@ HDF5 = (".h5", ".nir")
 """What libhdf5 parses, which may never end: always in a worker."""
 
 CPU_SECONDS = 2.5
-"""For one `detect`, on a machine that does `_pace` in `PACE` seconds; the most that is read, 120,000 nodes, takes 2.2."""
+"""For one `detect`, on a machine that does `_pace` in `PACE` seconds; the most it reads, 120,000 nodes, takes 2.2."""
 
 PACE = 0.1
 MIB = 300
