@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import LEVELS, BadInput, Finding
+from ..files import remote
 from ..many import Reader
 from ..publish import write_text
 from ..sandbox import Cancelled
@@ -76,7 +77,9 @@ def audit(
     Nothing is run from a file and no weights are read, but where two files have one size or `sha256` is asked for.
 
     Args:
-        paths: files, folders, globs.
+        paths: files, folders, globs; and URLs of them that fsspec reads (``https://``, ``s3://``, ``gs://``, ``az://``,
+            ``hf://``, ``zip://`` …), of which the headers are fetched alone. Passwords and queries of URLs, which may
+            be signatures, stand in no row.
         policy: what is allowed, a TOML file as `workbench.audit.policy.read_policy` takes it.
         sha256: of every file, which reads all of it.
         results: a file of JSON lines to which each row is added as it comes, and from which those stand that an earlier
@@ -105,13 +108,13 @@ def audit(
         rows: dict[str, Row] = {}
         left = []
         for place in found:
-            row = kept.row(place) if place.read else Row(place.path, place.size, place.changed)
+            row = kept.row(place) if place.read else Row(place.shown, place.size, place.changed)
             if row is None:
                 left.append(place)
             else:
                 rows[place.path] = row
-        for count, row in enumerate(_read(left, workers or len(os.sched_getaffinity(0)), cancel), 1):
-            rows[row.path] = row
+        for count, (path, row) in enumerate(_read(left, workers or len(os.sched_getaffinity(0)), cancel), 1):
+            rows[path] = row
             kept.add(row)
             if tell is not None:
                 tell(row)
@@ -121,7 +124,7 @@ def audit(
             raise Cancelled("The audit was cancelled.")
     say("Looking for duplicates")
     done = [_with_place(rows[place.path], place) for place in found]
-    done = _duplicates(done, sha256)
+    done = _duplicates(done, found, sha256)
     if rules is not None:
         done = [replace(row, findings=rules.applied(row)) for row in done]
     worst_first = (
@@ -134,13 +137,17 @@ def _with_place(row: Row, place: Place) -> Row:
     return row if place.finding is None else replace(row, findings=(place.finding, *row.findings))
 
 
-def _read(left: list[Place], workers: int, cancel: threading.Event) -> Iterator[Row]:
-    """The rows as they come; each worker process has a thread that hands it files."""
+def _read(left: list[Place], workers: int, cancel: threading.Event) -> Iterator[tuple[str, Row]]:
+    """(path, row) as they come; each worker process has a thread that hands it files."""
     todo: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
-    rows: queue.SimpleQueue[Row | None] = queue.SimpleQueue()
-    share = max(1, min(AHEAD, len(left) // (4 * workers) + 1))
-    for start in range(0, len(left), share):
-        todo.put([place.path for place in left[start : start + share]])
+    rows: queue.SimpleQueue[tuple[str, Row] | None] = queue.SimpleQueue()
+    apart = [place.path for place in left if not remote.here_only(place.path)]
+    for path in (place.path for place in left if remote.here_only(place.path)):
+        if not cancel.is_set():
+            yield path, look(path)
+    share = max(1, min(AHEAD, len(apart) // (4 * workers) + 1))
+    for start in range(0, len(apart), share):
+        todo.put(apart[start : start + share])
     given_up = threading.Event()
 
     def hand_out() -> None:
@@ -153,11 +160,11 @@ def _read(left: list[Place], workers: int, cancel: threading.Event) -> Iterator[
                 def take(answers: list[Row | None], asked: Iterator[str] = asked) -> None:
                     for answer in answers:
                         path = next(asked)
-                        rows.put(answer or _lost(path))
+                        rows.put((path, answer or _lost(path)))
 
                 reader.read(paths, take, given_up)
                 for path in () if given_up.is_set() else asked:  # after too many lost workers
-                    rows.put(_lost(path))
+                    rows.put((path, _lost(path)))
         finally:
             reader.close()
             rows.put(None)
@@ -186,6 +193,10 @@ def _read(left: list[Place], workers: int, cancel: threading.Event) -> Iterator[
 
 
 def _lost(path: str) -> Row:
+    if remote.is_url(path):
+        says = "Reading its header took longer than is waited for, or took its reader down."
+        finding = Finding("reader-lost", "error", "", says, "Download it, and look at the copy.")
+        return Row(remote.shown(path), 0, findings=(finding,))
     says = "It took its reader down, or more time or memory than reading a header takes."
     finding = Finding("reader-lost", "error", "", says, "Do not open it: it is damaged, or made to do that.")
     try:
@@ -195,16 +206,17 @@ def _lost(path: str) -> Row:
     return Row(path, about.st_size, about.st_mtime_ns, findings=(finding,))
 
 
-def _duplicates(rows: list[Row], every: bool) -> list[Row]:
-    """Files of the same bytes are told by their digest, for which only those of one size are read; and graphs that are
-    the same but for their weights by theirs."""
+def _duplicates(rows: list[Row], found: list[Place], every: bool) -> list[Row]:
+    """Files of the same bytes are told by their digest, for which only those of one size are read, and of far ones
+    none unasked; and graphs that are the same but for their weights by theirs."""
     sizes = Counter(row.size for row in rows if row.format)
     seen: dict[str, str] = {}
     graphs: dict[str, str] = {}
     out = []
-    for row in rows:
-        if row.format and not row.sha256 and row.size and (every or sizes[row.size] > 1):
-            row = replace(row, sha256=sha256(row.path))
+    for row, place in zip(rows, found, strict=True):
+        wanted = every or (sizes[row.size] > 1 and not remote.is_url(place.path))
+        if row.format and not row.sha256 and row.size and wanted:
+            row = replace(row, sha256=sha256(place.path))
         first = seen.setdefault(row.sha256, row.path) if row.sha256 else row.path
         like = graphs.setdefault(row.structure, row.path) if row.structure and row.nodes else row.path
         if first != row.path:

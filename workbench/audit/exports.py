@@ -17,6 +17,7 @@ from importlib.metadata import version
 from typing import Any
 
 from ..errors import LEVELS, Finding, WorkbenchError
+from ..files import remote
 from ..graph import policy
 from ..markup import render, script, whole_page
 from ..words import size, visible
@@ -56,7 +57,8 @@ def sarif(audit: Rows) -> str:
     for path, finding in audit.findings:
         rule = {"id": finding.id, "shortDescription": {"text": finding.id.replace("-", " ")}}
         rules.setdefault(finding.id, rule | {"help": {"text": finding.advice}})
-        uri = urllib.parse.quote(os.fsencode(path).replace(os.sep.encode(), b"/"))
+        far = remote.is_url(path)
+        uri = urllib.parse.quote(os.fsencode(path).replace(os.sep.encode(), b"/"), safe="/:?%" if far else "/")
         print_ = hashlib.sha256("\0".join((path, finding.id, finding.where)).encode("utf-8", "surrogateescape"))
         results.append(
             {
@@ -97,7 +99,7 @@ def sbom(audit: Rows) -> str:
     for row in audit.rows:
         if row.kind is None:
             continue
-        digest = row.sha256 or sha256(row.path)
+        digest = row.sha256 or ("" if remote.is_url(row.path) else sha256(row.path))
         facts = {
             "format": row.format, "kind": row.kind, "because": row.because, "producer": row.producer,
             "opsets": ", ".join(f"{domain or 'ai.onnx'} {number}" for domain, number in row.opsets.items()),

@@ -8,27 +8,27 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import zipfile
+import stat
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from ..errors import Finding, WorkbenchError
-from ..files import certificate
+from ..files import certificate, remote
+from ..files.archives import Archive, Unlisted
 from ..files.formats import against_name
 from ..files.header import Header
-from ..files.light import without_weights
+from ..files.light import texts
 from ..files.records import Format
-from ..kind import Detection, detect
+from ..files.wire import Buffer, opened
+from ..kind import Detection, detect, detect_bytes
 from ..words import listed, visible
 
 MOST_TEXT = 16 << 20
 """Bytes of an ONNX file without its weights that are searched for texts; a hundred thousand nodes have as many."""
-
-MOST_NAMES = 20_000
-"""Members of an archive that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -89,35 +89,52 @@ _OWN = (
 
 
 def look(path: str) -> Row:
-    """The row of a file or model folder; whatever a reader runs into is that row's finding."""
+    """The row of a file, model folder or URL; whatever a reader runs into is that row's finding."""
+    if remote.is_url(path):
+        return _looked(remote.shown(path), 0, 0, remote.opened(path), far=True)
     try:
         about = os.stat(path)
-        size, changed = about.st_size, about.st_mtime_ns
     except OSError as error:
         return Row(path, 0, findings=(_damaged(f"It vanished while it was looked at ({error.strerror})."),))
+    plain = stat.S_ISREG(about.st_mode) and about.st_size > 0
+    return _looked(path, about.st_size, about.st_mtime_ns, opened(path) if plain else nullcontext())
+
+
+def _looked(path: str, size: int, changed: int, opening: AbstractContextManager[Any], far: bool = False) -> Row:
     try:
-        detection = detect(path)
+        with opening as buffer:
+            if far:
+                size, changed = len(buffer), buffer.changed
+            detection = detect(path) if buffer is None else detect_bytes(buffer, path, far=far)
+            return _row(detection, buffer, size, changed)
+    except remote.Unreachable as error:
+        advice = "Look whether the address is right, and whether you may read it."
+        return Row(
+            path,
+            size,
+            changed,
+            findings=(Finding("unreachable", "warning", "", str(error).replace(f"{path} ", "It ", 1), advice),),
+        )
     except WorkbenchError as error:
         return Row(path, size, changed, findings=(_damaged(str(error).replace(f"{path} ", "It ", 1)),))
     except Exception as error:
         says = f"It could not be read to its end, as happens with damaged files ({type(error).__name__})."
         return Row(path, size, changed, findings=(_damaged(says),))
-    return _row(detection, size, changed)
 
 
 def _damaged(says: str) -> Finding:
     return Finding("damaged", "warning", "", says, "Get the file anew, or leave it out.")
 
 
-def _row(detection: Detection, size: int, changed: int) -> Row:
-    findings = [*detection.findings, *_of_place(detection)]
+def _row(detection: Detection, buffer: Buffer | None, size: int, changed: int) -> Row:
+    findings = [*detection.findings, *_of_place(detection, buffer)]
     told: dict[str, Any] = {}
-    if (header := detection.header) is not None:
+    if buffer is not None and (header := detection.header) is not None:
         # Nengo runs the neurons of spiking networks that ONNX Runtime does not know.
         missing = tuple(sorted(_not_here(header))) if detection.engine == "onnxruntime" else ()
-        findings += [*_of_versions(header, missing), *_of_names(header), *_of_texts(Path(detection.path))]
+        findings += [*_of_versions(header, missing), *_of_names(header), *_of_texts(buffer)]
         proof = certificate.read(header.metadata_props)
-        findings += _of_certificate(Path(detection.path), header, proof)
+        findings += _of_certificate(detection.path, header, proof)
         told = {
             "producer": f"{header.producer_name} {header.producer_version}".strip(), "ir_version": header.ir_version,
             "opsets": dict(header.opset_import), "nodes": len(header.graph.nodes), "parameters": header.parameters,
@@ -136,18 +153,17 @@ def _row(detection: Detection, size: int, changed: int) -> Row:
 # --- findings beside those of `detect` -------------------------------------------------------------------------------
 
 
-def _of_place(detection: Detection) -> Iterator[Finding]:
+def _of_place(detection: Detection, buffer: Buffer | None) -> Iterator[Finding]:
     """What name, kind and members say."""
-    said = against_name(Format(detection.format), detection.path)
+    said = against_name(Format(detection.format), remote.named(detection.path))
     if said.warnings:
         yield Finding("extension", "warning", "", said.warnings[0], "Rename it, or ask where it comes from.")
     if detection.kind == "unknown":
         yield Finding("kind-unknown", "note", "", detection.because, "Open it in the workbench and look at its graph.")
-    if os.path.isfile(detection.path) and zipfile.is_zipfile(detection.path):
+    if buffer is not None and (bytes(buffer[:2]) == b"PK" or bytes(buffer[-22:-18]) == b"PK\5\6"):
         try:
-            with zipfile.ZipFile(detection.path) as archive:
-                names = [info.filename for info in archive.infolist()[:MOST_NAMES]]
-        except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+            names = Archive(buffer).names
+        except Unlisted:
             return
         if out := [name for name in names if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name)]:
             says = f"Its archive has members that lie outside it: {listed(out)}."
@@ -217,12 +233,14 @@ class _Pattern:
     level: Any
     says: str
     advice: str
+    signs: tuple[bytes, ...]  # in small letters, one of which is in whatever matches: looking for them is quick
     pattern: re.Pattern[bytes]
 
 
 _PATTERNS = (
     _Pattern(
         "text-key", "warning", "It holds what looks like a secret key", "Withdraw the key, and make the file anew.",
+        (b"akia", b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"hf_", b"sk-", b"private key-----", b"xox"),
         re.compile(
             rb"AKIA[0-9A-Z]{16}\b|\bgh[pousr]_[A-Za-z0-9]{36}\b|\bhf_[A-Za-z]{30,}\b|\bsk-[A-Za-z0-9_-]{32,}\b"
             rb"|-----BEGIN [A-Z ]*PRIVATE KEY-----|\bxox[abp]-[A-Za-z0-9-]{20,}"
@@ -230,37 +248,41 @@ _PATTERNS = (
     ),
     _Pattern(
         "text-script", "warning", "It holds a script for browsers", "Show its texts escaped only.",
+        (b"<script", b"javascript:", b"onerror", b"onload"),
         re.compile(rb"<script[\s>/][^\n]{0,60}|javascript:[^\s\"']{1,60}|\son(?:error|load)\s*=\s*[^\s>]{1,60}", re.I),
     ),
     _Pattern(
         "text-path", "note", "It tells paths of the machine it was made on",
         "Strip its metadata before you publish it.",
+        (b"/home", b"/users", b"/root", b"/private/var", b":\\users"),
         re.compile(rb"(?:/home|/Users|/root|/private/var|[A-Za-z]:\\Users)[/\\][\x21-\x7e]{2,120}"),
     ),
     _Pattern(
         "text-trace", "note", "It holds stack traces of its exporter", "Strip its metadata before you publish it.",
-        re.compile(rb'File "[^"\n]{1,200}", line \d+'),
+        (b'file "',), re.compile(rb'File "[^"\n]{1,200}", line \d+'),
     ),
     _Pattern(
-        "text-email", "note", "It holds an e-mail address", "Look whether it should be there.",
+        "text-email", "note", "It holds an e-mail address", "Look whether it should be there.", (b"@",),
         re.compile(rb"\b[A-Za-z][\w.+-]{1,60}@[A-Za-z][\w-]{1,60}(?:\.[A-Za-z][\w-]{1,20}){1,3}\b", re.ASCII),
     ),
 )  # fmt: skip
 
 
-def _of_texts(path: Path) -> Iterator[Finding]:
+def _of_texts(buffer: Buffer) -> Iterator[Finding]:
     """What its texts tell, node by node: torch's exporter writes stack traces into every one."""
-    content = without_weights(path, 1 << 10)[:MOST_TEXT]
+    content = texts(buffer, MOST_TEXT)
+    small = content.lower()
     for what in _PATTERNS:
-        found = list(dict.fromkeys(match[0] for match in what.pattern.finditer(content)))
-        if found:
+        if not any(sign in small for sign in what.signs):
+            continue
+        if found := list(dict.fromkeys(match[0] for match in what.pattern.finditer(content))):
             first = visible(found[0].decode("utf-8", "backslashreplace"), 120, "")
             shown = first if what.id != "text-key" else f"{first[:8]}…"
             more = f" and {len(found) - 1:,} more" if len(found) > 1 else ""
             yield Finding(what.id, what.level, shown, f"{what.says}: {shown}{more}.", what.advice)
 
 
-def _of_certificate(path: Path, header: Header, proof: dict[str, Any] | None) -> Iterator[Finding]:
+def _of_certificate(path: str, header: Header, proof: dict[str, Any] | None) -> Iterator[Finding]:
     """A certificate claims; what can be held against the file and its source is."""
     if proof is None:
         if certificate.KEY in header.metadata_props:
@@ -271,8 +293,10 @@ def _of_certificate(path: Path, header: Header, proof: dict[str, Any] | None) ->
     if isinstance(proof.get("opset"), int) and proof["opset"] != opset:
         says = f"Its certificate is of a file with opset {proof['opset']}, and it has {opset}: it was changed since."
         yield Finding("certificate", "warning", certificate.KEY, says, "Convert it anew, or prove it by a comparison.")
+    if remote.is_url(path):
+        return  # what is beside it is not looked for
     name, digest = str(proof.get("source", "")), str(proof.get("sha256", ""))
-    source = path.parent / name
+    source = Path(path).parent / name
     if digest and name and os.path.basename(name) == name and source.is_file() and sha256(str(source)) != digest:
         says = f"Its certificate is of another {visible(name, 80, '')} than the one beside it."
         yield Finding("certificate", "warning", certificate.KEY, says, "Convert it anew, or find the source it was of.")
@@ -301,7 +325,9 @@ def _wires(inputs: Iterable[Any], graph: Any) -> Iterator[str]:
 
 
 def sha256(path: str) -> str:
-    """Of a file; "" where it cannot be read, or is a folder."""
+    """Of a file or URL; "" where it cannot be read, or is a folder."""
+    if remote.is_url(path):
+        return remote.sha256(path)
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Which files an audit looks at: what was named, and all that lies in folders."""
+"""Which files an audit looks at: what was named, and all that lies in folders, near or far."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ..errors import BadInput, Finding
-from ..files import registry
+from ..files import registry, remote
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +17,8 @@ class Place:
     """A file, or a folder that is a model as a whole.
 
     Attributes:
-        path: as it was reached; size: in bytes; changed: when, in nanoseconds.
+        path: as it was reached; size: in bytes; changed: when, in nanoseconds; of a URL a number that differs where it
+            was changed, and zeros where only reading it tells.
         finding: why it is not read, or what its place says of it; None of an ordinary one.
         read: it can be.
     """
@@ -29,25 +30,38 @@ class Place:
     read: bool = True
 
     @property
+    def shown(self) -> str:
+        """The path, without secrets."""
+        return remote.shown(self.path) if remote.is_url(self.path) else self.path
+
+    @property
     def key(self) -> tuple[str, int, int]:
         """What tells whether a row of an earlier audit still stands."""
-        return self.path, self.size, self.changed
+        return self.shown, self.size, self.changed
 
 
 def places(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Place]:
-    """Every file once: those named, those of globs (``**`` too), and those in folders, however deep.
+    """Every file once: those named, those of globs (``**`` too), and those in folders, however deep; also of URLs.
 
     Links to files and folders inside the folder they were found in are passed over, since what they lead to is there;
     those that lead out are told and not followed. Hidden files are looked at, and told to be.
 
     Raises:
-        BadInput: a path is no path.
+        BadInput: a path is no path, or a URL that nobody here reads.
     """
     seen: set[tuple[int, int]] = set()
+    urls: set[str] = set()
     for given in paths:
         path = os.fspath(given)
         if not isinstance(path, str) or "\0" in path:
             raise BadInput(f"An audit takes paths of files and folders, not {given!r}.")
+        path = remote.local(path)
+        if remote.is_url(path):
+            for place in _far(path):
+                if place.path not in urls:
+                    urls.add(place.path)
+                    yield place
+            continue
         found = (
             [path] if os.path.lexists(path) or not glob.has_magic(path) else sorted(glob.iglob(path, recursive=True))
         )
@@ -61,6 +75,19 @@ def places(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Place]:
                         continue
                     seen.add(one)
                 yield place
+
+
+def _far(url: str) -> Iterator[Place]:
+    try:
+        for each, size, changed in remote.listed(url):
+            yield Place(each, size, changed)
+    except remote.Unreachable as error:
+        yield _odd(
+            url,
+            "unreachable",
+            str(error).replace(f"{remote.shown(url)} ", "It ", 1),
+            "Look whether the address is right, and whether you may read it.",
+        )
 
 
 def _odd(path: str, id: str, says: str, advice: str, about: os.stat_result | None = None) -> Place:

@@ -6,10 +6,12 @@ weights in memory: ONNX's checker sees none, and ONNX Runtime maps them straight
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from .certificate import delimited
-from .wire import LEN, Span, Wire, encode_varint, opened
+from .header import MAX_DEPTH
+from .wire import LEN, Buffer, Span, Wire, encode_varint, opened
 
 LARGE_TENSOR = 1 << 16
 """Bytes of a tensor from which it counts as weights; smaller ones may be shapes, which a checker must know."""
@@ -27,6 +29,58 @@ def without_weights(path: Path, least: int = LARGE_TENSOR) -> bytes:
             else _copied(wire, number, kind, span)
             for number, kind, _, span in wire.fields(wire.span)
         )  # fmt: skip
+
+
+MOST_TEXT = 1 << 20
+"""Bytes of one text."""
+
+_SMALL = 1 << 10
+"""Bytes of a part that is taken for text as a whole, with the numbers in it."""
+
+_PARTS: dict[str, dict[int, str]] = {
+    "model": {7: "graph", 25: "function", 20: ""},
+    "graph": {1: "node", 5: "tensor", 15: ""},
+    "function": {7: "node", 11: "attribute"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 7: "", 8: "", 10: "tensor", 11: "graph", 22: "", 23: ""},
+    "tensor": {1: "", 4: "", 5: "", 7: "", 9: "", 10: "", 11: ""},
+}
+"""Message -> its fields of onnx/onnx.proto that are not text: messages with texts in them, or numbers ("")."""
+
+
+def texts(buffer: Buffer, most: int) -> bytes:
+    """All that can be text in an ONNX file, up to so many bytes: names, descriptions, metadata."""
+    wire, out, size = Wire(buffer), list[bytes](), 0
+    for start, stop in _joined(_texts(wire, "model", wire.span, 0)):
+        out.append(wire.data((start, stop)))
+        size += stop - start
+        if size > most:
+            break
+    return b"\n".join(out)
+
+
+def _texts(wire: Wire, message: str, span: Span, depth: int) -> Iterator[Span]:
+    parts = _PARTS[message]
+    for number, kind, _, inner in wire.fields(span):
+        start, stop = inner
+        if kind != LEN:
+            continue
+        inside = parts.get(number)
+        if inside is None or (stop - start <= _SMALL and inside not in ("", "tensor")):
+            yield start, min(stop, start + MOST_TEXT)
+        elif inside and depth < MAX_DEPTH:
+            yield from _texts(wire, inside, inner, depth + (inside == "graph"))
+
+
+def _joined(spans: Iterator[Span]) -> Iterator[Span]:
+    """Spans with nothing but their lengths between them as one."""
+    at, until = next(spans, (0, 0))
+    for start, stop in spans:
+        if start > until + 10:
+            yield at, until
+            at = start
+        until = stop
+    yield at, until
 
 
 # Field numbers of onnx/onnx.proto: ModelProto.graph; GraphProto.initializer; TensorProto.raw_data, external_data

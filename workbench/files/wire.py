@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, TypeAlias, overload
+from typing import BinaryIO, Protocol, TypeAlias, overload
 
 from ..errors import UnreadableFile
 
@@ -95,7 +95,19 @@ class FileBytes:
         return b"".join(parts)
 
 
-Buffer: TypeAlias = "FileBytes | mmap.mmap | bytes | memoryview"
+class Far(Protocol):
+    """Bytes that take long to come; see `workbench.files.ranges.RangeBytes`."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, key: int) -> int: ...
+    @overload
+    def __getitem__(self, key: slice) -> bytes: ...
+    def near(self, start: int, least: int) -> bytes:
+        """So many bytes at least, unless the file ends; more where they are at hand."""
+
+
+Buffer: TypeAlias = "FileBytes | Far | mmap.mmap | bytes | memoryview"
 
 
 class Wire:
@@ -195,12 +207,14 @@ class Wire:
             yield number, kind, value, (start, stop)
             pos = stop
 
-    def _fetch(self, pos: int) -> None:
+    def _fetch(self, pos: int, least: int = _LONGEST) -> None:
         """Move the window to `pos`. Zeros stand behind the end: a field reaching into them is found too long."""
-        window = bytes(self.buffer[pos : pos + WINDOW])
+        near = getattr(self.buffer, "near", None)
+        window = bytes(self.buffer[pos : pos + WINDOW]) if near is None else near(pos, 2 * least)
+        goes_on = len(window) >= (WINDOW if near is None else 2 * least)
         self._base = pos
-        self._safe = len(window) - (_LONGEST if len(window) == WINDOW else 1)
-        self._window = window if len(window) == WINDOW else window + bytes(_LONGEST)
+        self._safe = len(window) - (_LONGEST if goes_on else 1)
+        self._window = window if goes_on else window + bytes(_LONGEST)
         if not window:
             raise WireError(f"cut short at byte {pos:,}: the file ends there")
 
@@ -253,7 +267,7 @@ class Wire:
         if stop - start > _SHORT:
             return False
         if start < self._base or stop > self._base + len(self._window):
-            self._fetch(start)
+            self._fetch(start, stop - start)
         window, at, end = self._window, start - self._base, stop - self._base
         # Decoded at once where every letter is one byte.
         plain = window[at:end].decode("ascii") if window[at:end].isascii() else ""

@@ -18,12 +18,12 @@ from typing import Any
 
 from .. import safety, sandbox
 from ..errors import LEVELS, Finding, Level, WorkbenchError
-from ..files import registry
+from ..files import registry, remote
 from ..files.formats import against_name, identify, identify_bytes
 from ..files.header import Header, read_header
 from ..files.records import Format, Verdict, unclear
 from ..files.registry import ENGINE_NAMES as ENGINE_NAMES
-from ..files.wire import Steps, opened
+from ..files.wire import Buffer, Steps, opened
 from ..words import listed
 from .rule import Facts, first_line_that_holds, names
 from .structure import examine
@@ -152,11 +152,16 @@ def detect(path: str | os.PathLike[str]) -> Detection:
     weights weigh; at most it takes `READING` and `LOOKING` steps, two or three seconds: what a file holds beyond them
     is left out, and a warning says so.
 
+    Args:
+        path: a file or folder, or a URL that fsspec reads, such as ``https://…`` or ``s3://…``: of that, too, only the
+            header is fetched, and files beside it are not looked for.
+
     Raises:
         UnreadableFile: no such file, no permission, or an ONNX file that is truncated or damaged.
+        BadInput, workbench.files.remote.Unreachable: a URL that nobody here reads, or that is not answered.
     """
     with _uncollected():
-        return _detect(os.fsdecode(path))
+        return _detect(remote.local(os.fsdecode(path)))
 
 
 @contextmanager
@@ -173,9 +178,12 @@ def _uncollected() -> Iterator[None]:
 
 
 def _detect(name: str) -> Detection:
-    findings: tuple[Finding, ...] = ()
-    steps = Steps(READING)
+    if remote.is_url(name):
+        with remote.opened(name) as far:
+            return detect_bytes(far, remote.shown(name), far=True)
     if not os.path.isfile(name) or os.path.getsize(name) == 0:
+        steps = Steps(READING)
+        findings: tuple[Finding, ...] = ()
         what = identify(name, steps)  # a folder, nothing, or an empty file
         detection = _of_format(what, name, _folder_size(name))
         if (main := registry.main_file(Path(name), what.name)) is not None:
@@ -183,19 +191,25 @@ def _detect(name: str) -> Detection:
                 findings = safety.glance(Path(name), buffer, what, steps)
         return _with(detection, findings)
     with opened(name) as buffer:
-        what = against_name(identify_bytes(buffer, steps), name)
-        if what.name == "unknown" and (holds := safety.external.whose(Path(name))) is not None:
-            detection = _of_format(what, name, len(buffer))
-            because = f"It {holds}"
-            return replace(detection, because=because, warnings=(because,))
-        if registry.of(what.name).stands_for:
-            return _with(_of_form(what, name, len(buffer)), safety.glance(Path(name), buffer, what, steps))
-        if what.name != "ONNX":
-            return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what, steps))
-        header = read_header(name, buffer, steps=steps)
+        return detect_bytes(buffer, name)
+
+
+def detect_bytes(buffer: Buffer, name: str, *, far: bool = False) -> Detection:
+    """`detect` of a file's bytes at hand; `far` if what is beside it cannot be looked at."""
+    steps = Steps(READING)
+    what = against_name(identify_bytes(buffer, steps), remote.named(name) if far else name)
+    if what.name == "unknown" and not far and (holds := safety.external.whose(Path(name))) is not None:
+        detection = _of_format(what, name, len(buffer))
+        because = f"It {holds}"
+        return replace(detection, because=because, warnings=(because,))
+    if registry.of(what.name).stands_for and not far:
+        return _with(_of_form(what, name, len(buffer)), safety.glance(Path(name), buffer, what, steps))
+    if what.name != "ONNX":
+        return _with(_of_format(what, name, len(buffer)), safety.glance(Path(name), buffer, what, steps))
+    header = read_header(name, buffer, steps=steps)
     detection = _of_header(header, name)
     detection = replace(detection, warnings=(*what.warnings, *detection.warnings))
-    findings = safety.external.findings(Path(name), header)
+    findings = safety.external.findings(Path(name), header, far=far)
     if header.in_part:
         advice = "Open it only if you know where it comes from: what was not looked at could be harmful."
         findings = (Finding("read-in-part", "warning", "", header.in_part, advice), *findings)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
-from pathlib import Path
 
 from ..errors import UnreadableFile
-from ..files.wire import Steps
+from ..files.unpack import Window
+from ..files.wire import Buffer, Steps
 
 UNREADABLE = (
     ValueError, LookupError, TypeError, AttributeError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error,
@@ -22,11 +23,11 @@ _MOST_DIRECTORY = 1 << 20
 """Bytes of a directory read there: some 10,000 entries."""
 
 
-def description(path: Path, name: str, steps: Steps | None) -> bytes | None:
+def description(buffer: Buffer, name: str, steps: Steps | None) -> bytes | None:
     """A member that holds JSON; of several with this name the last, as for everybody who reads with `zipfile`.
 
     Args:
-        path: the archive.
+        buffer: the archive's bytes.
         name: the member.
         steps: see `Subject`. With them, None where its JSON could take more than `MOST_AT_ONCE`, which takes them all.
 
@@ -34,12 +35,11 @@ def description(path: Path, name: str, steps: Steps | None) -> bytes | None:
         one of `UNREADABLE`.
     """
     if steps is not None:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - (1 << 16) - 22))
-            end = file.read()
+        end = bytes(buffer[max(0, len(buffer) - (1 << 16) - 22) :])
         if int.from_bytes(end[(start := end.rfind(b"PK\5\6") + 12) : start + 4], "little") > _MOST_DIRECTORY:
             raise ValueError("the archive lists more than a model has")
-    with zipfile.ZipFile(path) as archive, archive.open(name) as member:
+    window = io.BufferedReader(Window(buffer))
+    with zipfile.ZipFile(window) as archive, archive.open(name) as member:
         if steps is None:
             return member.read()
         if archive.getinfo(name).compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):

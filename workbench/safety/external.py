@@ -25,9 +25,10 @@ MOST_MODELS, STEPS = 8, 100_000
 _UNLOADED = "Do not load it, unless you know why it asks for that file."
 
 
-def findings(path: Path, header: Header) -> tuple[Finding, ...]:
-    """What is wrong with the data files that a model names."""
-    return tuple(found for data in header.external if (found := _finding(path, data)) is not None)
+def findings(path: Path, header: Header, *, far: bool = False) -> tuple[Finding, ...]:
+    """What is wrong with the data files that a model names; of a `far` one, with their names alone."""
+    judge = _outside if far else _finding
+    return tuple(found for data in header.external if (found := judge(path, data)) is not None)
 
 
 def files(path: Path, header: Header) -> list[Path]:
@@ -74,14 +75,22 @@ def check(path: Path) -> Header:
     return header
 
 
+def _outside(path: Path, data: External) -> Finding | None:
+    if _inside(data.location, _plain(data.location)):
+        return None
+    says = f"{_asks(data)}, outside its own folder: a model could read any file that way."
+    return Finding("external-outside", "error", data.where, says, _UNLOADED)
+
+
+def _asks(data: External) -> str:
+    return f"The model asks for weights in {visible(data.location, 200, '')}"
+
+
 def _finding(path: Path, data: External) -> Finding | None:
-    place, folder = visible(data.location, 200, ""), os.path.dirname(os.path.abspath(path))
-    asks = f"The model asks for weights in {place}"
-    plain = _plain(data.location)
-    if not _inside(data.location, plain):
-        says = f"{asks}, outside its own folder: a model could read any file that way."
-        return Finding("external-outside", "error", data.where, says, _UNLOADED)
-    step = folder
+    if (outside := _outside(path, data)) is not None:
+        return outside
+    asks, plain = _asks(data), _plain(data.location)
+    step = folder = os.path.dirname(os.path.abspath(path))
     try:
         for step in _steps(folder, plain):
             mode = os.lstat(step).st_mode

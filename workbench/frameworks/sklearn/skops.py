@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import Scan
-from ...files.wire import Steps
+from ...files.records import Format
+from ...files.wire import Steps, opened
 from ...safety.description import UNREADABLE, description
 from ...safety.names import listed
 from ...safety.subject import Subject
@@ -65,26 +66,23 @@ def trusted() -> list[str]:
 
 
 def scan(subject: Subject) -> Scan:
-    """See `examined`."""
-    return examined(subject.path, subject.shown, subject.steps)
-
-
-def examined(path: Path, shown: str, steps: Steps | None = None) -> Scan:
-    """What an archive would make, call or look up that no fitted estimator needs.
-
-    Args:
-        path: the archive; shown: what to call it in sentences.
-        steps: see `Subject`.
-    """
+    """What an archive would make, call or look up that no fitted estimator needs."""
+    shown, steps = subject.shown, subject.steps
     dangerous: dict[str, None] = {}
     unusual: dict[str, None] = {}
     try:
-        data = description(path, "schema.json", steps)
+        data = description(subject.buffer, "schema.json", steps)
         for harms, name in () if data is None else _found(data, steps):
             (dangerous if harms else unusual)[name] = None
     except UNREADABLE:
         return Scan(shown, "skops", False, complete=False)
     return Scan(shown, "skops", bool(dangerous or unusual), tuple(dangerous), tuple(unusual))
+
+
+def examined(path: Path, shown: str, steps: Steps | None = None) -> Scan:
+    """`scan` of the archive at `path`; `shown` is what to call it in sentences."""
+    with opened(path) as buffer:
+        return scan(Subject(path, shown, buffer, Format("skops"), steps=steps))
 
 
 def _found(data: bytes, steps: Steps | None) -> Iterator[tuple[bool, str]]:

@@ -85,7 +85,7 @@ def _read(subject: Subject) -> tuple[Any, list[str]]:
     """
     thorough = subject.thorough
     if subject.format.name == "Keras v3":
-        text = description(subject.path, "config.json", subject.steps)
+        text = description(subject.buffer, "config.json", subject.steps)
         config = None if text is None else json.loads(text)
         if isinstance(config, dict):
             config.pop("compile_config", None)  # the workbench loads networks without

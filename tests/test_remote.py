@@ -1,0 +1,211 @@
+"""Far files: the same answers as of near ones, from few requests; and a sentence for whatever a server does."""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from far import Server, serving
+from onnx import TensorProto, helper, numpy_helper
+
+from workbench import BadInput, WorkbenchError, audit, detect
+from workbench.audit.look import look
+from workbench.files import remote
+from workbench.files.header import parse_header
+from workbench.files.ranges import RangeBytes
+from workbench.files.wire import Span
+
+fsspec = pytest.importorskip("fsspec", reason="far files are read through fsspec: pip install 'fsspec[http]'")
+
+GRU = Path(__file__).parent / "data" / "gru.onnx"
+
+
+def bottlenecks() -> Iterator[tuple[int, ...]]:
+    """Shapes of ResNet-50's kernels."""
+    before = 64
+    yield 64, 3, 7, 7
+    for count, wide in ((3, 64), (4, 128), (6, 256), (3, 512)):
+        for block in range(count):
+            yield wide, before, 1, 1
+            yield wide, wide, 3, 3
+            yield 4 * wide, wide, 1, 1
+            if not block:
+                yield 4 * wide, before, 1, 1
+            before = 4 * wide
+
+
+def network(shapes: Sequence[tuple[int, ...]], scaled: bool) -> onnx.ModelProto:
+    """Convolutions, each with a scale and a shift if it is `scaled`; the weights are noughts."""
+    nodes, weights, value = [], [], "x"
+    for number, shape in enumerate(shapes):
+        kernel = f"layer.{number}.weight"
+        weights.append(numpy_helper.from_array(np.zeros(shape, np.float32), kernel))
+        nodes.append(helper.make_node("Conv", [value, kernel], [value := f"c{number}"], name=f"/layer.{number}/Conv"))
+        for op_type in ("Mul", "Add") if scaled else ():
+            name = f"layer.{number}.{op_type}"
+            weights.append(numpy_helper.from_array(np.zeros((shape[0], 1, 1), np.float32), name))
+            nodes.append(helper.make_node(op_type, [value, name], [value := name + ".out"], name="/" + name))
+        nodes.append(helper.make_node("Relu", [value], [value := f"r{number}"], name=f"/layer.{number}/Relu"))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, 224, 224])
+    y = helper.make_tensor_value_info(value, TensorProto.FLOAT, None)
+    return helper.make_model(helper.make_graph(nodes, "g", [x], [y], weights), ir_version=8)
+
+
+@pytest.fixture(scope="module")
+def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    root = tmp_path_factory.mktemp("web")
+    onnx.save(network([(256, 606, 1, 1)] * 161, scaled=False), root / "alike.onnx")  # 100 MB, 161 tensors
+    onnx.save(network([*bottlenecks(), (1000, 2048, 1, 1)], scaled=True), root / "resnet.onnx")  # 102 MB, 162 tensors
+    for name in ("ok", "403", "500", "stalls", "lies"):
+        shutil.copy(GRU, root / f"{name}.onnx")
+    (root / "models" / "deep").mkdir(parents=True)
+    shutil.copy(GRU, root / "models" / "deep" / "gru.onnx")
+    (root / "models" / "empty.onnx").touch()
+    with zipfile.ZipFile(root / "packed.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(GRU, "inside/gru.onnx")
+    with serving(root) as server:
+        yield server
+
+
+@pytest.mark.parametrize("several", [True, False], ids=["several-ranges", "one-range"])
+@pytest.mark.parametrize("name", ["alike", "resnet"])
+def test_a_header_far_away_takes_few_requests_and_bytes_and_says_the_same(
+    name: str, several: bool, web: Server
+) -> None:
+    near = detect(web.folder / f"{name}.onnx").to_dict()
+    web.several = several
+    web.reset()
+    far = detect(f"{web.url}/{name}.onnx").to_dict()
+    web.several = True
+    assert {**far, "path": ""} == {**near, "path": ""} and far["kind"] == "DL"
+    assert web.sent <= 0.005 * near["size_bytes"]
+    if several:  # else each range is a request, six at once
+        assert len(web.asked) <= 40
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_far_bytes_are_the_bytes_whatever_is_guessed(seed: int) -> None:
+    rng = random.Random(seed)
+    content = rng.randbytes(400_000)
+    sent = content[: rng.choice([400_000, 400_000, 250_000])]  # a server may have less than it says
+
+    def fetch(spans: Sequence[Span]) -> list[bytes]:
+        assert all(start < stop <= len(content) for start, stop in spans)
+        return [sent[start:stop] for start, stop in spans]
+
+    buffer, at = RangeBytes(len(content), fetch), 0
+    for _ in range(300):
+        step = rng.choice([100, 30_000, rng.randrange(1, 100_000)])
+        at = (at + step) % len(content)
+        length = rng.choice([1, 40, 700, 20_000])
+        assert buffer[at : at + length] == sent[at : at + length]
+        near = buffer.near(at, length)
+        assert sent[at:].startswith(near) and len(near) >= min(length, len(sent) - at)
+    assert bytes(buffer[-100:]) == sent[len(content) - 100 :]
+
+
+def test_a_header_cut_short_anywhere_is_told_as_of_a_near_file() -> None:
+    content = GRU.read_bytes()
+    for end in range(0, len(content), 97):
+        cut = content[:end]
+        near = far = ""
+        try:
+            parse_header(cut)
+        except WorkbenchError as error:
+            near = str(error)
+        try:
+            parse_header(RangeBytes(len(cut), lambda spans, cut=cut: [cut[a:b] for a, b in spans]))  # type: ignore[misc]
+        except WorkbenchError as error:
+            far = str(error)
+        assert far == near
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [
+        ("403.onnx", "403"), ("500.onnx", "500"), ("gone.onnx", "404"), ("stalls.onnx", "no answer within"),
+        ("lies.onnx", "cut short"), ("models/empty.onnx", "empty"),
+    ],
+)  # fmt: skip
+def test_what_a_server_does_wrong_is_a_sentence_and_a_row_without_the_password(
+    name: str, match: str, web: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "SECONDS", 1.0)
+    url = web.url.replace("://", "://ada:geheim@") + f"/{name}?X-Amz-Signature=abcdef"
+    with pytest.raises(WorkbenchError, match=match) as caught:
+        detect(url)
+    row = look(url)
+    assert row.findings[0].id in ("unreachable", "damaged")
+    for said in (str(caught.value), json.dumps(row.to_dict())):
+        assert "geheim" not in said and "abcdef" not in said and name in said
+
+
+def test_a_server_without_ranges_is_told_before_all_is_sent(web: Server) -> None:
+    web.ranges = False
+    try:
+        assert detect(f"{web.url}/ok.onnx").kind == "DL"  # small enough to be read whole
+        with pytest.raises(remote.Unreachable, match="no parts"):
+            detect(f"{web.url}/alike.onnx")
+    finally:
+        web.ranges = True
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://ada:ge/he@im@host/a.onnx", "https://***@host/a.onnx"), ("https://token@host/a.onnx", "https://***@host/a.onnx"),
+        ("https://host/a.onnx?sig=1#x", "https://host/a.onnx?***"), ("s3://bucket/a?.onnx", "s3://bucket/a?.onnx"),
+        ("abfs://box@account.dfs.core.windows.net/a", "abfs://box@account.dfs.core.windows.net/a"),
+        ("zip://a.onnx::https://u:p@h/x.zip?s=1", "zip://a.onnx::https://***@h/x.zip?***"),
+        ("memory://a", "memory://a"),
+    ],
+)  # fmt: skip
+def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:
+    assert remote.is_url(url) and remote.shown(url) == shown
+
+
+def test_an_audit_takes_folders_patterns_and_members_anywhere(web: Server, tmp_path: Path) -> None:
+    memory = fsspec.filesystem("memory")
+    for name in ("/shelf/a.onnx", "/shelf/deep/b.onnx", "/shelf/c.txt"):
+        memory.pipe(name, GRU.read_bytes())
+    secret = web.url.replace("://", "://ada:geheim@")
+    asked = [
+        f"{secret}/models/", f"{web.url}/ok.onnx", f"zip://inside/gru.onnx::{secret}/packed.zip",
+        "memory://shelf", f"file://{GRU}", f"{web.url}/gone.onnx", "memory://nowhere",
+    ]  # fmt: skip
+    found = audit(asked, results=tmp_path / "rows.jsonl")
+    kinds = [row.kind for row in found.rows]
+    assert kinds.count("DL") == 7 and kinds.count(None) == 3  # empty, gone and nowhere
+    assert {row.path for row in found.rows if row.path.startswith("memory://shelf")} == {
+        "memory://shelf/a.onnx", "memory://shelf/c.txt", "memory://shelf/deep/b.onnx",
+    }  # fmt: skip
+    said = json.dumps(found.to_dict()) + (tmp_path / "rows.jsonl").read_text()
+    assert "geheim" not in said and str(GRU) in said
+    assert [row.path for row in audit("memory://shelf/*.onnx").rows] == ["memory:///shelf/a.onnx"]
+    # What a listing says of size and change tells which rows still stand.
+    told: list[str] = []
+    memory.pipe("/shelf/a.onnx", GRU.read_bytes()[:-5])
+    audit("memory://shelf", results=tmp_path / "rows.jsonl", tell=lambda row: told.append(row.path))
+    assert told == ["memory://shelf/a.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("url", "match"), [("onyx://a/b", "onyx"), pytest.param("s3://bucket/a", "s3fs", id="s3"), ("http://[::1", "IPv6")]
+)
+def test_a_url_that_nobody_reads_is_told(url: str, match: str) -> None:
+    if url.startswith("s3"):
+        try:
+            import s3fs  # noqa: F401
+
+            pytest.skip("s3fs is installed here")
+        except ImportError:
+            pass
+    with pytest.raises((BadInput, remote.Unreachable), match=match):
+        detect(url)
