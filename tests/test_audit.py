@@ -6,9 +6,11 @@ import hashlib
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
+import urllib.parse
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -167,6 +169,20 @@ def test_results_are_data_a_table_and_files_for_other_tools(found: Audit, tmp_pa
     assert "<script>alert" not in page and "\N{RIGHT-TO-LEFT OVERRIDE}" not in page
     with pytest.raises(BadInput, match=r"\.sarif"):
         found.save(tmp_path / "a.doc")
+
+
+def test_sarif_fits_its_schema_whatever_files_are_called(tree: Path, tmp_path: Path) -> None:
+    schema = pytest.importorskip("pydantic_sarif.model", reason="SARIF's schema: pip install pydantic-sarif")
+    bad = tmp_path / os.fsdecode(b"a b%\xff\n?#.onnx")
+    bad.write_bytes(b"\x08")
+    found = audit([tree / "models", tmp_path])
+    log = json.loads(EXPORTS[".sarif"](found))
+    schema.StaticAnalysisResultsFormatSarifVersion210JsonSchema.model_validate(log)
+    rules = [rule["id"] for rule in log["runs"][0]["tool"]["driver"]["rules"]]
+    assert len(rules) == len({*rules})
+    uris = [one["locations"][0]["physicalLocation"]["artifactLocation"]["uri"] for one in log["runs"][0]["results"]]
+    assert all(re.fullmatch(r"[\w.~!$&'()*+,;=:@/?%-]*", uri, re.ASCII) for uri in uris)
+    assert os.fsencode(bad) in [*map(urllib.parse.unquote_to_bytes, uris)]
 
 
 def test_an_audit_that_was_interrupted_goes_on(tree: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def _pin(requirement: Requirement) -> str:
 RANGES = _named(PROJECT["dependencies"])
 PINS = _named(_pip_section())
 TEST_TOOLS = _named(PROJECT["optional-dependencies"]["test"])
-EXTRAS = _named([*PROJECT["optional-dependencies"]["boosting"], *PROJECT["optional-dependencies"]["audit"]])
+EXTRAS = _named([line for name, lines in PROJECT["optional-dependencies"].items() if name != "test" for line in lines])
 
 
 def test_environment_yml_pins_exactly_the_direct_dependencies():

@@ -534,7 +534,7 @@ def _tables(arguments: argparse.Namespace) -> int:
     "Look at every model file there is, by its header: format, kind, producer, operators, what opening it would do, "
     "and what to mind about it. Runs nothing from a file. Exit codes: 0 nothing found at --fail-on or above, 1 "
     "something was, 2 wrong usage or it could not run.",
-    _argument("paths", nargs="+", metavar="PATH", help="files, folders, or patterns such as 'models/**/*.onnx'"),
+    _argument("paths", nargs="+", metavar="PATH", help="files, folders, URLs, or patterns as 'models/**/*.onnx'"),
     _argument("--json", help="one JSON object per file and line, and one of the summary"),
     *(
         _argument(f"--{kind}", metavar="FILE", help=f"write {what}")
@@ -547,6 +547,7 @@ def _tables(arguments: argparse.Namespace) -> int:
     ),
     _argument("--policy", metavar="FILE", help="what is allowed, a TOML file"),
     _argument("--results", metavar="FILE", help="keep rows in FILE as they come, and go on from those in it"),
+    _argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that reads the files, as tcp://host:8786"),
     _argument("--sha256", help="of every file, which reads all of it"),
     _argument("--fail-on", default="error", type=_level, metavar="LEVEL", help="note, warning or error (default)"),
     _argument("--force", help="overwrite files that exist"),
@@ -560,7 +561,7 @@ def _audit(arguments: argparse.Namespace) -> int:
         with _progress() as say:
             result = audit(
                 arguments.paths, policy=arguments.policy, sha256=arguments.sha256, results=arguments.results,
-                progress=say,
+                scheduler=arguments.scheduler, progress=say,
             )  # fmt: skip
         for kind, ending in (("sarif", ".sarif"), ("sbom", ".cdx.json"), ("csv", ".csv"), ("html", ".html")):
             if (target := getattr(arguments, kind)) is not None:

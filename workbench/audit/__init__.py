@@ -22,8 +22,9 @@ from ..files import remote
 from ..many import Reader
 from ..publish import write_text
 from ..sandbox import Cancelled
+from .cluster import rows_from
 from .exports import EXPORTS, page
-from .look import Row, look, sha256
+from .look import Row, look, lost, sha256
 from .places import Place, places
 from .policy import Policy, read_policy
 from .result import Rows
@@ -68,6 +69,7 @@ def audit(
     sha256: bool = False,
     results: str | os.PathLike[str] | None = None,
     workers: int | None = None,
+    scheduler: Any = None,
     tell: Callable[[Row], object] | None = None,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
@@ -85,12 +87,15 @@ def audit(
         results: a file of JSON lines to which each row is added as it comes, and from which those stand that an earlier
             audit wrote about the same path, size and time of change: one that was interrupted goes on.
         workers: processes; one per core if None.
+        scheduler: the address of a Dask scheduler, or a ``distributed.Client``: files are read there, where the same
+            paths must be seen.
         tell: called with each row as it comes, in this thread. Duplicates and policy are known at the end only.
         progress: called in this thread with one short sentence now and then.
         cancel: set it from another thread to give up.
 
     Raises:
-        BadInput: no paths, a policy that is none, a file of results that holds something else.
+        BadInput: no paths, a policy that is none, a file of results that holds something else, a URL or scheduler that
+            nobody here can ask.
         Cancelled: it was given up; `results` holds what was done.
     """
     given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
@@ -113,7 +118,8 @@ def audit(
                 left.append(place)
             else:
                 rows[place.path] = row
-        for count, (path, row) in enumerate(_read(left, workers or len(os.sched_getaffinity(0)), cancel), 1):
+        reading = _read([place.path for place in left], workers or len(os.sched_getaffinity(0)), scheduler, cancel)
+        for count, (path, row) in enumerate(reading, 1):
             rows[path] = row
             kept.add(row)
             if tell is not None:
@@ -137,17 +143,27 @@ def _with_place(row: Row, place: Place) -> Row:
     return row if place.finding is None else replace(row, findings=(place.finding, *row.findings))
 
 
-def _read(left: list[Place], workers: int, cancel: threading.Event) -> Iterator[tuple[str, Row]]:
-    """(path, row) as they come; each worker process has a thread that hands it files."""
+def _read(paths: list[str], workers: int, scheduler: Any, cancel: threading.Event) -> Iterator[tuple[str, Row]]:
+    """(path, row) as they come."""
+    apart = []
+    for path in paths:
+        if not remote.here_only(path):
+            apart.append(path)
+        elif not cancel.is_set():
+            yield path, look(path)
+    if scheduler is None:
+        yield from _read_here(apart, workers, cancel)
+    else:
+        yield from rows_from(scheduler, apart, cancel)
+
+
+def _read_here(paths: list[str], workers: int, cancel: threading.Event) -> Iterator[tuple[str, Row]]:
+    """Each worker process has a thread that hands it files."""
     todo: queue.SimpleQueue[list[str]] = queue.SimpleQueue()
     rows: queue.SimpleQueue[tuple[str, Row] | None] = queue.SimpleQueue()
-    apart = [place.path for place in left if not remote.here_only(place.path)]
-    for path in (place.path for place in left if remote.here_only(place.path)):
-        if not cancel.is_set():
-            yield path, look(path)
-    share = max(1, min(AHEAD, len(apart) // (4 * workers) + 1))
-    for start in range(0, len(apart), share):
-        todo.put(apart[start : start + share])
+    share = max(1, min(AHEAD, len(paths) // (4 * workers) + 1))
+    for start in range(0, len(paths), share):
+        todo.put(paths[start : start + share])
     given_up = threading.Event()
 
     def hand_out() -> None:
@@ -160,11 +176,11 @@ def _read(left: list[Place], workers: int, cancel: threading.Event) -> Iterator[
                 def take(answers: list[Row | None], asked: Iterator[str] = asked) -> None:
                     for answer in answers:
                         path = next(asked)
-                        rows.put((path, answer or _lost(path)))
+                        rows.put((path, answer or lost(path)))
 
                 reader.read(paths, take, given_up)
                 for path in () if given_up.is_set() else asked:  # after too many lost workers
-                    rows.put((path, _lost(path)))
+                    rows.put((path, lost(path)))
         finally:
             reader.close()
             rows.put(None)
@@ -190,20 +206,6 @@ def _read(left: list[Place], workers: int, cancel: threading.Event) -> Iterator[
                     given_up.set()
         finally:
             given_up.set()
-
-
-def _lost(path: str) -> Row:
-    if remote.is_url(path):
-        says = "Reading its header took longer than is waited for, or took its reader down."
-        finding = Finding("reader-lost", "error", "", says, "Download it, and look at the copy.")
-        return Row(remote.shown(path), 0, findings=(finding,))
-    says = "It took its reader down, or more time or memory than reading a header takes."
-    finding = Finding("reader-lost", "error", "", says, "Do not open it: it is damaged, or made to do that.")
-    try:
-        about = os.stat(path)
-    except OSError:
-        return Row(path, 0, findings=(finding,))
-    return Row(path, about.st_size, about.st_mtime_ns, findings=(finding,))
 
 
 def _duplicates(rows: list[Row], found: list[Place], every: bool) -> list[Row]:

@@ -95,7 +95,7 @@ def look(path: str) -> Row:
     try:
         about = os.stat(path)
     except OSError as error:
-        return Row(path, 0, findings=(_damaged(f"It vanished while it was looked at ({error.strerror})."),))
+        return Row(path, 0, findings=(_damaged(f"It was not there when it was looked at ({error.strerror})."),))
     plain = stat.S_ISREG(about.st_mode) and about.st_size > 0
     return _looked(path, about.st_size, about.st_mtime_ns, opened(path) if plain else nullcontext())
 
@@ -148,6 +148,21 @@ def _row(detection: Detection, buffer: Buffer | None, size: int, changed: int) -
         because=detection.because, deciding=deciding, paper_rule=detection.paper_rule.kind,
         findings=tuple(findings), detection=facts, **told,
     )  # fmt: skip
+
+
+def lost(path: str) -> Row:
+    """The row of a file that nobody came back from."""
+    if remote.is_url(path):
+        says = "Reading its header took longer than is waited for, or took its reader down."
+        finding = Finding("reader-lost", "error", "", says, "Download it, and look at the copy.")
+        return Row(remote.shown(path), 0, findings=(finding,))
+    says = "It took its reader down, or more time or memory than reading a header takes."
+    finding = Finding("reader-lost", "error", "", says, "Do not open it: it is damaged, or made to do that.")
+    try:
+        about = os.stat(path)
+    except OSError:
+        return Row(path, 0, findings=(finding,))
+    return Row(path, about.st_size, about.st_mtime_ns, findings=(finding,))
 
 
 # --- findings beside those of `detect` -------------------------------------------------------------------------------
