@@ -12,12 +12,14 @@ import sys
 import threading
 import urllib.parse
 import zipfile
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from audit_tree import plant
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from onnx import TensorProto, helper, numpy_helper
@@ -141,6 +143,23 @@ def test_nothing_is_said_of_clean_files_and_each_is_a_row_once(found: Audit, tre
 @pytest.mark.parametrize("sample", ["gru.onnx", "net.nir"])
 def test_the_shipped_files_are_clean(sample: str) -> None:
     assert audit(DATA / sample).worst in (None, "note")
+
+
+@pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.long)])
+def test_of_a_tree_whose_truth_is_known_every_kind_and_finding_is_right(count: int, tmp_path: Path) -> None:
+    planted = plant(tmp_path, count)
+    found = audit(tmp_path)
+    assert {row.path for row in found.rows} == planted.keys()
+    same: Counter[bytes] = Counter()
+    wrong = {}
+    for row in found.rows:
+        sort = planted[row.path]
+        ids = {finding.id for finding in row.findings}
+        again = same[sort.content] > 0 and sort.content != b""
+        same[sort.content] += bool(row.format)
+        if row.kind != sort.kind or ids != sort.findings | ({"duplicate"} if again and row.format else set()):
+            wrong[row.path] = (row.kind, ids, sort.kind, sort.findings)
+    assert not wrong
 
 
 def test_results_are_data_a_table_and_files_for_other_tools(found: Audit, tmp_path: Path) -> None:

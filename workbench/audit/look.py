@@ -171,7 +171,9 @@ def lost(path: str) -> Row:
 def _of_place(detection: Detection, buffer: Buffer | None) -> Iterator[Finding]:
     """What name, kind and members say."""
     said = against_name(Format(detection.format), remote.named(detection.path))
-    if said.warnings:
+    if said.warnings and detection.format == "empty":
+        yield _damaged("It is empty (0 bytes).")
+    elif said.warnings:
         yield Finding("extension", "warning", "", said.warnings[0], "Rename it, or ask where it comes from.")
     if detection.kind == "unknown":
         yield Finding("kind-unknown", "note", "", detection.because, "Open it in the workbench and look at its graph.")

@@ -21,9 +21,10 @@ def is_model(wire: Wire, fields: list[tuple[int, int, int, Span]], kinds: dict[i
     if any(kinds.get(number, {kind}) != {kind} for number, kind in _ONNX_KINDS.items()):
         return False
     if damaged:
-        # The graph is the long field, so a truncated model ends within it: its first fields must tell.
-        first = fields[0]
-        return first[:2] == (1, VARINT) and 1 <= first[2] <= 100 and set(kinds) <= set(_ONNX_KINDS) and len(fields) > 1
+        # The graph is the long field, so a truncated model ends within it: its first fields must tell, or its key.
+        first, more = fields[0], len(fields) > 1
+        more = more or bytes(wire.buffer[first[3][1] : first[3][1] + 1]) == bytes([7 << 3 | LEN])
+        return first[:2] == (1, VARINT) and 1 <= first[2] <= 100 and set(kinds) <= set(_ONNX_KINDS) and more
     if 7 not in kinds or not kinds.keys() & {1, 8}:
         return False
     span = next(span for number, _, _, span in fields if number == 7)
