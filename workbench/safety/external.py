@@ -10,8 +10,11 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
+from itertools import chain, islice
 from pathlib import Path
 
 from ..errors import Finding, UnreadableFile, UnsupportedModel, WorkbenchError
@@ -21,6 +24,9 @@ from ..words import counted, size, visible
 
 MOST_MODELS, STEPS = 8, 100_000
 """Models that are looked at for whose data a file is, and steps for each: at most 0.3 s together."""
+
+_FRESH = 2 * 10**9
+"""Nanoseconds; clocks of file systems may tick in seconds."""
 
 _UNLOADED = "Do not load it, unless you know why it asks for that file."
 
@@ -39,13 +45,38 @@ def files(path: Path, header: Header) -> list[Path]:
 
 
 def whose(path: Path) -> str | None:
-    """The end of a sentence about a data file that one of the first `MOST_MODELS` models beside it reads."""
-    beside = sorted(path.parent.glob("*.onnx"), key=lambda model: not path.name.startswith(model.name))
-    for model in beside[:MOST_MODELS]:
-        with suppress(WorkbenchError):
-            if path.name in read_header(model, steps=Steps(STEPS)).external_data:
-                return f"holds weights of {visible(model.name)}, the model beside it: pick that file."
+    """The end of a sentence about a data file that one of the first `MOST_MODELS` models beside it reads, of those
+    whose name its own begins with before others."""
+    models = _models(str(path.parent), _mark(path.parent))
+    named = (path.name[:end] for end in range(len(path.name), 0, -1) if path.name[:end] in models)
+    for name in islice(dict.fromkeys(chain(named, models)), MOST_MODELS):
+        if path.name in _reads(str(path.parent / name), _mark(path.parent / name)):
+            return f"holds weights of {visible(name)}, the model beside it: pick that file."
     return None
+
+
+def _mark(path: Path) -> int:
+    """Differs where a file or folder was changed: when it was, unless that is so fresh that it could be changed again
+    without a difference."""
+    with suppress(OSError):
+        if time.time_ns() - (changed := path.stat().st_mtime_ns) > _FRESH:
+            return changed
+    return -time.time_ns()
+
+
+@lru_cache(maxsize=16)
+def _models(folder: str, mark: int) -> dict[str, None]:
+    """Names of the models in a folder, in order; kept, since a folder may hold a hundred thousand."""
+    with suppress(OSError):
+        return dict.fromkeys(sorted(name for name in os.listdir(folder) if name.endswith(".onnx")))
+    return {}
+
+
+@lru_cache(maxsize=256)
+def _reads(model: str, mark: int) -> tuple[str, ...]:
+    with suppress(WorkbenchError):
+        return read_header(model, steps=Steps(STEPS)).external_data
+    return ()
 
 
 def whole_size(path: Path) -> int:

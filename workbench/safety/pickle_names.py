@@ -9,7 +9,7 @@ import sys
 import unicodedata
 from _compat_pickle import IMPORT_MAPPING
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from importlib.resources import files
 from typing import Literal
@@ -73,6 +73,7 @@ def known_to_picklescan(names: Iterable[tuple[str, str]]) -> set[str]:
     return {f"{it.module}.{it.name}" for it in found if it.safety is SafetyLevel.Dangerous}
 
 
+@cache
 def judges() -> str:
     """Who judges, with its version."""
     return f"workbench, with the names of picklescan {version('picklescan')}"
