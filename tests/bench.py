@@ -45,10 +45,10 @@ def _process_ms(code: str) -> float:
     return (time.perf_counter_ns() - start) / 1e6
 
 
-def big_model(path: Path, megabytes: int) -> None:
-    """A network of MatMul and Relu pairs, 16 MB of weights each."""
-    count = megabytes // 16
-    weights = np.random.default_rng(0).normal(size=(2000, 2000)).astype(np.float32)
+def big_model(path: Path, megabytes: int, wide: int = 2000) -> None:
+    """A network of MatMul and Relu pairs, of 16 MB of weights each where they are 2,000 wide."""
+    count = megabytes * 10**6 // (4 * wide**2)
+    weights = np.random.default_rng(0).normal(size=(wide, wide)).astype(np.float32)
     nodes, tensors, value = [], [], "x"
     for index in range(count):
         nodes += [
@@ -60,8 +60,8 @@ def big_model(path: Path, megabytes: int) -> None:
     graph = helper.make_graph(
         nodes,
         "big",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2000])],
-        [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["n", 2000])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", wide])],
+        [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["n", wide])],
         tensors,
     )
     onnx.save(helper.make_model(graph), path)
@@ -146,6 +146,59 @@ def pages() -> None:
         print(f"  {path.name:34} {size / 1024:8.1f} KiB {(time.perf_counter() - start) * 1000:8.0f} ms")
 
 
+AUDIT = """
+import json, sys, time
+import psutil
+import workbench
+from workbench import audit
+peak, resident = 0, lambda: sum(one.memory_info().rss for one in [me, *me.children(recursive=True)])
+me = psutil.Process()
+def tell(row):
+    global peak, told
+    told += 1
+    if told % 500 == 0:
+        peak = max(peak, resident())
+times = []
+for _ in range(2):
+    told, begin = 0, time.perf_counter()
+    found = audit(sys.argv[1], tell=tell)
+    times.append(time.perf_counter() - begin)
+used = me.cpu_times()
+print(json.dumps({"files": len(found.rows), "seconds": times[1], "mib": peak / 2**20,
+                  "cpu_ms": (used.user + used.system + used.children_user + used.children_system) / 2e-3 / told}))
+"""
+
+
+def audits(folder: Path) -> None:
+    from audit_tree import plant
+
+    plant(folder / "tree", 4000)
+    done = fresh(AUDIT, str(folder / "tree"))
+    print("\naudit of small files of every sort, from the page cache")
+    print(f"  {done['files']:,.0f} files        {done['files'] / done['seconds']:8.0f} a second, {done['mib']:.0f} MiB")
+    print(f"  of a processor's time {done['cpu_ms']:8.2f} ms for each")
+
+
+def far(folder: Path) -> None:
+    """A header over HTTP, where each request takes 20 ms."""
+    from far import serving
+
+    from workbench.audit.look import look
+
+    big_model(folder / "far.onnx", 100, 394)
+    with serving(folder, latency=0.02) as server:
+        look(f"{server.url}/far.onnx")  # modules loaded, connected
+        for several in (True, False):
+            server.several = several
+            server.reset()
+            begin = time.perf_counter()
+            row = look(f"{server.url}/far.onnx")
+            seconds = time.perf_counter() - begin
+            how = "several ranges a request" if several else "one range a request"
+            print(f"\n{row.size / 1e6:,.0f} MB over HTTP, 20 ms away, {how}")
+            print(f"  {len(server.asked):,} requests, {server.sent:,} bytes, {seconds:.2f} s")
+
+
 if __name__ == "__main__":
     print(
         f"Python {platform.python_version()}, onnx {onnx.__version__}, {os.cpu_count()} cores, {platform.machine()}\n"
@@ -153,5 +206,7 @@ if __name__ == "__main__":
     import_time()
     with tempfile.TemporaryDirectory() as name:
         scan(Path(name))
+        audits(Path(name))
+        far(Path(name))
     small_files()
     pages()

@@ -7,12 +7,15 @@ import json
 import os
 import pickle
 import re
+import shutil
+import socket
 import subprocess
 import sys
 import threading
 import urllib.parse
 import zipfile
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ from onnx import TensorProto, helper, numpy_helper
 from workbench import BadInput, audit
 from workbench.audit import Audit
 from workbench.audit.exports import EXPORTS
+from workbench.audit.look import look
+from workbench.audit.places import places
 from workbench.audit.policy import EXAMPLE, read_policy
 from workbench.files import certificate
 from workbench.sandbox import Cancelled
@@ -55,6 +60,18 @@ def write(path: Path, model: onnx.ModelProto) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(model.SerializeToString())
     return path
+
+
+watching: list[Callable[[str], object]] = []
+"""Called with each folder that this process lists."""
+
+
+def _watch(event: str, told: tuple[Any, ...]) -> None:
+    if watching and event in ("os.listdir", "os.scandir", "glob.glob"):
+        watching[0](str(told[0]))
+
+
+sys.addaudithook(_watch)
 
 
 class _Harm:
@@ -245,7 +262,7 @@ def test_a_policy_adds_and_passes_findings(tree: Path, tmp_path: Path) -> None:
     [
         ("formats = [", "no TOML"), ("\nformat = 1", "line 2: format is no part"), ("formats = 1", "a list of names"),
         ('formats = ["Onyx"]', "'Onyx'"), ("opset = 3", "at-least"), ('largest = "big"', "2 GB"),
-        ('[[ignore]]\nid = "x"', "a reason"),
+        ('[[ignore]]\nid = "x"', "a reason"), ("formats = []", "a list of names"), ("ignore = 3", "once for each"),
     ],
 )  # fmt: skip
 def test_a_policy_that_is_none_is_refused_with_the_line(text: str, match: str, tmp_path: Path) -> None:
@@ -265,6 +282,112 @@ def test_the_command_says_exits_and_writes(tree: Path, tmp_path: Path) -> None:
     assert bad.returncode == 1 and (tmp_path / "a.sarif").exists() and "error:" in bad.stdout
     assert run(str(tree), "--policy", "none.toml").returncode == 2
     assert run(str(tree), "--fail-on", "never").returncode == 2
+
+
+def test_what_cannot_be_looked_at_is_a_row_and_no_end(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    (folder / "deep").mkdir(parents=True)
+    write(folder / "deep" / "a.onnx", network())
+    for name in ("one", "two", "three"):
+        (folder / name).symlink_to(folder)  # patterns that followed them would never end
+    (folder / "itself.onnx").symlink_to(folder / "itself.onnx")
+    with socket.socket(socket.AF_UNIX) as plug:
+        plug.bind(str(folder / "socket.onnx"))
+        found = audit([folder, folder / "deep" / "a.onnx" / "b", tmp_path / ("n" * 300), os.devnull, tmp_path / "gone"])
+    rows = {os.path.basename(row.path)[:12]: {one.id for one in row.findings} for row in found.rows}
+    assert rows == {
+        "a.onnx": set(), "itself.onnx": {"no-access"}, "socket.onnx": {"no-file"}, "b": {"no-access"},
+        "n" * 12: {"no-access"}, "null": {"no-file"}, "gone": {"not-there"},
+    }  # fmt: skip
+    (tmp_path / "empty").mkdir()
+    assert audit(tmp_path / "empty").rows == ()
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names"),
+    [
+        ("**/*.onnx", ["a.onnx", "b.onnx"]), ("**", ["a.onnx", "h.onnx", "b.onnx", "c.txt"]), ("*/*.onnx", ["b.onnx"]),
+        ("d*/**/b.*", ["b.onnx"]), ("**/.h/*", ["h.onnx"]), ("**/deep", ["h.onnx", "b.onnx", "c.txt"]), ("**/*.h5", []),
+    ],
+)  # fmt: skip
+def test_a_pattern_names_what_it_names_in_a_shell(
+    pattern: str, names: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a.onnx", "deep/b.onnx", "deep/c.txt", "deep/.h/h.onnx"):
+        write(tmp_path / name, network())
+    (tmp_path / "deep" / "back").symlink_to(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for given in (pattern, str(tmp_path / pattern)):
+        found = [place.path for place in places([given]) if place.read]
+        assert [os.path.basename(path) for path in found] == names
+        assert not [path for path in found if path.startswith("./")]
+
+
+def test_what_there_is_no_right_to_read_is_a_row(tmp_path: Path) -> None:
+    write(tmp_path / "closed" / "a.onnx", network())
+    closed = tmp_path / "closed"
+    closed.chmod(0)
+    root = os.geteuid() == 0
+    if root:
+        os.seteuid(65534)
+    try:
+        found = [*places([closed, closed / "a.onnx"])]
+        row = look(str(closed / "a.onnx"))
+    finally:
+        if root:
+            os.seteuid(0)
+        closed.chmod(0o700)
+    assert [place.finding.id for place in found if place.finding] == ["no-access", "no-access"]
+    assert {one.id for one in row.findings} == {"damaged"} and row.format == ""
+
+
+def test_what_vanishes_meanwhile_costs_its_own_row(tmp_path: Path) -> None:
+    for number in range(700):
+        write(tmp_path / "a" / f"{number:04}.onnx", network(seed=number % 3))
+    found = audit(tmp_path, tell=lambda row: shutil.rmtree(tmp_path, ignore_errors=True), workers=1)
+    assert len(found.rows) == 700
+    gone = [row for row in found.rows if {"damaged"} == {one.id for one in row.findings}]
+    assert gone and all("not there" in row.findings[0].says for row in gone)
+    listing = places([tmp_path / "b"])
+    for name in "cd":
+        write(tmp_path / "b" / name / "a.onnx", network())
+    first = next(listing)
+    shutil.rmtree(tmp_path / "b")
+    assert first.path.endswith("c/a.onnx") and [place.read for place in listing] == [False]
+
+
+def test_one_folder_of_many_names_is_listed_once_not_for_each_file(tmp_path: Path) -> None:
+    for number in range(300):
+        (tmp_path / f"{number:04}.onnx").write_bytes(b"no model")
+        (tmp_path / f"{number:04}.bin").write_bytes(b"\0\1 no model")
+    os.utime(tmp_path, (1e9, 1e9))  # a folder that is not being filled just now
+    listed: list[str] = []
+    watching.append(listed.append)
+    for name in os.listdir(tmp_path):
+        look(str(tmp_path / name))
+    watching.clear()
+    assert 1 <= listed.count(str(tmp_path)) <= 3
+
+
+@pytest.mark.long
+def test_a_hundred_thousand_names_in_one_folder_are_rows(tmp_path: Path) -> None:
+    for number in range(100_000):
+        (tmp_path / f"{number:06}.bin").write_bytes(b"\0\1 no model")
+    found = audit(tmp_path)
+    assert len({row.path for row in found.rows}) == 100_000
+
+
+@pytest.mark.parametrize(
+    ("told", "match"),
+    [
+        ({"paths": 3}, "paths of files"), ({"paths": [None]}, "paths of files"), ({"paths": b"x"}, "paths of files"),
+        ({"paths": []}, "needs files"), ({"workers": 0}, "1 worker"), ({"results": DATA}, "Is a directory"),
+        ({"policy": 3}, "path of a TOML file"), ({"policy": DATA}, "Is a directory"),
+    ],
+)  # fmt: skip
+def test_what_an_audit_cannot_take_is_a_sentence(told: dict[str, Any], match: str) -> None:
+    with pytest.raises(BadInput, match=match):
+        audit(**{"paths": DATA / "gru.onnx", **told})
 
 
 def test_a_file_that_takes_its_reader_down_costs_its_own_row(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,10 +98,12 @@ def audit(
             nobody here can ask.
         Cancelled: it was given up; `results` holds what was done.
     """
-    given = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
+    given = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, str | bytes | os.PathLike) else [paths]
+    if workers is not None and (not isinstance(workers, int) or workers < 1):
+        raise BadInput(f"An audit takes 1 worker or more, not {workers!r}.")
     if not given:
         raise BadInput("An audit needs files or folders: audit('models').")
-    rules = policy if isinstance(policy, Policy) or policy is None else read_policy(Path(policy))
+    rules = policy if isinstance(policy, Policy) or policy is None else read_policy(policy)
     say = progress or (lambda message: None)
     cancel = cancel or threading.Event()
     with _Results(results) as kept:
@@ -244,7 +246,12 @@ class _Results:
         if self._path is None:
             return self
         if self._path.exists():
-            whole = self._path.read_bytes()
+            try:
+                whole = self._path.read_bytes()
+            except OSError as error:
+                raise BadInput(
+                    f"{self._path} cannot be read: {error.strerror}. Name a file for the results."
+                ) from error
             for number, line in enumerate(whole.splitlines(keepends=True), 1):
                 if line.endswith(b"\n") and (row := _read_row(line, self._path, number)) is not None:
                     self._known[row.path, row.size, row.changed] = row

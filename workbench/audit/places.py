@@ -6,7 +6,8 @@ import glob
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
 from ..errors import BadInput, Finding
 from ..files import registry, remote
@@ -21,6 +22,7 @@ class Place:
             was changed, and zeros where only reading it tells.
         finding: why it is not read, or what its place says of it; None of an ordinary one.
         read: it can be.
+        one: tells it from other files, whatever its names.
     """
 
     path: str
@@ -28,6 +30,7 @@ class Place:
     changed: int = 0
     finding: Finding | None = None
     read: bool = True
+    one: tuple[int, int] | None = None
 
     @property
     def shown(self) -> str:
@@ -49,32 +52,60 @@ def places(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Place]:
     Raises:
         BadInput: a path is no path, or a URL that nobody here reads.
     """
-    seen: set[tuple[int, int]] = set()
-    urls: set[str] = set()
+    seen: set[object] = set()
     for given in paths:
-        path = os.fspath(given)
+        path = os.fspath(given) if isinstance(given, os.PathLike) else given
         if not isinstance(path, str) or "\0" in path:
             raise BadInput(f"An audit takes paths of files and folders, not {given!r}.")
         path = remote.local(path)
         if remote.is_url(path):
-            for place in _far(path):
-                if place.path not in urls:
-                    urls.add(place.path)
-                    yield place
-            continue
-        found = (
-            [path] if os.path.lexists(path) or not glob.has_magic(path) else sorted(glob.iglob(path, recursive=True))
-        )
-        if not found:
-            yield _odd(path, "not-there", "Nothing has a name of this pattern.", "Look whether it is written right.")
-        for each in found:
-            for place in _below(each):
-                if place.read:
-                    about = os.stat(place.path)
-                    if (one := (about.st_dev, about.st_ino)) in seen:
-                        continue
-                    seen.add(one)
+            found = _or_none(path, _far(path)) if "*" in path else _far(path)
+        elif os.path.lexists(path) or not glob.has_magic(path):
+            found = _below(path)
+        else:
+            found = _or_none(path, _like(path))
+        for place in found:
+            one = place.one or place.path
+            if not place.read or one not in seen:
+                seen.add(one)
                 yield place
+
+
+def _or_none(pattern: str, found: Iterator[Place]) -> Iterator[Place]:
+    if (first := next(found, None)) is not None:
+        yield first
+        yield from found
+    else:
+        yield _odd(pattern, "not-there", "Nothing has a name of this pattern.", "Look whether it is written right.")
+
+
+def _like(pattern: str) -> Iterator[Place]:
+    """What a pattern names. ``**`` is looked for below the folder before it, where no link is followed: `glob` would
+    follow those that lead back for ever."""
+    parts = pattern.split(os.sep)
+    if "**" not in parts:
+        for each in sorted(glob.iglob(pattern)):
+            yield from _below(each)
+        return
+    first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    top = os.sep.join([*parts[:first], ""])
+    for place in _below(top or os.curdir + os.sep):
+        path = place.path if top else place.path.removeprefix(os.curdir + os.sep)
+        if _fits(path[len(top) :].split(os.sep), parts[first:]):
+            yield replace(place, path=path)
+
+
+def _fits(names: list[str], parts: list[str]) -> bool:
+    """Whether a path, name by name, is what the parts of a pattern say, or below it."""
+    if not parts:
+        return True
+    if parts[0] == "**" and _fits(names, parts[1:]):
+        return True
+    if not names or (names[0].startswith(".") and not parts[0].startswith(".")):
+        return False
+    return (
+        _fits(names[1:], parts) if parts[0] == "**" else fnmatchcase(names[0], parts[0]) and _fits(names[1:], parts[1:])
+    )
 
 
 def _far(url: str) -> Iterator[Place]:
@@ -82,12 +113,8 @@ def _far(url: str) -> Iterator[Place]:
         for each, size, changed in remote.listed(url):
             yield Place(each, size, changed)
     except remote.Unreachable as error:
-        yield _odd(
-            url,
-            "unreachable",
-            str(error).replace(f"{remote.shown(url)} ", "It ", 1),
-            "Look whether the address is right, and whether you may read it.",
-        )
+        says = str(error).replace(f"{remote.shown(url)} ", "It ", 1)
+        yield _odd(url, "unreachable", says, "Look whether the address is right, and whether you may read it.")
 
 
 def _odd(path: str, id: str, says: str, advice: str, about: os.stat_result | None = None) -> Place:
@@ -119,7 +146,7 @@ def _below(top: str) -> Iterator[Place]:
             yield _file(path, about, named=path == top)
             continue
         if registry.is_model_folder(path):
-            yield Place(path, about.st_size, about.st_mtime_ns)
+            yield Place(path, about.st_size, about.st_mtime_ns, one=_one(about))
         try:
             left += sorted((os.path.join(path, name) for name in os.listdir(path)), reverse=True)
         except OSError as error:
@@ -132,4 +159,8 @@ def _file(path: str, about: os.stat_result, named: bool) -> Place:
     finding = None
     if not named and os.path.basename(path).startswith("."):
         finding = Finding("hidden", "note", "", "Its name hides it from listings.", "Look whether it belongs here.")
-    return Place(path, about.st_size, about.st_mtime_ns, finding)
+    return Place(path, about.st_size, about.st_mtime_ns, finding, one=_one(about))
+
+
+def _one(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino

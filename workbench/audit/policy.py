@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,15 +89,17 @@ class Policy:
         return found
 
 
-def read_policy(path: Path) -> Policy:
+def read_policy(path: str | os.PathLike[str]) -> Policy:
     """A policy from its file, such as `EXAMPLE`.
 
     Raises:
         BadInput: there is none, it is no TOML, or says what a policy cannot; the sentence names the place.
     """
     try:
-        text = path.read_text("utf-8")
+        text = Path(path).read_text("utf-8")
         told = tomllib.loads(text)
+    except TypeError:
+        raise BadInput(f"A policy is the path of a TOML file, or a Policy, not {path!r}.") from None
     except OSError as error:
         raise BadInput(f"The policy {path} cannot be read: {error.strerror}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -110,7 +113,8 @@ def read_policy(path: Path) -> Policy:
         name = min(strange)
         raise refuse(name, "no part of a policy, which has formats, domains, opset, largest and ignore")
     for name in ("formats", "domains"):
-        if name in told and not (isinstance(told[name], list) and all(isinstance(one, str) for one in told[name])):
+        names = told.get(name, ["ONNX"])
+        if not (isinstance(names, list) and names and all(isinstance(one, str) for one in names)):
             raise refuse(name, 'a list of names, such as ["ONNX"]')
     if unknown := [name for name in told.get("formats", ()) if name not in FORMATS]:
         raise refuse("formats", f"a list of formats as detect names them, and {unknown[0]!r} is none")
@@ -121,6 +125,8 @@ def read_policy(path: Path) -> Policy:
         or any(type(n) is not int for n in opset.values())
     ):
         raise refuse("opset", "such as { at-least = 13, at-most = 21 }")
+    if not isinstance(told.get("ignore", []), list):
+        raise refuse("ignore", "written as [[ignore]], once for each")
     return Policy(
         formats=tuple(told["formats"]) if "formats" in told else None,
         domains=tuple(told["domains"]) if "domains" in told else None,
