@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import platform
@@ -207,6 +208,7 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as name:
         scan(Path(name))
         audits(Path(name))
-        far(Path(name))
+        if importlib.util.find_spec("fsspec"):
+            far(Path(name))
     small_files()
     pages()

@@ -102,16 +102,17 @@ class RangeBytes:
 
     def _wanted(self, start: int, stop: int, jumped: bool) -> list[Span]:
         """The span asked for with what is read ahead, and those guessed; none of them known."""
-        guesses: Iterator[Span] = iter(())
         if jumped:
             runs = [end - jump for jump, end in zip(self._jumps[-4:-1], self._ends[-4:-1], strict=True)]
             self._ahead = max([HEAD, *(run + 2 * ALIKE for run in runs if run <= NEAR)])
-            guesses = islice(self._guessed(), min(MOST_GUESSES, max(LEAST_GUESSES, 2 * self._right)))
-            self._right = 0
+            # What is asked for last, often from the very end, stands a little before it.
+            start = max(0, min(start, self._size - WINDOW))
         else:
             self._ahead = min(MOST_AHEAD, 2 * self._ahead)
-        # What is asked for last, often from the very end, stands a little before it.
-        start = max(0, min(start, self._size - WINDOW)) if jumped else start
+        guesses: Iterator[Span] = iter(())
+        if start - self._jumps[-1] < NEAR:
+            guesses = islice(self._guessed(), min(MOST_GUESSES, max(LEAST_GUESSES, 2 * self._right)))
+            self._right = 0
         return [*self._unknown([(start, max(stop, start + self._ahead)), *guesses])]
 
     def _unknown(self, spans: Sequence[Span]) -> Iterator[Span]:
@@ -162,4 +163,7 @@ class RangeBytes:
             at += steps[place]
             like = 1 + (place if place < last else best)
             length = min(ends[like] - jumps[like], NEAR)
-            yield at - 2 * ALIKE, at + max(HEAD, length + 2 * ALIKE)
+            if not 0 <= at < self._size:
+                return
+            before = 0 if self._at_hand(at, at + 1) else 2 * ALIKE
+            yield max(0, at - before), at + max(HEAD, length + 2 * ALIKE)

@@ -17,12 +17,15 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from ..errors import BadInput, UnreadableFile, WorkbenchError
-from ..words import first_line
+from ..words import first_line, size
 from .ranges import FIRST, RangeBytes
 from .wire import Span
 
 SECONDS = 12.0
 """For all that is read of a file."""
+
+MOST = 1 << 25
+"""Bytes that are fetched of a file; a header takes thousands, what is packed as a whole all."""
 
 LISTING = 60.0
 """Seconds for the names in one folder."""
@@ -86,8 +89,14 @@ def opened(url: str) -> Iterator[RangeBytes]:
     if not file.size:
         raise UnreadableFile(f"{shown(url)} is empty (0 bytes); was the upload complete?")
 
+    left = MOST
+
     def fetch(spans: Sequence[Span]) -> list[bytes]:
+        nonlocal left
         with _told(url):
+            left -= sum(stop - start for start, stop in spans)
+            if left < 0:
+                raise _Refused(f"more than {size(MOST)} of it would be fetched: download it, and name the copy")
             return file.fetch(spans)
 
     yield RangeBytes(file.size, fetch, file.changed)
