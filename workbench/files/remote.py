@@ -221,7 +221,7 @@ class _File:
 
     def _read(self, spans: Sequence[Span]) -> list[bytes]:
         if getattr(self._system, "async_impl", False):
-            starts, stops = zip(*spans, strict=True)
+            starts, stops = ([*ends] for ends in zip(*spans, strict=True))
             return [*map(bytes, self._system.cat_ranges([self._path] * len(spans), starts, stops, on_error="raise"))]
         if self._file is None:
             self._file = self._system.open(self._path, "rb", cache_type="none")
@@ -387,7 +387,7 @@ def _why(error: Exception, url: str) -> str:
     if isinstance(error, _Refused):
         return str(error)
     if isinstance(error, TimeoutError | asyncio.TimeoutError):
-        return f"no answer within {SECONDS:g} seconds"
+        return f"it did not give what was asked for within {SECONDS:g} seconds"
     if isinstance(error, FileNotFoundError):
         return "there is no such file"
     if isinstance(error, PermissionError):
