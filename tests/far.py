@@ -15,7 +15,8 @@ from typing import Any
 
 @dataclass
 class Server:
-    """`folder` is what it serves; `latency` in seconds; `several`: it answers several ranges at once; `ranges`: any.
+    """`folder` is what it serves; `latency` in seconds; `several`: it answers several ranges at once, None: it
+    hangs up on them; `ranges`: it answers any.
 
     A file's name may say how it is served: ``403.onnx`` answers 403, ``stalls…`` never ends, ``lies…`` is said to be
     ten times as long as it is.
@@ -23,7 +24,7 @@ class Server:
 
     folder: Path
     latency: float = 0.0
-    several: bool = True
+    several: bool | None = True
     ranges: bool = True
     url: str = ""
     asked: list[str] = field(default_factory=list)
@@ -69,6 +70,9 @@ def serving(folder: Path, **how: Any) -> Iterator[Server]:
             ]
             if not server.ranges or not spans:
                 self.answer(200, path.read_bytes())
+                return
+            if len(spans) > 1 and server.several is None:
+                self.close_connection = True
                 return
             if path.name.startswith("stalls"):
                 self.send_response(206)

@@ -77,10 +77,10 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("several", [True, False], ids=["several-ranges", "one-range"])
+@pytest.mark.parametrize("several", [True, False, None], ids=["several-ranges", "one-range", "hangs-up"])
 @pytest.mark.parametrize("name", ["alike", "resnet"])
 def test_a_header_far_away_takes_few_requests_and_bytes_and_says_the_same(
-    name: str, several: bool, web: Server
+    name: str, several: bool | None, web: Server
 ) -> None:
     near = look(str(web.folder / f"{name}.onnx"))
     web.several = several

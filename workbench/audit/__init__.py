@@ -110,6 +110,8 @@ def audit(
         found: list[Place] = []
         for place in places(given):
             found.append(place)
+            if cancel.is_set():
+                raise Cancelled("The audit was cancelled.")
             if len(found) % 1000 == 0:
                 say(f"Found {len(found):,} files")
         rows: dict[str, Row] = {}

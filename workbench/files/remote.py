@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -99,7 +99,10 @@ def opened(url: str) -> Iterator[RangeBytes]:
                 raise _Refused(f"more than {size(MOST)} of it would be fetched: download it, and name the copy")
             return file.fetch(spans)
 
-    yield RangeBytes(file.size, fetch, file.changed)
+    try:
+        yield RangeBytes(file.size, fetch, file.changed)
+    finally:
+        file.close()
 
 
 def listed(url: str) -> Iterator[tuple[str, int, int]]:
@@ -231,6 +234,10 @@ class _File:
             parts.append(self._file.read(stop - start))
         return parts
 
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
 
 class _Http:
     """A server that speaks HTTP: several ranges in one request where it can do that, else in as many at once."""
@@ -249,6 +256,9 @@ class _Http:
             known, self._first = self._first, b""
             return [known, *(self.fetch(spans[1:]) if spans[1:] else [])]
         return self._do(self._all, spans)
+
+    def close(self) -> None:
+        """Connections are kept for the next file of the same server."""
 
     def _do(self, function: Callable[..., Any], *args: Any) -> Any:
         from fsspec.asyn import sync
@@ -269,14 +279,17 @@ class _Http:
             self.size, self._whole = len(body), body
         else:
             raise _Refused("it does not tell how long the file is")
-        return body
+        return body if status == 200 else _cut(_parts("", head.get("Content-Range", ""), body), (0, FIRST)) or b""
 
     async def _all(self, spans: Sequence[Span]) -> list[bytes]:
         parts: dict[int, bytes] = {}
         if len(spans) > 1 and self._several:
-            status, head, body = await self._ask(spans)
-            parts = _parts(head.get("Content-Type", ""), head.get("Content-Range", ""), body) if status == 206 else {}
-            self._several = "multipart/byteranges" in head.get("Content-Type", "") and status == 206
+            self._several = False  # unless it proves that it can do it
+            with suppress(Exception):  # what else is wrong, the ranges one by one will tell
+                status, head, body = await self._ask(spans)
+                if status == 206:
+                    parts = _parts(head.get("Content-Type", ""), head.get("Content-Range", ""), body)
+                    self._several = "multipart/byteranges" in head.get("Content-Type", "")
         found = [_cut(parts, span) for span in spans]
         turns = asyncio.Semaphore(CONNECTIONS)
         missing = [number for number, part in enumerate(found) if part is None]
