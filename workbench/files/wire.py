@@ -269,6 +269,8 @@ class Wire:
         if start < self._base or stop > self._base + len(self._window):
             self._fetch(start, stop - start)
         window, at, end = self._window, start - self._base, stop - self._base
+        if end > len(window):
+            return False  # the file ends before
         # Decoded at once where every letter is one byte.
         plain = window[at:end].decode("ascii") if window[at:end].isascii() else ""
         self.text_left -= stop - start if plain else 4 * (stop - start)
