@@ -188,7 +188,8 @@ def test_no_more_is_fetched_of_a_file_than_a_header_takes(web: Server, monkeypat
         ("https://host/a.onnx?sig=1#x", "https://host/a.onnx?***"), ("s3://bucket/a?.onnx", "s3://bucket/a?.onnx"),
         ("abfs://box@account.dfs.core.windows.net/a", "abfs://box@account.dfs.core.windows.net/a"),
         ("zip://a.onnx::https://u:p@h/x.zip?s=1", "zip://a.onnx::https://***@h/x.zip?***"),
-        ("memory://a", "memory://a"),
+        ("memory://a", "memory://a"), ("https://host:80/net@2/a.onnx", "https://host:80/net@2/a.onnx"),
+        ("https://u:p@host:80/net@2/a", "https://***@host:80/net@2/a"), ("abfs://u:p@host/a", "abfs://***@host/a"),
     ],
 )  # fmt: skip
 def test_a_url_is_shown_without_secrets(url: str, shown: str) -> None:

@@ -61,7 +61,8 @@ def shown(url: str) -> str:
     ``abfs://`` stands where others have a name."""
     parts = []
     for part in url.split("::"):
-        safe = re.sub(r"://[^/\s]*:[^\s]*@|(?<!abfs)(?<!abfss)://[^/\s]*@", "://***@", part)
+        # The second form is of passwords that hold a slash, which nobody can read, and nobody should.
+        safe = re.sub(r"(?<!abfs)(?<!abfss)://[^/\s]*@|://[^/\s:@]*:(?!\d*(?:/|$))\S*@", "://***@", part)
         parts.append(re.sub(r"(\Ahttps?://[^?#]*)[?#].*", r"\1?***", safe, flags=re.S))
     return "::".join(parts)
 
