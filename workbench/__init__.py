@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .frameworks.spiking.nir import read_nir, write_nir
     from .frameworks.spiking.spiking import spiking
     from .frameworks.spiking.table import weight_table
+    from .frameworks.spiking.to_code import to_code
     from .frameworks.spiking.to_nengo import to_nengo
     from .widgets import Workbench
 
@@ -33,8 +34,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Audit", "BadInput", "Comparison", "Conversion", "ConversionDisagrees", "Detection", "Difference", "Engine",
     "GraphView", "NeedsTrust", "UnreadableFile", "UnsupportedModel", "Workbench", "WorkbenchError", "audit",
-    "compare", "convert", "detect", "diff", "graph", "load_engine", "nengo_gui", "read_nir", "report", "spiking",
-    "to_nengo", "weight_table", "write_nir",
+    "compare", "convert", "detect", "diff", "graph", "load_engine", "nengo_gui", "read_nir", "report",
+    "spiking", "to_code", "to_nengo", "weight_table", "write_nir",
 ]  # fmt: skip
 
 provide(
@@ -46,8 +47,8 @@ provide(
 _LAZY = {
     "Engine": "engines", "load_engine": "engines", "Workbench": "widgets", "nengo_gui": "frameworks.spiking.gui_widget",
     "read_nir": "frameworks.spiking.nir", "write_nir": "frameworks.spiking.nir",
-    "spiking": "frameworks.spiking.spiking", "to_nengo": "frameworks.spiking.to_nengo",
-    "weight_table": "frameworks.spiking.table",
+    "spiking": "frameworks.spiking.spiking", "to_code": "frameworks.spiking.to_code",
+    "to_nengo": "frameworks.spiking.to_nengo", "weight_table": "frameworks.spiking.table",
 }  # fmt: skip
 """Name -> module that has it, imported on first use."""
 

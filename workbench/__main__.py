@@ -1,4 +1,4 @@
-"""The command line, ``workbench detect|graph|convert|compare|report|audit|tables|lab``: the verbs of the functions.
+"""The command line, ``workbench detect|graph|convert|code|compare|report|audit|tables|lab``: the functions' verbs.
 
 Exit codes: 0 done, 1 the job failed (one line on stderr), 2 wrong usage, 3 refused for safety; of ``audit`` see there.
 """
@@ -365,6 +365,37 @@ def _convert(arguments: argparse.Namespace) -> int:
         _say_some(conversion.warnings, "  note: ")
     if failure is not None:
         raise failure
+    return 0
+
+
+@_command(
+    "code",
+    "a spiking network as a Python script for Nengo",
+    "Write a Python script that builds the spiking network in a file with Nengo and runs it, with an .npz of its "
+    "arrays beside it. It needs Nengo and NumPy, not the workbench; nothing of the model's text becomes code in it.",
+    _argument("file", metavar="FILE", help="an .onnx or .nir file that holds a spiking network"),
+    _argument("-o", "--output", metavar="SCRIPT.py", help="where to write (default: beside FILE, as FILE_nengo.py)"),
+    _argument("--params", metavar="NPZ", help="NengoDL's parameters, for files of the paper's authors"),
+    _argument(
+        "--option",
+        action="append",
+        default=[],
+        type=_option,
+        metavar="KEY=VALUE",
+        help="what a .nir file does not tell; repeatable: framework=snntorch, dt=0.001, method=exact",
+    ),
+    _argument("--force", help="overwrite the script and its .npz if they exist"),
+    _WRITTEN,
+)
+def _code(arguments: argparse.Namespace) -> int:
+    from .frameworks.spiking.to_code import to_code
+
+    options = dict(arguments.option)
+    script = to_code(arguments.file, arguments.output, arguments.params, overwrite=arguments.force, **options)
+    if arguments.json:
+        _say_json({"path": arguments.file, "output": str(script), "arrays": str(script.with_suffix(".npz"))})
+    else:
+        _say(script)
     return 0
 
 

@@ -63,7 +63,14 @@ def make_folder(folder: Path) -> None:
 
 
 def write_text(page: str, path: str | os.PathLike[str], *, overwrite: bool = False, inputs: Iterable[object]) -> Path:
-    """Write a text to a file; it appears whole or not at all. Arguments and errors as of `refuse`.
+    """Write a text to a file, as `write_bytes` does."""
+    return write_bytes(page.encode("utf-8", "replace"), path, overwrite=overwrite, inputs=inputs)
+
+
+def write_bytes(
+    content: bytes, path: str | os.PathLike[str], *, overwrite: bool = False, inputs: Iterable[object]
+) -> Path:
+    """Write a file; it appears whole or not at all. Arguments and errors as of `refuse`.
 
     Raises:
         WorkbenchError: it cannot be written, as well.
@@ -73,7 +80,7 @@ def write_text(page: str, path: str | os.PathLike[str], *, overwrite: bool = Fal
     part = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         with part.open("xb") as file:
-            file.write(page.encode("utf-8", "replace"))
+            file.write(content)
         part.replace(target)
     except (OSError, ValueError) as error:
         with suppress(OSError, ValueError):  # there is none, if its name was too long

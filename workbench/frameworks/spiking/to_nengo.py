@@ -303,7 +303,7 @@ class _Writer:
             matrix = link.weighted.weights["weight"].T.astype(float)
             if link.source in self.encoders:
                 # The function only says how many values the decoders give; it is never called with one.
-                pre, parameters["function"] = pre.ensemble, _Decoded(len(matrix))
+                pre, parameters["function"] = pre.ensemble, Decoded(len(matrix))
                 parameters["solver"] = nengo.solvers.NoSolver(matrix.T)
             else:
                 parameters["transform"] = nengo.Dense(matrix.shape, init=matrix)
@@ -354,7 +354,7 @@ def _connection(pre: Any, post: Any, *, synapse: Any = None, **parameters: Any) 
     nengo.Connection(pre, post, synapse=synapse, **parameters)
 
 
-class _Decoded:
+class Decoded:
     """Stands for the function behind given decoders."""
 
     def __init__(self, size: int) -> None:
