@@ -15,7 +15,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -64,15 +64,18 @@ def convert_nengo(
     sha256: str | None = None,
     source_bytes: int | None = None,
     read: Mapping[str, Any] | None = None,
+    format: str = "Nengo",
 ) -> Conversion:
     """See `workbench.convert.convert`.
 
     Args:
-        source: a ``nengo.Network``, an open ``nengo_dl.Simulator`` with its trained parameters, or a `SpikingNetwork`.
+        source: a ``nengo.Network``, an open ``nengo_dl.Simulator`` with its trained parameters, a `SpikingNetwork`, or
+            a `Native`, read already.
         sample: for each input a time series ``(batch, steps, n)``, or images ``(batch, n)`` held for `STEPS` steps.
         begun: when the conversion did, and its `timeout`.
         options: ``dt``, seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
-        file: what `source` was read from; sha256, source_bytes: of that file; read: what was said of how to read it.
+        file: what `source` was read from; sha256, source_bytes: of that file; read: what was said of how to read it;
+            format: its own, for the certificate.
     """
     _refuse_opset(opset)
     if unknown := [key for key in options or {} if key != "dt"]:
@@ -90,7 +93,7 @@ def convert_nengo(
             model, digest = _model(network)
             path = folder / target.name
             path.write_bytes(model.SerializeToString(deterministic=True))
-            groups = _samples(network, sample)
+            groups = native.groups if sample is None and native.groups else _samples(network, sample, native.steps)
             series = {
                 name: np.concatenate([group[name] for group in groups.values()]) for name in next(iter(groups.values()))
             }
@@ -120,7 +123,7 @@ def convert_nengo(
             )
             if agreement.within_tolerance:
                 say("Writing the certificate")
-                _certify(model, network, conversion, digest, native.version, version, read or {})
+                _certify(model, network, conversion, digest, native.version, version, format, read or {})
                 path.write_bytes(model.SerializeToString(deterministic=True))
                 say("Moving the ONNX file into place")
                 publish(folder, target, overwrite)
@@ -153,7 +156,7 @@ def convert_nir(
             network = sandbox.parse(_read_nir, copy, choices, timeout=timeout, since=begun, cancel=cancel)
     return convert_nengo(
         network, output, cancel=cancel, timeout=timeout, begun=begun, file=path, sha256=digest, source_bytes=size,
-        read={name: value for name, value in choices.items() if value is not None}, **rest,
+        format="NIR", read={name: value for name, value in choices.items() if value is not None}, **rest,
     )  # fmt: skip
 
 
@@ -167,7 +170,7 @@ def _read_nir(path: Path, choices: dict[str, Any]) -> SpikingNetwork:
 
 
 @dataclass
-class _Native:
+class Native:
     """The source, read and ready to be asked.
 
     Attributes:
@@ -175,16 +178,20 @@ class _Native:
         run: several {input: (batch, steps, n)} -> {output: (batch, steps, n)} for each.
         version: the engine and its version.
         rounded: what it answers where it computes in float32; None where `run` does.
+        steps: how many it is asked.
+        groups: what it is asked where no sample is given: {where it comes from: {input: (batch, steps, n)}}.
     """
 
     network: SpikingNetwork
     run: Callable[[Sequence[Arrays]], list[Arrays]]
     version: str
     rounded: Callable[[Arrays], Arrays] | None = None
+    steps: int = STEPS
+    groups: Mapping[str, Arrays] = field(default_factory=dict)
 
 
 def _dt_of(source: Any, dt: float | None) -> float:
-    before = getattr(source, "spiking_network", source)
+    before = source.network if isinstance(source, Native) else getattr(source, "spiking_network", source)
     own = before.dt if isinstance(before, SpikingNetwork) else getattr(source, "dt", None)
     if own is None:
         own = dt or 0.001
@@ -194,14 +201,17 @@ def _dt_of(source: Any, dt: float | None) -> float:
 
 
 @contextmanager
-def _opened(source: Any, dt: float, apart: Callable[..., Any]) -> Iterator[_Native]:
+def _opened(source: Any, dt: float, apart: Callable[..., Any]) -> Iterator[Native]:
     """
     Args:
         apart: calls a function in a worker.
     """
+    if isinstance(source, Native):
+        yield source
+        return
     if isinstance(source, SpikingNetwork):
         run = partial(apart, _as_read, source, what=f"Running {source.name} in Nengo")
-        yield _Native(
+        yield Native(
             source,
             run,
             f"Nengo {metadata.version('nengo')}, the network as it was read",
@@ -249,14 +259,14 @@ def _float32() -> Iterator[None]:
 
 
 @contextmanager
-def _in_nengo_dl(source: Any, dt: float) -> Iterator[_Native]:
+def _in_nengo_dl(source: Any, dt: float) -> Iterator[Native]:
     from . import nengo_dl
 
     with nengo_dl.Simulator(source, dt=dt, progress_bar=False) as simulator:
         yield _asked_in_nengo_dl(simulator)
 
 
-def _asked_in_nengo_dl(simulator: Any) -> _Native:
+def _asked_in_nengo_dl(simulator: Any) -> Native:
     from . import nengo_dl
     from .engine_nengo_dl import predict
     from .from_nengo import from_nengo, inputs_of
@@ -268,11 +278,11 @@ def _asked_in_nengo_dl(simulator: Any) -> _Native:
     def run(asked: Sequence[Arrays]) -> list[Arrays]:
         return [predict(simulator, nodes, probes, series) for series in asked]
 
-    return _Native(network, run, f"NengoDL {nengo_dl.__version__}")
+    return Native(network, run, f"NengoDL {nengo_dl.__version__}")
 
 
 @contextmanager
-def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
+def _in_nengo(source: Any, dt: float) -> Iterator[Native]:
     """In ``nengo.Simulator``. Its inputs are functions of time while it is built, and what they were ever after."""
     import nengo
 
@@ -307,7 +317,7 @@ def _in_nengo(source: Any, dt: float) -> Iterator[_Native]:
             with _float32(), built() as other:
                 return ask(other, probes, series, feed)
 
-        yield _Native(
+        yield Native(
             network,
             lambda asked: [ask(simulator, probes, series, feed) for series in asked],
             f"Nengo {nengo.__version__}",
@@ -350,7 +360,7 @@ def answer(path: Path, series: Arrays) -> tuple[Arrays, float, str]:
 # --- samples -------------------------------------------------------------------------------------------------------
 
 
-def _samples(network: SpikingNetwork, sample: Any) -> dict[str, Arrays]:
+def _samples(network: SpikingNetwork, sample: Any, steps: int) -> Mapping[str, Arrays]:
     """{where they come from: {input: (batch, steps, n)}}"""
     if sample is not None:
         from .engine import series_of
@@ -362,9 +372,9 @@ def _samples(network: SpikingNetwork, sample: Any) -> dict[str, Arrays]:
     sizes = np.repeat([1.0, 255.0], 2).reshape(-1, 1, 1)
     for entry in network.inputs:
         held = rng.random((len(sizes), 1, entry.size)) * sizes
-        groups["held"][entry.name] = np.repeat(held, STEPS, axis=1).astype(np.float32)
-        groups["changing"][entry.name] = rng.uniform(-1, 1, (4, STEPS, entry.size)).astype(np.float32)
-        groups["edge"][entry.name] = np.zeros((1, STEPS, entry.size), np.float32)
+        groups["held"][entry.name] = np.repeat(held, steps, axis=1).astype(np.float32)
+        groups["changing"][entry.name] = rng.uniform(-1, 1, (4, steps, entry.size)).astype(np.float32)
+        groups["edge"][entry.name] = np.zeros((1, steps, entry.size), np.float32)
     return groups
 
 
@@ -387,6 +397,7 @@ def _certify(
     digest: str,
     native: str,
     runtime: str,
+    format: str,
     read: Mapping[str, Any],
 ) -> None:
     """Put the certificate into the model: the one it had, where it is the very model that one was given for, since
@@ -401,7 +412,7 @@ def _certify(
     statement = {
         "source": Path(found.source).name,
         "sha256": found.sha256,
-        "format": "NIR" if found.sha256 else "Nengo",
+        "format": format,
         "graph_sha256": digest,
         "converter": found.converter,
         "opset": found.opset,
