@@ -22,6 +22,7 @@ from .sources import provide
 if TYPE_CHECKING:
     from .engines import Engine, load_engine
     from .frameworks.spiking.gui_widget import nengo_gui
+    from .frameworks.spiking.lift import lift
     from .frameworks.spiking.nir import read_nir, write_nir
     from .frameworks.spiking.spiking import spiking
     from .frameworks.spiking.table import weight_table
@@ -34,7 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Audit", "BadInput", "Comparison", "Conversion", "ConversionDisagrees", "Detection", "Difference", "Engine",
     "GraphView", "NeedsTrust", "UnreadableFile", "UnsupportedModel", "Workbench", "WorkbenchError", "audit",
-    "compare", "convert", "detect", "diff", "graph", "load_engine", "nengo_gui", "read_nir", "report",
+    "compare", "convert", "detect", "diff", "graph", "lift", "load_engine", "nengo_gui", "read_nir", "report",
     "spiking", "to_code", "to_nengo", "weight_table", "write_nir",
 ]  # fmt: skip
 
@@ -46,7 +47,7 @@ provide(
 
 _LAZY = {
     "Engine": "engines", "load_engine": "engines", "Workbench": "widgets", "nengo_gui": "frameworks.spiking.gui_widget",
-    "read_nir": "frameworks.spiking.nir", "write_nir": "frameworks.spiking.nir",
+    "lift": "frameworks.spiking.lift", "read_nir": "frameworks.spiking.nir", "write_nir": "frameworks.spiking.nir",
     "spiking": "frameworks.spiking.spiking", "to_code": "frameworks.spiking.to_code",
     "to_nengo": "frameworks.spiking.to_nengo", "weight_table": "frameworks.spiking.table",
 }  # fmt: skip

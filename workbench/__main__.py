@@ -1,4 +1,4 @@
-"""The command line, ``workbench detect|graph|convert|code|compare|report|audit|tables|lab``: the functions' verbs.
+"""The command line, ``workbench detect|graph|convert|lift|code|compare|report|audit|tables|lab``: the functions' verbs.
 
 Exit codes: 0 done, 1 the job failed (one line on stderr), 2 wrong usage, 3 refused for safety; of ``audit`` see there.
 """
@@ -335,12 +335,12 @@ def _graph(arguments: argparse.Namespace) -> int:
     _JSON,
 )
 def _convert(arguments: argparse.Namespace) -> int:
-    from .convert import ConversionDisagrees, convert
+    from .convert import convert
 
-    failure: ConversionDisagrees | None = None
-    try:
-        with _progress() as say:
-            conversion = convert(
+    with _progress() as say:
+        return _converted(
+            arguments,
+            lambda: convert(
                 arguments.file,
                 arguments.output,
                 sample=None if arguments.sample is None else _rows(arguments.sample),
@@ -352,7 +352,17 @@ def _convert(arguments: argparse.Namespace) -> int:
                 custom_objects=_custom_objects(arguments),
                 progress=say,
                 **dict(arguments.option),
-            )
+            ),
+        )
+
+
+def _converted(arguments: argparse.Namespace, convert: Callable[[], Any]) -> int:
+    """What a conversion came to, said."""
+    from .convert import ConversionDisagrees
+
+    failure: ConversionDisagrees | None = None
+    try:
+        conversion = convert()
     except ConversionDisagrees as error:
         failure, conversion = error, error.conversion
     if arguments.json:
@@ -366,6 +376,46 @@ def _convert(arguments: argparse.Namespace) -> int:
     if failure is not None:
         raise failure
     return 0
+
+
+@_command(
+    "lift",
+    "a spiking network that another framework exported as plain ONNX, with real neurons",
+    "Find the neurons in an ONNX file in which snnTorch, SpikingJelly, Norse, spyx or other code wrote them as plain "
+    "arithmetic (steps written out, a Loop or Scan, or a single step), and write an ONNX file that Nengo, NIR and the "
+    "spiking engines take. Both are asked the same; nothing is written if they disagree.",
+    _argument("file", metavar="FILE", help="an .onnx file"),
+    _argument("-o", "--output", metavar="OUT", help="where to write (default: beside FILE, as FILE_lifted.onnx)"),
+    _argument(
+        "--state", dest="states", action="append", metavar="INPUT=OUTPUT",
+        help="of a single step: an input, and the output that it is given in the next step; repeatable",
+    ),
+    _argument("--time-axis", type=int, metavar="N", help="which axis of the input is time, 0 or 1"),
+    _argument("--dt", type=float, default=0.001, metavar="SECONDS", help="per step, for Nengo (default: 0.001)"),
+    _argument("--sample", metavar="DATA", help="a time series (batch, steps, n) to ask, as .npy or .npz"),
+    _argument("--force", help="overwrite the output if it exists"),
+    _JSON,
+)  # fmt: skip
+def _lift(arguments: argparse.Namespace) -> int:
+    from .frameworks.spiking.lift import lift
+
+    pairs = [pair.partition("=") for pair in arguments.states or ()]
+    if wrong := [name for name, equals, _ in pairs if not equals]:
+        raise BadInput(f"--state takes INPUT=OUTPUT, but was given {wrong[0]!r}.")
+    with _progress() as say:
+        return _converted(
+            arguments,
+            lambda: lift(
+                arguments.file,
+                arguments.output,
+                states={name: output for name, _, output in pairs} or None,
+                time_axis=arguments.time_axis,
+                dt=arguments.dt,
+                sample=None if arguments.sample is None else _rows(arguments.sample),
+                overwrite=arguments.force,
+                progress=say,
+            ),
+        )
 
 
 @_command(

@@ -12,7 +12,10 @@ from typing import Any
 
 from .frameworks import spiking
 
-_VERBS = {"read_nir": "nir", "spiking": "spiking", "to_code": "to_code", "to_nengo": "to_nengo", "write_nir": "nir"}
+_VERBS = {
+    "lift": "lift", "read_nir": "nir", "spiking": "spiking", "to_code": "to_code", "to_nengo": "to_nengo",
+    "write_nir": "nir",
+}  # fmt: skip
 """Function -> the module in `workbench.frameworks.spiking` that has it; some are called the same."""
 
 

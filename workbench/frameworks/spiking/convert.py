@@ -48,24 +48,11 @@ Progress = Callable[[str], object]
 
 
 def convert_nengo(
-    source: Any,
-    output: Any,
-    *,
-    sample: Any,
-    overwrite: bool,
-    say: Progress,
-    cancel: threading.Event | None,
-    timeout: float | None,
-    begun: float,
-    memory_mib: float | None,
-    opset: int | None = None,
-    options: Mapping[str, Any] | None = None,
-    file: Path | None = None,
-    sha256: str | None = None,
-    source_bytes: int | None = None,
-    read: Mapping[str, Any] | None = None,
-    format: str = "Nengo",
-) -> Conversion:
+    source: Any, output: Any, *, sample: Any, overwrite: bool, say: Progress, cancel: threading.Event | None,
+    timeout: float | None, begun: float, memory_mib: float | None, opset: int | None = None,
+    options: Mapping[str, Any] | None = None, file: Path | None = None, sha256: str | None = None,
+    source_bytes: int | None = None, read: Mapping[str, Any] | None = None, format: str = "Nengo",
+) -> Conversion:  # fmt: skip
     """See `workbench.convert.convert`.
 
     Args:

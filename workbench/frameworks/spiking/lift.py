@@ -33,6 +33,7 @@ from ...convert.conversion import Conversion
 from ...errors import BadInput, UnsupportedModel
 from ...safety.trust import known_as, private_copy
 from ...scratch import fleeting_folder
+from ...words import listed
 from .arrays import f32, lowpass
 from .check import check, renamed
 from .convert import Native, convert_nengo
@@ -133,8 +134,20 @@ def _version() -> str:
 
 
 def _read(path: Path, states: dict[str, str] | None, time_axis: int | None, dt: float) -> tuple[SpikingNetwork, Form]:
-    step = one_step(load(path), states, time_axis)
-    return lifted(step, dt), step.form
+    model = load(path)
+    step = one_step(model, states, time_axis)
+    network, form = lifted(step, dt), step.form
+    if states is None:
+        network.notes += [
+            f"{name!r} is taken to be given {output!r} of the step before, by their order; else say states=."
+            for name, output in form.states.items()
+        ]
+    if form.zeros:
+        network.notes.append(f"{listed(list(form.zeros))} start from zero, as here every run does.")
+    kept = {*form.outputs, *form.states.values()}
+    if left := [entry.name for entry in model.graph.output if entry.name not in kept]:
+        network.notes.append(f"{listed(left)}: left out, for it is no answer for each step.")
+    return network, form
 
 
 # --- the file's own answers ------------------------------------------------------------------------------------------
@@ -225,11 +238,13 @@ class _Island:
 
     def __post_init__(self) -> None:
         self.inside = set(self.ops)
-        self.compares = [op for op in self.ops if op.op in COMPARES]
-        voltages = list(dict.fromkeys(map(self._base, self.compares)))
+        bases = {op: self._base(op) for op in self.ops if op.op in COMPARES}
+        # A spike is a number, and may be made a flag again: that is no threshold of its own.
+        voltages = [one for one in dict.fromkeys(bases.values()) if not self._follows(one, bases.values())]
         if len(voltages) > 1:
             raise self.refused("holds several values against thresholds")
         self.voltage = voltages[0] if voltages else None
+        self.compares = [op for op, base in bases.items() if base is self.voltage]
         self.after = self._following(self.voltage) if self.voltage is not None else set()
         """What follows from the voltage alone."""
         self.currents: dict[Op, dict[Op, Op]] = {}
@@ -245,6 +260,9 @@ class _Island:
             found |= dict.fromkeys(self.leaves(self.voltage, self.currents))
         self.taken = [leaf for leaf in found if leaf not in self.inside and self.own.get(leaf) not in self.after]
         """What comes from outside in the same step or from the one before, or of its own currents a step late."""
+
+    def _follows(self, op: Op, others: Iterable[Op]) -> bool:
+        return any(op is not one and op in self._following(one) for one in others)
 
     def _following(self, start: Op) -> set[Op]:
         """What is computed from that value alone."""
@@ -430,7 +448,7 @@ class _Island:
             seen = [self.compute(op, {self.voltage: one}).astype(np.float64) for one in at]
             if not all(_close(one, seen[0]) for one in seen):
                 raise self.refused(
-                    f"hands on {op.name!r}, which tells more than whether it fires (its voltage, or several spikes a step)"
+                    f"hands on {op.name!r}, which tells more than whether it fires (its voltage, several spikes)"
                 )
             sides.append(seen[0])
         return sides[0], sides[1] - sides[0]
@@ -745,9 +763,10 @@ def _islands(step: Step) -> dict[Op, _Island]:
     parts: dict[Op, list[Op]] = {}
     for op in inside:
         parts.setdefault(root(op), []).append(op)
-    found = {}
+    found: dict[Op, _Island] = {}
     for ops in parts.values():
-        own = {b: a for op in ops for b in op.before() if (a := step.carried.get(b)) in ops}
+        known = set(ops)
+        own = {b: step.carried[b] for op in ops for b in op.before() if step.carried.get(b) in known}
         if own or any(op.op in COMPARES for op in ops):
-            found |= dict.fromkeys(ops, _Island(ops, own, step.starts))  # type: ignore[arg-type]
+            found |= dict.fromkeys(ops, _Island(ops, own, step.starts))
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from ...errors import BadInput
+from ...errors import BadInput, UnsupportedModel
 from ...files.formats import identify
 from ...files.header import Header
 from .check import check
@@ -46,7 +46,15 @@ def load_network(
     if not is_ours(model):
         from .foreign import read_foreign
 
-        network = read_foreign(path, params)
+        try:
+            network = read_foreign(path, params)
+        except UnsupportedModel as error:
+            if any(node.op_type in NEURONS for node in model.graph.node):
+                raise
+            raise UnsupportedModel(
+                f"{error} Where another framework wrote its neurons as arithmetic, lift() (workbench lift) makes of it "
+                "a file that is read."
+            ) from error
         check(network)
         return network
     if params is not None:

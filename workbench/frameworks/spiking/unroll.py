@@ -2,9 +2,9 @@
 
 Frameworks without an operator for spikes export arithmetic: every step written out, a Loop or Scan, or one step whose
 states a person carries round. `one_step` brings these to one form. It follows the file's operators for some steps
-(`Trace`): what depends on no input is computed, every other value becomes an `Op` for each step, which knows how late a
-step's input it depends on. Steps in the middle then must be alike (`_Matcher`): that tells which value of a step goes on
-as which of the next.
+(`Trace`): what depends on no input is computed, every other value becomes an `Op` for each step, which knows how late
+a step's input it depends on. Steps in the middle then must be alike (`_Matcher`): that tells which value of a step goes
+on as which of the next.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper, inliner, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from ...errors import BadInput, UnsupportedModel
 
 STEPS = 10
-"""How far a Loop, a Scan or a single step is followed: enough for its steps to be alike, and a layer behind the next."""
+"""How far a Loop, a Scan or a single step is followed: enough for its steps to be alike, a layer behind the next."""
 
 FEWEST = 5
 """Steps of an unrolled file, of which the first is often simplified."""
@@ -137,7 +137,7 @@ def one_step(model: onnx.ModelProto, states: dict[str, str] | None, time_axis: i
         BadInput: `states` names what there is not.
     """
     if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
+        model = inliner.inline_local_functions(model)
     with np.errstate(all="ignore"):
         trace = Trace(model)
         outputs, form = trace.followed(states, time_axis)
@@ -180,9 +180,10 @@ class Trace:
                 outputs[entry.name] = value
                 form.outputs[entry.name] = value.axis
         if not outputs:
+            names = ", ".join(entry.name for entry in graph.output)
             raise UnsupportedModel(
-                f"No output of {graph.name or 'the model'} is a series over time ({', '.join(o.name for o in graph.output)}):"
-                " expected an answer for every step."
+                f"No output of {graph.name or 'the model'} is a series over time ({names}): expected an answer "
+                "for every step."
             )
         return outputs, form
 
@@ -191,16 +192,15 @@ class Trace:
 
     def _time_axis(self, name: str, dims: Sequence[int]) -> int:
         """Along which of its two first axes the input, or what is made of it step by step, is taken apart."""
-        of, axis_of = {name}, {"Loop": 0, "Scan": 0}
+        of = {name}
         for node in self.model.graph.node:
-            if not of.intersection(node.input):
+            inner = {one for attribute in node.attribute for part in attribute.g.node for one in part.input}
+            if not of.intersection((*node.input, *inner)):
                 continue
             stored = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
             if node.op_type in ("Gather", "Split"):
                 return int(stored.get("axis", 0))
-            if node.op_type in axis_of:
-                return axis_of[node.op_type]
-            if node.op_type in ("Slice", "Reshape"):
+            if node.op_type in ("Loop", "Scan", "Slice", "Reshape"):
                 return 0
             of.update(node.output)
         raise UnsupportedModel(
@@ -213,21 +213,23 @@ class Trace:
         graph = self.model.graph
         outputs = [(entry.name, _dims(entry)) for entry in graph.output]
         rest = [name for name in entries if name != first]
+        said = f"{', '.join(rest)} and {', '.join(dict(outputs))}"
         if states is not None:
-            if wrong := [
-                n for pair in states.items() for n, of in zip(pair, (rest, dict(outputs)), strict=True) if n not in of
-            ]:
-                raise BadInput(
-                    f"states names {wrong[0]!r}; expected {{input: output}} of {', '.join(rest)} and {', '.join(dict(outputs))}."
-                )
+            pairs = [
+                (name, of) for pair in states.items() for name, of in zip(pair, (rest, dict(outputs)), strict=True)
+            ]
+            if wrong := [name for name, of in pairs if name not in of]:
+                raise BadInput(f"states names {wrong[0]!r}; expected {{input: output}} of {said}.")
+            if missing := [name for name in rest if name not in states]:
+                raise BadInput(f"states leaves {missing[0]!r} out; expected {{input: output}} of {said}.")
             return states
         if not rest or any(node.op_type in ("Loop", "Scan") for node in graph.node):
             return {}
         last = outputs[len(outputs) - len(rest) :]
         if len(outputs) <= len(rest) or any(entries[a] != dims for a, (_, dims) in zip(rest, last, strict=True)):
             raise UnsupportedModel(
-                f"The file takes {', '.join(entries)} and gives {', '.join(dict(outputs))}, and their shapes do not tell which "
-                "output is which state of the next step: say states={input: output}."
+                f"The file has states or further inputs, and the shapes of {said} do not tell which output is which "
+                "state of the next step: say states={input: output}."
             )
         return {name: output for name, (output, _) in zip(rest, last, strict=True)}
 
@@ -250,7 +252,7 @@ class Trace:
 
     def _graph(self, graph: onnx.GraphProto, env: dict[str, Value]) -> None:
         for tensor in graph.initializer:
-            env.setdefault(tensor.name, numpy_helper.to_array(tensor))
+            env[tensor.name] = numpy_helper.to_array(tensor)
         for node in graph.node:
             self.seen += 1
             if self.seen > MOST:
