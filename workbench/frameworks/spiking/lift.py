@@ -222,7 +222,7 @@ def _samples(network: SpikingNetwork, form: Form) -> dict[str, Arrays]:
 # --- what lies between the layers -------------------------------------------------------------------------------------
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class _Island:
     """Operators between layers that are computed number by number, and what they remember.
 

@@ -38,7 +38,7 @@ BESIDE_TIME = {
 """What does the same to each step of a whole series."""
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Op:
     """One operator in one step.
 
@@ -67,7 +67,7 @@ class Op:
 Item = Op | np.ndarray
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Series:
     """A tensor of all steps: one item for each, time along `axis`; folded into the batch where that is None."""
 
@@ -106,7 +106,7 @@ class Form:
     outputs: dict[str, int | None] = field(default_factory=dict)
 
 
-@dataclass
+@dataclass(repr=False)
 class Step:
     """One step of a network.
 
