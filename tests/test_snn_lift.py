@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -18,6 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from workbench import ConversionDisagrees, lift, load_engine, read_nir, to_nengo, write_nir
 from workbench.errors import BadInput, UnsupportedModel
+from workbench.frameworks.spiking.conformance import Conformance, conformance
 from workbench.frameworks.spiking.engine_nengo import NengoEngine
 from workbench.frameworks.spiking.engine_onnxruntime import OnnxRuntimeSnnEngine
 from workbench.frameworks.spiking.lift import lifted
@@ -302,6 +304,62 @@ def test_what_is_wrong_in_the_first_step_alone_the_proof_finds(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
 
 
+def test_a_file_whose_first_step_alone_is_another_does_not_pass_the_proof(tmp_path: Path) -> None:
+    onnx.save(exported(plain(), "unrolled", 1, {"reset": "to zero", "at": 0}), tmp_path / "m.onnx")
+    with pytest.raises(ConversionDisagrees):
+        lift(tmp_path / "m.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "at"),
+    [
+        (("Clip", np.float32(-900), np.float32(900)), "voltage"),
+        (("Max", np.float32(-50)), "voltage"),
+        (("Abs",), "voltage"),
+        (("Relu",), "current"),
+        (("Min", np.float32(1e4)), "current"),
+    ],
+    ids=lambda case: "-".join(map(str, case)) if isinstance(case, tuple) else case,
+)
+def test_a_neuron_that_is_another_far_from_its_threshold_is_refused(changed: tuple[Any, ...], at: str) -> None:
+    """Also where no sample would ever come to that."""
+    g, spikes, v = Graph(), [], None
+    weight = np.random.default_rng(0).normal(0, 1, (INPUTS, HIDDEN))
+    for time in range(STEPS):
+        x = g("MatMul", g("Gather", "x", np.array(time), axis=0), weight)
+        x = g(changed[0], x, *changed[1:]) if at == "current" else x
+        v = x if v is None else g("Add", g("Mul", v, np.float32(0.9)), x)
+        kept = g(changed[0], v, *changed[1:]) if at == "voltage" else v
+        spike = fires(g, plain()[0], v)
+        v = g("Sub", kept, spike)
+        spikes.append(g("Unsqueeze", spike, np.array([0])))
+    y = g("Concat", *spikes, axis=0)
+    stored = [numpy_helper.from_array(array, name) for name, array in g.stored.items()]
+    values = [helper.make_tensor_value_info(n, 1, [STEPS, BATCH, size]) for n, size in (("x", INPUTS), (y, HIDDEN))]
+    graph = helper.make_graph(g.nodes, "far", values[:1], values[1:], stored)
+    with pytest.raises(UnsupportedModel):
+        lifted(one_step(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), None, None), 0.001)
+
+
+def test_voltages_that_come_out_beside_spikes_are_left_out_and_it_is_said() -> None:
+    """As many networks of snnTorch are written: they return both."""
+    model = exported(plain(reset="late"), "scan", 1)
+    (scan,) = (node for node in model.graph.node if node.op_type == "Scan")
+    body = next(attribute.g for attribute in scan.attribute if attribute.name == "body")
+    # The first state comes out at every step as well.
+    body.node.append(helper.make_node("Identity", [body.output[0].name], ["voltage"]))
+    body.output.append(helper.make_tensor_value_info("voltage", 1, [BATCH, HIDDEN]))
+    scan.output.append("voltages")
+    model.graph.output.append(helper.make_tensor_value_info("voltages", 1, [STEPS, BATCH, HIDDEN]))
+    step = one_step(model, None, None)
+    network = lifted(step, 0.001)
+    assert [output.name for output in network.outputs] == ["y"] == list(step.form.outputs)
+    assert any("'voltages' is left out" in note for note in network.notes)
+    series = np.random.default_rng(0).normal(0, 2, (STEPS, BATCH, INPUTS)).astype(np.float32)
+    np.testing.assert_array_equal(by_time(network, series), asked(model, series))
+
+
 @pytest.mark.parametrize("path", sorted((DATA / "dynamics").glob("[DM]L_*.onnx")), ids=lambda path: path.stem)
 def test_what_only_looks_like_neurons_is_refused(path: Path) -> None:
     with pytest.raises((UnsupportedModel, BadInput)):
@@ -319,6 +377,57 @@ def test_states_that_do_not_fit_get_a_sentence() -> None:
         lifted(one_step(model, {"s0": outputs[2], "s1": outputs[1]}, None), 0.001)
     with pytest.raises(BadInput, match="time_axis is 2"):
         one_step(exported(plain(), "loop", 1), None, 2)
+
+
+# --- what frameworks wrote, with their own answers
+
+
+@pytest.fixture(scope="module")
+def recorded() -> Conformance:
+    return conformance(DATA / "exported")
+
+
+REFUSED = {
+    "own_dynamo.onnx", "own_legacy.onnx",  # one answer, a mean over time
+    "sinabs_iaf_dynamo.onnx", "sinabs_iaf_legacy.onnx", "sinabs_lif_dynamo.onnx", "sinabs_lif_legacy.onnx",
+    "snn_alpha_dynamo.onnx", "snn_alpha_legacy.onnx",  # a current that spikes reset
+    "snn_rleaky_dynamo.onnx", "snn_rleaky_legacy.onnx",  # a layer that reads the voltage
+    "spyx_ALIF_loop.onnx", "spyx_ALIF_step.onnx",  # a threshold that moves
+}  # fmt: skip
+# Sinabs: several spikes a step, and what norm_input=False leaves out, which a NIR file does not tell.
+OTHER = {"si_iaf.nir", "si_lif_nonorm.nir"}
+
+
+def test_every_file_gives_its_frameworks_own_spikes_or_is_refused(recorded: Conformance) -> None:
+    assert {row.file for row in recorded.rows} == {
+        path.name for path in (DATA / "exported").iterdir() if path.suffix in (".onnx", ".nir")
+    }
+    assert {row.file for row in recorded.rows if row.why} == REFUSED
+    assert {row.file for row in recorded.rows if row.different} == OTHER
+    frameworks = {row.framework for row in recorded.rows if row.verdict == "exact"}
+    assert frameworks >= {"snnTorch", "SpikingJelly", "Norse", "Sinabs", "spyx"}
+    # A framework that answered zeros alone shows nothing, and is not counted as right.
+    assert all(row.fired for row in recorded.rows if row.verdict == "exact")
+
+
+def test_readme_has_the_table_as_it_comes_out(recorded: Conformance) -> None:
+    readme = (DATA.parent.parent / "README.md").read_text()
+    shown = readme.partition("<!-- conformance:")[2].partition("-->\n")[2].partition("\n<!-- /conformance")[0]
+    assert shown == recorded.markdown()
+
+
+def test_a_wrong_answer_would_be_counted(tmp_path: Path) -> None:
+    name = "snn_leaky_dynamo"
+    shutil.copy(DATA / "exported" / f"{name}.onnx", tmp_path)
+    with np.load(DATA / "exported" / f"{name}.npz") as stored:
+        changed = {**stored}
+    changed["y"][3, 0, :2] = 1 - changed["y"][3, 0, :2]
+    np.savez(tmp_path / f"{name}.npz", **changed)
+    (tmp_path / "index.csv").write_text(f"file,framework,neuron,reset,form,reading\n{name}.onnx,a,b,c,d,\n")
+    (row,) = conformance(tmp_path).rows
+    assert (row.different, row.verdict) == (2, "2 of 120 differ")
+    with pytest.raises(BadInput, match=r"index\.csv"):
+        conformance(tmp_path / "nowhere")
 
 
 # --- through every door

@@ -13,8 +13,8 @@ from typing import Any
 from .frameworks import spiking
 
 _VERBS = {
-    "lift": "lift", "read_nir": "nir", "spiking": "spiking", "to_code": "to_code", "to_nengo": "to_nengo",
-    "write_nir": "nir",
+    "conformance": "conformance", "lift": "lift", "read_nir": "nir", "spiking": "spiking", "to_code": "to_code",
+    "to_nengo": "to_nengo", "write_nir": "nir",
 }  # fmt: skip
 """Function -> the module in `workbench.frameworks.spiking` that has it; some are called the same."""
 

@@ -1,8 +1,8 @@
 """Other frameworks' networks with what those frameworks answered, held against what is made of them here.
 
-A folder holds files (.onnx, .nir), for each an .npz of the same name with an input ``x0`` and the framework's own answer
-``y``, and ``index.csv``, which says what they are: ``file, framework, neuron, reset, form, reading``. The last is what
-`read_nir` is told of a .nir file, as ``key=value`` with commas between.
+A folder holds files (.onnx, .nir), for each an .npz of the same name with an input ``x0`` and the framework's own
+answer ``y``, and ``index.csv``, which says what they are: ``file, framework, neuron, reset, form, reading``. The last
+is what `read_nir` is told of a .nir file, as ``key=value`` with commas between.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _rows(place: Path, entries: Iterable[dict[str, str]]) -> list[Row]:
     return [_row(place / entry["file"], **{key: entry[key] for key in COLUMNS}) for entry in entries]
 
 
-def _row(path: Path, reading: str, **said: str) -> Row:
+def _row(path: Path, reading: str, **said: Any) -> Row:
     try:
         network, axis, dt = _network(path, reading)
     except WorkbenchError as error:

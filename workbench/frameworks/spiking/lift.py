@@ -19,7 +19,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,9 @@ DOMAIN = "lifted"
 
 EXACT = 1e-9
 """How well, of the largest number, the equations must answer for the black box; both are computed in double."""
+
+DISTANCES = (1e-6, 0.3, 3.7, 1e3, 1e6)
+"""From the threshold, as well, in which a neuron must be what it is nearby: a voltage may be clipped far away."""
 
 STEPS, SAMPLES = 30, 8
 
@@ -144,7 +147,7 @@ def _read(path: Path, states: dict[str, str] | None, time_axis: int | None, dt: 
         ]
     if form.zeros:
         network.notes.append(f"{listed(list(form.zeros))} start from zero, as here every run does.")
-    kept = {*form.outputs, *form.states.values()}
+    kept = {*step.outputs, *form.states.values()}
     if left := [entry.name for entry in model.graph.output if entry.name not in kept]:
         network.notes.append(f"{listed(left)}: left out, for it is no answer for each step.")
     return network, form
@@ -343,7 +346,9 @@ class _Island:
 
         bias = self.compute(op, {**zero, **at(0.0)})
         decay = _snapped(self.compute(op, {**zero, **at(1.0)}) - bias)
-        if not _close(self.compute(op, {**zero, **at(-3.7)}), bias - 3.7 * decay):
+        if not all(
+            _close(self.compute(op, {**zero, **at(one)}), bias + one * decay) for one in (-3.7, 0.01, 1e6, -1e6)
+        ):
             raise self.refused("does not fade evenly")
         start = {b: self.starts.get(b, 0.0) for b in kept}
         return {
@@ -352,42 +357,39 @@ class _Island:
 
     def neuron(self) -> tuple[dict[str, np.ndarray], list[tuple[Op, np.ndarray]]]:
         """A leaky integrate-and-fire neuron's parameters, and what arrives, each with its gain."""
-        assert self.voltage is not None
-        threshold = self.threshold()
-        leaves = self.leaves(self.voltage, self.currents)
+        threshold, voltage = self.threshold(), self.voltage
+        assert voltage is not None
+        leaves = self.leaves(voltage, self.currents)
         apart = np.abs(threshold) + 1
         start = {b: self.starts.get(b, 0.0) for b, a in self.own.items() if a in self.after}
 
-        def below(value: np.ndarray) -> dict[Op, Any]:
-            return self.recalled(threshold - apart * (1 + np.abs(value)))
+        def at(distance: Any, sign: int) -> dict[Op, Any]:
+            return _only(self.recalled(threshold + sign * apart * distance), leaves)
 
-        def above(value: np.ndarray) -> dict[Op, Any]:
-            return self.recalled(threshold + apart * (1 + np.abs(value)))
-
-        def slope_of(side: Callable[[np.ndarray], dict[Op, Any]], sign: int) -> tuple[np.ndarray, np.ndarray]:
-            """(slope, value at a voltage of 0) of the next voltage, and that it is a straight line."""
+        def line(sign: int) -> tuple[np.ndarray, np.ndarray]:
+            """(slope, value at a voltage of 0) of the next voltage on one side of the threshold."""
             zero = dict.fromkeys((leaf for leaf in leaves if leaf not in start), np.zeros(()))
-            points = [np.full(self.voltage.shape, at) for at in (0.0, 1.0, 2.7)]  # type: ignore[union-attr]
-            seen = [self.compute(self.voltage, {**zero, **_only(side(at), leaves)}) for at in points]  # type: ignore[arg-type]
-            at = [threshold + sign * apart * (1 + np.abs(point)) for point in points]
-            slope = (seen[1] - seen[0]) / (at[1] - at[0])
-            if not _close(seen[2], seen[0] + slope * (at[2] - at[0])):
+            near, far, *others = (self.compute(voltage, {**zero, **at(d, sign)}) for d in (1.0, 2.0, *DISTANCES))
+            slope = (far - near) / (sign * apart)
+            if not all(
+                _close(y, near + slope * sign * apart * (d - 1)) for d, y in zip(DISTANCES, others, strict=True)
+            ):
                 raise self.refused("does not go on from its voltage in a straight line")
-            return slope, seen[0] - slope * at[0]
+            return slope, near - slope * (threshold + sign * apart)
 
-        decay, drift = slope_of(below, -1)
-        kept, jump = slope_of(above, 1)
+        decay, drift = line(-1)
+        kept, jump = line(1)
         decay, kept = _snapped(decay), _snapped(kept)
         moving = decay != 0
         keep = np.divide(kept, decay, out=np.zeros_like(decay), where=moving)
         reset = np.divide(jump - drift, decay, out=np.zeros_like(decay), where=moving)
         if not _close(keep, keep.flat[0]) or not _close(kept, keep * decay):
             raise self.refused("goes on from a spike in a way of its own")
-        arriving = self._gains(self.voltage, leaves, start, below)
-        voltage = self._before(self.voltage, leaves, start, decay, drift)
+        arriving = self._gains(voltage, leaves, start, lambda value: at(1 + np.abs(value), -1))
+        before = self._before(voltage, leaves, start, decay, drift)
         return {
             "decay": decay, "bias": drift, "threshold": threshold, "reset": _snapped(reset),
-            "keep": _snapped(keep), "voltage": voltage,
+            "keep": _snapped(keep), "voltage": before,
         }, arriving  # fmt: skip
 
     def _before(
@@ -412,7 +414,7 @@ class _Island:
             if leaf.shape != op.shape:
                 raise self.refused(f"takes {leaf.name!r} of shape {leaf.shape[1:]}, and its own is {op.shape[1:]}")
             gains.append((leaf, _snapped(self.compute(op, {**at, **zero, leaf: np.ones(op.shape)}) - base)))
-        for scale in (1.0, 30.0):
+        for scale in (1.0, 30.0, 1e6):
             given = {leaf: rng.normal(0, scale, op.shape) for leaf in arriving}
             state = rng.normal(0, 1, op.shape)
             still = self.compute(op, {**_only(side(state), leaves), **zero})
@@ -444,7 +446,7 @@ class _Island:
         assert self.voltage is not None
         sides = []
         for sign in (-1, 1):
-            at = [threshold + sign * (np.abs(threshold) + 1) * size for size in (1.0, 2.3, 7.1)]
+            at = [threshold + sign * (np.abs(threshold) + 1) * distance for distance in (1.0, *DISTANCES)]
             seen = [self.compute(op, {self.voltage: one}).astype(np.float64) for one in at]
             if not all(_close(one, seen[0]) for one in seen):
                 raise self.refused(
@@ -517,8 +519,18 @@ def lifted(step: Step, dt: float) -> SpikingNetwork:
     Raises:
         UnsupportedModel: something in it is no neuron or layer that is known here; it is named.
     """
+    outputs, refusals = {}, []
     with np.errstate(all="ignore"):
-        network = renamed(_Lifter(step, dt).network())
+        for name, end in step.outputs.items() if len(step.outputs) > 1 else ():
+            try:
+                _Lifter(replace(step, outputs={name: end}), dt).network()
+                outputs[name] = end
+            except UnsupportedModel as error:
+                refusals.append(f"Output {name!r} is left out. {error}")
+        network = renamed(_Lifter(replace(step, outputs=outputs or step.outputs), dt).network())
+    network.notes += refusals
+    for name in [name for name in step.form.outputs if outputs and name not in outputs]:
+        del step.form.outputs[name]
     check(network)
     if not network.spiking():
         raise UnsupportedModel(
