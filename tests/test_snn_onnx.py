@@ -193,18 +193,32 @@ def test_a_run_in_pieces_gives_the_same_spikes(op: str, recurrent: bool) -> None
         assert difference(pieces, whole[name]) < 1e-5, name
 
 
-@pytest.mark.parametrize(
-    "changed", [{"tau_ref": 0.0005}, {"tau_ref": 0.0}, {"tau_rc": 0.0005, "tau_ref": 0.05}, {"min_voltage": -1.0}]
-)
+def assert_spikes_as_in_nengo(network: SpikingNetwork, x: np.ndarray) -> None:
+    with OnnxRuntimeSnnEngine(network) as engine:
+        ours = engine.run(x)
+    theirs = in_nengo(network, x[0])
+    assert theirs["spikes"].any()
+    assert ((ours["spikes"][0] != 0) == (theirs["spikes"] != 0)).all()
+
+
+@pytest.mark.parametrize("changed", [{"tau_rc": 0.0005, "tau_ref": 0.05}, {"min_voltage": -1.0}])
 def test_lif_outside_the_fast_forms_range_is_right_too(changed: dict[str, float]) -> None:
     network = population("LIF", False, **changed)
     (pop,) = network.neurons()
     assert has_fast_form(pop, network.dt) is ("min_voltage" in changed)
-    with OnnxRuntimeSnnEngine(network) as engine:
-        ours = engine.run(series())
-    theirs = in_nengo(network, series()[0])
-    assert theirs["spikes"].any()
-    assert ((ours["spikes"][0] != 0) == (theirs["spikes"] != 0)).all()
+    assert_spikes_as_in_nengo(network, series())
+
+
+@pytest.mark.parametrize("strength", [1, 3, 30])
+@pytest.mark.parametrize("tau_ref", [0.0, 0.0003, 0.0009, 0.001, 0.0013])
+@pytest.mark.parametrize("op", ["LIF", "AdaptiveLIF"])
+def test_a_pause_shorter_than_a_step_is_computed_fast_and_right(op: str, tau_ref: float, strength: int) -> None:
+    """Up to a spike in every step, where the next rise begins within the step of the last."""
+    network = population(op, False, tau_ref=tau_ref)
+    (pop,) = network.neurons()
+    pop.weights["gain"] = pop.weights["gain"] * np.float32(strength)
+    assert has_fast_form(pop, network.dt)
+    assert_spikes_as_in_nengo(network, series())
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -145,8 +145,9 @@ _LIF = Equations(
 # The same neuron with neither Exp, Log nor Where in the loop, much faster. The loop keeps, instead of the refractory
 # time R, the share u = 1 - exp((R - dt) / tau_rc) of the way to J that the voltage may go in the next step: none while
 # u < 0, and c0 = 1 - exp(-dt / tau_rc) at most. Waiting a step makes u' = c0 + exp(-dt / tau_rc) u, held at c0; a spike
-# u' = 1 - (1 - q) exp((tau_ref - dt) / tau_rc) with q = (v - 1) / (J - 1). Min picks the right one of both where
-# tau_ref >= dt (`has_fast_form`). ThresholdedRelu keeps the voltages of those that fired, Clip makes them ones.
+# u' = 1 - (1 - q) exp((tau_ref - dt) / tau_rc) with q = (v - 1) / (J - 1). Min picks the right one of both: a neuron
+# fires only with u > 0, where waiting leads to c0 or more, and of two such any is right, for more than c0 is no more.
+# ThresholdedRelu keeps the voltages of those that fired, Clip makes them ones.
 _LIF_FAST = Equations(
     """
   alpha = Div (k_amplitude, k_dt)
@@ -174,7 +175,7 @@ _LIF_FAST = Equations(
   over = Sub (J, one)
   over_safe = Max (over, tiny)
   scale = Div (paused, over_safe)
-  share = Relu (refractory_time)
+  share = Clip (refractory_time, zero, c0)
   distance = Sub (J, voltage)
   change = Mul (distance, share)
   risen = Add (voltage, change)

@@ -34,9 +34,10 @@ IR_VERSION = 10
 
 
 def has_fast_form(node: Node, dt: float) -> bool:
-    """Whether the fast form of a LIF neuron holds: refractory for a step at least, and exp() of it in range."""
+    """Whether the fast form of a LIF neuron holds: exp() of its pause is in range, and a step leaves something of a
+    voltage in float32."""
     tau_ref, tau_rc = node.attributes["tau_ref"], node.attributes["tau_rc"]
-    return tau_ref >= dt and tau_ref / tau_rc < 80
+    return bool(tau_ref / tau_rc < 80 and dt / tau_rc < 16)
 
 
 @cache
