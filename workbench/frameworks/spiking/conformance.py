@@ -134,27 +134,26 @@ def _rows(place: Path, entries: Iterable[dict[str, str]]) -> list[Row]:
 
 def _row(path: Path, reading: str, **said: Any) -> Row:
     try:
-        network, axis, dt = _network(path, reading)
+        network, axis, last, dt = _network(path, reading)
     except WorkbenchError as error:
         return Row(**said, why=str(error))
     with np.load(path.with_suffix(".npz")) as recorded:
         given, answered = recorded["x0"], recorded["y"].astype(np.float32)
-    if axis is None:  # one step
-        given, answered = given[:, None], answered[:, None]
-    else:
-        given, answered = np.moveaxis(given, axis, 1), np.moveaxis(answered, axis, 1)
+    given = given[:, None] if axis is None else np.moveaxis(given, axis, 1)
+    answered = answered[:, None] if axis is None or last else np.moveaxis(answered, axis, 1)
     with OnnxRuntimeSnnEngine(network, threads=1) as engine:
         answers = engine.run({network.inputs[0].name: given.reshape(*given.shape[:2], -1).astype(np.float32)})
-    ours = answers[network.outputs[0].name].reshape(answered.shape)
+    ours = answers[network.outputs[0].name][:, -answered.shape[1] :].reshape(answered.shape)
     apart = np.abs(ours - answered) > EXACT * float(np.abs(answered).max(initial=0))
     return Row(**said, dt=dt, numbers=answered.size, fired=int(np.count_nonzero(answered)), different=int(apart.sum()))
 
 
-def _network(path: Path, reading: str) -> tuple[SpikingNetwork, int | None, float | None]:
-    """A file's network, where time lies in what was recorded, and its dt, if the file has one."""
+def _network(path: Path, reading: str) -> tuple[SpikingNetwork, int | None, bool, float | None]:
+    """A file's network, where time lies in what was recorded (None: it is one step), whether the answer comes after the
+    last step alone, and its dt, if the file has one."""
     if path.suffix == ".nir":
         how: dict[str, Any] = dict(part.split("=", 1) for part in reading.split(",") if part)
         network = read_nir(path, **how)
-        return network, 0, network.dt
+        return network, 0, False, network.dt
     step = one_step(onnx.load(path), None, None)
-    return lifted(step, 0.001), step.form.axis, None
+    return lifted(step, 0.001), step.form.axis, bool(step.form.last), None

@@ -120,8 +120,14 @@ def lift(
         names = [entry.name for entry in network.outputs]
         run = partial(apart, _ask_all, copy, form, names, what=f"Running {source.name}")
         groups = _samples(network, form)
+        # (a mean over time, say, has one answer: after the last step)
         native = Native(
-            network, run, f"ONNX Runtime {_version()}, the file as it was", steps=form.steps or STEPS, groups=groups
+            network,
+            run,
+            f"ONNX Runtime {_version()}, the file as it was",
+            steps=form.steps or STEPS,
+            groups=groups,
+            last=frozenset(name for name, of in zip(names, form.outputs, strict=True) if of in form.last),
         )
         return convert_nengo(
             native, output or source.with_name(f"{source.stem}_lifted.onnx"), sample=sample, overwrite=overwrite,
@@ -147,6 +153,10 @@ def _read(path: Path, states: dict[str, str] | None, time_axis: int | None, dt: 
         ]
     if form.zeros:
         network.notes.append(f"{listed(list(form.zeros))} start from zero, as here every run does.")
+    network.notes += [
+        f"{name!r} comes once, after the file's {form.steps or STEPS} steps; here it comes at every step, compared at the last."
+        for name in form.last
+    ]
     kept = {*step.outputs, *form.states.values()}
     if left := [entry.name for entry in model.graph.output if entry.name not in kept]:
         network.notes.append(f"{listed(left)}: left out, for it is no answer for each step.")
@@ -178,7 +188,7 @@ def _ask(session: Any, form: Form, series: np.ndarray) -> Arrays:
         # (batch, steps, n) of as many samples as the file takes at once, the last ones repeated.
         part = part[np.minimum(np.arange(size), len(part) - 1)].reshape(size, steps, *form.shape[1:])
         for name, answer in _ask_some(session, form, part).items():
-            rows[name].append(answer.reshape(size, steps, -1))
+            rows[name].append(answer.reshape(size, 1 if name in form.last else steps, -1))
     return {name: np.concatenate(parts)[:count] for name, parts in rows.items()}
 
 
@@ -189,7 +199,10 @@ def _ask_some(session: Any, form: Form, part: np.ndarray) -> Arrays:
         fed = np.ascontiguousarray(np.moveaxis(part, 1, form.axis))
         answers = session.run(names, {form.input: fed, **now})
         axes = form.outputs.values()
-        return {name: np.moveaxis(one, axis or 0, 1) for name, one, axis in zip(names, answers, axes, strict=True)}
+        return {
+            name: one if name in form.last else np.moveaxis(one, axis or 0, 1)
+            for name, one, axis in zip(names, answers, axes, strict=True)
+        }
     wanted = [*names, *form.states.values()]
     series: list[list[np.ndarray]] = []
     for step in range(part.shape[1]):
@@ -258,7 +271,7 @@ class _Island:
                 self.currents.setdefault(core, {})[before] = op
         found: dict[Op, None] = {}
         for op, kept in self.currents.items():
-            found |= dict.fromkeys(leaf for leaf in self.leaves(op, self.currents) if leaf not in kept)
+            found |= dict.fromkeys(leaf for leaf in self.leaves(op, {*self.currents, *self.after}) if leaf not in kept)
         if self.voltage is not None:
             found |= dict.fromkeys(self.leaves(self.voltage, self.currents))
         self.taken = [leaf for leaf in found if leaf not in self.inside and self.own.get(leaf) not in self.after]
@@ -338,7 +351,7 @@ class _Island:
     def integrator(self, op: Op) -> tuple[dict[str, np.ndarray], list[tuple[Op, np.ndarray]]]:
         """A value that fades and adds what arrives: decay, bias and start, and what arrives, each with its gain."""
         kept = self.currents[op]
-        leaves = self.leaves(op, self.currents)
+        leaves = self.leaves(op, {*self.currents, *self.after})
         zero = dict.fromkeys((leaf for leaf in leaves if leaf not in kept), np.zeros(()))
 
         def at(value: Any) -> dict[Op, Any]:
@@ -383,7 +396,7 @@ class _Island:
         moving = decay != 0
         keep = np.divide(kept, decay, out=np.zeros_like(decay), where=moving)
         reset = np.divide(jump - drift, decay, out=np.zeros_like(decay), where=moving)
-        if not _close(keep, keep.flat[0]) or not _close(kept, keep * decay):
+        if not (_close(keep, keep.flat[0]) and _close(kept, keep * decay) and _close(jump, drift + reset * decay)):
             raise self.refused("goes on from a spike in a way of its own")
         arriving = self._gains(voltage, leaves, start, lambda value: at(1 + np.abs(value), -1))
         before = self._before(voltage, leaves, start, decay, drift)
@@ -454,6 +467,23 @@ class _Island:
                 )
             sides.append(seen[0])
         return sides[0], sides[1] - sides[0]
+
+    def check_order(self, behind: set[Op], fitted: Mapping[Op, tuple[Any, list[tuple[Op, Any]]]]) -> None:
+        """That nothing needs what comes behind it.
+
+        Args:
+            behind: the currents that spikes go into.
+        """
+        for _, arriving in fitted.values():
+            if any(leaf in self.own or (leaf in self.inside and leaf not in self.after) for leaf, _ in arriving):
+                raise self.refused("remembers something that changes with another memory")
+        if behind and self.voltage is not None:
+            taken = self.leaves(self.voltage, self.currents)
+            if any(
+                leaf in behind or self.own.get(leaf) in behind or self.current_of(self.own.get(leaf, leaf)) in behind
+                for leaf in taken
+            ):
+                raise self.refused("remembers something that changes with its spikes, beside its voltage")
 
     def shared(self, op: Op, current: Op) -> tuple[np.ndarray, np.ndarray]:
         """A value that is so much, and so much times a current."""
@@ -656,26 +686,35 @@ class _Lifter:
     # --- neurons
 
     def _add(self, island: _Island, wanted: dict[Op, None]) -> None:
-        layers = self.layers
-        for op in island.currents:
-            parameters, arriving = island.integrator(op)
-            if any(leaf in island.own or leaf in island.inside for leaf, _ in arriving):
-                raise island.refused("remembers something that changes with the spikes, or with another memory")
-            self._made("LeakyIntegrator", op, parameters, arriving, {})
-        from_current = {op: core for op in wanted if (core := island.current_of(op)) is not None}
-        for op, core in from_current.items():
-            self._proportional(op, layers.values[self.names[core]], *island.shared(op, core))
-        if island.voltage is None:
-            if strange := [op for op in wanted if op not in from_current]:
-                raise island.refused(f"hands on {strange[0].name!r}, which is not what it remembers")
-            return
+        fitted = {op: island.integrator(op) for op in island.currents}
+        # Some only count spikes, for an answer: they come behind the neurons.
+        counted = {op: [leaf for leaf, _ in arriving if leaf in island.after] for op, (_, arriving) in fitted.items()}
+        island.check_order({op for op, spikes in counted.items() if spikes}, fitted)
+        for op, (parameters, arriving) in fitted.items():
+            if not counted[op]:
+                self._made("LeakyIntegrator", op, parameters, arriving, {})
+        if island.voltage is not None:
+            spikes = [op for op in wanted if island.current_of(op) is None]
+            self._add_neuron(island, dict.fromkeys([*spikes, *(op for ops in counted.values() for op in ops)]))
+        for op, (parameters, arriving) in fitted.items():
+            if counted[op]:
+                self._made("LeakyIntegrator", op, parameters, arriving, {})
+        for op in wanted:
+            if (core := island.current_of(op)) is not None:
+                self._proportional(op, self.layers.values[self.names[core]], *island.shared(op, core))
+            elif island.voltage is None:
+                raise island.refused(f"hands on {op.name!r}, which is not what it remembers")
+
+    def _add_neuron(self, island: _Island, wanted: Iterable[Op]) -> None:
+        assert island.voltage is not None
         threshold = island.threshold()
-        spikes = {op: island.given(op, threshold) for op in wanted if op not in from_current}
+        spikes = {op: island.given(op, threshold) for op in wanted}
         parameters, arriving = island.neuron()
         keep = {"keep": float(parameters.pop("keep").flat[0])}
         self._made("LeakyIntegrateAndFire", island.voltage, parameters, arriving, keep)
+        fired = self.layers.values[self.names[island.voltage]]
         for op, (without, spike) in spikes.items():
-            self._proportional(op, self.layers.values[self.names[island.voltage]], without, spike)
+            self._proportional(op, fired, without, spike)
 
     def _proportional(self, op: Op, value: Value, bias: np.ndarray, factor: np.ndarray) -> None:
         """A value that is so much, and so much times another signal."""

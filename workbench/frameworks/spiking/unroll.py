@@ -95,6 +95,7 @@ class Form:
         states: input -> output that goes back there, of a single step, or None: from zeros.
         zeros: name -> shape of every other input.
         outputs: those that are series -> which axis of them is time; None for a single step's.
+        last: those of them that come once, after the last step.
     """
 
     input: str
@@ -104,6 +105,7 @@ class Form:
     states: dict[str, str]
     zeros: dict[str, tuple[int, ...]]
     outputs: dict[str, int | None] = field(default_factory=dict)
+    last: set[str] = field(default_factory=set)
 
 
 @dataclass(repr=False)
@@ -150,6 +152,8 @@ class Trace:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.model = model
         self.seen = 0
+        self.steps = 0
+        """Of the whole input, where the file says it."""
         self.shapes: dict[bytes, list[tuple[tuple[int, ...], np.dtype[Any]]]] = {}
 
     def followed(self, states: dict[str, str] | None, time_axis: int | None) -> tuple[dict[str, Series], Form]:
@@ -169,6 +173,7 @@ class Trace:
             raise BadInput(f"time_axis is {axis}; expected 0 or 1, an axis of the input {first!r} of shape {dims}.")
         shape = _known([length for index, length in enumerate(dims) if index != axis])
         form = Form(first, shape, axis, dims[axis] or None, {}, {name: _known(entries[name]) for name in rest})
+        self.steps = dims[axis]
         inputs = [self._input(first, shape, time) for time in range(dims[axis] or STEPS)]
         env: dict[str, Value] = {**held, first: Series(list(inputs), axis)}
         env |= {name: np.zeros(length, np.float32) for name, length in form.zeros.items()}
@@ -176,6 +181,9 @@ class Trace:
         outputs = {}
         for entry in graph.output:
             value = env[entry.name]
+            if isinstance(value, Op) and (summed := _summed(value)) is not None:
+                value = summed
+                form.last.add(entry.name)
             if isinstance(value, Series) and value.axis is not None:
                 outputs[entry.name] = value
                 form.outputs[entry.name] = value.axis
@@ -393,6 +401,21 @@ class Trace:
             rows.append(self._plain(node, row))
         return [Series([self._item(node, row[i]) for row in rows], series.axis) for i in range(len(node.output))]
 
+    def _reducesum(self, node: Any, series: Series, rest: list[Value], stored: dict[str, Any]) -> list[Value] | None:
+        """A sum or mean over all steps, added up step by step."""
+        axes = rest[0] if rest else stored.get("axes")
+        if axes is None or np.ravel(axes).tolist() != [series.axis] or stored.get("keepdims", 1):  # type: ignore[arg-type]
+            return None
+        total: Value = np.zeros(series.items[0].shape, np.float32)
+        for item in series.items:
+            total = self._plain(helper.make_node("Add", ["total", "x"], [node.output[0]]), [total, item])[0]
+        if node.op_type == "ReduceMean":
+            share = np.array(self.steps or len(series.items), np.float32)
+            total = self._plain(helper.make_node("Div", ["total", "steps"], [node.output[0]]), [total, share])[0]
+        return [total]
+
+    _reducemean = _reducesum
+
     def _joined(self, node: onnx.NodeProto, taken: list[Value], axis: int) -> Series:
         items: list[Item] = []
         for value in taken:
@@ -503,6 +526,31 @@ class Trace:
             zeros = [np.zeros(one.shape, one.dtype) if isinstance(one, Op) else one for one in values]
             self.shapes[key] = [(np.shape(made), np.asarray(made).dtype) for made in self._computed(node, zeros)]
         return self.shapes[key]
+
+
+def _summed(value: Op) -> Series | None:
+    """What is added up over all steps, as it stands after each of them; with what becomes of it at last."""
+    last, op = [], value
+    while len(op.before()) == 1 and op.op in BESIDE_TIME:
+        last.append(op)
+        (op,) = op.before()
+    sums: list[Op] = []
+    found: Op | None = op
+    while found is not None:
+        sums.insert(0, found)
+        found = next(
+            (one for one in found.before() if (one.op, one.shape, one.time) == (op.op, op.shape, sums[0].time - 1)),
+            None,
+        )
+    if len(sums) < FEWEST:
+        return None
+    items: list[Item] = []
+    for one in sums:
+        for after in reversed(last):
+            taken = tuple(one if isinstance(part, Op) else part for part in after.taken)
+            one = Op(after.op, after.name, taken, after.attributes, after.shape, after.dtype, one.time)
+        items.append(one)
+    return Series(items, 0)
 
 
 # --- steps that are alike --------------------------------------------------------------------------------------------
