@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from workbench import ConversionDisagrees, lift, load_engine, read_nir, to_nengo, write_nir
-from workbench.errors import BadInput, UnsupportedModel
+from workbench.errors import BadInput, UnsupportedModel, WorkbenchError
 from workbench.frameworks.spiking.conformance import Conformance, conformance
 from workbench.frameworks.spiking.engine_nengo import NengoEngine
 from workbench.frameworks.spiking.engine_onnxruntime import OnnxRuntimeSnnEngine
@@ -529,6 +529,33 @@ def test_a_lifted_file_runs_in_nengo_and_goes_on_as_nir(tmp_path: Path) -> None:
         np.testing.assert_array_equal(answer.transpose(1, 0, 2), expected)
     with load_engine(conversion.output, "nengo") as engine:
         assert engine.layers
+
+
+def test_weights_in_a_file_beside_it_are_read_as_torch_writes_them(tmp_path: Path) -> None:
+    onnx.save(
+        exported(plain(), "unrolled", 3), tmp_path / "m.onnx", save_as_external_data=True, location="m.onnx.data",
+        size_threshold=0,
+    )  # fmt: skip
+    assert (tmp_path / "m.onnx.data").is_file()
+    assert lift(tmp_path / "m.onnx").agreement.max_abs == 0
+    (tmp_path / "m.onnx.data").unlink()
+    with pytest.raises(WorkbenchError, match=r"m\.onnx\.data"):
+        lift(tmp_path / "m.onnx", overwrite=True)
+
+
+def test_a_file_that_is_none_to_lift_gets_a_sentence(tmp_path: Path) -> None:
+    onnx.save(exported(plain(), "scan", 3), tmp_path / "m.onnx")
+    lift(tmp_path / "m.onnx")
+    for path, says in (
+        (tmp_path / "m_lifted.onnx", "neurons already"),
+        (DATA / "net.nir", "is NIR"),
+        (DATA / "mlp.onnx", "apart into steps"),
+        (DATA / "gru.onnx", "GRU"),
+        (DATA / "snn_leaky_t2_dynamo.onnx", "apart into steps"),
+    ):
+        with pytest.raises((BadInput, UnsupportedModel), match=says):
+            lift(path, tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
 
 
 def test_a_file_that_needs_lifting_says_so(tmp_path: Path) -> None:

@@ -31,7 +31,8 @@ from onnx import helper, numpy_helper
 from ... import sandbox
 from ...convert.conversion import Conversion
 from ...errors import BadInput, UnsupportedModel
-from ...safety.trust import known_as, private_copy
+from ...files.formats import identify
+from ...safety.trust import private_copy
 from ...scratch import fleeting_folder
 from ...words import listed
 from .arrays import f32, lowpass
@@ -40,7 +41,7 @@ from .convert import Native, convert_nengo
 from .engine_onnxruntime import OnnxRuntimeSnnEngine
 from .layers import Layers, Value
 from .network import Node, SpikingNetwork
-from .read import load
+from .read import is_ours, load
 from .signals import compact
 from .unroll import Form, Op, Step, one_step
 
@@ -110,12 +111,14 @@ def lift(
     if not isinstance(dt, float | int) or not 0 < dt < float("inf"):
         raise BadInput(f"dt is {dt!r}; expected seconds per step, such as 0.001.")
     source = Path(path)
+    if (found := identify(source).name) != "ONNX":
+        raise BadInput(f"{source} is {found}; expected an ONNX file that another framework exported.")
     limits: dict[str, Any] = {"timeout": timeout, "since": begun}
     with fleeting_folder("workbench-convert-") as scratch:
-        copy, digest, size = private_copy(source, scratch, None)
-        with known_as(copy, source):
-            # Its operators are computed, and the file is anybody's.
-            network, form = sandbox.parse(_read, copy, dict(states) if states else None, time_axis, float(dt), **limits)
+        _, digest, size = private_copy(source, scratch, None)
+        copy = scratch / "whole.onnx"
+        # Its operators are computed, and the file is anybody's.
+        network, form = sandbox.parse(_read, source, copy, dict(states or {}), time_axis, float(dt), **limits)
         apart = partial(sandbox.run, warm=True, memory_mib=sandbox.memory_for(size), **limits)
         names = [entry.name for entry in network.outputs]
         run = partial(apart, _ask_all, copy, form, names, what=f"Running {source.name}")
@@ -142,11 +145,17 @@ def _version() -> str:
     return version("onnxruntime")
 
 
-def _read(path: Path, states: dict[str, str] | None, time_axis: int | None, dt: float) -> tuple[SpikingNetwork, Form]:
+def _read(
+    path: Path, copy: Path, states: dict[str, str], time_axis: int | None, dt: float
+) -> tuple[SpikingNetwork, Form]:
+    """In the worker: the network; `copy` becomes the file that it was read from, its weights in it."""
     model = load(path)
-    step = one_step(model, states, time_axis)
+    if is_ours(model):
+        raise BadInput(f"{path} holds neurons already, and needs no lifting: to_nengo() and load_engine() take it.")
+    copy.write_bytes(model.SerializeToString())
+    step = one_step(model, states or None, time_axis)
     network, form = lifted(step, dt), step.form
-    if states is None:
+    if not states:
         network.notes += [
             f"{name!r} is taken to be given {output!r} of the step before, by their order; else say states=."
             for name, output in form.states.items()
@@ -154,7 +163,7 @@ def _read(path: Path, states: dict[str, str] | None, time_axis: int | None, dt: 
     if form.zeros:
         network.notes.append(f"{listed(list(form.zeros))} start from zero, as here every run does.")
     network.notes += [
-        f"{name!r} comes once, after the file's {form.steps or STEPS} steps; here it comes at every step, compared at the last."
+        f"{name!r} comes once, after {form.steps or STEPS} steps; here it comes at each, and is compared at the last."
         for name in form.last
     ]
     kept = {*step.outputs, *form.states.values()}
