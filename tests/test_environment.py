@@ -107,10 +107,11 @@ def _third_party_imports(folder: Path) -> dict[str, Path]:
 
 
 # Modules that belong to a declared package although another distribution carries them: TensorFlow *is* Keras 3,
-# and JupyterLab and ipywidgets *are* IPython and traitlets.
+# JupyterLab and ipywidgets *are* IPython and traitlets, ONNX's messages *are* protobuf, ONNX Runtime's own form a
+# flatbuffer.
 CARRIED = {
     "keras": "tensorflow", "IPython": "ipywidgets", "traitlets": "ipywidgets", "joblib": "scikit-learn",
-    "scipy": "scikit-learn",
+    "scipy": "scikit-learn", "google": "onnx", "flatbuffers": "onnxruntime",
 }  # fmt: skip
 
 
