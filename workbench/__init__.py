@@ -22,6 +22,7 @@ from .sources import provide
 if TYPE_CHECKING:
     from .engines import Engine, load_engine
     from .frameworks.spiking.gui_widget import nengo_gui
+    from .frameworks.spiking.latency import latency
     from .frameworks.spiking.lift import lift
     from .frameworks.spiking.nir import read_nir, write_nir
     from .frameworks.spiking.spiking import spiking
@@ -35,8 +36,8 @@ __version__ = "0.1.0"
 __all__ = [
     "Audit", "BadInput", "Comparison", "Conversion", "ConversionDisagrees", "Detection", "Difference", "Engine",
     "GraphView", "NeedsTrust", "UnreadableFile", "UnsupportedModel", "Workbench", "WorkbenchError", "audit",
-    "compare", "convert", "detect", "diff", "graph", "lift", "load_engine", "nengo_gui", "read_nir", "report",
-    "spiking", "to_code", "to_nengo", "weight_table", "write_nir",
+    "compare", "convert", "detect", "diff", "graph", "latency", "lift", "load_engine", "nengo_gui", "read_nir",
+    "report", "spiking", "to_code", "to_nengo", "weight_table", "write_nir",
 ]  # fmt: skip
 
 provide(
@@ -47,7 +48,8 @@ provide(
 
 _LAZY = {
     "Engine": "engines", "load_engine": "engines", "Workbench": "widgets", "nengo_gui": "frameworks.spiking.gui_widget",
-    "lift": "frameworks.spiking.lift", "read_nir": "frameworks.spiking.nir", "write_nir": "frameworks.spiking.nir",
+    "latency": "frameworks.spiking.latency", "lift": "frameworks.spiking.lift",
+    "read_nir": "frameworks.spiking.nir", "write_nir": "frameworks.spiking.nir",
     "spiking": "frameworks.spiking.spiking", "to_code": "frameworks.spiking.to_code",
     "to_nengo": "frameworks.spiking.to_nengo", "weight_table": "frameworks.spiking.table",
 }  # fmt: skip

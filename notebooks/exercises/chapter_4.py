@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from . import Verdict, not_yet, right
-
-if TYPE_CHECKING:
-    import numpy as np
 
 WANTED_SPIKES = 50
 WANTED_ACCURACY = 0.90
@@ -111,7 +108,7 @@ def _tired(answer: Any) -> Verdict:
 def _few_steps(answer: Any) -> Verdict:
     import nengo
 
-    from workbench import load_engine
+    from workbench import latency, load_engine
     from workbench.frameworks.spiking.network import SpikingNetwork
     from workbench.paper.data import dataset
 
@@ -124,20 +121,14 @@ def _few_steps(answer: Any) -> Verdict:
             return not_yet("No neuron spikes in this network. Give relu_path to spiking; what that gives is wanted.")
         if engine.inputs[0].shape[-1] != test.inputs.shape[-1]:
             return not_yet("This network reads other pictures, not digits of 8 × 8 pixels: give relu_path to spiking.")
-        found = engine.run(test.inputs, steps=FEW_STEPS, spikes=engine.layers)
-        probes = {output.name: found[output.name] for output in engine.outputs}
-        scores: np.ndarray = next(iter(engine.settled(probes).values()))
-        said = (scores.argmax(axis=1) == test.targets).mean()
-        worth = {
-            node.name: node.attributes.get("amplitude", 1) / engine.network.dt for node in engine.network.neurons()
-        }
-    each = sum(found[layer].sum() / worth[layer] for layer in worth) / len(test.targets)
+    (row,) = latency({"answer": answer}, test.inputs, test.targets, steps=(FEW_STEPS,)).rows
+    said, each = row.accuracy, row.spikes
     told = f"{said:.1%} of the test digits after {FEW_STEPS} steps, with {each:.0f} spikes for a digit"
     if said >= WANTED_ACCURACY:
         return right(f"It reads {told}.")
     if each < 20:
-        return not_yet(f"It reads {told}: so few spikes tell little. Which parameter says how fast neurons fire?")
-    return not_yet(f"It reads {told}. What else than the rate takes time before a spike counts in the output?")
+        return not_yet(f"It reads {told}: so few spikes tell little. What makes neurons fire sooner?")
+    return not_yet(f"It reads {told}. Which parameter says after how many steps the answer is wanted?")
 
 
 EXERCISES = {"4.1": _current, "4.2": _remembered, "4.3": _tired, "4.4": _few_steps}

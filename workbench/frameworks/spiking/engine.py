@@ -109,10 +109,10 @@ class SpikingEngine(Closing):
         return {self.call: lambda: answer(series, ())}
 
     def settled(self, answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The answers of `run` without time, (batch, n): a filtered probe's after the last step, the mean of others;
-        filtered ones, which are there to be read, first."""
-        synapses = {node.name for node in self.network.nodes if node.op in SYNAPSES}
-        filtered = {probe.name for probe in self.network.outputs if probe.source in synapses}
+        """The answers of `run` without time, (batch, n): of a probe that is filtered, or a mean itself, after the last
+        step; the mean of others; filtered ones, which are there to be read, first."""
+        settling = {node.name for node in self.network.nodes if node.op in (*SYNAPSES, "RunningMean")}
+        filtered = {probe.name for probe in self.network.outputs if probe.source in settling}
         ordered = sorted(answers, key=lambda name: name not in filtered)
         return {name: answers[name][:, -1] if name in filtered else answers[name].mean(axis=1) for name in ordered}
 

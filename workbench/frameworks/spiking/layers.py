@@ -38,12 +38,21 @@ class Value:
     Attributes:
         signal: the name of the `Node` (or `Input`) that gives it.
         dims: the tensor's shape, without the batch.
-        order: how the tensor's axes lie over an image signal, CHW or HWC; empty where the signal is flat.
+        order: how the tensor's axes lie over an image signal, CHW or HWC; empty where the signal is flat. A tensor of
+            two axes is an image one pixel high: (C, W), or (W, C).
     """
 
     signal: str
     dims: tuple[int, ...]
     order: str = ""
+
+    @property
+    def image(self) -> tuple[int, ...]:
+        """`dims` with the height, which a series has not."""
+        if len(self.dims) != 2:
+            return self.dims
+        one, other = self.dims
+        return (1, one, other) if self.order == "HWC" else (one, 1, other)
 
 
 def read_layers(
@@ -107,10 +116,10 @@ class Layers:
         self.arithmetic: set[str] = set()  # tensors that say shapes
         self.used = {entries[0].name, *(entry.name for entry in graph.output)}
         dims = self.shapes.get(entries[0].name, ())
-        if not dims or 0 in dims or len(dims) not in (1, 3):
+        if not dims or 0 in dims or len(dims) > 3:
             raise UnsupportedModel(
-                f"Input {entries[0].name!r} should be images or vectors of known size, with the batch first; its shape "
-                f"is {['batch', *dims]}."
+                f"Input {entries[0].name!r} should be images, series or vectors of known size, with the batch first; "
+                f"its shape is {['batch', *dims]}."
             )
         self.entry = Input(entries[0].name, math.prod(dims))
         self.numbers = 0
@@ -129,14 +138,15 @@ class Layers:
         self.used.add(name)
         return name
 
-    def add(self, node: Node, order: str = "") -> Value:
-        """Append a node; its tensor has the order given, if it is an image."""
+    def add(self, node: Node, order: str = "", rank: int = 3) -> Value:
+        """Append a node; its tensor has the order given, and that many axes, if it is an image."""
         self._count(node.size)
         self.nodes.append(node)
         dims = node.shape
         if len(dims) == 3:
             order = order or "CHW"
-            dims = dims if order == "CHW" else (*dims[1:], dims[0])
+            sides = dims[1:] if rank == 3 else dims[2:]
+            dims = (dims[0], *sides) if order == "CHW" else (*sides, dims[0])
         return Value(node.name, dims, order)
 
     def _count(self, numbers: int) -> None:
@@ -149,7 +159,7 @@ class Layers:
         """The signal's shape: (C, H, W) or (n,)."""
         if not value.order:
             return (math.prod(value.dims),)
-        return value.dims if value.order == "CHW" else (value.dims[2], *value.dims[:2])
+        return value.image if value.order == "CHW" else (value.image[2], *value.image[:2])
 
     def value(self, node: onnx.NodeProto, index: int) -> Value:
         """The signal at one of a node's inputs.
@@ -204,27 +214,30 @@ class Layers:
     def _image(self, node: onnx.NodeProto) -> Value:
         """The input as an image whose tensor is CHW; a flat signal seen as one gets an `Image` node."""
         value = self.value(node, 0)
-        if len(value.dims) != 3 or value.order == "HWC":
-            raise UnsupportedModel(f"{_op(node)} needs images with the channels first; its input is {value.dims}.")
+        if len(value.dims) < 2 or value.order == "HWC":
+            raise UnsupportedModel(
+                f"{_op(node)} needs images or series with the channels first; its input is {value.dims}."
+            )
         return value if value.order else self._as_image(node, value, "CHW")
 
     def _as_image(self, node: onnx.NodeProto, value: Value, order: str) -> Value:
-        shape = value.dims if order == "CHW" else (value.dims[2], *value.dims[:2])
+        shape = self.shape(Value("", value.dims, order))
         made = Node("Image", self.name(node, ".image"), (value.signal,), shape, {}, {"order": order})
-        return self.add(made, order)
+        return self.add(made, order, len(value.dims))
 
     def _transpose(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         value, perm = self.value(node, 0), list(attributes.get("perm", []))
         if perm == list(range(len(value.dims) + 1)):
             return value
-        if len(value.dims) == 3 and perm in (TO_CHW, TO_HWC):
-            before, after = ("HWC", "CHW") if perm == TO_CHW else ("CHW", "HWC")
+        # Of a series, both ways look alike.
+        to_chw = perm == (TO_CHW if len(value.dims) == 3 else [0, 2, 1]) and value.order != "CHW"
+        if perm == [0, 2, 1] or (len(value.dims) == 3 and perm in (TO_CHW, TO_HWC)):
+            before, after = ("HWC", "CHW") if to_chw else ("CHW", "HWC")
             if not value.order:
                 value = self._as_image(node, value, before)
             if value.order == before:
-                shape = self.shape(value)
-                return Value(value.signal, shape if after == "CHW" else (*shape[1:], shape[0]), after)
-        raise UnsupportedModel(f"{_op(node)} reorders axes by {perm}; only NCHW to NHWC and back has a meaning here.")
+                return Value(value.signal, tuple(value.dims[axis - 1] for axis in perm[1:]), after)
+        raise UnsupportedModel(f"{_op(node)} reorders axes by {perm}; only channels first to last, and back, can be.")
 
     def _flatten(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         if attributes.get("axis", 1) != 1:
@@ -246,6 +259,14 @@ class Layers:
             rest[rest.index(-1)] = math.prod(value.dims) // max(1, -math.prod(rest))
         return self._reshaped(node, tuple(rest))
 
+    def _unsqueeze(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
+        value = self.value(node, 0)
+        axes = attributes.get("axes") or (self._weight(node, 1).tolist() if len(node.input) > 1 else [])
+        dims, rank = [0, *value.dims], 1 + len(value.dims) + len(axes)
+        for axis in sorted(axis % rank for axis in axes):
+            dims.insert(axis, 1)
+        return self._reshaped(node, tuple(dims[1:]))
+
     def _squeeze(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         return self._reshaped(node, tuple(length for length in self.value(node, 0).dims if length != 1) or (1,))
 
@@ -255,23 +276,50 @@ class Layers:
             raise UnsupportedModel(f"{_op(node)} would turn {value.dims} into {dims}, which mixes the batch in.")
         if not value.order:
             return Value(value.signal, dims)
-        if dims == value.dims:
-            return value
-        size = (math.prod(dims),)
-        made = Node("Flatten", self.name(node), (value.signal,), size, {}, {"order": value.order})
+        same = Value(value.signal, dims, value.order)
+        if len(dims) in (2, 3) and same.image == value.image:
+            return same
+        return self._flat(value, dims, self.name(node))
+
+    def _flat(self, value: Value, dims: tuple[int, ...], name: str) -> Value:
+        """An image as its tensor's numbers one after the other."""
+        made = Node("Flatten", name, (value.signal,), (math.prod(dims),), {}, {"order": value.order})
         return Value(self.add(made).signal, dims)
+
+    def _concat(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
+        parts = [self.value(node, index) for index in range(len(node.input))]
+        axis = attributes.get("axis", 1) % (1 + len(parts[0].dims)) - 1
+        where, total, placed = [], 0, []
+        for part in parts:
+            where.append(np.arange(total, total + math.prod(part.dims)).reshape(part.dims))
+            total += where[-1].size
+        if axis < 0 or len({array.shape[:axis] + array.shape[axis + 1 :] for array in where}) > 1:
+            raise UnsupportedModel(f"{_op(node)} joins {', '.join(str(part.dims) for part in parts)} along {axis + 1}.")
+        for part, array in zip(parts, where, strict=True):
+            part = self._flat(part, part.dims, self.name(node, ".flat")) if part.order else part
+            place = {"start": int(array.flat[0]), "size": total}
+            placed.append(self.add(Node("Place", self.name(node, ".part"), (part.signal,), (total,), {}, place)).signal)
+        joined = np.concatenate(where, axis)
+        made = self.add(Node("Sum", self.name(node), tuple(placed), (total,)))
+        if not np.array_equal(joined.reshape(-1), np.arange(total)):
+            weights = {"indices": joined.reshape(-1)}
+            made = self.add(Node("Slice", self.name(node, ".order"), (made.signal,), (total,), weights))
+        return Value(made.signal, joined.shape)
 
     def _conv(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         weight = self._weight(node, 1)
         source = self._image(node)
-        if weight.ndim != 4 or any(step != 1 for step in attributes.get("dilations", [])):
-            raise UnsupportedModel(f"{_op(node)} is not a plain 2-D convolution (dilated, or of other dimensions).")
-        kernel = list(weight.shape[2:])
-        strides = list(attributes.get("strides", [1, 1]))
-        pads = _pads(attributes, source.dims[1:], kernel, strides)
+        rank = len(source.dims)
+        if weight.ndim != rank + 1 or any(step != 1 for step in attributes.get("dilations", [])):
+            raise UnsupportedModel(
+                f"{_op(node)} is not a plain 1-D or 2-D convolution (dilated, or of more dimensions)."
+            )
+        _, strides, pads = _windows_of(attributes, source, list(weight.shape[2:]))
+        weight = weight if rank == 3 else weight[:, :, None]
         weights = {"weight": f32(weight)} | ({"bias": f32(self._weight(node, 2))} if len(node.input) > 2 else {})
         settings = {"strides": strides, "pads": pads, "group": int(attributes.get("group", 1))}
-        return self.add(stateless("Conv", self.name(node), (source.signal,), source.dims, weights, settings))
+        made = stateless("Conv", self.name(node), (source.signal,), source.image, weights, settings)
+        return self.add(made, rank=rank)
 
     def _averagepool(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         return self._pooled(node.op_type, node, self._image(node), attributes)
@@ -285,24 +333,24 @@ class Layers:
     def _reducemean(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         axes = attributes.get("axes") or (self._weight(node, 1).tolist() if len(node.input) > 1 else [])
         value = self.value(node, 0)
-        space = sorted(axis % 4 for axis in axes)
-        if len(value.dims) == 3 and not value.order and space in ([2, 3], [1, 2]):
-            value = self._as_image(node, value, "CHW" if space == [2, 3] else "HWC")
-        if not value.order or space != ([2, 3] if value.order == "CHW" else [1, 2]):
+        rank = len(value.dims)
+        space = sorted(axis % (rank + 1) for axis in axes)
+        first, last = list(range(2, rank + 1)), list(range(1, rank))
+        if rank > 1 and not value.order and space in (first, last):
+            value = self._as_image(node, value, "CHW" if space == first else "HWC")
+        if not value.order or space != (first if value.order == "CHW" else last):
             raise UnsupportedModel(f"{_op(node)} averages over axes {axes}; only height and width have a meaning here.")
         shape = self.shape(value)
-        made = self._pooled("AveragePool", node, value, {"kernel_shape": shape[1:]})
+        made = self._pooled("AveragePool", node, value, {"kernel_shape": shape[4 - rank :]})
         self.values[node.output[0]] = made
         if attributes.get("keepdims", 1):
-            return Value(made.signal, (shape[0], 1, 1) if value.order == "CHW" else (1, 1, shape[0]), value.order)
-        flat = Node("Flatten", self.name(node, ".flat"), (made.signal,), (shape[0],), {}, {"order": "CHW"})
-        return self.add(flat)
+            ones = (1,) * (rank - 1)
+            return Value(made.signal, (shape[0], *ones) if value.order == "CHW" else (*ones, shape[0]), value.order)
+        return self._flat(Value(made.signal, made.dims, "CHW"), (shape[0],), self.name(node, ".flat"))
 
     def _pooled(self, op: str, node: onnx.NodeProto, source: Value, attributes: dict[str, Any]) -> Value:
         shape = self.shape(source)
-        kernel = [int(length) for length in attributes["kernel_shape"]]
-        strides = list(attributes.get("strides", [1] * len(kernel)))
-        pads = _pads(attributes, shape[1:], kernel, strides)
+        kernel, strides, pads = _windows_of(attributes, source, [int(n) for n in attributes["kernel_shape"]])
         size = windows(shape[1:], kernel, strides, pads)
         if attributes.get("ceil_mode") and size != windows(shape[1:], kernel, strides, pads, ceil=True):
             raise UnsupportedModel(f"{_op(node)} rounds its output's size up (ceil_mode): use whole windows.")
@@ -311,18 +359,19 @@ class Layers:
         if any(step != 1 for step in attributes.get("dilations", [])):
             raise UnsupportedModel(f"{_op(node)} is dilated: use a plain pooling.")
         settings = {"kernel_shape": kernel, "strides": strides, "pads": pads}
-        return self.add(stateless(op, self.name(node), (source.signal,), shape, {}, settings))
+        made = stateless(op, self.name(node), (source.signal,), shape, {}, settings)
+        return self.add(made, source.order, len(source.dims))
 
     def _batchnormalization(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         # Whatever the tensor's layout, ONNX normalises the axis behind the batch.
-        value = self._image(node) if len(self.value(node, 0).dims) == 3 else self.value(node, 0)
+        value = self._image(node) if len(self.value(node, 0).dims) > 1 else self.value(node, 0)
         scale, bias, mean, variance = (f32(self._weight(node, index)) for index in (1, 2, 3, 4))
         epsilon = float(attributes.get("epsilon", 1e-5))
         if value.order == "CHW":
             weights = {"scale": scale, "bias": bias, "mean": mean, "variance": variance}
             return self._alike("BatchNormalization", node, value, weights, {"epsilon": epsilon})
         factor = f32(scale / np.sqrt(variance + epsilon))
-        scaled = self._scaled(node, value, factor)
+        scaled = self.scaled(node, value, factor)
         return self._shifted(node, scaled, f32(bias - mean * factor))
 
     def _gemm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
@@ -364,10 +413,13 @@ class Layers:
 
     def _mul(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         node = _swapped(node) if node.input[0] in self.constants else node
-        return self._scaled(node, self.value(node, 0), self._weight(node, 1))
+        return self.scaled(node, self.value(node, 0), self._weight(node, 1))
 
     def _div(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
-        return self._scaled(node, self.value(node, 0), 1.0 / self._weight(node, 1))
+        return self.scaled(node, self.value(node, 0), 1.0 / self._weight(node, 1))
+
+    def _neg(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
+        return self.scaled(node, self.value(node, 0), f32(-1))
 
     def _softmax(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         value = self.value(node, 0)
@@ -389,7 +441,7 @@ class Layers:
             ends = ends - {name} | (self._leads_to(node.output[0]) if node.op_type in PASSED_ON else {node.output[0]})
         return ends
 
-    def _scaled(self, node: onnx.NodeProto, value: Value, factor: np.ndarray) -> Value:
+    def scaled(self, node: onnx.NodeProto, value: Value, factor: np.ndarray) -> Value:
         return self._alike("Scale", node, value, {"weight": self._broadcast(node, value, factor)}, {})
 
     def _shifted(self, node: onnx.NodeProto, value: Value, bias: np.ndarray) -> Value:
@@ -416,6 +468,8 @@ class Layers:
             np.broadcast_shapes(array.shape, (1, *value.dims))
         except ValueError as error:
             raise UnsupportedModel(f"{_op(node)} brings a constant {array.shape} to a signal {value.dims}.") from error
+        if value.order and rank == 3:
+            array = array[:, None] if value.order == "HWC" else array[:, :, None]
         if value.order == "HWC":
             array = array.transpose(TO_CHW)
         elif not value.order and rank > 2:
@@ -507,13 +561,24 @@ def _swapped(node: onnx.NodeProto) -> onnx.NodeProto:
     return copy
 
 
+def _windows_of(attributes: dict[str, Any], source: Value, kernel: list[int]) -> tuple[list[int], list[int], list[int]]:
+    """(kernel, strides, pads) over height and width; a series is one pixel high."""
+    sides = source.dims[:-1] if source.order == "HWC" else source.dims[1:]
+    strides = list(attributes.get("strides", [1] * len(sides)))
+    pads = _pads(attributes, sides, kernel, strides)
+    if len(sides) == 1:
+        return [1, *kernel], [1, *strides], [0, pads[0], 0, pads[1]]
+    return kernel, strides, pads
+
+
 def _pads(attributes: dict[str, Any], size: Sequence[int], kernel: list[int], strides: list[int]) -> list[int]:
     """``pads``, computed where the node says ``auto_pad``."""
     auto = attributes.get("auto_pad", b"NOTSET")
     if auto in (b"NOTSET", b"VALID", b""):
-        return list(attributes.get("pads", [0] * 4)) if auto != b"VALID" else [0] * 4
-    less_before = same_pads(size, kernel, strides)
-    return less_before if auto == b"SAME_UPPER" else less_before[2:] + less_before[:2]
+        none = [0] * 2 * len(kernel)
+        return list(attributes.get("pads", none)) if auto != b"VALID" else none
+    less_before, half = same_pads(size, kernel, strides), len(kernel)
+    return less_before if auto == b"SAME_UPPER" else less_before[half:] + less_before[:half]
 
 
 def filter_outputs(network: SpikingNetwork, tau: float | None) -> None:

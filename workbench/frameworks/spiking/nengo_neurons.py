@@ -1,4 +1,5 @@
-"""The two neuron models of PyTorch's frameworks, as Nengo neuron types; their records are in `neurons`.
+"""The two neuron models of PyTorch's frameworks, and a mean over time, as Nengo neuron types; their records are in
+`neurons`.
 
 Nengo has no such neurons. Both simulators run these: NengoDL through its fallback for types it does not know.
 """
@@ -13,21 +14,10 @@ from nengo.neurons import NeuronType
 from nengo.params import NdarrayParam, NumberParam
 
 
-class LeakyIntegrator(NeuronType):
-    """``voltage = decay * voltage + J``, which is its output.
+class _Linear(NeuronType):
+    """A neuron type whose rates and intercepts mean nothing."""
 
-    Args:
-        decay: (n,), what is left of the voltage after a step.
-    """
-
-    state = {"voltage": Choice([0])}  # noqa: RUF012 (Nengo's class attributes)
     spiking = False
-
-    decay = NdarrayParam("decay", shape=("*",))
-
-    def __init__(self, decay: Any, initial_state: dict[str, Any] | None = None) -> None:
-        super().__init__(initial_state)
-        self.decay = decay
 
     def gain_bias(self, max_rates: Any, intercepts: Any) -> tuple[Any, Any]:
         """Gain 1 and bias 0: rates and intercepts mean nothing here."""
@@ -39,6 +29,22 @@ class LeakyIntegrator(NeuronType):
     def rates(self, x: Any, gain: Any, bias: Any) -> Any:
         """The current, for want of a rate."""
         return self.current(x, gain, bias)
+
+
+class LeakyIntegrator(_Linear):
+    """``voltage = decay * voltage + J``, which is its output.
+
+    Args:
+        decay: (n,), what is left of the voltage after a step.
+    """
+
+    state = {"voltage": Choice([0])}  # noqa: RUF012 (Nengo's class attributes)
+
+    decay = NdarrayParam("decay", shape=("*",))
+
+    def __init__(self, decay: Any, initial_state: dict[str, Any] | None = None) -> None:
+        super().__init__(initial_state)
+        self.decay = decay
 
     def step(self, dt: float, J: Any, output: Any, voltage: Any) -> None:
         voltage[...] = self.decay * voltage + J
@@ -70,3 +76,14 @@ class LeakyIntegrateAndFire(LeakyIntegrator):
         spiked = risen > self.threshold
         voltage[...] = np.where(spiked, self.keep * risen + self.reset, risen)
         output[...] = spiked
+
+
+class RunningMean(_Linear):
+    """The mean of J over all steps so far."""
+
+    state = {"elapsed": Choice([0]), "mean": Choice([0])}  # noqa: RUF012
+
+    def step(self, dt: float, J: Any, output: Any, elapsed: Any, mean: Any) -> None:
+        elapsed += 1
+        mean += (J - mean) / elapsed
+        output[...] = mean

@@ -357,6 +357,19 @@ _LEAKY_INTEGRATE_AND_FIRE = Equations(
 )
 
 
+# What came in so far, on average: what is read from spikes that count for as long as the network runs.
+_RUNNING_MEAN = Equations(
+    "",
+    """
+  elapsed_next = Add (elapsed, one)
+  apart = Sub (J, mean)
+  part = Div (apart, elapsed_next)
+  mean_next = Add (mean, part)
+  y = Identity (mean_next)
+""",
+)
+
+
 def _regular(base: Equations, parameters: Iterable[str]) -> Equations:
     """Spikes at regular intervals, at the rate of `base`, whose parameters are called ``base_<name>`` here."""
 
@@ -466,6 +479,7 @@ _NEURONS = (
     Model(
         "LeakyIntegrator", _LEAKY_INTEGRATOR, {}, ("voltage",), weights=("decay",), nengo=f"{_OURS}.LeakyIntegrator"
     ),
+    Model("RunningMean", _RUNNING_MEAN, {}, ("elapsed", "mean"), nengo=f"{_OURS}.RunningMean"),
 )  # fmt: skip
 NEURONS: dict[str, Model] = {model.name: model for model in _NEURONS}
 """op_type in domain ``org.nengo`` -> its model."""
