@@ -421,6 +421,42 @@ def test_a_function_called_lif_whose_body_is_a_relu_is_no_neuron() -> None:
     assert kind_of(model(nodes, {"w": W}, functions=[fake])) == "DL"
 
 
+@pytest.mark.parametrize(
+    ("name", "speaks"), [("Relu_1_softlif", True), ("/net/lif1/Relu", True), ("relief/Relu", False), ("life", False)]
+)
+def test_names_that_speak_of_neurons_are_told_and_decide_nothing(name: str, speaks: bool) -> None:
+    nodes = [NODE("Conv", ["x", "w"], ["a"]), NODE("Relu", ["a"], ["y"], name=name)]
+    kind, _, evidence, warnings = our_rule(parse_header(model(nodes, {"w": W}).SerializeToString()))
+    assert kind == "DL"
+    told = [signal for signal in evidence if signal.supports == "SNN"]
+    assert [(signal.value, signal.decides) for signal in told] == ([(name, False)] if speaks else [])
+    assert any(name in warning for warning in warnings) is speaks
+
+
+@pytest.mark.parametrize(("rounded", "kind"), [("risen", "SNN"), ("x_t", "unknown")])
+def test_several_spikes_a_step_are_counted_from_the_state_they_reset(rounded: str, kind: str) -> None:
+    """Of another number than the state it would be quantisation with its error carried on."""
+    body = [
+        NODE("Add", ["v", "x_t"], ["risen"]),
+        NODE("Greater", ["risen", "theta"], ["above"]),
+        NODE("Cast", ["above"], ["mask"], to=1),
+        NODE("Div", [rounded, "theta"], ["part"]),
+        NODE("Cast", ["part"], ["whole"], to=7),
+        NODE("Cast", ["whole"], ["number"], to=1),
+        NODE("Mul", ["mask", "number"], ["gated"]),
+        NODE("Sub", ["risen", "gated"], ["v_next"]),
+        NODE("Identity", ["gated"], ["y_t"]),
+    ]
+    ins, outs = (
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+        for names in (("v", "x_t"), ("v_next", "y_t"))
+    )
+    scan = NODE("Scan", ["zero", "driven"], ["end", "y"], body=helper.make_graph(body, "step", ins, outs),
+                num_scan_inputs=1)  # fmt: skip
+    weights = {"zero": np.zeros(4, np.float32), "theta": np.ones(1, np.float32), "w": np.ones((4, 4), np.float32)}
+    assert kind_of(model([NODE("MatMul", ["x", "w"], ["driven"]), scan], weights)) == kind
+
+
 def test_words_that_anyone_may_use_do_not_make_scikit_learn() -> None:
     nodes = [NODE("Conv", ["x", "classes"], ["a"]), NODE("MatMul", ["a", "quantiles"], ["scores"])]
     proto = model(nodes, {"classes": W, "quantiles": W}, producer_name="pytorch")

@@ -274,6 +274,11 @@ def our_rule(header: Header) -> tuple[str, str, tuple[Evidence, ...], tuple[str,
         warnings = (because,)
     elif line.also and facts.network:
         warnings = (line.also.format_map(facts),)
+    if structure.spiking_names and line.kind != "SNN":
+        warnings += (
+            f"Names in it speak of spiking neurons ({names(structure.spiking_names)}), but no operator that was found "
+            "is one.",
+        )
     if not structure.complete:
         warnings += ("How its values flow was followed in part only: it would take too long to follow them all.",)
     if structure.unused_functions and not header.in_part:
@@ -304,7 +309,9 @@ def _signals(header: Header, facts: Facts) -> tuple[Evidence, ...]:
     if header.producer_name:
         supports = "ML" if facts.made_ml else "DL" if facts.made_dl else "unknown"
         out.append(Evidence("producer_name", header.producer_name, 1, (), supports))
-    for kind, group in (("ML", found.sklearn_names), ("DL", found.framework_names)):
+    for kind, group in (
+        ("SNN", found.spiking_names), ("ML", found.sklearn_names), ("DL", found.framework_names),
+    ):  # fmt: skip
         if group:
             total = sum(map(len, group.values()))
             out.append(Evidence("names", names(group), total, (), kind))

@@ -197,12 +197,24 @@ class Dynamics:
             self._spiky[name] = state
             state.spikes[name] = up
             for node in self._consumers.get(name, ()):
-                if node.op_type == "Mul" and all(self._spiky.get(item) is state for item in node.inputs):
+                if node.op_type == "Mul" and all(
+                    self._spiky.get(item) is state or self._counts(item, state) for item in node.inputs
+                ):
                     # Whether it fires, and how often: the spikes of a step that may hold several.
                     todo += [(output, up) for output in node.outputs[:1]]
                 elif node.op_type in _SCALED and id(node) in self._lone:
                     turned = node.op_type == "Neg" or (node.op_type == "Sub" and node.inputs[1:] == (name,))
                     todo += [(output, up is not turned) for output in node.outputs[:1]]
+
+    def _counts(self, name: str, state: _State) -> bool:
+        """Whether a value is the state made whole: cast to integers and back, behind a division by the threshold."""
+        ops = []
+        node = self._producers.get(name)
+        while node is not None and node.op_type in _CASTS and len(ops) < 4:
+            ops.append(node.op_type)
+            node = self._producers.get(node.inputs[0]) if node.inputs else None
+        divided = node is not None and node.op_type == "Div" and node.inputs[1:] and node.inputs[1] in self._stored
+        return bool(divided) and ops.count("Cast") >= 2 and self._states.get(self._base(name)) is state
 
     # --- 2 to 5 -----------------------------------------------------------------------------------------------------
 
@@ -321,7 +333,8 @@ class Dynamics:
                 if node.op_type in _WAY and not (node.op_type == "Where" and node.inputs[0] == name):
                     self.steps.left -= len(node.outputs)
                     follow += node.outputs
-            fresh = [item for item in dict.fromkeys(follow) if item not in seen]
+            # Nor is the spike itself, however many it counts.
+            fresh = [item for item in dict.fromkeys(follow) if item not in seen and item not in self._spiky]
             seen.update(fresh)
             todo += fresh
 

@@ -55,7 +55,8 @@ class Facts:
         return names(self.s.layers) if self.s.layers else "matrix products with nonlinearities between them"
 
     def _times(self) -> str:
-        return f"{'' if self.s.complete else 'at least '}{self.s.spike_resets} times"
+        count = self.s.spike_resets
+        return f"{'' if self.s.complete else 'at least '}{'once' if count == 1 else f'{count} times over'}"
 
     def _work(self) -> str:
         """What an estimator does, as a clause."""
@@ -104,11 +105,11 @@ RULE: tuple[Line, ...] = (
         "plain operators integrate, fire and reset, and there is something to weigh spikes by",
         lambda f: f.s.spike_resets and f.s.weighs, "SNN",
         "Its operators integrate, fire and reset: a threshold whose spike is subtracted from the state it came from, "
-        "{times} over.", ("dynamics",),
+        "{times}.", ("dynamics",),
     ),
     Line(
         "plain operators integrate, fire and reset, and nothing is weighed", lambda f: f.s.spike_resets, "unknown",
-        "Its operators integrate, fire and reset, {times} over, but no layer or matrix product weighs anything: a "
+        "Its operators integrate, fire and reset, {times}, but no layer or matrix product weighs anything: a "
         "neuron without its network and a sigma-delta converter of signals look the same.",
     ),
     Line(

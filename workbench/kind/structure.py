@@ -29,6 +29,11 @@ _SPIKING_DOMAINS = {
     "nengo", "snn", "snntorch", "norse", "sinabs", "spiking", "spikingjelly", "spikes", "nir", "brian", "brian2",
     "bindsnet", "rockpool", "nest", "loihi", "neuromorphic",
 }  # fmt: skip
+# Words of a name somebody gave a node, whatever the node is.
+_NEURON_NAMES = re.compile(
+    r"(?<![a-z])(?:soft|adaptive|cuba|coba|[apg])?_?lif(?:rate|node|cell|neuron|s)?(?![a-z])|izhikevich|(?<![a-z])spiking",
+    re.IGNORECASE,
+)
 # A function that calls itself a neuron and holds none of these is something else of that name.
 _NEURON_BODY = {*COMPARISONS, "ThresholdedRelu", "Floor", "Sign", "Where", "Scan", "Loop", "Log", "Softplus"}
 
@@ -57,6 +62,8 @@ class Structure:
     extractors: dict[str, list[str]] = field(default_factory=dict)
     sklearn_names: dict[str, list[str]] = field(default_factory=dict)
     framework_names: dict[str, list[str]] = field(default_factory=dict)
+    spiking_names: dict[str, list[str]] = field(default_factory=dict)
+    """Names of nodes that are no spiking neurons which speak of one, such as ``Relu_1_softlif``."""
     products: int = 0
     """Matrix products with a stored operand."""
     activations: int = 0
@@ -175,6 +182,11 @@ def _group(call: _Call, out: Structure, functions: dict[_Call, Function]) -> lis
     return None if group is None else group.setdefault(op_type if domain == "" else f"{domain}:{op_type}", [])
 
 
+@lru_cache(1024)
+def _speaks_of_neurons(name: str) -> bool:
+    return bool(len(name) < 200 and _NEURON_NAMES.search(name))
+
+
 def _distances(out: Structure, counts: Counter[str]) -> None:
     """Nearest neighbours, clusters and mixtures: squared distances that something is chosen by."""
     squared = counts["ReduceSumSquare"] or counts["CDist"]
@@ -198,6 +210,10 @@ def _names(header: Header, out: Structure) -> None:
     for name, base in plain.items():
         if base in strong or (base.endswith("cst") and base.isidentifier() and re.search("_[A-Z]", base[:-3])):
             out.sklearn_names.setdefault(base, []).append(name)
+    for node in header.graph.nodes:
+        name = node.name or node.op_type
+        if not is_spiking(node.op_type, node.domain) and any(map(_speaks_of_neurons, (node.name, node.op_type))):
+            out.spiking_names.setdefault(name, []).append(name)
     for name in (*stored, *(node.name for node in header.graph.nodes)):
         if len(name) < 200 and name and _FRAMEWORK_NAMES.match(name):
             out.framework_names.setdefault(name, []).append(name)
