@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import workbench
 from workbench import BadInput, UnsupportedModel, WorkbenchError, convert, load_engine, to_nengo
+from workbench.agreement import hold_spikes
 from workbench.files import certificate
 from workbench.frameworks.spiking.engine_nengo import NengoEngine
 from workbench.frameworks.spiking.engine_nengo_dl import NengoDlEngine
@@ -115,6 +116,10 @@ def test_a_wrong_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert not caught.value.conversion.agreement.within_tolerance and not (tmp_path / "a.onnx").exists()
 
 
+LONG = np.random.default_rng(0).uniform(-1, 1, (4, 400, 3)).astype(np.float32)
+"""Enough steps for one rounding to lead elsewhere."""
+
+
 def izhikevich() -> nengo.Network:
     """A chain whose voltages run away from each other: one rounding displaces spikes, and each of them others."""
     with nengo.Network(label="izhikevich", seed=0) as net:
@@ -128,7 +133,7 @@ def izhikevich() -> nengo.Network:
 
 
 def test_spikes_that_float32_displaces_in_nengo_itself_are_no_disagreement(tmp_path: Path) -> None:
-    agreement = convert(izhikevich(), tmp_path / "a.onnx").agreement
+    agreement = convert(izhikevich(), tmp_path / "a.onnx", sample=LONG).agreement
     assert agreement.within_tolerance and agreement.undecided > 0
 
 
@@ -144,7 +149,37 @@ def test_a_wrong_file_is_found_where_float32_displaces_spikes(tmp_path: Path, mo
 
     monkeypatch.setattr(route, "_model", wrong)
     with pytest.raises(workbench.ConversionDisagrees):
-        convert(izhikevich(), tmp_path / "a.onnx")
+        convert(izhikevich(), tmp_path / "a.onnx", sample=LONG)
+
+
+@pytest.mark.parametrize("seed", [0, 4])
+def test_chains_of_izhikevich_neurons_convert_though_their_spikes_are_rounded(seed: int, tmp_path: Path) -> None:
+    """Seeds of which float32's terms displaced a spike over the end of the 30 steps."""
+    with nengo.Network(seed=seed) as net:
+        stimulus = nengo.Node(np.zeros(1), label="stimulus")
+        first, second = (nengo.Ensemble(20, 1, neuron_type=nengo.Izhikevich(), label=name) for name in "ab")
+        nengo.Connection(stimulus, first, synapse=None)
+        nengo.Connection(first, second)
+        nengo.Probe(second.neurons, label="spikes")
+    found = convert(net, tmp_path / "a.onnx").agreement
+    assert found.within_tolerance and found.undecided <= 1
+
+
+def test_one_spike_over_the_end_of_a_run_is_rounding_and_more_are_not() -> None:
+    rng = np.random.default_rng(0)
+    native = (rng.random((9, 30, 20)) < 0.1) * 1000.0
+    native[:, -1, 0] = 1000
+    groups = {"held": 9}
+
+    def held(onnx: np.ndarray) -> bool:
+        return hold_spikes({"y": native}, {"y": onnx}, {"y": native}, groups).within_tolerance
+
+    one, two, everywhere, every_neuron = (native.copy() for _ in range(4))
+    one[2, -1, 0] = 0
+    two[2, -1, 0] = two[2, native[2, :-1, 0].argmax(), 0] = 0
+    everywhere[:, -1, 0] = 0
+    every_neuron[2] = np.where(native[2].cumsum(axis=0) == 1000, 0, native[2])
+    assert [held(onnx) for onnx in (one, two, everywhere, every_neuron)] == [True, False, False, False]
 
 
 def test_neurons_that_start_refractory_wait_equally_long_in_every_engine(tmp_path: Path) -> None:
