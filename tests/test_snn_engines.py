@@ -25,7 +25,7 @@ from workbench.frameworks.spiking.from_nengo import from_nengo
 from workbench.frameworks.spiking.neurons import NEURONS
 from workbench.frameworks.spiking.operators import function
 from workbench.frameworks.spiking.read import read
-from workbench.frameworks.spiking.write import write
+from workbench.frameworks.spiking.write import METADATA, write
 from workbench.paper import digits
 
 MNIST = Path(__file__).parent.parent.parent / "shared" / "data" / "mnist.npz"
@@ -654,3 +654,35 @@ def test_filters_of_a_high_order_are_made_with_todays_numpy() -> None:
     a, b = np.where(i < j, -1.0, (-1.0) ** (i - j + 1)) * scale, (-1.0) ** i * scale
     made, *_ = nengo.utils.filter_design.cont2discrete((a, b, np.ones((1, 256)), np.zeros((1, 1))), dt, method="zoh")
     np.testing.assert_allclose(made, expm(a * dt), atol=1e-8)  # two ways of summing the same series
+
+
+def test_subnetworks_come_back_from_the_file_within_each_other(tmp_path: Path) -> None:
+    import nengo.networks
+
+    with nengo.Network(label="top", seed=1) as net:
+        stimulus = nengo.Node(np.zeros(2), label="stimulus")
+        array = nengo.networks.EnsembleArray(20, 2, label="array")
+        nengo.Connection(stimulus, array.input, synapse=None)
+        with nengo.Network(label="outer"):
+            inner = [nengo.networks.EnsembleArray(20, 1, label="same") for _ in range(2)]
+            joined = nengo.Ensemble(20, 1, label="joined")
+            for each, source in zip(inner, array.output, strict=True):
+                nengo.Connection(source, each.input)
+                nengo.Connection(each.output, joined)
+        nengo.Probe(joined, synapse=0.01, label="y")
+
+    def ensembles(network: nengo.Network) -> dict[str, Any]:
+        return {"": len(network.ensembles)} | {f"{each.label}": ensembles(each) for each in network.networks}
+
+    assert convert(net, tmp_path / "a.onnx").agreement.within_tolerance
+    back = to_nengo(tmp_path / "a.onnx")
+    leaf = {"": 1}
+    assert ensembles(back) == {"": 0, "array": {"": 2}, "outer": {"": 1, "same": leaf, "same_2": leaf}}
+    convert(back, tmp_path / "b.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+    # What somebody wrote there that makes no sense is passed over.
+    model = onnx.load(tmp_path / "a.onnx")
+    stored = next(entry for entry in model.metadata_props if entry.key == METADATA)
+    for homes in (3, {"joined": "outer"}, {"joined": [1]}, {"nobody": ["outer"]}, {"joined": ["a"] * 99}):
+        stored.value = json.dumps(json.loads(stored.value) | {"networks": homes})
+        assert read(model).homes == {}

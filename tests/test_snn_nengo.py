@@ -41,6 +41,7 @@ def facts(network: SpikingNetwork) -> dict[str, Any]:
         "inputs": network.inputs,
         "outputs": network.outputs,
         "seeds": network.seeds,
+        "homes": network.homes,
         "nodes": nodes,
     }
 

@@ -569,9 +569,10 @@ def hold_spikes(
     if the source does the same to itself: its own answers move as far, and on average too, when its input moves by one
     rounding. And up to `MOST_DISPLACED` of the samples may be undecided for a few displaced spikes: apart by no more
     than `DISPLACED` of the range averaged over time; of spike trains also where it is on average over neurons, and no
-    neuron has more than one spike more or less. Where the source's own answers in float32 are at hand, a sample is undecided as well
-    where it is apart by no more than `ROUNDED` times what those are, on average over steps and neurons (a largest
-    difference says nothing there, since one displaced spike has it), and no sooner. Everything else is a disagreement.
+    neuron has more than one spike more or less. Where the source's own answers in float32 are at hand, a sample is
+    undecided as well where it is apart by no more than `ROUNDED` times what those are, on average over steps and
+    neurons (a largest difference says nothing there, since one displaced spike has it), and no sooner. Everything else
+    is a disagreement.
 
     Args:
         native, onnx: {probe: (samples, steps, n)}; nudged_native: of the input that `nudged` gives.

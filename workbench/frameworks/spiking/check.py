@@ -142,6 +142,7 @@ def renamed(network: SpikingNetwork) -> SpikingNetwork:
     for output in network.outputs:
         output.source = new.get(output.source, output.source)
     network.seeds = {new.get(name, name): seed for name, seed in network.seeds.items()}
+    network.homes = {new.get(name, name): home for name, home in network.homes.items()}
     return network if not new else renamed(network)
 
 

@@ -11,6 +11,7 @@ Ensemble (``<ensemble>.encode``, ``<ensemble>.decode``). What has no label is nu
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -22,7 +23,7 @@ from .arrays import decimal, f32, reordered
 from .check import renamed
 from .keras_layers import add_layer
 from .nengo_model import Built, build
-from .network import Node, SpikingNetwork
+from .network import Node, SpikingNetwork, unused
 from .neurons import NEURONS, SYNAPSES
 from .operation import Operation
 from .signals import Builder, Signal, Wish, called, compact, owner, per_channel, refuse
@@ -89,13 +90,17 @@ class _Reader:
             self._check(connection)
             self.incoming.setdefault(connection.post_obj, []).append(connection)
         self.names = {ens: self.out.reserve(ens.label or None) for ens in self.built.network.all_ensembles}
+        self.homes = dict(_homes(self.built.network, ()))
         objects = self._sorted()
         self._find_inputs()
         for thing in objects:
             if thing not in self.values:
+                self.out.home = self.homes[thing]
                 self.values[thing] = self._ensemble(thing) if hasattr(thing, "neurons") else self._node(thing)
         for connection, synapse, name in self.later:
+            self.out.home = self.homes[owner(connection.post_obj)]
             synapse.inputs = (self._weighted(connection, {}, name, flat=True).name,)
+        self.out.home = ()
         probes = outputs_of(self.built.network)
         for probe in self.built.network.all_probes:
             if probe in probes:
@@ -150,6 +155,8 @@ class _Reader:
                 self.out.notes.append(f"{called(node)} is computed by Python; it is an input here, to be fed.")
             self.values[node] = Signal(self.out.reserve(node.label or None), (int(node.size_out),))
             self.out.inputs.append(self.values[node])
+            if home := self.homes[node]:
+                self.out.homes[self.values[node].name] = home
         for node in self.built.network.all_nodes:
             if node not in self.values and not node.size_in and isinstance(node.output, np.ndarray):
                 self.values[node] = node.output.astype(float)
@@ -474,6 +481,16 @@ def _as_before(made: SpikingNetwork, before: SpikingNetwork) -> SpikingNetwork:
     made.metadata = dict(before.metadata)
     made.notes = before.notes + [note for note in made.notes if note not in before.notes]
     return made
+
+
+def _homes(network: Any, home: tuple[str, ...]) -> Iterator[tuple[Any, tuple[str, ...]]]:
+    """Each node and ensemble, with the names of the subnetworks it is in, from the outermost."""
+    for thing in (*network.nodes, *network.ensembles):
+        yield thing, home
+    taken: set[str] = set()
+    for inner in network.networks:
+        taken.add(name := unused(inner.label or "network", taken))
+        yield from _homes(inner, (*home, name))
 
 
 def _image_of(node: Node, network: SpikingNetwork) -> tuple[int, ...]:

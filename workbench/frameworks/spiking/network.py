@@ -80,6 +80,7 @@ class SpikingNetwork:
         dt: seconds per step.
         seeds: seeds of the network and its ensembles by label ("" is the network), for the record: every random
             number they led to is stored as a value.
+        homes: of inputs and nodes that are in a subnetwork, its name after those of the networks around it.
         notes: sentences for the person, about what was chosen or left out.
         metadata: the ONNX file's ``metadata_props``, where it came from one.
     """
@@ -92,6 +93,7 @@ class SpikingNetwork:
     seeds: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)
+    homes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def node(self, name: str) -> Node | None:
         """The node whose result is the signal `name`; None for an input."""

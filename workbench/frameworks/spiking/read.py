@@ -150,6 +150,7 @@ class _Reader:
             outputs,
             _seeds(metadata.get("seeds")),
             metadata={entry.key: entry.value for entry in self.model.metadata_props if entry.key != METADATA},
+            homes=_homes(metadata.get("networks"), {*(entry.name for entry in inputs), *(node.name for node in nodes)}),
         )
 
     # --- nodes
@@ -285,6 +286,24 @@ def _seeds(seeds: Any) -> dict[str, int]:
     """Those of `seeds` that Nengo takes for seeds: they are for the record, and a wrong one spoils no file."""
     pairs = seeds.items() if isinstance(seeds, dict) else ()
     return {label: seed for label, seed in pairs if type(seed) is int and 0 <= seed < 2**32}
+
+
+def _homes(homes: Any, names: set[str]) -> dict[str, tuple[str, ...]]:
+    """Those of `homes` that say where one of `names` is: for the record, too."""
+    pairs = homes.items() if isinstance(homes, dict) else ()
+    return {
+        name: tuple(path)
+        for name, path in pairs
+        if name in names and isinstance(path, list) and 0 < len(path) <= MOST_NESTED and all(map(_is_label, path))
+    }
+
+
+MOST_NESTED = 50
+"""Subnetworks within each other."""
+
+
+def _is_label(label: Any) -> bool:
+    return isinstance(label, str) and bool(label)
 
 
 def _shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:

@@ -77,7 +77,7 @@ class Builder:
     Attributes:
         inputs, nodes: so far.
         outputs: (name, its source's temporary name).
-        seeds: by temporary name.
+        seeds: by temporary name; homes: the subnetwork of each, by temporary name; home: of what is emitted now.
         notes: see `SpikingNetwork`.
     """
 
@@ -85,6 +85,8 @@ class Builder:
     nodes: list[Node] = field(default_factory=list)
     outputs: list[tuple[str, str]] = field(default_factory=list)
     seeds: dict[str, int] = field(default_factory=dict)
+    homes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    home: tuple[str, ...] = ()
     notes: list[str] = field(default_factory=list)
     wishes: dict[str, Wish] = field(default_factory=dict)
     views: dict[tuple[Any, ...], Signal] = field(default_factory=dict)
@@ -108,6 +110,8 @@ class Builder:
         """Add a node; `wish` counts where `name` is not reserved yet."""
         name, shape = name or self.reserve(wish), tuple(int(length) for length in shape)
         self.nodes.append(Node(op, name, tuple(x.name for x in inputs), shape, weights or {}, attributes or {}))
+        if self.home:
+            self.homes[name] = self.home
         return Signal(name, shape, order)
 
     def flat(self, x: Signal) -> Signal:
@@ -237,7 +241,8 @@ class Builder:
             output.source = names[output.source]
         seeds = {names[own]: value for own, value in self.seeds.items()} | ({} if seed is None else {"": int(seed)})
         inputs = [Input(names[x.name], x.shape[0]) for x in self.inputs]
-        made = SpikingNetwork(name, dt, inputs, self.nodes, outputs, seeds, self.notes)
+        homes = {names[own]: home for own, home in self.homes.items()}
+        made = SpikingNetwork(name, dt, inputs, self.nodes, outputs, seeds, self.notes, homes=homes)
         made.nodes = made.ordered()
         return made
 

@@ -93,6 +93,8 @@ class _Writer:
     """Neurons with encoders -> what to connect to them."""
     probed: dict[str, Node] = field(default_factory=dict)
     """Output -> its synapse."""
+    networks: dict[tuple[str, ...], nengo.Network] = field(default_factory=dict)
+    """Names from the outermost -> that subnetwork."""
 
     def write(self) -> nengo.Network:
         network = self.network
@@ -105,17 +107,21 @@ class _Writer:
             self.users.setdefault(output.source, []).append("")
         self._choose(nodes)
         with nengo.Network(label=network.name, seed=network.seeds.get("")) as net:
+            self.networks[()] = net
             for entry in network.inputs:
-                self.objects[entry.name] = nengo.Node(np.zeros(entry.size), label=entry.name)
+                with self._home(entry.name):
+                    self.objects[entry.name] = nengo.Node(np.zeros(entry.size), label=entry.name)
             inputs = dict(self.objects)
             for node in nodes:
                 if node.name not in self.hidden and node.name not in self.same:
-                    self.objects[node.name] = self._object(node)
+                    with self._home(node.name):
+                        self.objects[node.name] = self._object(node)
             for name in self.same:
                 self.objects[name] = self.objects[self._origin(name)]
             for node in nodes:
                 if node.name not in self.hidden and node.name not in self.same:
-                    self._connect(node)
+                    with self._home(node.name):
+                        self._connect(node)
             outputs = {output.name: self._probe(output.name, output.source) for output in network.outputs}
             layers = {name: self._in_order(name, "HWC") for name in self.nodes if name in self.objects}
         net.inputs, net.outputs, net.layers, net.spiking_network = inputs, outputs, layers, network
@@ -188,6 +194,15 @@ class _Writer:
         return self.nodes.get(name) if self.users.get(name) == [user] else None
 
     # --- objects
+
+    def _home(self, name: str) -> nengo.Network:
+        """The subnetwork that an input or node is in, made where it is the first."""
+        path = self.network.homes.get(name, ())
+        for depth in range(1, len(path) + 1):
+            if path[:depth] not in self.networks:
+                with self.networks[path[: depth - 1]]:
+                    self.networks[path[:depth]] = nengo.Network(label=path[depth - 1])
+        return self.networks[path]
 
     def _object(self, node: Node) -> Any:
         if node.op in NEURONS:

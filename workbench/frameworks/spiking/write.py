@@ -30,7 +30,7 @@ from .stateless import STATELESS
 
 PRODUCER = "onnx-workbench"
 METADATA = "org.nengo"
-"""The ``metadata_props`` key of what no node says: dt where nothing has a state, and the seeds."""
+"""The ``metadata_props`` key of what no node says: dt where nothing has a state, the seeds, and the subnetworks."""
 
 LAYOUTS = {"HWC": [0, 2, 3, 1], "CHW": None}
 """How a flat vector holds an image -> the Transpose from ONNX's NCHW to it."""
@@ -64,7 +64,9 @@ def write(network: SpikingNetwork, *, held: bool = False) -> onnx.ModelProto:
         ir_version=IR_VERSION,
         producer_name=PRODUCER,
     )
-    remembered = {"dt": network.dt, "seeds": network.seeds}
+    remembered: dict[str, Any] = {"dt": network.dt, "seeds": network.seeds}
+    if network.homes:
+        remembered["networks"] = network.homes
     helper.set_model_props(model, {**network.metadata, METADATA: json.dumps(remembered, sort_keys=True)})
     return model
 
