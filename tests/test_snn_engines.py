@@ -324,14 +324,6 @@ def test_a_refractory_time_shorter_than_a_step_converts_and_is_told(tmp_path: Pa
     assert any("quick: tau_ref (0.0005 s) is shorter than a step (0.001 s)" in note for note in done.warnings)
 
 
-def test_a_probe_that_skips_steps_is_refused(tmp_path: Path) -> None:
-    network = nef()
-    with network:
-        nengo.Probe(network.ensembles[0], sample_every=0.01, label="seldom")
-    with pytest.raises(UnsupportedModel, match=r"samples every 0\.01 s"):
-        convert(network, tmp_path / "a.onnx")
-
-
 @pytest.mark.long
 def test_the_papers_network_gives_nengodls_spikes(files: Path, mnist: dict[str, np.ndarray]) -> None:
     """64 digits, 30 steps, every layer. Not provably equal: where a voltage comes within a rounding of the threshold,
@@ -686,3 +678,119 @@ def test_subnetworks_come_back_from_the_file_within_each_other(tmp_path: Path) -
     for homes in (3, {"joined": "outer"}, {"joined": [1]}, {"nobody": ["outer"]}, {"joined": ["a"] * 99}):
         stored.value = json.dumps(json.loads(stored.value) | {"networks": homes})
         assert read(model).homes == {}
+
+
+def one_dimensional(padding: str) -> None:
+    source = nengo.Node(np.zeros(24), label="stimulus")
+    first = nengo.Convolution(4, (8, 3), kernel_size=(3,), strides=(1 + (padding == "valid"),), padding=padding)
+    neurons = nengo.Ensemble(first.size_out, 1, label="a").neurons
+    nengo.Connection(source, neurons, transform=first, synapse=None)
+    second = nengo.Convolution(4, first.output_shape, kernel_size=(2,), strides=(1,), groups=2)
+    end = nengo.Node(size_in=second.size_out)
+    nengo.Connection(neurons, end, transform=second, synapse=0.005)
+    nengo.Probe(end, label="y")
+
+
+def transposed(shape: tuple[int, ...], padding: str) -> None:
+    source = nengo.Node(np.zeros(int(np.prod(shape))), label="stimulus")
+    sides = len(shape) - 1
+    back = nengo.ConvolutionTranspose(2, shape, kernel_size=(3,) * sides, strides=(2,) * sides, padding=padding)
+    end = nengo.Node(size_in=back.size_out)
+    nengo.Connection(source, end, transform=back, synapse=None)
+    nengo.Probe(end, label="y")
+
+
+def without_input() -> None:
+    first, second = (nengo.Ensemble(20, 1, label=name) for name in "ab")
+    nengo.Connection(first, second)
+    nengo.Connection(second, second, synapse=0.1)
+    nengo.Probe(second, synapse=0.01, label="y")
+
+
+def probed_before_the_neurons(loop: bool) -> None:
+    source = nengo.Node(np.zeros(2), label="stimulus")
+    ensemble = nengo.Ensemble(20, 2, label="a")
+    nengo.Connection(nengo.Node([0.3, -0.2], label="constant"), ensemble, synapse=None)
+    nengo.Connection(source, ensemble, synapse=None)
+    nengo.Connection(source, ensemble.neurons[:2], synapse=None)
+    if loop:
+        nengo.Connection(ensemble, ensemble, synapse=0.05)
+    nengo.Probe(ensemble, "input", label="values")
+    nengo.Probe(ensemble.neurons[3:6], "input", label="currents")
+    nengo.Probe(ensemble.neurons, label="spikes", sample_every=0.005)
+
+
+def filtered(synapse: Any) -> None:
+    source, end = nengo.Node(np.zeros(1), label="stimulus"), nengo.Node(size_in=1, label="end")
+    ensemble = nengo.Ensemble(20, 1, label="a")
+    nengo.Connection(source, ensemble, synapse=synapse)
+    nengo.Connection(ensemble, end, synapse=synapse)
+    nengo.Connection(ensemble, ensemble, synapse=synapse, transform=0.3)
+    nengo.Probe(end, label="y")
+    nengo.Probe(source, synapse=synapse, label="direct")
+
+
+SYNAPSES = {
+    "two in a row": nengo.Lowpass(0.02).combine(nengo.Lowpass(0.005)),
+    "high pass": nengo.LinearFilter([1, 0], [0.05, 1]),
+    "slow": nengo.LinearFilter([1], [4, 4, 1]),
+    "passes on": nengo.LinearFilter([1, 2, 3], [0.01, 0.3, 1]),
+    "discrete": nengo.LinearFilter([0.3, 0.1], [1, -0.5], analog=False),
+    "without state": nengo.LinearFilter([2.0], [1.0], analog=False),
+    "by Euler": nengo.Lowpass(0.02, method="euler"),
+    "triangle": nengo.synapses.Triangle(0.01),
+}
+MORE = {
+    "1-D, same": lambda: one_dimensional("same"),
+    "1-D, valid": lambda: one_dimensional("valid"),
+    "transposed 2-D": lambda: transposed((3, 4, 2), "same"),
+    "transposed 1-D": lambda: transposed((5, 2), "valid"),
+    **{name: lambda synapse=synapse: filtered(synapse) for name, synapse in SYNAPSES.items()},
+    "no input": without_input,
+    "inputs of neurons": lambda: probed_before_the_neurons(loop=False),
+    "inputs of neurons in a loop": lambda: probed_before_the_neurons(loop=True),
+}
+
+
+@pytest.mark.parametrize("build", MORE.values(), ids=MORE)
+def test_more_of_nengo_converts_exactly_and_comes_back(build: Any, tmp_path: Path) -> None:
+    with nengo.Network(label="more", seed=1) as net:
+        build()
+    made = convert(net, tmp_path / "a.onnx")
+    assert made.agreement.within_tolerance and made.agreement.undecided == 0 and made.agreement.max_rel < 1e-5
+    assert [probe.sample_every for probe in net.all_probes] == [0.005 if p.label == "spikes" else None
+                                                                for p in net.all_probes]  # fmt: skip
+    convert(to_nengo(tmp_path / "a.onnx"), tmp_path / "b.onnx")
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_a_network_without_input_runs_for_as_many_steps_in_every_engine(tmp_path: Path) -> None:
+    with nengo.Network(label="alone", seed=1) as net:
+        without_input()
+    convert(net, tmp_path / "a.onnx")
+    with nengo.Simulator(net, progress_bar=False) as simulator:
+        simulator.run_steps(40, progress_bar=False)
+    expected = simulator.data[net.all_probes[0]]
+    for engine in ENGINES.values():
+        with engine(tmp_path / "a.onnx") as running:
+            (info,) = running.inputs
+            (found,) = running.run(np.zeros((2, 40, 1), np.float32)).values()
+        assert info.name == "steps" and found.shape == (2, 40, 1)
+        np.testing.assert_allclose(found[1], expected, atol=1e-4 * np.abs(expected).max())
+
+
+def test_a_depthwise_layer_of_keras_is_a_convolution_in_groups(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from workbench.snn import nengo_dl
+
+    with nengo.Network(label="depthwise", seed=1) as net:
+        nengo_dl.configure_settings(stateful=False)
+        source = nengo.Node(np.zeros(75), label="stimulus")
+        layer = tf.keras.layers.DepthwiseConv2D(
+            3, depth_multiplier=2, strides=2, padding="same", bias_initializer="ones"
+        )
+        nengo.Probe(nengo_dl.Layer(layer)(source, shape_in=(5, 5, 3)), label="y")
+    assert convert(net, tmp_path / "a.onnx").agreement.max_rel < 1e-5
+    conv = next(node for node in read(tmp_path / "a.onnx").nodes if node.op == "Conv")
+    assert conv.attributes["group"] == 3 and conv.weights["weight"].shape == (6, 1, 3, 3)

@@ -23,6 +23,7 @@ from workbench.frameworks.spiking.nir import read_nir, write_nir
 from workbench.frameworks.spiking.write import write
 
 SNNTORCH = Path(__file__).parent / "data" / "snntorch"
+LONG = pytest.mark.long
 DT = 0.001
 
 
@@ -49,8 +50,8 @@ def snntorch(name: str, **how: str) -> tuple[SpikingNetwork, int, int]:
 @pytest.mark.parametrize(
     ("name", "reset"),
     [
-        ("leaky_reset_zero", "to value"),
-        ("leaky", "subtract late"),
+        pytest.param("leaky_reset_zero", "to value", marks=LONG),
+        pytest.param("leaky", "subtract late", marks=LONG),
         ("conv_synaptic", "subtract late"),
         ("recurrent", "subtract late"),
     ],
@@ -69,7 +70,7 @@ def test_a_reset_the_file_does_not_tell_is_said_in_the_notes() -> None:
     assert any("subtract the threshold instead, which the file does not tell" in note for note in network.notes)
 
 
-@pytest.mark.parametrize("name", ["leaky", "conv_synaptic", "recurrent"])
+@pytest.mark.parametrize("name", [pytest.param("leaky", marks=LONG), "conv_synaptic", "recurrent"])
 def test_a_foreign_network_comes_back_from_a_file_of_ours(name: str, tmp_path: Path) -> None:
     network = read_nir(SNNTORCH / f"{name}.nir", reset="subtract late")
     write_nir(network, tmp_path / "again.nir")
@@ -90,7 +91,13 @@ OF = [
 ]
 
 
-@pytest.mark.parametrize(("name", "how"), OF, ids=[name for name, _ in OF])
+BY_NAME = {"spikingjelly_lif", "norse_lifbox", "sinabs_iaf"}
+"""One recording of each framework; `make test-long` asks them all."""
+
+
+@pytest.mark.parametrize(
+    ("name", "how"), [pytest.param(*case, id=case[0], marks=[] if case[0] in BY_NAME else LONG) for case in OF]
+)
 def test_a_framework_named_gives_its_own_answers(name: str, how: dict[str, Any]) -> None:
     with np.load(FRAMEWORKS / f"{name}.npz") as data:
         x, y = data["x"], data["y"]
@@ -100,7 +107,7 @@ def test_a_framework_named_gives_its_own_answers(name: str, how: dict[str, Any])
     assert y.any()
 
 
-@pytest.mark.parametrize("name", ["spikingjelly_lif", "sinabs_iaf"])
+@pytest.mark.parametrize("name", ["spikingjelly_lif", pytest.param("sinabs_iaf", marks=LONG)])
 def test_what_tells_no_time_step_is_refused_with_both_ways_out(name: str, tmp_path: Path) -> None:
     path = FRAMEWORKS / f"{name}.nir"
     asked = [read_nir, to_nengo, load_engine, lambda path: convert(path, tmp_path / "out.onnx")]
@@ -111,7 +118,10 @@ def test_what_tells_no_time_step_is_refused_with_both_ways_out(name: str, tmp_pa
     assert not (tmp_path / "out.onnx").exists()
 
 
-@pytest.mark.parametrize(("tau", "r"), [(1e-5, 1.0), (0.02, 1.0), (20.0, 1.0), (1e-4, 1.0), (0.02, 0.5)])
+@pytest.mark.parametrize(
+    ("tau", "r"),
+    [(1e-4, 1.0), (0.02, 0.5), *(pytest.param(tau, 1.0, marks=LONG) for tau in (1e-5, 0.02, 20.0))],
+)
 def test_no_guess_makes_a_neuron_forget_within_a_step(tau: float, r: float, tmp_path: Path) -> None:
     one = np.ones(2, np.float32)
     lif = nir.LIF(tau * one, r * one, 0 * one, one)
@@ -127,7 +137,16 @@ def test_time_constants_in_seconds_are_not_taken_for_those_of_norses_later_files
         read_nir(FRAMEWORKS / "norse_paper.nir", framework="norse")
 
 
-def test_every_door_takes_the_framework_and_a_comparison_reads_as_the_conversion_did(tmp_path: Path) -> None:
+@LONG
+def test_a_comparison_reads_a_file_as_its_conversion_did(tmp_path: Path) -> None:
+    source = FRAMEWORKS / "spikingjelly_lif.nir"
+    made = convert(source, tmp_path / "sj.onnx", framework="spikingjelly").output
+    with np.load(FRAMEWORKS / "spikingjelly_lif.npz") as data:
+        x = data["x"].transpose(1, 0, 2).astype(np.float32)
+    assert compare(source, made, x, repeat=1, seconds=0.1).agreement.within_tolerance
+
+
+def test_every_door_takes_the_framework(tmp_path: Path) -> None:
     source = tmp_path / "sj.nir"
     source.write_bytes((FRAMEWORKS / "spikingjelly_lif.nir").read_bytes())
     made = tmp_path / "sj.onnx"
@@ -139,8 +158,6 @@ def test_every_door_takes_the_framework_and_a_comparison_reads_as_the_conversion
             (spikes,) = engine.run(x).values()
         assert (spikes == y).all()
     assert to_nengo(source, framework="spikingjelly").spiking_network.dt == 1e-4
-    found = compare(source, made, x, repeat=1, seconds=0.1)
-    assert found.agreement.within_tolerance
     with pytest.raises(BadInput, match="framework"):
         load_engine(made, "nengo", framework="spikingjelly")
 
@@ -314,14 +331,28 @@ def lif_networks(draw: st.DrawFn) -> SpikingNetwork:
     return SpikingNetwork("net", 0.001, [Input("x", size)], nodes, outputs, {"": 3}, ["a note"], {"key": "value"})
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(network=lif_networks())
-def test_a_network_comes_back_to_the_byte(network: SpikingNetwork, tmp_path: Path) -> None:
+def _every_network_comes_back(network: SpikingNetwork, tmp_path: Path) -> None:
     write_nir(network, tmp_path / "n.nir")
     back = read_nir(tmp_path / "n.nir")
     assert write(back).SerializeToString() == write(network).SerializeToString()
     assert [node.name for node in back.nodes] == [node.name for node in network.nodes]
     assert (back.notes, back.seeds, back.metadata, back.dt) == (["a note"], {"": 3}, {"key": "value"}, 0.001)
+
+
+NETWORKS = {"deadline": None, "suppress_health_check": [HealthCheck.function_scoped_fixture]}
+
+
+@settings(max_examples=5, **NETWORKS)
+@given(network=lif_networks())
+def test_a_network_comes_back_to_the_byte(network: SpikingNetwork, tmp_path: Path) -> None:
+    _every_network_comes_back(network, tmp_path)
+
+
+@LONG
+@settings(max_examples=60, **NETWORKS)
+@given(network=lif_networks())
+def test_many_networks_come_back_to_the_byte(network: SpikingNetwork, tmp_path: Path) -> None:
+    _every_network_comes_back(network, tmp_path)
 
 
 def test_other_readers_find_nengos_neuron_in_nirs_fields(tmp_path: Path) -> None:
@@ -376,7 +407,7 @@ def test_a_delay_of_no_whole_number_of_steps_is_refused(tmp_path: Path) -> None:
         one(tmp_path, nir.Input(np.array([2])), nir.Delay(np.array([0.001, 0.0015])))
 
 
-@pytest.mark.parametrize("kept", [0, 8, 500, 20000, -100])
+@pytest.mark.parametrize("kept", [500, *(pytest.param(kept, marks=LONG) for kept in (0, 8, 20000, -100))])
 def test_a_truncated_file_is_said_to_be_one(kept: int, tmp_path: Path) -> None:
     (tmp_path / "cut.nir").write_bytes((SNNTORCH / "leaky.nir").read_bytes()[:kept])
     with pytest.raises(UnreadableFile, match="truncated"):

@@ -26,7 +26,7 @@ VALUES = {
     "tau_rc": 0.02, "tau_ref": 0.002, "min_voltage": 0.0, "amplitude": 1.0, "tau_n": 0.5, "inc_n": 0.02, "sigma": 0.5,
     "tau_recovery": 0.02, "coupling": 0.2, "reset_voltage": -65.0, "reset_recovery": 8.0, "keep": 1.0,
 }  # fmt: skip
-NENGO = [op for op in NEURONS if not op.startswith("Leaky")]
+NENGO = [op for op in NEURONS if not NEURONS[op].nengo_path.startswith("workbench.")]
 
 
 def attributes(op: str, **changed: float) -> dict[str, float]:

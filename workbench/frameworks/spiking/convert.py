@@ -212,7 +212,7 @@ def _opened(source: Any, dt: float, apart: Callable[..., Any]) -> Iterator[Nativ
 
     if isinstance(source, nengo.Network):
         layers = any(type(node).__name__ == "TensorNode" for node in source.all_nodes)
-        with _in_nengo_dl(source, dt) if layers else _in_nengo(source, dt) as native:
+        with _every_step(source), _in_nengo_dl(source, dt) if layers else _in_nengo(source, dt) as native:
             yield native
     elif isinstance(source, nengo.Simulator):
         raise UnsupportedModel(
@@ -220,7 +220,8 @@ def _opened(source: Any, dt: float, apart: Callable[..., Any]) -> Iterator[Nativ
             "with the dt it runs at."
         )
     else:
-        yield _asked_in_nengo_dl(source)
+        with _every_step(source.model.toplevel):
+            yield _asked_in_nengo_dl(source)
 
 
 def _as_read(network: SpikingNetwork, asked: Sequence[Arrays]) -> list[Arrays]:
@@ -262,13 +263,26 @@ def _asked_in_nengo_dl(simulator: Any) -> Native:
     from .from_nengo import from_nengo, inputs_of
 
     network, source = from_nengo(simulator), simulator.model.toplevel
-    nodes = {entry.name: node for entry, node in zip(network.inputs, inputs_of(source), strict=True)}
+    nodes = {entry.name: node for entry, node in zip(network.inputs, inputs_of(source), strict=False)}
     probes = {entry.name: probe for entry, probe in zip(network.outputs, _probes(source), strict=True)}
 
     def run(asked: Sequence[Arrays]) -> list[Arrays]:
         return [predict(simulator, nodes, probes, series) for series in asked]
 
     return Native(network, run, f"NengoDL {nengo_dl.__version__}")
+
+
+@contextmanager
+def _every_step(network: Any) -> Iterator[None]:
+    """Probes keep every step meanwhile: both sides are compared step by step."""
+    kept = [(probe, probe.sample_every) for probe in network.all_probes] if network is not None else []
+    try:
+        for probe, _ in kept:
+            probe.sample_every = None
+        yield
+    finally:
+        for probe, every in kept:
+            probe.sample_every = every
 
 
 @contextmanager
@@ -298,7 +312,7 @@ def _in_nengo(source: Any, dt: float) -> Iterator[Native]:
     with built() as simulator:
         network = from_nengo(simulator)
         probes = {entry.name: probe for entry, probe in zip(network.outputs, _probes(source), strict=True)}
-        fed = dict(zip(nodes, (entry.name for entry in network.inputs), strict=True))
+        fed = dict(zip(nodes, (entry.name for entry in network.inputs), strict=False))
 
         def feed(sample: Arrays) -> None:
             now.update({node: sample[name] for node, name in fed.items()})
@@ -319,14 +333,7 @@ def _probes(network: Any) -> list[Any]:
     """The probes whose data is compared, step by step."""
     from .from_nengo import outputs_of
 
-    probes = outputs_of(network)
-    for probe in probes:
-        if probe.sample_every is not None:
-            raise UnsupportedModel(
-                f"{probe} samples every {probe.sample_every} s, and both sides are compared step by step: leave "
-                "sample_every out."
-            )
-    return probes
+    return outputs_of(network)
 
 
 # --- ONNX's side ---------------------------------------------------------------------------------------------------

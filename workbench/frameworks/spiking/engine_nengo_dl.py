@@ -89,7 +89,8 @@ def predict(simulator: Any, nodes: Mapping[str, Any], probes: Mapping[str, Any],
     """Ask an open ``nengo_dl.Simulator``, each sample from its start state.
 
     Args:
-        nodes: {input: its Node}; probes: {output: its Probe}; series: {input: (batch, steps, n)}, batch at least 1.
+        nodes: {input: its Node, where it has one}; probes: {output: its Probe}.
+        series: {input: (batch, steps, n)}, batch at least 1.
 
     Returns:
         {output: (batch, steps, n)}.
@@ -103,10 +104,12 @@ def predict(simulator: Any, nodes: Mapping[str, Any], probes: Mapping[str, Any],
             part = array[row : row + rows]
             # A simulator has one batch size, and runs whole multiples of `unroll` steps: what lacks is filled up.
             part = np.concatenate([part, np.repeat(part[:1], rows - len(part), axis=0)])
-            feeds[nodes[name]] = np.concatenate(
-                [part, np.repeat(part[:, -1:], -steps % simulator.unroll, axis=1)], axis=1
-            )
-        answers.append(simulator.predict(feeds, stateful=False, verbose=0))
+            if name in nodes:  # or it only says for how many steps
+                feeds[nodes[name]] = np.concatenate(
+                    [part, np.repeat(part[:, -1:], -steps % simulator.unroll, axis=1)], axis=1
+                )
+        alone = {} if feeds else {"n_steps": steps + -steps % simulator.unroll}
+        answers.append(simulator.predict(feeds or None, stateful=False, verbose=0, **alone))
     if any(answers[0][probe].shape[1] < steps for probe in probes.values()):
         raise BadInput(
             "The simulator keeps the last step of a probe alone, and both sides are compared step by step: make it "

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModel
+from . import filters
 from .arrays import decimal, f32, reordered
 from .check import renamed
 from .keras_layers import add_layer
@@ -26,15 +27,21 @@ from .nengo_model import Built, build
 from .network import Node, SpikingNetwork, unused
 from .neurons import NEURONS, SYNAPSES
 from .operation import Operation
-from .signals import Builder, Signal, Wish, called, compact, owner, per_channel, refuse
+from .signals import Builder, Signal, Wish, called, compact, expressible, owner, per_channel, refuse
 
-_PROBED = {"Node": ("output",), "Neurons": ("output", "spikes", "rates"), "Ensemble": ("decoded_output",)}
+_PROBED = {
+    "Node": ("output",),
+    "Neurons": ("output", "spikes", "rates", "input"),
+    "Ensemble": ("decoded_output", "input"),
+}
 # A connection less changes the seeds that Nengo draws for everything without one.
 _LEARNS = (
     "learns while it runs, which no file expresses. To keep what it learnt: give every ensemble a seed, probe the "
     "connection's 'weights' and run the network; then set the connection's learning_rule_type to None and its solver "
     "to nengo.solvers.NoSolver(weights.T), with the weights of the last step, and remove the connections to the rule"
 )
+STEPS_INPUT = "steps"
+"""What the input of a network is called that has none."""
 _LARGEST_MATRIX = 2**28
 """Numbers a sparse matrix may hold when written out, 1 GiB."""
 
@@ -78,6 +85,8 @@ class _Reader:
     out: Builder = field(default_factory=Builder)
     values: dict[Any, Any] = field(default_factory=dict)
     """Node or Ensemble -> the `Signal` it gives, or its constant vector."""
+    inputs: dict[Any, tuple[Signal, Any]] = field(default_factory=dict)
+    """Ensemble -> (the values that go into it, or None; a constant beside them, or None)."""
     later: list[tuple[Any, Node, str | None]] = field(default_factory=list)
     """(connection, synapse, name of its weights): in a recurrent network a synapse comes before its input."""
     recurrent: bool = False
@@ -85,6 +94,7 @@ class _Reader:
     def read(self) -> SpikingNetwork:
         before = getattr(self.built.network, "spiking_network", None)
         self.before = before if isinstance(before, SpikingNetwork) else None
+        self.out.dt = float(self.built.model.dt)
         self.incoming: dict[Any, list[Any]] = {}
         for connection in self.built.network.all_connections:
             self._check(connection)
@@ -109,9 +119,7 @@ class _Reader:
                 self.out.notes.append(f"{called(probe)} reads {probe.attr!r}, not an output: it is left out.")
         if not self.out.outputs:
             raise UnsupportedModel("The network has no probe on spikes or values: add a nengo.Probe to what to read.")
-        made = self.out.finish(
-            self.built.network.label or "network", float(self.built.model.dt), self.built.network.seed
-        )
+        made = self.out.finish(self.built.network.label or "network", self.out.dt, self.built.network.seed)
         return _as_before(made, self.before) if self.before else renamed(made)
 
     def _check(self, connection: Any) -> None:
@@ -125,9 +133,12 @@ class _Reader:
             self._check_synapse(connection, synapse)
 
     def _check_synapse(self, thing: Any, synapse: Any) -> None:
-        known = _path(synapse) in [model.nengo_path for model in SYNAPSES.values()]
-        if not known or not synapse.analog or synapse.method != "zoh":
-            raise refuse(thing, f"has the synapse {synapse}; what can be expressed: {', '.join(SYNAPSES)} or None")
+        if not expressible(synapse, self.out.dt):
+            raise refuse(
+                thing,
+                f"has the synapse {synapse}; what can be expressed: {', '.join(SYNAPSES)} of {filters.MOST_STATES} "
+                f"states, Triangle of {filters.MOST_TAPS} steps, or None",
+            )
 
     def _sorted(self) -> list[Any]:
         """Nodes and ensembles, each after what it needs in the same step."""
@@ -157,6 +168,11 @@ class _Reader:
             self.out.inputs.append(self.values[node])
             if home := self.homes[node]:
                 self.out.homes[self.values[node].name] = home
+        if not self.out.inputs:
+            self.out.inputs.append(Signal(self.out.reserve(STEPS_INPUT), (1,)))
+            self.out.notes.append(
+                f"The network has no input; {STEPS_INPUT!r} is one that nothing reads: it runs as long as that lasts."
+            )
         for node in self.built.network.all_nodes:
             if node not in self.values and not node.size_in and isinstance(node.output, np.ndarray):
                 self.values[node] = node.output.astype(float)
@@ -246,7 +262,7 @@ class _Reader:
             elif _is_full(c):
                 shape = (self.built.weights(c).shape[0],)
             signal = self.out.filtered(c.synapse, None, shape, order, steps)
-            self.later.append((c, self.out.nodes[-1], steps.get(kind)))
+            self.later.append((c, self.out.entry, steps.get(kind)))
         else:
             signal = self._weighted(c, steps)
             if c.synapse is not None:
@@ -260,7 +276,8 @@ class _Reader:
         """Name what a connection became: its last operation after `final`, its main one after the connection."""
         if not steps:
             return
-        kinds = ("decode", "conv", "dense", "scale", "lowpass", "alpha", "slice", "place", "scatter")
+        synapses = ("lowpass", "alpha", "linearfilter", "triangle")
+        kinds = ("decode", "conv", "dense", "scale", *synapses, "slice", "place", "scatter")
         main = next(kind for kind in kinds if kind in steps)
         for kind, name in steps.items():
             if final and kind == list(steps)[-1]:
@@ -277,7 +294,9 @@ class _Reader:
             return "decode"
         if name == "Dense":
             return "dense" if self.built.weights(c).ndim == 2 else "scale"
-        return {"NoTransform": "", "Sparse": "dense", "Convolution": "conv"}.get(name, name)
+        return {"NoTransform": "", "Sparse": "dense", "Convolution": "conv", "ConvolutionTranspose": "dense"}.get(
+            name, name
+        )
 
     def _weighted(self, c: Any, steps: dict[str, str], name: str | None = None, flat: bool = False) -> Signal:
         """What a connection's weights make of its source; steps: takes the names of what is emitted, by kind."""
@@ -297,25 +316,30 @@ class _Reader:
         elif not kind:
             return x
         else:
-            raise refuse(c, f"has a {kind} transform; what can be expressed: Dense, Sparse, 2-D Convolution")
+            raise refuse(c, f"has a {kind} transform; what can be expressed: Dense, Sparse, 1-D and 2-D convolutions")
         steps[kind] = made.name
         return made
 
     def _matrix_of(self, c: Any) -> np.ndarray:
-        if type(c.transform).__name__ != "Sparse":
+        kind = type(c.transform).__name__
+        if kind not in ("Sparse", "ConvolutionTranspose"):
             return self.built.weights(c)
-        if c.size_out * c.size_in > _LARGEST_MATRIX:
-            raise refuse(c, f"has a sparse matrix of {c.size_out} x {c.size_in}, too large to be written out")
-        return self.built.weights(c).toarray()
+        size_out, size_in = c.transform.size_out, c.transform.size_in
+        if size_out * size_in > _LARGEST_MATRIX:
+            raise refuse(c, f"is a matrix of {size_out} x {size_in}, too large to be written out")
+        weights = self.built.weights(c)
+        return weights.toarray() if kind == "Sparse" else _transposed(c.transform, weights)
 
     def _convolution(self, c: Any, x: Signal, name: str | None) -> Signal:
         t = c.transform
-        if t.dimensions != 2:
-            raise refuse(c, f"is a {t.dimensions}-D convolution; only 2-D ones can be expressed")
+        if t.dimensions > 2:
+            raise refuse(c, f"is a {t.dimensions}-D convolution; only 1-D and 2-D ones can be expressed")
         shape, order = _image_shape(t.input_shape)
-        kernels = f32(self.built.weights(c).transpose(3, 2, 0, 1))
+        weights = self.built.weights(c)
+        kernels = f32((weights if t.dimensions == 2 else weights[None]).transpose(3, 2, 0, 1))
+        strides = tuple(t.strides) if t.dimensions == 2 else (1, *t.strides)
         x = self.out.image(x, shape, order)
-        return self.out.convolved(x, kernels, t.strides, t.padding, t.groups, None, name)
+        return self.out.convolved(x, kernels, strides, t.padding, t.groups, None, name)
 
     def _sliced(self, x: Signal, key: Any, steps: dict[str, str]) -> Signal:
         size = int(np.prod(x.shape))
@@ -379,8 +403,6 @@ class _Reader:
             return None
         if kind != "conv":
             return f32(constant + 0.0)
-        if c.transform.dimensions != 2:
-            return None
         shape, order = _image_shape(c.transform.output_shape)
         bias = self.out.arranged(constant + 0.0, Signal("", shape, order))
         return np.ascontiguousarray(bias[:, 0, 0]) if per_channel(bias) else None
@@ -394,6 +416,8 @@ class _Reader:
         coming = self.incoming.get(ens, [])
         parts = []
         x, constant = self.gather([c for c in coming if not _is_full(c)], None, (name, ".sum"), fold=False)
+        if x is not None:
+            self.inputs[ens] = x, constant
         if constant is not None:
             bias = bias + encoders @ constant
         if x is not None:
@@ -415,6 +439,20 @@ class _Reader:
         if ens.seed is not None:
             self.out.seeds[name] = int(ens.seed)
         return self.out.emit(op, [x], x.shape, ens.label or None, x.order, weights, parameters, name)
+
+    def _current(self, probe: Any, name: str) -> Signal:
+        """What goes into an ensemble, or into its neurons: their current."""
+        ens = owner(probe.obj)
+        if probe.obj is ens:
+            if ens not in self.inputs:
+                raise refuse(probe, "reads the input of an ensemble that no value goes into")
+            x, constant = self.inputs[ens]
+            return x if constant is None else self.out.biased(x, constant, (name, ".input"))
+        neurons = next(node for node in self.out.nodes if node.name == self.values[ens].name)
+        x = Signal(neurons.inputs[0], neurons.shape, self.values[ens].order)
+        weights = {key: np.broadcast_to(neurons.weights[key], (1, *neurons.shape))[0] for key in ("gain", "bias")}
+        x = self.out.emit("Scale", [x], x.shape, (name, ".gain"), x.order, {"weight": f32(weights["gain"])})
+        return self.out.emit("Bias", [x], x.shape, (name, ".bias"), x.order, {"bias": f32(weights["bias"])})
 
     def _neuron_model(self, ens: Any) -> tuple[str, dict[str, Any]]:
         kind = ens.neuron_type
@@ -441,7 +479,10 @@ class _Reader:
         if probe.sample_every is not None:
             self.out.notes.append(f"{called(probe)} samples every {probe.sample_every} s; every step is given here.")
         name, steps = probe.label or f"probe{len(self.out.outputs) + 1}", {}
-        if hasattr(probe.obj, "neurons"):
+        if probe.attr == "input":
+            x = self._current(probe, name)
+            x = self.out.flat(self._sliced(x, slice(None) if probe.slice is None else probe.slice, steps))
+        elif hasattr(probe.obj, "neurons"):
             c = next(c for c in self.built.model.params if getattr(c, "post_obj", None) is probe)
             x = self.out.matrix(self.values[probe.obj], self.built.weights(c), None)
             steps["decode"] = x.name
@@ -499,8 +540,9 @@ def _image_of(node: Node, network: SpikingNetwork) -> tuple[int, ...]:
 
 
 def _image_shape(shape: Any) -> tuple[tuple[int, ...], str]:
-    """(C, H, W) of a nengo ChannelShape, and how it lies in the vector."""
+    """(C, H, W) of a nengo ChannelShape, and how it lies in the vector; a series is one pixel high."""
     sides = tuple(int(side) for side in shape.spatial_shape)
+    sides = sides if len(sides) > 1 else (1, *sides)
     return (int(shape.n_channels), *sides), "HWC" if shape.channels_last else "CHW"
 
 
@@ -517,6 +559,24 @@ def _is_bias(node: Any) -> bool:
 def _is_full(c: Any) -> bool:
     """Whether a connection's weights end at the neurons of an ensemble, past its encoders."""
     return hasattr(c.pre_obj, "neurons") and hasattr(c.post_obj, "neurons") and c.solver.weights
+
+
+def _transposed(transform: Any, kernel: np.ndarray) -> np.ndarray:
+    """A ``nengo.ConvolutionTranspose`` as the matrix it is, asked column by column of Nengo's own operator."""
+    from nengo.builder.signal import Signal as NengoSignal
+    from nengo.builder.transforms import ConvTransposeInc
+
+    held = {"W": kernel, "X": np.zeros(transform.size_in), "Y": np.zeros(transform.size_out)}
+    signals = {key: NengoSignal(array, name=key) for key, array in held.items()}
+    arrays = {signals[key]: array for key, array in held.items()}
+    step = ConvTransposeInc(signals["W"], signals["X"], signals["Y"], transform).make_step(arrays, 0.001, np.random)
+    columns = []
+    for place in range(transform.size_in):
+        held["X"][...], held["Y"][...] = 0, 0
+        held["X"][place] = 1
+        step()
+        columns.append(held["Y"].copy())
+    return np.stack(columns, axis=1)
 
 
 def _times(weights: Any, value: np.ndarray) -> np.ndarray:

@@ -122,6 +122,16 @@ class _Layer:
         x = self.out.convolved(self.image(), kernels, layer.strides, layer.padding, layer.groups, self.label)
         return self.biased(x)
 
+    def _depthwiseconv2d(self) -> Signal:
+        layer = self.layer
+        if tuple(layer.dilation_rate) != (1, 1):
+            raise refuse(self.node, f"has dilation_rate={tuple(layer.dilation_rate)}; only 1 can be expressed")
+        # Keras has (height, width, channels, multiplier), a filter after the other for each channel.
+        kernels = self.weights()[0].transpose(2, 3, 0, 1)
+        kernels = f32(kernels.reshape(-1, 1, *kernels.shape[2:]))
+        x = self.image()
+        return self.biased(self.out.convolved(x, kernels, layer.strides, layer.padding, x.shape[0], self.label))
+
     def biased(self, x: Signal) -> Signal:
         if self.layer.use_bias:
             # -0.0 and 0.0 are the same bias.

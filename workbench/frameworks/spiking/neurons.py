@@ -439,6 +439,23 @@ _ALPHA = Equations(
   level_next = Add (level_both, level_fresh)
 """,
 )
+# A filter of two states (`filters`): x2' = x2 + u - d1 x2 - d2 x1, x1' = x1 + x2, and level' = c0 u + c1 x2 + c2 x1.
+_LINEAR_FILTER = Equations(
+    "",
+    """
+  turned = Mul (k_d1, second)
+  held_back = Mul (k_d2, first)
+  pushed = Sub (x_t, turned)
+  moved = Sub (pushed, held_back)
+  second_next = Add (second, moved)
+  first_next = Add (first, second)
+  passed_on = Mul (k_c0, x_t)
+  seen_second = Mul (k_c1, second)
+  seen_first = Mul (k_c2, first)
+  seen = Add (seen_second, seen_first)
+  level_next = Add (seen, passed_on)
+""",
+)
 # --- records -------------------------------------------------------------------------------------------------------
 
 # Seconds: tau_rc, how fast the voltage follows the current; tau_ref, how long a neuron rests after a spike; tau_n, how
@@ -499,6 +516,13 @@ NEURONS: dict[str, Model] = {model.name: model for model in _NEURONS}
 SYNAPSES: dict[str, Model] = {
     "Lowpass": Model("Lowpass", _LOWPASS, {"tau": NOT_NEGATIVE}, ("level",), synapse=True),
     "Alpha": Model("Alpha", _ALPHA, {"tau": NOT_NEGATIVE}, ("rise", "level"), synapse=True),
+    "LinearFilter": Model(
+        "LinearFilter",
+        _LINEAR_FILTER,
+        dict.fromkeys(("d1", "d2", "c0", "c1", "c2"), ANY),
+        ("first", "second", "level"),
+        synapse=True,
+    ),
 }
 
 MODELS: dict[str, Model] = NEURONS | SYNAPSES

@@ -9,10 +9,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import nengo
 import numpy as np
 
 from ...errors import UnsupportedModel
 from ...words import counted
+from . import filters
 from .arrays import decimal, f32, from_vector, reordered, same_pads
 from .network import Input, Node, Output, SpikingNetwork, unused, windows
 from .neurons import SYNAPSES
@@ -87,6 +89,9 @@ class Builder:
     seeds: dict[str, int] = field(default_factory=dict)
     homes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     home: tuple[str, ...] = ()
+    dt: float = 0.001
+    entry: Node | None = None
+    """What takes the input of the synapse that was made last."""
     notes: list[str] = field(default_factory=list)
     wishes: dict[str, Wish] = field(default_factory=dict)
     views: dict[tuple[Any, ...], Signal] = field(default_factory=dict)
@@ -179,13 +184,29 @@ class Builder:
     def filtered(
         self, synapse: Any, x: Signal | None, shape: tuple[int, ...], order: str | None, steps: dict[str, str]
     ) -> Signal:
-        """The signal through a nengo synapse; `x` None if it is connected later. `steps` takes its name, by kind."""
-        # Alpha(0), like Lowpass(0), passes on its input a step later.
-        op = type(synapse).__name__ if synapse.tau > 0 else "Lowpass"
+        """The signal through a nengo synapse (`expressible`); `x` None if it is connected later, to `entry`. `steps`
+        takes its name, by kind."""
+        if type(synapse).__name__ == "Triangle":
+            made = self._delayed(filters.taps(synapse, self.dt), x, shape, order)
+            steps["triangle"] = made.name
+            return made
+        op, attributes = _operator(synapse, self.dt)
         weights = {state: np.zeros((1, *shape), np.float32) for state in SYNAPSES[op].states}
-        made = self.emit(op, [x] if x else [], shape, None, order, weights, {"tau": decimal(synapse.tau)})
+        made = self.emit(op, [x] if x else [], shape, None, order, weights, attributes)
+        self.entry = self.nodes[-1]
         steps[op.lower()] = made.name
         return made
+
+    def _delayed(self, taps: np.ndarray, x: Signal | None, shape: tuple[int, ...], order: str | None) -> Signal:
+        """The signal, weighed by the first number, plus what it was a step before, by the second …, a step later."""
+        parts, entry = [], None
+        for weight in taps:
+            level = {"level": np.zeros((1, *shape), np.float32)}
+            x = self.emit("Lowpass", [x] if x else [], shape, None, order, level, {"tau": 0.0})
+            entry = entry or self.nodes[-1]
+            parts.append(self.emit("Scale", [x], shape, None, order, {"weight": f32([weight])}))
+        self.entry = entry
+        return self.added(parts, None)
 
     def signal(self, value: Any) -> Signal:
         """A constant as a signal: the first input times zero, plus the constant."""
@@ -245,6 +266,24 @@ class Builder:
         made = SpikingNetwork(name, dt, inputs, self.nodes, outputs, seeds, self.notes, homes=homes)
         made.nodes = made.ordered()
         return made
+
+
+def expressible(synapse: Any, dt: float) -> bool:
+    """Whether `Builder.filtered` knows a synapse."""
+    if type(synapse).__module__ != "nengo.synapses":
+        return False  # a class of one's own
+    if type(synapse).__name__ == "Triangle":
+        return len(filters.taps(synapse, dt)) <= filters.MOST_TAPS
+    return isinstance(synapse, nengo.LinearFilter) and _operator(synapse, dt)[1] is not None
+
+
+def _operator(synapse: Any, dt: float) -> tuple[str, Any]:
+    """The operator and attributes of a linear filter."""
+    name = type(synapse).__name__
+    if name in ("Lowpass", "Alpha") and synapse.analog and synapse.method == "zoh":
+        # Alpha(0), like Lowpass(0), passes on its input a step later.
+        return name if synapse.tau > 0 else "Lowpass", {"tau": decimal(synapse.tau)}
+    return "LinearFilter", filters.coefficients(synapse, dt)
 
 
 def padded(

@@ -23,6 +23,7 @@ import numpy as np
 
 from ...errors import UnsupportedModel
 from .arrays import decimal, reordered, same_pads, to_vector
+from .filters import linear_filter
 from .network import Node, SpikingNetwork
 from .neurons import NEURONS, SYNAPSES
 from .operation import Operation
@@ -385,4 +386,6 @@ def _synapse(node: Node) -> Any:
             f"The synapse {node.name!r} does not start from zero, as every synapse does in Nengo: set its start values "
             f"({', '.join(node.states)}) to zero."
         )
+    if node.op == "LinearFilter":
+        return linear_filter(node.attributes)
     return SYNAPSES[node.op].nengo_class()(decimal(node.attributes["tau"]))
