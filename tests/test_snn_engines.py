@@ -794,3 +794,39 @@ def test_a_depthwise_layer_of_keras_is_a_convolution_in_groups(tmp_path: Path) -
     assert convert(net, tmp_path / "a.onnx").agreement.max_rel < 1e-5
     conv = next(node for node in read(tmp_path / "a.onnx").nodes if node.op == "Conv")
     assert conv.attributes["group"] == 3 and conv.weights["weight"].shape == (6, 1, 3, 3)
+
+
+RULES = {
+    "PES": {"learning_rule_type": nengo.PES(1e-3)},
+    "Voja": {"learning_rule_type": nengo.Voja(learning_rate=1e-2)},
+    "Oja": {"learning_rule_type": nengo.Oja(1e-6), "solver": nengo.solvers.LstsqL2(weights=True)},
+    "BCM": {"learning_rule_type": nengo.BCM(1e-9), "solver": nengo.solvers.LstsqL2(weights=True)},
+}
+
+
+@pytest.mark.parametrize(("rule", "seed"), [("PES", None), ("Voja", 1), ("Oja", 1), ("BCM", None)])
+def test_a_network_that_learns_is_frozen_as_it_was_built_or_has_learnt(rule: str, seed: Any, tmp_path: Path) -> None:
+    with nengo.Network(label="learns", seed=seed) as net:
+        stimulus = nengo.Node(lambda t: np.sin(8 * t), label="stimulus")
+        first, second = nengo.Ensemble(20, 1, label="a"), nengo.Ensemble(15, 1, label="b")
+        nengo.Connection(stimulus, first)
+        learning = nengo.Connection(first, second, **RULES[rule])
+        if rule == "PES":
+            nengo.Connection(second, learning.learning_rule)
+        nengo.Probe(second.neurons, label="spikes")
+    with pytest.raises(UnsupportedModel, match="freeze=True"):
+        convert(net, tmp_path / "a.onnx")
+    assert convert(net, tmp_path / "a.onnx", freeze=True).agreement.within_tolerance
+    with nengo.Simulator(net, progress_bar=False) as simulator:
+        simulator.run_steps(400, progress_bar=False)
+        with pytest.raises(UnsupportedModel, match="freeze=True"):
+            convert(simulator, tmp_path / "b.onnx")
+        assert convert(simulator, tmp_path / "b.onnx", freeze=True).agreement.within_tolerance
+        signals, of = simulator.signals, simulator.model.sig
+        learnt = signals[of[second]["encoders"] if rule == "Voja" else of[learning]["weights"]].copy()
+        bias = simulator.data[first].bias
+    made = read(tmp_path / "b.onnx")
+    np.testing.assert_array_equal(made.node("a").weights["bias"][0], bias.astype(np.float32))
+    matrices = {node.name: node.weights["weight"].T for node in made.nodes if node.op == "Gemm"}
+    assert any(m.shape == learnt.shape and (m == learnt.astype(np.float32)).all() for m in matrices.values()), rule
+    assert net.seed == seed and learning.learning_rule_type is not None

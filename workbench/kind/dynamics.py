@@ -208,7 +208,7 @@ class Dynamics:
 
     def _counts(self, name: str, state: _State) -> bool:
         """Whether a value is the state made whole: cast to integers and back, behind a division by the threshold."""
-        ops = []
+        ops: list[str] = []
         node = self._producers.get(name)
         while node is not None and node.op_type in _CASTS and len(ops) < 4:
             ops.append(node.op_type)

@@ -61,18 +61,22 @@ def convert_nengo(
         sample: for each input a time series ``(batch, steps, n)``, or images ``(batch, n)`` held for `STEPS` steps.
         begun: when the conversion did, and its `timeout`.
         options: ``dt``, seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
+            ``freeze``: leave learning rules out, and keep the weights as they are; an open ``nengo.Simulator``, which
+            has learnt, is taken as well then.
         file: what `source` was read from; sha256, source_bytes: of that file; read: what was said of how to read it;
             format: its own, for the certificate.
     """
     _refuse_opset(opset)
-    if unknown := [key for key in options or {} if key != "dt"]:
-        raise BadInput(f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds per step.")
-    dt = (options or {}).get("dt")
+    if unknown := [key for key in options or {} if key not in ("dt", "freeze")]:
+        raise BadInput(
+            f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds a step, and freeze=True."
+        )
+    dt, freeze = (options or {}).get("dt"), bool((options or {}).get("freeze"))
     apart = partial(
         sandbox.run, timeout=timeout, since=begun, memory_mib=memory_mib or sandbox.MEMORY_MIB, cancel=cancel, warm=True
     )
     say("Reading the network")
-    with _opened(source, _dt_of(source, dt), apart) as native:
+    with _opened(source, _dt_of(source, dt), apart, freeze) as native:
         network = native.network
         network.notes += _short_pauses(network)
         target = target_of(output, file, file.stem if file else _stem(network.name), overwrite)
@@ -191,10 +195,11 @@ def _dt_of(source: Any, dt: float | None) -> float:
 
 
 @contextmanager
-def _opened(source: Any, dt: float, apart: Callable[..., Any]) -> Iterator[Native]:
+def _opened(source: Any, dt: float, apart: Callable[..., Any], freeze: bool = False) -> Iterator[Native]:
     """
     Args:
         apart: calls a function in a worker.
+        freeze: without learning rules.
     """
     if isinstance(source, Native):
         yield source
@@ -212,12 +217,20 @@ def _opened(source: Any, dt: float, apart: Callable[..., Any]) -> Iterator[Nativ
 
     if isinstance(source, nengo.Network):
         layers = any(type(node).__name__ == "TensorNode" for node in source.all_nodes)
-        with _every_step(source), _in_nengo_dl(source, dt) if layers else _in_nengo(source, dt) as native:
+        if layers and freeze:
+            raise UnsupportedModel("Layers of NengoDL have no learning rules of Nengo to freeze: leave freeze out.")
+        with _every_step(source), _in_nengo_dl(source, dt) if layers else _in_nengo(source, dt, freeze) as native:
+            yield native
+    elif isinstance(source, nengo.Simulator) and freeze:
+        network = source.model.toplevel
+        if source.closed or network is None:
+            raise BadInput("The simulator is closed, or was made without a network: convert it while it is open.")
+        with _every_step(network), _in_nengo(network, dt, freeze, source) as native:
             yield native
     elif isinstance(source, nengo.Simulator):
         raise UnsupportedModel(
             "A nengo.Simulator cannot be given other inputs, so nothing could be proved: convert the network itself, "
-            "with the dt it runs at."
+            "with the dt it runs at; or pass freeze=True for what it has learnt."
         )
     else:
         with _every_step(source.model.toplevel):
@@ -286,8 +299,12 @@ def _every_step(network: Any) -> Iterator[None]:
 
 
 @contextmanager
-def _in_nengo(source: Any, dt: float) -> Iterator[Native]:
-    """In ``nengo.Simulator``. Its inputs are functions of time while it is built, and what they were ever after."""
+def _in_nengo(source: Any, dt: float, freeze: bool = False, learnt: Any = None) -> Iterator[Native]:
+    """In ``nengo.Simulator``. Its inputs are functions of time while it is built, and what they were ever after.
+
+    Args:
+        freeze: without learning rules; learnt: an open simulator of the network, whose weights it gets then.
+    """
     import nengo
 
     from .engine_nengo import ask
@@ -300,17 +317,22 @@ def _in_nengo(source: Any, dt: float) -> Iterator[Native]:
         return lambda t: now[node][max(0, round(t / dt) - 1)] if node in now else np.zeros(node.size_out)
 
     def built() -> Any:
-        kept = [(node, node.output) for node in nodes]
+        kept, seed = [(node, node.output) for node in nodes], source.seed
         try:
             for node in nodes:
                 node.output = feeder(node)
-            return nengo.Simulator(source, dt=dt, progress_bar=False)
+            if not freeze:
+                return nengo.Simulator(source, dt=dt, progress_bar=False)
+            if learnt is not None:
+                source.seed = learnt.model.seeds[source]
+            return nengo.Simulator(None, dt=dt, model=_frozen(source, dt, learnt), progress_bar=False)
         finally:
+            source.seed = seed
             for node, output in kept:
                 node.output = output
 
     with built() as simulator:
-        network = from_nengo(simulator)
+        network = from_nengo(simulator, freeze=freeze)
         probes = {entry.name: probe for entry, probe in zip(network.outputs, _probes(source), strict=True)}
         fed = dict(zip(nodes, (entry.name for entry in network.inputs), strict=False))
 
@@ -327,6 +349,24 @@ def _in_nengo(source: Any, dt: float) -> Iterator[Native]:
             f"Nengo {nengo.__version__}",
             rounded,
         )
+
+
+def _frozen(network: Any, dt: float, learnt: Any) -> Any:
+    """The network's model without what changes weights, which are those of the simulator `learnt`, if there is one."""
+    import nengo
+
+    model = nengo.builder.Model(dt=dt)
+    model.build(network)
+    model.operators[:] = [op for op in model.operators if not (op.tag or "").endswith(" += delta")]
+    if learnt is not None:
+        for thing in (*network.all_connections, *network.all_ensembles):
+            key = "encoders" if hasattr(thing, "neurons") else "weights"
+            before, after = learnt.model.sig[thing].get(key), model.sig[thing].get(key)
+            if after is not None and isinstance(after.initial_value, np.ndarray):
+                now = np.array(learnt.signals[before])
+                now.setflags(write=False)
+                after._initial_value = now
+    return model
 
 
 def _probes(network: Any) -> list[Any]:

@@ -39,11 +39,11 @@ def coefficients(synapse: Any, dt: float) -> dict[str, float] | None:
     p, q = pole
     a, b, c = zero
     found = {"d1": 2 + p, "d2": 1 + p + q, "c0": a}
-    found = {key: decimal(np.float32(value)) for key, value in found.items()}
-    found["c1"] = decimal(np.float32(2 * a + b - a * (2 + p)))
-    found["c2"] = decimal(np.float32(a + b + c - a * (1 + p + q)))
+    found = {key: decimal(value) for key, value in found.items()}
+    found["c1"] = decimal(2 * a + b - a * (2 + p))
+    found["c2"] = decimal(a + b + c - a * (1 + p + q))
     if not direct:
-        found["c2"] = decimal(np.float32(_without_passing_on(found)))
+        found["c2"] = decimal(_without_passing_on(found))
     return found
 
 
@@ -57,7 +57,7 @@ def linear_filter(found: dict[str, float]) -> nengo.LinearFilter:
     d1, d2, c0, c1, c2 = (found[key] for key in ("d1", "d2", "c0", "c1", "c2"))
     poles = np.array([1, d1 - 2, 1 - d1 + d2])
     zeros = c0 * poles + [0, c1, c2 - c1]
-    if decimal(np.float32(_without_passing_on(found))) == c2:
+    if decimal(_without_passing_on(found)) == c2:
         zeros = zeros[:2]
     return nengo.LinearFilter(np.trim_zeros(zeros, "f") if zeros.any() else [0.0], poles, analog=False)
 

@@ -34,11 +34,9 @@ _PROBED = {
     "Neurons": ("output", "spikes", "rates", "input"),
     "Ensemble": ("decoded_output", "input"),
 }
-# A connection less changes the seeds that Nengo draws for everything without one.
 _LEARNS = (
-    "learns while it runs, which no file expresses. To keep what it learnt: give every ensemble a seed, probe the "
-    "connection's 'weights' and run the network; then set the connection's learning_rule_type to None and its solver "
-    "to nengo.solvers.NoSolver(weights.T), with the weights of the last step, and remove the connections to the rule"
+    "learns while it runs, which no file expresses: freeze=True keeps its weights as they are now, and of an open "
+    "nengo.Simulator what it has learnt"
 )
 STEPS_INPUT = "steps"
 """What the input of a network is called that has none."""
@@ -46,7 +44,7 @@ _LARGEST_MATRIX = 2**28
 """Numbers a sparse matrix may hold when written out, 1 GiB."""
 
 
-def from_nengo(source: Any, dt: float = 0.001) -> SpikingNetwork:
+def from_nengo(source: Any, dt: float = 0.001, *, freeze: bool = False) -> SpikingNetwork:
     """The spiking network in a Nengo network or simulator, which stay as they are.
 
     Args:
@@ -54,12 +52,13 @@ def from_nengo(source: Any, dt: float = 0.001) -> SpikingNetwork:
             weights, as in ``nengo_dl.Simulator``); or an open ``nengo_dl.Simulator`` or ``nengo.Simulator``, whose
             parameters are taken as they are now, trained.
         dt: seconds per step, for a network; a simulator has its own.
+        freeze: leave learning rules out; weights stay as they are now.
 
     Raises:
         UnsupportedModel: something in it cannot be expressed; the message names the object and the reason.
         BadInput: not one of these, a closed simulator, or a dt other than the simulator's.
     """
-    return _Reader(build(source, dt)).read()
+    return _Reader(build(source, dt), freeze=freeze).read()
 
 
 def inputs_of(network: Any) -> list[Any]:
@@ -82,12 +81,13 @@ def outputs_of(network: Any) -> list[Any]:
 @dataclass
 class _Reader:
     built: Built
+    freeze: bool = False
     out: Builder = field(default_factory=Builder)
     values: dict[Any, Any] = field(default_factory=dict)
     """Node or Ensemble -> the `Signal` it gives, or its constant vector."""
     inputs: dict[Any, tuple[Signal, Any]] = field(default_factory=dict)
     """Ensemble -> (the values that go into it, or None; a constant beside them, or None)."""
-    later: list[tuple[Any, Node, str | None]] = field(default_factory=list)
+    later: list[tuple[Any, Any, str | None]] = field(default_factory=list)
     """(connection, synapse, name of its weights): in a recurrent network a synapse comes before its input."""
     recurrent: bool = False
 
@@ -96,7 +96,10 @@ class _Reader:
         self.before = before if isinstance(before, SpikingNetwork) else None
         self.out.dt = float(self.built.model.dt)
         self.incoming: dict[Any, list[Any]] = {}
-        for connection in self.built.network.all_connections:
+        self.connections = self.built.network.all_connections
+        if self.freeze:
+            self.connections = [c for c in self.connections if type(c.post_obj).__name__ != "LearningRule"]
+        for connection in self.connections:
             self._check(connection)
             self.incoming.setdefault(connection.post_obj, []).append(connection)
         self.names = {ens: self.out.reserve(ens.label or None) for ens in self.built.network.all_ensembles}
@@ -123,7 +126,7 @@ class _Reader:
         return _as_before(made, self.before) if self.before else renamed(made)
 
     def _check(self, connection: Any) -> None:
-        if connection.learning_rule_type is not None:
+        if connection.learning_rule_type is not None and not self.freeze:
             raise refuse(connection, _LEARNS)
         if connection.function is not None and not hasattr(connection.pre_obj, "neurons"):
             raise refuse(connection, "computes a Python function: put it into an ensemble's decoders, or leave it out")
@@ -146,7 +149,7 @@ class _Reader:
         ring = ""
         for self.recurrent in (False, True):
             needs: dict[Any, list[Any]] = {thing: [] for thing in things}
-            for connection in self.built.network.all_connections:
+            for connection in self.connections:
                 if not self.recurrent or connection.synapse is None:
                     needs[owner(connection.post_obj)].append(owner(connection.pre_obj))
             try:
@@ -461,6 +464,12 @@ class _Reader:
             base, inner = _parameters(kind.base_type)
             op = f"RegularSpiking{base}"
             parameters = {"amplitude": kind.amplitude} | {f"base_{key}": value for key, value in inner.items()}
+        if _path(kind) in ("nengo.neurons.PoissonSpiking", "nengo.neurons.StochasticSpiking"):
+            raise refuse(
+                ens,
+                f"draws its spikes at random ({type(kind).__name__}), by numbers of NumPy's that no file repeats; "
+                "nengo.RegularSpiking fires at the same rates",
+            )
         if op not in NEURONS:
             direct = _path(kind) == "nengo.neurons.Direct"
             hint = "Direct mode has no neurons to express" if direct else "no neuron model here does the same"
@@ -478,7 +487,7 @@ class _Reader:
             self._check_synapse(probe, probe.synapse)
         if probe.sample_every is not None:
             self.out.notes.append(f"{called(probe)} samples every {probe.sample_every} s; every step is given here.")
-        name, steps = probe.label or f"probe{len(self.out.outputs) + 1}", {}
+        name, steps = probe.label or f"probe{len(self.out.outputs) + 1}", dict[str, str]()
         if probe.attr == "input":
             x = self._current(probe, name)
             x = self.out.flat(self._sliced(x, slice(None) if probe.slice is None else probe.slice, steps))

@@ -26,17 +26,19 @@ class Built:
     Attributes:
         network: the ``nengo.Network``; model: the ``nengo.builder.Model`` made of it.
         data: a ``nengo_dl.Simulator``'s, which holds the parameters as they are now; None elsewhere.
+        signals: the same of a ``nengo.Simulator``.
     """
 
     network: Any
     model: Any
     data: Any = None
+    signals: Any = None
 
     def ensemble(self, ens: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(gain, bias, scaled encoders)"""
         built = self.model.params[ens]
         if self.data is None:
-            return built.gain, built.bias, built.scaled_encoders
+            return built.gain, built.bias, self._now(ens, "encoders", built.scaled_encoders)
         # NengoDL trains the encoders with their gain, and would infer another gain from them.
         encoders, bias = self.data.get_params((ens, "scaled_encoders"), (ens, "bias"))
         return built.gain, bias, encoders
@@ -49,12 +51,19 @@ class Built:
             return np.maximum(start - self.model.dt, 0)
         return start
 
+    def _now(self, thing: Any, key: str, built: Any) -> Any:
+        """What a signal holds, where a simulator tells; else as it was built."""
+        signal = self.model.sig[thing].get(key) if self.signals is not None else None
+        return built if signal is None else np.array(self.signals[signal])
+
     def weights(self, c: Any) -> Any:
         """A connection's weights: an array, or a scipy.sparse matrix."""
         from scipy import sparse
 
         weights = self.model.params[c].weights
         live = weights if self.data is None else self.data.get_params((c, "weights"))[0]
+        if c.learning_rule_type is not None:
+            live = self._now(c, "weights", live)
         if type(c.transform).__name__ != "Sparse":
             return np.asarray(live)
         if sparse.issparse(weights):
@@ -81,7 +90,9 @@ def build(source: Any, dt: float) -> Built:
         raise UnsupportedModel("The simulator was made without a network, so nothing says what to convert.")
     if dt not in (0.001, source.dt):
         raise BadInput(f"dt is {dt}, but the simulator runs with {source.dt}: leave dt= out.")
-    return Built(source.model.toplevel, source.model, source.data if trained else None)
+    if trained:
+        return Built(source.model.toplevel, source.model, source.data)
+    return Built(source.model.toplevel, source.model, signals=source.signals)
 
 
 def _build(network: Any, dt: float) -> Any:
