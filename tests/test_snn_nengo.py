@@ -518,13 +518,16 @@ def test_what_is_left_out_is_noted_and_a_network_without_outputs_refused() -> No
         ens = nengo.Ensemble(5, 1, label="ens")
         nengo.Connection(source, ens)
         nengo.Connection(ens, nengo.Node(lambda t, x: None, size_in=1, label="display"))
-        nengo.Probe(ens.neurons, "voltage", label="voltages")
+        nengo.Probe(ens.neurons, "refractory_time", label="rests")
+        nengo.Probe(ens.neurons[:2], "voltage", label="voltages")
     with pytest.raises(UnsupportedModel, match="no probe"):
         from_nengo(net)
     with net:
         nengo.Probe(ens, sample_every=0.1, label="value")
     notes = "\n".join(from_nengo(net).notes)
-    assert "'voltages'" in notes and "'display'" in notes and "'value' samples every 0.1" in notes
+    assert (
+        "'rests'" in notes and "'voltages'" in notes and "'display'" in notes and "'value' samples every 0.1" in notes
+    )
 
 
 def test_a_closed_simulator_another_dt_and_other_things_are_refused() -> None:

@@ -77,6 +77,10 @@ def check(network: SpikingNetwork) -> None:
     for output in network.outputs:
         if len(shapes[output.source]) != 1:
             raise BadInput(f"Output {output.name!r} gives an image {shapes[output.source]}; it must be flattened.")
+        read = network.node(output.source)
+        voltage = read is not None and read.op in NEURONS and "voltage" in read.states
+        if output.state and not (voltage and output.state == "voltage"):
+            raise BadInput(f"Output {output.name!r} reads {output.state!r} of {output.source!r}, which has no voltage.")
 
 
 def _check_names(network: SpikingNetwork) -> None:
@@ -110,7 +114,7 @@ def clashes(network: SpikingNetwork) -> set[str]:
         parts |= {f"{node.name}.{key}" for key in node.weights}
         parts |= {f"{node.name}.{part}" for part in _PARTS.get(node.op, ())}
         if node.op in NEURONS:
-            parts.add(f"{node.name}.spikes")
+            parts |= {f"{node.name}.spikes", f"{node.name}.voltage_shown"}
         for state in node.states:
             parts |= {f"{node.name}.{state}{part}" for part in ("_out", "_now", "_next", ".shape", ".start")}
             parts |= {"shape." + "x".join(map(str, node.shape))}

@@ -67,11 +67,7 @@ def convert_nengo(
             format: its own, for the certificate.
     """
     _refuse_opset(opset)
-    if unknown := [key for key in options or {} if key not in ("dt", "freeze")]:
-        raise BadInput(
-            f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds a step, and freeze=True."
-        )
-    dt, freeze = (options or {}).get("dt"), bool((options or {}).get("freeze"))
+    dt, freeze = _chosen(options or {})
     apart = partial(
         sandbox.run, timeout=timeout, since=begun, memory_mib=memory_mib or sandbox.MEMORY_MIB, cancel=cancel, warm=True
     )
@@ -122,6 +118,15 @@ def convert_nengo(
     if not agreement.within_tolerance:
         refuse(conversion, begun)
     return finished(conversion, target, begun)
+
+
+def _chosen(options: Mapping[str, Any]) -> tuple[float | None, bool]:
+    """`dt` and `freeze`."""
+    if unknown := [key for key in options if key not in ("dt", "freeze")]:
+        raise BadInput(
+            f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds a step, and freeze=True."
+        )
+    return options.get("dt"), bool(options.get("freeze"))
 
 
 def convert_nir(

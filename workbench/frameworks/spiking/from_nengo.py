@@ -31,7 +31,7 @@ from .signals import Builder, Signal, Wish, called, compact, expressible, owner,
 
 _PROBED = {
     "Node": ("output",),
-    "Neurons": ("output", "spikes", "rates", "input"),
+    "Neurons": ("output", "spikes", "rates", "input", "voltage"),
     "Ensemble": ("decoded_output", "input"),
 }
 _LEARNS = (
@@ -75,7 +75,11 @@ def inputs_of(network: Any) -> list[Any]:
 
 def outputs_of(network: Any) -> list[Any]:
     """The probes of a ``nengo.Network`` that become outputs, in the order of ``SpikingNetwork.outputs``."""
-    return [probe for probe in network.all_probes if probe.attr in _PROBED.get(_kind_of(probe.obj), ())]
+    return [
+        probe
+        for probe in network.all_probes
+        if probe.attr in _PROBED.get(_kind_of(probe.obj), ()) and (probe.attr != "voltage" or _reads_all(probe))
+    ]
 
 
 @dataclass
@@ -119,7 +123,8 @@ class _Reader:
             if probe in probes:
                 self._probe(probe)
             else:
-                self.out.notes.append(f"{called(probe)} reads {probe.attr!r}, not an output: it is left out.")
+                part = "" if _reads_all(probe) else " of some neurons, or filtered"
+                self.out.notes.append(f"{called(probe)} reads {probe.attr!r}{part}, not an output: it is left out.")
         if not self.out.outputs:
             raise UnsupportedModel("The network has no probe on spikes or values: add a nengo.Probe to what to read.")
         made = self.out.finish(self.built.network.label or "network", self.out.dt, self.built.network.seed)
@@ -488,6 +493,12 @@ class _Reader:
         if probe.sample_every is not None:
             self.out.notes.append(f"{called(probe)} samples every {probe.sample_every} s; every step is given here.")
         name, steps = probe.label or f"probe{len(self.out.outputs) + 1}", dict[str, str]()
+        if probe.attr == "voltage":
+            neurons = self.values[owner(probe.obj)]
+            if neurons.order:
+                raise refuse(probe, "reads the voltages of an image, which no file here gives: take the probe away")
+            self.out.outputs.append((name, neurons.name, probe.attr))
+            return
         if probe.attr == "input":
             x = self._current(probe, name)
             x = self.out.flat(self._sliced(x, slice(None) if probe.slice is None else probe.slice, steps))
@@ -502,7 +513,13 @@ class _Reader:
             x = self.out.filtered(probe.synapse, x, x.shape, None, steps)
         for kind, step in steps.items():
             self.out.wishes[step] = (name, f".{kind}")
-        self.out.outputs.append((name, x.name))
+        self.out.outputs.append((name, x.name, ""))
+
+
+def _reads_all(probe: Any) -> bool:
+    """Whether a probe gives a signal as it is."""
+    size = probe.obj.size_out
+    return probe.synapse is None and (probe.slice is None or len(np.arange(size)[probe.slice]) == size)
 
 
 def _as_before(made: SpikingNetwork, before: SpikingNetwork) -> SpikingNetwork:

@@ -69,7 +69,7 @@ def latency(
         networks: {what to call it: what `spiking` gave, a file, a ``nengo.Network`` (such as ``net`` of a
             ``nengo_dl.Converter``) or an open simulator}. Each has one input, and its first answer names the class.
         inputs: ``(n, …)``, held while a network runs, in the order it takes them.
-        targets: ``(n,)``, the right classes.
+        targets: ``(n,)``, the right classes, by their place in the answer.
         steps: after how many to look.
 
     Raises:
@@ -79,8 +79,11 @@ def latency(
     targets = np.asarray(targets).reshape(-1)
     if len(inputs) != len(targets) or not len(targets):
         raise BadInput(f"Expected a target for each input, found {len(inputs)} inputs and {len(targets)} targets.")
-    if not steps or min(steps) < 1:
-        raise BadInput(f"steps are {tuple(steps)}; expected how many steps to look after, each 1 or more.")
+    if not networks or not steps or min(steps) < 1:
+        raise BadInput(
+            f"Found {len(networks)} networks and steps {tuple(steps)}; expected one network at least, and after how "
+            "many steps to look, each 1 or more."
+        )
     rows = []
     for name, network in networks.items():
         with OnnxRuntimeSnnEngine(network) as engine:

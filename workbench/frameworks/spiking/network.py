@@ -66,10 +66,12 @@ class Input:
 
 @dataclass
 class Output:
-    """A probe: the signal `source`, flattened to (n,) by a `Flatten` node before if it was an image."""
+    """A probe: the signal `source`, flattened to (n,) by a `Flatten` node before if it was an image; where `state` is
+    ``voltage``, not the result of the flat neurons `source`, but their voltage after each step."""
 
     name: str
     source: str
+    state: str = ""
 
 
 @dataclass

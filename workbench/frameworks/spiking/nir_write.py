@@ -30,6 +30,8 @@ def graph(network: SpikingNetwork) -> nir.NIRGraph:
         writer.node(node)
     for output in network.outputs:
         shape = network.shape(output.source)
+        if output.state:
+            raise UnsupportedModel(f"NIR cannot hold output {output.name!r}: its outputs give no voltages.")
         writer.add(output.name, nir.Output({"output": np.array(shape)}), {}, [output.source])
     edges = [(writer.gives[source], key) for source, key in writer.edges]
     repeated = next((edge for edge in edges if edges.count(edge) > 1), None) if len(edges) < 1000 else None

@@ -41,7 +41,7 @@ def has_fast_form(node: Node, dt: float) -> bool:
 
 
 @cache
-def function(op: str, cell: bool, fast: bool = False, held: bool = False) -> onnx.FunctionProto:
+def function(op: str, cell: bool, fast: bool = False, held: bool = False, shown: str = "") -> onnx.FunctionProto:
     """The ONNX function of one model.
 
     Args:
@@ -50,6 +50,7 @@ def function(op: str, cell: bool, fast: bool = False, held: bool = False) -> onn
         fast: see `has_fast_form`; only sequences have one.
         held: a sequence, ``<op>Held``, whose ``x`` is ``(batch, *shape)``, the same in every step: what depends on it
             alone is computed once.
+        shown: a state that a sequence, ``<op>Shown…``, also gives after each step, as ``shown``.
     """
     model = MODELS[op]
     equations = model.fast if fast and not cell and model.fast else model.equations
@@ -69,7 +70,26 @@ def function(op: str, cell: bool, fast: bool = False, held: bool = False) -> onn
         step += "  y = Identity (level)\n"
     body = head + _loop(model, re.sub(r"\by\b", "y_t", step), equations, held)
     name = f"{op}Held" if held else op
-    return _parse(name, attributes, ["x", "steps", *weights, *model.states], ["y", *after], body)
+    if shown:
+        body = _with_state(body, shown)
+        name += SHOWN + shown.title().replace("_", "")
+    return _parse(
+        name, attributes, ["x", "steps", *weights, *model.states], ["y", *after, *["shown"][: bool(shown)]], body
+    )
+
+
+SHOWN = "Shown"
+
+
+def _with_state(body: str, state: str) -> str:
+    """The body whose loop gives a state after each step, too."""
+    for before, after in (
+        (", float[] y_t) {", ", float[] y_t, float[] shown_t) {"),
+        (", results = Scan", ", results, shown_series = Scan"),
+        ("\n  }> (", f"\n  shown_t = Identity ({state}_next)\n  }}> ("),
+    ):
+        body = body.replace(before, after)
+    return body + "  shown = Reshape (shown_series, shape)\n"
 
 
 def _attributes(model: Model) -> tuple[str, ...]:

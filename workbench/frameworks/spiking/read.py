@@ -21,8 +21,8 @@ from ...safety import external
 from .arrays import decimal
 from .check import check, sound
 from .network import Input, Node, Output, SpikingNetwork, result_shape
-from .neurons import MODELS, SYNAPSES
-from .operators import DOMAIN
+from .neurons import MODELS, NEURONS, SYNAPSES
+from .operators import DOMAIN, SHOWN
 from .stateless import STATELESS
 from .write import METADATA
 
@@ -112,6 +112,8 @@ class _Reader:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     steps: dict[str, float] = field(default_factory=dict)
     """Node -> its dt."""
+    dynamic: dict[str, str] = field(default_factory=dict)
+    """Node of a neuron or synapse -> its op."""
 
     def read(self) -> SpikingNetwork:
         graph = self.model.graph
@@ -140,7 +142,7 @@ class _Reader:
                 if node.domain == DOMAIN and node.op_type.removesuffix("Cell") in SYNAPSES:
                     self.signals[f"{node.name}.level_now"] = node.name
         nodes = [made for node in self._joined(body) if (made := self._node(node)) is not None]
-        outputs = [Output(value.name, self._signal(ends[value.name])) for value in graph.output if value.name in ends]
+        outputs = [self._output(value.name, ends[value.name]) for value in graph.output if value.name in ends]
         metadata = self._metadata()
         return SpikingNetwork(
             graph.name,
@@ -164,6 +166,14 @@ class _Reader:
             else:
                 out.append(node)
         return out
+
+    def _output(self, name: str, tensor: str) -> Output:
+        """A probe of a tensor: of a node's result, or of a state after each step."""
+        for node, op in self.dynamic.items():
+            for state in MODELS[op].states if tensor.startswith(f"{node}.") and op in NEURONS else ():
+                if tensor in (f"{node}.{state}_shown", f"{node}.{state}_next"):
+                    return Output(name, node, state)
+        return Output(name, self._signal(tensor))
 
     def _signal(self, tensor: str) -> str:
         return self.signals.get(tensor, tensor)
@@ -209,7 +219,8 @@ class _Reader:
 
     def _dynamic(self, node: onnx.NodeProto, name: str, stored: dict[str, Any]) -> Node:
         cell = node.op_type.endswith("Cell")
-        op = node.op_type.removesuffix("Cell")
+        op = node.op_type.removesuffix("Cell").partition(SHOWN)[0]
+        self.dynamic[name] = op
         model = MODELS.get(op)
         if model is None:
             raise UnsupportedModel(

@@ -78,14 +78,14 @@ class Builder:
 
     Attributes:
         inputs, nodes: so far.
-        outputs: (name, its source's temporary name).
+        outputs: (name, its source's temporary name, its state).
         seeds: by temporary name; homes: the subnetwork of each, by temporary name; home: of what is emitted now.
         notes: see `SpikingNetwork`.
     """
 
     inputs: list[Signal] = field(default_factory=list)
     nodes: list[Node] = field(default_factory=list)
-    outputs: list[tuple[str, str]] = field(default_factory=list)
+    outputs: list[tuple[str, str, str]] = field(default_factory=list)
     seeds: dict[str, int] = field(default_factory=dict)
     homes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     home: tuple[str, ...] = ()
@@ -251,7 +251,7 @@ class Builder:
         kinds |= {node.name: _DEFAULT_NAMES.get(node.op, node.op.lower()) for node in self.nodes}
         for x in self.inputs:
             name_of(x.name, "input")
-        outputs = [Output(claim(name), source) for name, source in self.outputs]
+        outputs = [Output(claim(name), source, state) for name, source, state in self.outputs]
         for labelled in (True, False):
             for node in self.nodes:
                 if isinstance(self.wishes[node.name], str) == labelled:

@@ -84,8 +84,8 @@ def spiking(
         samples: inputs such as the network was trained on, ``(n, *shape)`` or ``(n, size)`` float32, a few dozen or
             more: they say what a spike is worth.
         neuron: what each Relu becomes. IF and LIF spike once a step at most, SpikingRectifiedLinear several times.
-        steps: of IF, the wanted latency: after how many steps the answer should be as good as it can be. None: as good
-            as can be in the long run.
+        steps: of IF, the wanted latency: what a spike is worth is chosen for an answer after so many steps, which
+            longer runs will not make better. None: each step comes nearer to the network.
         rate: Hz, at which a neuron fires for its layer's `percentile` of activations: 1 / dt for IF, 250 for the others
             if None. More is more accurate in fewer steps, and costs more spikes.
         percentile: below 100 ignores outliers, which would slow everybody else down. If None, 99.9, but for IF a

@@ -24,7 +24,7 @@ import numpy as np
 from ...errors import UnsupportedModel
 from .arrays import decimal, reordered, same_pads, to_vector
 from .filters import linear_filter
-from .network import Node, SpikingNetwork
+from .network import Node, Output, SpikingNetwork
 from .neurons import NEURONS, SYNAPSES
 from .operation import Operation
 
@@ -123,7 +123,7 @@ class _Writer:
                 if node.name not in self.hidden and node.name not in self.same:
                     with self._home(node.name):
                         self._connect(node)
-            outputs = {output.name: self._probe(output.name, output.source) for output in network.outputs}
+            outputs = {output.name: self._probe(output) for output in network.outputs}
             layers = {name: self._in_order(name, "HWC") for name in self.nodes if name in self.objects}
         net.inputs, net.outputs, net.layers, net.spiking_network = inputs, outputs, layers, network
         return net
@@ -359,11 +359,12 @@ class _Writer:
         indices = np.stack([np.arange(node.size), to_vector(numbers, self.orders[node.name])], axis=1)
         _connection(by_channel, post, transform=nengo.Sparse((node.size, channels), indices=indices))
 
-    def _probe(self, name: str, source: str) -> Any:
+    def _probe(self, output: Output) -> Any:
+        name = output.name
         if name in self.probed:
             synapse = self.probed[name]
             return nengo.Probe(self.objects[synapse.inputs[0]], synapse=_synapse(synapse), label=name)
-        return nengo.Probe(self.objects[source], synapse=None, label=name)
+        return nengo.Probe(self.objects[output.source], output.state or None, synapse=None, label=name)
 
 
 def _connection(pre: Any, post: Any, *, synapse: Any = None, **parameters: Any) -> None:

@@ -131,10 +131,14 @@ class _Writer:
                 continue
             states = [self._state(node, state) for state in node.states]
             results = [node.name, *(f"{state}_out" for state in states)]
-            body = function(node.op, False, self.fast.get(node.op, False), still.issuperset(node.inputs))
+            shown = next(
+                (probe.state for probe in self.network.outputs if probe.source == node.name and probe.state), ""
+            )
+            results += [f"{node.name}.{shown}_shown"] if shown else []
+            body = function(node.op, False, self.fast.get(node.op, False), still.issuperset(node.inputs), shown)
             self._call(body, [*taken, steps, *self._drive(node), *states], results, node.name, **self._attributes(node))
         for probe in self.network.outputs:
-            source = signals[probe.source]
+            source = f"{probe.source}.{probe.state}_shown" if probe.state else signals[probe.source]
             self._call(unfold_time(), [source, steps], [probe.name], f"{probe.name}.unfold")
             self._float_output(probe.name, ["batch", "steps", *self.network.shape(probe.source)])
         self._state_outputs()
@@ -163,7 +167,8 @@ class _Writer:
             body = function(node.op, True)
             self._call(body, [*taken, *self._drive(node), *now], results, node.name, **self._attributes(node))
         for probe in self.network.outputs:
-            self._node("Identity", [signals[probe.source]], [f"{probe.name}.now"], f"{probe.name}.probe")
+            source = f"{probe.source}.{probe.state}_next" if probe.state else signals[probe.source]
+            self._node("Identity", [source], [f"{probe.name}.now"], f"{probe.name}.probe")
         remembered = [(node, state) for node in self.ordered for state in node.states]
         probes = [f"{probe.name}.now" for probe in self.network.outputs]
         step = helper.make_graph(
