@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
+import re
 import shutil
 import subprocess
 import sys
 import tomllib
 import zipfile
-from importlib import metadata
+from importlib import metadata, util
 from pathlib import Path
 
 import pytest
@@ -236,3 +238,19 @@ def record(group):
     }  # fmt: skip
     assert all(len(set(runs)) == 1 for runs in workers.values())
     assert len({runs[0] for runs in workers.values()}) == 2
+
+
+def test_what_readme_imports_is_there():
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^from (workbench[\w.]*) import ([\w, ]+)", readme, re.MULTILINE)
+    assert len(lines) >= 4
+    missing = [
+        f"{module}.{name}"
+        for module, names in lines
+        for name in names.replace(" ", "").split(",")
+        # NengoDL takes seconds to import, which tests/test_nengo.py does.
+        if name != "nengo_dl"
+        and not hasattr(importlib.import_module(module), name)
+        and util.find_spec(f"{module}.{name}") is None
+    ]
+    assert missing == []
