@@ -1,8 +1,11 @@
-"""The audit on the screen: what is shown of a folder's files, and how it goes on after a cancel or a new kernel."""
+"""The audit on the screen: what is shown of a folder's files, how it goes on after a cancel or a new kernel, and what
+differs between two of its files."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ from typing import Any
 import pytest
 from test_audit import DATA, network, write
 
-from workbench import BadInput
+from workbench import BadInput, diff
 from workbench.audit import Audit
 from workbench.sandbox import Cancelled
 from workbench.session import Session
@@ -176,3 +179,100 @@ def test_what_cannot_be_exported_is_a_sentence(panel: AuditPanel, tmp_path: Path
     panel.session.root = str(tmp_path / "no" / "folder")
     ask(panel, type="export", ending=".csv")
     assert "alert" in panel.children[1].value and panel.children[2].path == ""
+
+
+# --- what differs between two of its files ----------------------------------------------------------------------------
+
+
+def end(session: Session) -> threading.Event:
+    """Set when the work under way next ends."""
+    ended = threading.Event()
+    session.observe(lambda change: ended.set() if not change.new else None, "job")
+    return ended
+
+
+def ask_what_differs(panel: AuditPanel, name: str) -> None:
+    rows = panel.session.audited.audit.rows
+    (number,) = (number for number, row in enumerate(rows) if Path(row.path).name == name)
+    ask(panel, type="diff", row=number)
+
+
+@pytest.fixture
+def own(found: Audited, tmp_path: Path) -> AuditPanel:
+    """Of the folder's own files."""
+    session = Session(root=tmp_path)
+    panel = AuditPanel(session)
+    session.audited = found
+    return panel
+
+
+def test_a_row_says_what_differs_from_the_picked_file_and_its_page_is_written(own: AuditPanel, folder: Path) -> None:
+    session, shown = own.session, own.children[-1]
+    asked = {row[1] for row in own.table.rows if row[8]}
+    assert asked == {f"{seed}.onnx" for seed in range(12)}  # of what is not known for ONNX it cannot be asked
+    ask_what_differs(own, "1.onnx")
+    assert "Pick an ONNX file first" in own.children[1].value and session.difference is None
+    session.pick(folder / "0.onnx")
+    ended = end(session)
+    ask_what_differs(own, "1.onnx")
+    assert ended.wait(120)
+    assert session.difference == diff(folder / "0.onnx", folder / "1.onnx")
+    words, buttons, _, download = shown.children
+    assert session.difference.says in words.children[0].value
+    ended.clear()
+    buttons.children[0].click()
+    assert ended.wait(120)
+    assert session.difference_page == Path(download.path) == Path(session.root) / "difference.html"
+    assert session.difference.says in session.difference_page.read_text()
+    assert session.diff_page().name == "difference-2.html"  # nothing is overwritten
+    # The page written is not another difference's.
+    session.diff(folder / "1.onnx", folder / "2.onnx")
+    assert download.path == "" and shown.children[0].layout.display is None
+    buttons.children[1].click()
+    assert session.difference is None and {part.layout.display for part in shown.children} == {"none"}
+
+
+def test_a_page_marks_no_graph_that_has_changed_since(folder: Path, tmp_path: Path) -> None:
+    for name in ("0.onnx", "1.onnx"):
+        shutil.copy(folder / name, tmp_path)
+    session = Session(root=tmp_path)
+    with pytest.raises(BadInput):
+        session.diff_page()
+    session.diff(tmp_path / "0.onnx", tmp_path / "1.onnx")
+    write(tmp_path / "1.onnx", network(seed=5, doc="longer"))
+    with pytest.raises(BadInput, match="compare them again"):
+        session.diff_page()
+    session.diff(tmp_path / "0.onnx", tmp_path / "1.onnx")
+    (tmp_path / "0.onnx").unlink()
+    with pytest.raises(BadInput, match="compare them again"):
+        session.diff_page()
+    assert not list(tmp_path.glob("*.html"))
+
+
+def test_what_has_no_difference_is_a_sentence(own: AuditPanel, folder: Path) -> None:
+    session, ended = own.session, end(own.session)
+    for picked, other, why in (("notes.txt", "0.onnx", "convert it first"), ("0.onnx", "cut.onnx", "cut.onnx")):
+        session.pick(folder / picked)
+        ended.clear()
+        ask_what_differs(own, other)
+        assert ended.wait(120)
+        assert session.difference is None and why in session.said and "inside the workbench" not in session.said
+        assert "wb-said" in own.children[1].value
+    ended.clear()
+    ask_what_differs(own, "1.onnx")
+    session.cancel()
+    assert ended.wait(120)
+    assert session.difference is None and "cancelled" in session.said
+
+
+def test_a_difference_of_files_with_hostile_names_is_harmless(folder: Path, tmp_path: Path) -> None:
+    hostile = tmp_path / os.fsdecode(b"<img src=x onerror=alert(1)>\xff\xe2\x80\xae.onnx")
+    shutil.copy(folder / "0.onnx", hostile)
+    session = Session(root=tmp_path)
+    panel = AuditPanel(session)
+    session.diff(hostile, folder / "1.onnx")
+    markup = panel.children[-1].children[0].children[0].value
+    markup.encode()  # what cannot be encoded never reaches a page
+    assert "onerror" in markup and "<img" not in markup and "\u202e" not in markup
+    page = session.diff_page().read_text()
+    assert "<img src=x" not in page and "\u202e" not in page

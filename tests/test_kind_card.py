@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -59,11 +60,15 @@ def detected(model: onnx.ModelProto, folder: Path) -> Detection:
     return detect(path)
 
 
-def wait_for_graph(panel: GraphPanel) -> None:
+def wait(until: Callable[[], object]) -> None:
     deadline = time.monotonic() + 300
-    while len(panel.choice.options) < 2:
+    while not until():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def wait_for_graph(panel: GraphPanel) -> None:
+    wait(lambda: len(panel.choice.options) >= 2)
 
 
 @pytest.mark.parametrize(
@@ -184,6 +189,45 @@ def test_what_cannot_be_shown_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert panel.frame.markup == ""
     panel.convert.click()
     assert session.step == "convert"
+
+
+def test_what_each_node_costs_is_shown_where_it_is_asked_for_and_for_the_next_file_too(tmp_path: Path) -> None:
+    session = Session(DATA / "gru.onnx")
+    panel = GraphPanel(session)
+    wait_for_graph(panel)
+    plain = panel.frame.markup
+    assert not panel.costs.value and panel.costs.layout.display is None and session.costed is None
+    panel.costs.value = True
+    assert "Counting" in panel.frame.said and panel.frame.markup == plain
+    wait(lambda: session.costed is not None)
+    assert panel.frame.markup == session.view.with_costs()._repr_html_() != plain and panel.frame.said == ""
+    panel.costs.value = False
+    assert panel.frame.markup == plain
+    panel.costs.value = True  # at once, since it was counted before
+    assert panel.frame.markup != plain
+    session.pick(DATA / "net.nir")
+    wait(lambda: not session.looking)
+    assert panel.costs.layout.display == "none" and session.costed is None and "costs" not in session.problems
+    shutil.copy(DATA / "mlp.onnx", tmp_path)
+    session.pick(tmp_path / "mlp.onnx")
+    wait(lambda: not session.looking)
+    assert panel.frame.markup == session.view.with_costs()._repr_html_()
+    assert session.inference is not None or "inference" in session.problems
+    panel.costs.value = False
+    assert panel.frame.markup == session.view._repr_html_()
+
+
+def test_costs_that_cannot_be_counted_are_said_and_the_graph_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_module("workbench.graph"), "FACTS_SECONDS", 0.0)
+    session = Session(root=DATA)
+    panel = GraphPanel(session)
+    panel.costs.value = True
+    session.pick(DATA / "mlp.onnx")
+    wait(lambda: "costs" in session.problems)
+    assert panel.frame.markup == session.view._repr_html_()
+    assert panel.frame.said == session.problems["costs"] != "" and "inside the workbench" not in panel.frame.said
+    panel.costs.value = False
+    assert panel.frame.said == ""
 
 
 @pytest.fixture

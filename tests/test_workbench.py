@@ -232,10 +232,29 @@ def test_a_folder_is_audited_filtered_and_a_row_opens_its_file(page: Page, folde
     expect(page.locator(".wb-file")).to_have_text("snn_leaky.onnx")
     expect(table.locator("tr[aria-current=true]")).to_contain_text("snn_leaky.onnx")
     picture(page, "audit-opened")
-    found = Axe().run(page, context=".wb-audit-table").response["violations"]
-    assert [one["id"] for one in found] == []
+    # What differs from it in another one, with the keyboard; and the page of both graphs.
+    table.get_by_role("searchbox").fill("mlp.onnx")
+    only("mlp.onnx")
+    table.get_by_role("button", name="What differs? From the picked file to mlp.onnx").press("Enter")
+    difference = page.locator(".wb-difference")
+    expect(difference).to_contain_text("From snn_leaky.onnx to mlp.onnx")
+    picture(page, "audit-difference")
+    difference.get_by_role("button", name="Both graphs as a page").press("Enter")
+    with page.expect_download() as download:
+        difference.get_by_role("button", name="Download difference.html").click()
+    assert Path(download.value.path()).read_bytes() == (folder / "difference.html").read_bytes()
+    for part in (".wb-audit-table", ".wb-difference"):
+        found = Axe().run(page, context=part).response["violations"]
+        assert [one["id"] for one in found] == []
+    picture(page, "audit-difference-page")
     table.get_by_role("button", name="Close").click()
     expect(table).to_be_hidden()
+    difference.get_by_role("button", name="Close").click()
+    expect(difference.get_by_role("button")).to_have_count(0)
+    # What each node of the picked file costs, in its graph.
+    step(page, "Graph").get_by_label("Show what each node costs").press("Space")
+    expect(netron(page).get_by_label("Colour")).to_be_visible()
+    picture(page, "graph-costs")
 
 
 def test_a_spiking_network_runs_in_two_engines(page: Page, folder: Path, paper_models: Path) -> None:

@@ -13,19 +13,19 @@ import os
 import secrets
 import threading
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import UnsupportedModel, WorkbenchError
+from ..errors import BadInput, UnsupportedModel, WorkbenchError
 from ..files.formats import identify
 from ..graph import frame, graph, policy
 from ..markup import render, script, whole_page
 from ..publish import write_text
 from ..safety import external
-from ..sandbox import memory_for, run
+from ..sandbox import Cancelled, memory_for, run
 from ..words import counted, listed, readable, share, visible
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Difference:
         model: what differs of the models as wholes, in words: opsets, inputs, outputs, functions.
         weights: (how many weights were compared, how many differ).
         says: the sentence.
+        written: when each file was last written, and its size, as they were read.
     """
 
     first: str
@@ -85,6 +86,7 @@ class Difference:
     model: tuple[str, ...]
     weights: tuple[int, int]
     says: str
+    written: tuple[object, ...] = field(repr=False)
 
     @property
     def frame(self) -> pd.DataFrame:
@@ -112,15 +114,24 @@ class Difference:
             "says": self.says,
         }  # fmt: skip
 
-    def page(self) -> str:
+    def page(self, cancel: threading.Event | None = None) -> str:
         """An HTML document that needs no network: what `diff` found, and both graphs with the nodes marked. A click
         on a row shows its node in both.
 
+        Args:
+            cancel: set it from another thread to give up.
+
         Raises:
-            WorkbenchError: a file is not there any more, or changed into something else.
+            BadInput: a file is not there any more, or has changed, so that the marks would be another graph's.
         """
         nonce = secrets.token_hex(16)
-        views = [graph(path) for path in (self.first, self.second)]
+        views = []
+        for path, written in zip((self.first, self.second), self.written, strict=True):
+            if _written(path) != written:
+                raise BadInput(f"{path} is not as it was when both files were compared; compare them again.")
+            views.append(graph(path, cancel=cancel))
+            if cancel is not None and cancel.is_set():
+                raise Cancelled(f"The page of {self.names[0]} and {self.names[1]} was cancelled.")
         marks: tuple[dict[str, str], dict[str, str]] = {}, {}
         rows = {}
         for status, nodes in self.parts:
@@ -139,14 +150,16 @@ class Difference:
                 script=script("diff"),
             )  # fmt: skip
 
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+    def save(
+        self, path: str | os.PathLike[str], *, overwrite: bool = False, cancel: threading.Event | None = None
+    ) -> Path:
         """Write `page` to a file; it appears whole or not at all.
 
         Raises:
-            BadInput: it is one of the two files.
+            BadInput: it is one of the two files; or as `page`.
             WorkbenchError: the file exists and `overwrite` is not set, or it cannot be written.
         """
-        return write_text(self.page(), path, overwrite=overwrite, inputs=[self.first, self.second])
+        return write_text(self.page(cancel), path, overwrite=overwrite, inputs=[self.first, self.second])
 
     def _repr_html_(self) -> str:
         return render("diff", found=self, parts=self.parts, most=SHOWN, share=share, live=False)
@@ -193,6 +206,7 @@ def difference(first: Path, second: Path) -> Difference:
     from .merging import merged_into
     from .nodes import read
 
+    written = _written(first), _written(second)
     one, other = read(first), read(second)
     pairs = match(one, other)
     gone = [node for node in one.nodes if node not in pairs]
@@ -226,7 +240,15 @@ def difference(first: Path, second: Path) -> Difference:
     same = len(pairs) - len(changed)
     weights = found.compared, found.apart
     said = _says(removed, added, changed, same, model, weights, merged, found.furthest)
-    return Difference(str(first), str(second), added, removed, changed, same, model, weights, said)
+    return Difference(str(first), str(second), added, removed, changed, same, model, weights, said, written)
+
+
+def _written(path: str | Path) -> object:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
 
 
 def _gives(node: Node) -> str:

@@ -21,7 +21,8 @@ import traitlets
 
 from ..compare import Comparison
 from ..convert import Conversion
-from ..errors import BadInput, NeedsTrust, WorkbenchError
+from ..diff import Difference, diff
+from ..errors import BadInput, NeedsTrust, UnsupportedModel, WorkbenchError
 from ..files.registry import is_model_folder
 from ..graph import GraphView, graph
 from ..inference import first_inference
@@ -36,7 +37,7 @@ Result = TypeVar("Result")
 
 STEPS = ("kind", "graph", "convert", "compare", "report")
 
-RESULTS = ("detection", "view", "inference", "conversion", "scan", "comparison", "report_path")
+RESULTS = ("detection", "view", "costed", "inference", "conversion", "scan", "comparison", "report_path")
 """Traits that belong to the picked file, and come back with it."""
 
 OF_THE_FILE = (
@@ -53,6 +54,13 @@ COMPARED = {
 
 PICK_FIRST = "Pick a model file first."
 
+LOOKS = {
+    "view": "Drawing the graph",
+    "costed": "Counting what each node costs",
+    "inference": "Asking the model about real rows",
+}
+"""What is found out by itself about a picked file, in this order, and what is said meanwhile."""
+
 MOST_RECENT = 12
 """Files whose results are kept: a large graph takes 10 MB of memory, and a comparison more."""
 
@@ -64,6 +72,7 @@ class Choices(traitlets.HasTraits):
         path: the model shown; empty at first. Setting it finds out kind, graph and first answers.
         step: the step looked at, one of `STEPS`.
         op_type: the operator whose nodes are marked in the graph, as ``Detection.components["op_types"]`` names it.
+        costs: show what each node of an ONNX graph costs.
         trust: the native file may run code when it is opened: the one that was there when this was set, as it was.
         options: of the conversion, as `workbench.convert` takes them (``opset``, and the converter's own).
         output: the ONNX file to write, beside the source unless it names a folder; a free name there if empty.
@@ -82,6 +91,7 @@ class Choices(traitlets.HasTraits):
     path = traitlets.Unicode("")
     step = traitlets.Enum(STEPS, "kind")
     op_type = traitlets.Unicode("")
+    costs = traitlets.Bool(False)
     trust = traitlets.Bool(False)
     options = traitlets.Dict(key_trait=traitlets.Unicode())
     output = traitlets.Unicode("")
@@ -110,11 +120,14 @@ class Session(Choices):
     Traits to read, beside the `Choices`:
         root: the folder worked in.
         detection, view, inference, conversion, comparison, report_path: what is known of the file; None until it is.
+        costed: the view with what each node costs; None until `costs` asks for it.
         scan: what a scan found where a file was refused (`workbench.safety.Scan`), else None.
-        problems: {step: why it gave no result, in one sentence}.
+        problems: {step, or ``costs``: why it gave no result, in one sentence}.
         audited: what came of the last audit of a folder (`workbench.session.audited`); None without one.
-        job: the step of the work under way, or ``sample``, ``audit``, or empty; about: that work in words; stage: where
-            it is; progress: 0 to 1, or -1 where unknown.
+        difference: of the last two files whose graphs were compared; None without one. difference_page: its page, once
+            it is written.
+        job: the step of the work under way, or ``sample``, ``audit``, ``diff``, ``diff_page``, or empty; about: that
+            work in words; stage: where it is; progress: 0 to 1, or -1 where unknown.
         looking: what is being found out about the file just picked; empty when all is known.
         said: what came of the last work, where no result says it (it was cancelled, say).
         recent: files picked before, the last one first; the results of these are kept.
@@ -123,6 +136,7 @@ class Session(Choices):
     root = traitlets.Unicode()
     detection = traitlets.Any(None)
     view = traitlets.Any(None)
+    costed = traitlets.Any(None)
     inference = traitlets.Any(None)
     conversion = traitlets.Any(None)
     scan = traitlets.Any(None)
@@ -130,6 +144,8 @@ class Session(Choices):
     report_path = traitlets.Any(None)
     problems = traitlets.Dict(key_trait=traitlets.Unicode(), value_trait=traitlets.Unicode())
     audited = traitlets.Any(None)
+    difference = traitlets.Any(None)
+    difference_page = traitlets.Any(None)
     job = traitlets.Unicode("")
     about = traitlets.Unicode("")
     stage = traitlets.Unicode("")
@@ -174,7 +190,6 @@ class Session(Choices):
         # One change for all who look on: half of it would be one file's results with another's choices.
         with self._lock, self.hold_trait_notifications():
             self._look.set()  # what was being found out about another file is not wanted any more
-            self._look = given_up = threading.Event()
             if self._job is None:
                 self.said = ""
             stamp, kept = _stamp(path), self._kept.get(path)
@@ -194,18 +209,29 @@ class Session(Choices):
             self.recent = [path, *(other for other in self.recent if other != path)][:MOST_RECENT]
             wanted = {*self.recent, self._job.path if self._job is not None else path}
             self._kept = {path: kept for path, kept in self._kept.items() if path in wanted}
-            detection = self.detection
-            if detection is None or detection.kind is None:
-                return
-            missing = [name for name in ("view", "inference") if name not in kept.results]
-            if detection.format != "ONNX":
-                missing = [name for name in missing if name != "inference"]
-            if missing:
-                self.looking = "Drawing the graph"
-                self._in_background(lambda: self._find_out(path, missing, given_up))
+            self._find_missing(path)
 
-    def _find_out(self, path: str, missing: list[str], given_up: threading.Event) -> None:
-        """Graph and first answers, in a thread."""
+    @traitlets.observe("costs")
+    def _counted(self, change: Any) -> None:
+        with self._lock:
+            if change.new and self.path and "costed" not in self._kept[self.path].results:
+                self._find_missing(self.path)
+
+    def _find_missing(self, path: str) -> None:
+        """Find out what is wanted of the picked file and not known yet, instead of what was being found out."""
+        self._look.set()
+        self._look = given_up = threading.Event()
+        detection, known = self.detection, dict(self._kept[path].results)
+        if detection is None or detection.kind is None:
+            return
+        wanted = {"view": True, "costed": self.costs, "inference": detection.format == "ONNX"}
+        missing = [name for name in LOOKS if wanted[name] and name not in known]
+        if missing:
+            self.looking = LOOKS[missing[0]]
+            self._in_background(lambda: self._find_out(path, missing, known.get("view"), given_up))
+
+    def _find_out(self, path: str, missing: list[str], view: GraphView | None, given_up: threading.Event) -> None:
+        """Graph, what its nodes cost, and first answers, in a thread."""
 
         def post(change: Callable[[], None]) -> None:
             self._post(lambda: None if given_up.is_set() else change())
@@ -215,12 +241,25 @@ class Session(Choices):
             view._repr_html_()  # here, since a long graph takes half a second; the view keeps it
             return view
 
+        def count() -> GraphView | None:
+            if view is None or view.format != "ONNX" or view.reason is not None:
+                return None
+            costed = view.with_costs()
+            if costed.reason is not None:
+                raise UnsupportedModel(costed.reason)
+            costed._repr_html_()
+            return costed
+
         with suppress(Cancelled):
             if "view" in missing:
                 view, problem = _attempt(draw)
                 post(lambda: self._keep(path, "graph", problem, view=view))
+            if "costed" in missing and not given_up.is_set():
+                post(lambda: setattr(self, "looking", LOOKS["costed"]))
+                costed, unknown = _attempt(count)
+                post(lambda: self._keep(path, "costs", unknown, costed=costed))
             if "inference" in missing and not given_up.is_set():
-                post(lambda: setattr(self, "looking", "Asking the model about real rows"))
+                post(lambda: setattr(self, "looking", LOOKS["inference"]))
                 inference, why_not = _attempt(lambda: first_inference(path, cancel=given_up))
                 post(lambda: self._keep(path, "inference", why_not, inference=inference))
             post(lambda: setattr(self, "looking", ""))
@@ -264,6 +303,14 @@ class Session(Choices):
         """
         return self._do("audit", folder, anew)
 
+    def diff(self, first: str | os.PathLike[str], second: str | os.PathLike[str]) -> Difference:
+        """What changed from one ONNX file to another; waits, and raises what `workbench.diff` raises."""
+        return self._do("diff", first, second)
+
+    def diff_page(self) -> Path:
+        """Write the page of the last difference, both graphs marked, into the session's folder; waits."""
+        return self._do("diff_page")
+
     def export(self, ending: str, wanted: Wanted | None = None) -> Path:
         """Write the audit, of all files or those wanted, into the session's folder as what the ending says.
 
@@ -279,8 +326,8 @@ class Session(Choices):
         return found.save(_free(Path(self.root) / f"audit{ending}"))
 
     def start(self, step: str, *args: Any) -> None:
-        """The same without waiting: ``convert``, ``compare``, ``report``, ``sample`` (with its id) or ``audit`` (of a
-        folder).
+        """The same without waiting: ``convert``, ``compare``, ``report``, ``sample`` (with its id), ``audit`` (of a
+        folder), ``diff`` (of two files) or ``diff_page``.
 
         Problems become sentences in `problems` and `said`. One work at a time: another is refused while one runs.
         """
@@ -290,7 +337,10 @@ class Session(Choices):
             self.said = str(busy)
             return
         except WorkbenchError as error:
-            self._keep(self.path, step, str(error))
+            if step in STEPS:
+                self._keep(self.path, step, str(error))
+            else:
+                self.said = str(error)
             return
 
         def work() -> None:
@@ -392,7 +442,7 @@ class Session(Choices):
         path = self._needed()
         folder = _writable(Path(path), self.root)
         target = Path(output) if output else _free(folder.with_name(f"{Path(path).name}.report.html"))
-        known = {name: getattr(self, name) for name in RESULTS if name not in ("scan", "report_path")}
+        known = {name: getattr(self, name) for name in RESULTS if name not in ("costed", "scan", "report_path")}
         known["problems"] = dict(self.problems)
 
         def work(job: _Job) -> Path:
@@ -420,6 +470,36 @@ class Session(Choices):
         return _Job(
             "audit", "", f"Auditing {visible(os.path.basename(place) or place)}", work, "",
             then=lambda found: self.set_trait("audited", found), cancelled=cancelled,
+        )  # fmt: skip
+
+    def _diff(self, first: str | os.PathLike[str], second: str | os.PathLike[str]) -> _Job:
+        paths = [os.path.abspath(path) if os.fspath(path) else "" for path in (first, second)]
+        if not all(paths):
+            raise BadInput("Pick an ONNX file first, by a click on its name; then ask of another one what differs.")
+        names = [visible(os.path.basename(path)) for path in paths]
+
+        def work(job: _Job) -> Difference:
+            job.tell("Reading and pairing both graphs")
+            return diff(*paths, cancel=job.cancel)
+
+        def show(found: Difference) -> None:
+            self.difference_page, self.difference = None, found
+
+        return _Job("diff", "", f"Difference of {names[0]} and {names[1]}", work, "", then=show)
+
+    def _diff_page(self) -> _Job:
+        found = self.difference
+        if found is None:
+            raise BadInput("Find the difference of two files first.")
+        target = _free(Path(self.root) / "difference.html")
+
+        def work(job: _Job) -> Path:
+            job.tell("Drawing both graphs")
+            return found.save(target, cancel=job.cancel)
+
+        return _Job(
+            "diff_page", "", "Writing the difference's page", work, "",
+            then=lambda path: self.set_trait("difference_page", path),
         )  # fmt: skip
 
     def _needed(self) -> str:
@@ -456,6 +536,8 @@ class Session(Choices):
             "report": self._report,
             "sample": self._make,
             "audit": self._audit,
+            "diff": self._diff,
+            "diff_page": self._diff_page,
         }
         return jobs[step](*args)
 

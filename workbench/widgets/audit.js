@@ -87,7 +87,9 @@ function render({ model, el }) {
     );
     return [order, cell];
   });
-  table.createTHead().insertRow().append(...heads.map(([, cell]) => cell));
+  const differs = element("th", "", "from the picked file");
+  differs.scope = "col";
+  table.createTHead().insertRow().append(...heads.map(([, cell]) => cell), differs);
   const body = table.createTBody();
   frame.append(table);
 
@@ -132,7 +134,7 @@ function render({ model, el }) {
   }
 
   function drawRows() {
-    const rows = model.get("rows").map(([number, path, kind, format, size, level, minds, more]) => {
+    const rows = model.get("rows").map(([number, path, kind, format, size, level, minds, more, compares]) => {
       const row = element("tr");
       row.dataset.number = number;
       const name = element("th");
@@ -140,7 +142,13 @@ function render({ model, el }) {
       name.append(button(path, () => send({ type: "open", row: number }), "wb-open"));
       const mind = element("td");
       if (level) mind.append(element("b", `wb-level wb-${level}`, level), ` ${minds}${more ? ` And ${more} more.` : ""}`);
-      row.append(name, element("td", "", kind), element("td", "", format), element("td", "", size), mind);
+      const difference = element("td");
+      if (compares) {
+        const ask = button("What differs?", () => send({ type: "diff", row: number }), "wb-differs");
+        ask.setAttribute("aria-label", `What differs? From the picked file to ${path}`);
+        difference.append(ask);
+      }
+      row.append(name, element("td", "", kind), element("td", "", format), element("td", "", size), mind, difference);
       row.onclick = (event) => event.target.closest("button") || name.firstChild.click();
       return row;
     });
@@ -157,7 +165,12 @@ function render({ model, el }) {
   }
 
   function drawCurrent() {
-    for (const row of body.rows) row.setAttribute("aria-current", Number(row.dataset.number) === model.get("current"));
+    for (const row of body.rows) {
+      const current = Number(row.dataset.number) === model.get("current");
+      row.setAttribute("aria-current", current);
+      const ask = row.querySelector(".wb-differs");
+      if (ask) ask.disabled = current;
+    }
   }
 
   model.on("change:says change:place change:earlier change:choices", drawAudit);

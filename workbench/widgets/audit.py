@@ -17,6 +17,7 @@ from ..errors import WorkbenchError
 from ..session import Session, session_of
 from ..session.audited import Audited, Wanted
 from ..words import size, visible
+from .difference import DifferencePanel
 from .form import note, sentence, show_if
 from .job import JobBar
 from .report import Download
@@ -26,7 +27,7 @@ PAGE = 100
 
 
 class AuditPanel(ipywidgets.VBox):
-    """What a session's last audit found; nothing until there is one.
+    """What a session's last audit found, and the last difference of two files; nothing until there is one.
 
     Args:
         source: a session, or the folder of one; the notebook's folder if None.
@@ -37,7 +38,10 @@ class AuditPanel(ipywidgets.VBox):
         self.session = session = source if isinstance(source, Session) else session_of(source)
         self.table = AuditTable(session, self._export)
         self._said, self._download = ipywidgets.HTML(), Download()
-        super().__init__([*([JobBar(session, ["audit"])] if bar else []), self.table, self._said, self._download])
+        work = ipywidgets.HTML()
+        traitlets.dlink((session, "said"), (work, "value"), lambda said: sentence(said, "wb-said", "status"))
+        own = [JobBar(session, ["audit", "diff", "diff_page"]), work] if bar else []
+        super().__init__([*own, self.table, self._said, self._download, DifferencePanel(session)])
         self.add_class("wb-panel")
         self.add_class("wb-audits")
         session.observe(self._show, "audited")
@@ -68,7 +72,8 @@ class AuditTable(anywidget.AnyWidget):
         choices: {column: {what may be wanted of it: how many files have it}}.
         wanted: the fields of `workbench.session.audited.Wanted`.
         page: which hundred of the files is shown; matching: how many fit what is wanted; total: of all.
-        rows: ``[[number, path, kind, format, size, level, worst finding, more of them]]``; current: the number of the
+        rows: ``[[number, path, kind, format, size, level, worst finding, more of them, whether
+            another file's difference from it can be asked]]``; current: the number of the
             file picked, or -1.
         audits: how many were shown.
     """
@@ -133,6 +138,7 @@ class AuditTable(anywidget.AnyWidget):
                     self._ids[row.path], visible(row.path[left_out:]), row.kind or "no model",
                     row.format or "unread", size(row.size), row.findings[0].level if row.findings else "",
                     visible(row.findings[0].says, 140, "") if row.findings else "", len(row.findings) - 1,
+                    row.format == "ONNX",
                 ]
                 for row in self._chosen.rows[self.page * PAGE : (self.page + 1) * PAGE]
             ]  # fmt: skip
@@ -148,6 +154,7 @@ class AuditTable(anywidget.AnyWidget):
             return
         verbs: dict[str, Callable[[], object]] = {
             "open": lambda: session.pick(found.audit.rows[content["row"]].path),
+            "diff": lambda: session.start("diff", session.path, found.audit.rows[content["row"]].path),
             "export": lambda: self._export(content["ending"], Wanted(**self.wanted)),
             "anew": lambda: session.start("audit", found.folder, True),
             "ask": lambda: None,  # whether anyone is there

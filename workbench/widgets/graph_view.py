@@ -58,6 +58,7 @@ class GraphPanel(ipywidgets.VBox):
     Attributes:
         session: whose graph is shown; ``session.op_type`` is marked.
         choice, clear: choose what is marked.
+        costs: whether what each node costs is shown.
         convert: the button that leads to a graph where this file has none to show.
         frame: the graph.
         nengo: the button that opens Nengo GUI, and goes back.
@@ -72,12 +73,16 @@ class GraphPanel(ipywidgets.VBox):
             options=[("none", "")], description="Mark nodes of", style={"description_width": "auto"},
             layout={"flex": "1 1 17rem", "max_width": "30rem"},
         )  # fmt: skip
+        self.costs = ipywidgets.Checkbox(
+            description="Show what each node costs", indent=False, layout={"width": "auto"}
+        )
+        traitlets.link((session, "costs"), (self.costs, "value"))
         self.clear = button("Clear", lambda: session.set_trait("op_type", ""))
         self.nengo = button("Open in Nengo GUI", lambda: self._open() if self.gui is None else self._shut())
         self.convert = button("Convert it first", lambda: session.set_trait("step", "convert"))
         self._said, self.frame = ipywidgets.HTML(), Netron()
         self.frame.add_class("wb-graph-view")
-        self._bar = ipywidgets.HBox([self.choice, self.clear, self.nengo])
+        self._bar = ipywidgets.HBox([self.choice, self.clear, self.costs, self.nengo])
         self._bar.add_class("wb-graph-bar")
         self._place = ipywidgets.VBox([self.frame])  # an anywidget does not follow a change of its classes
         self._place.layout.overflow = "visible"
@@ -87,7 +92,7 @@ class GraphPanel(ipywidgets.VBox):
         self.add_class("wb-graph")
         self.choice.observe(self._choose, "value")
         session.observe(lambda _: self._shut(), "path")
-        session.observe(self._show, ["detection", "view", "problems", "looking"])
+        session.observe(self._show, ["detection", "view", "costed", "costs", "problems", "looking"])
         session.observe(self._mark, "op_type")
         self._show()
 
@@ -96,9 +101,11 @@ class GraphPanel(ipywidgets.VBox):
     def _show(self, change: Any = None) -> None:
         session = self.session
         found, view = session.detection, session.view
-        if change is None or change.name == "view":
+        if change is None or change.name in ("view", "costed", "costs"):
             drawn = view is not None and (view.reason is None or view.nodes is not None)
-            self.frame.markup = view._repr_html_() if drawn else ""
+            shown = session.costed if session.costs and session.costed is not None else view
+            self.frame.markup = shown._repr_html_() if drawn else ""
+        show_if(self._counts, self.costs)
         counts = (found.components or {}).get("op_types", {}) if found is not None else {}
         counts = counts if view is not None and view.reason is None else {}
         names = [(f"{visible(key.removeprefix(':'), 80)} ({count:,})", key) for key, count in counts.items()]
@@ -138,12 +145,19 @@ class GraphPanel(ipywidgets.VBox):
         return self.session.detection is not None and bool(options_for(self.session.detection.format))
 
     @property
+    def _counts(self) -> bool:
+        """Whether it can be shown what each node costs."""
+        view = self.session.view
+        return view is not None and view.format == "ONNX" and view.reason is None
+
+    @property
     def _missing(self) -> str:
-        """Why no graph is shown; empty where one is."""
+        """Why no graph is shown, or not what its nodes cost; empty where all is."""
         session = self.session
         if session.view is not None:
             if self.frame.markup:
-                return ""
+                wanted = session.costs and session.costed is None and self._counts
+                return session.problems.get("costs", "Counting what each node costs …") if wanted else ""
             return f"{session.view.reason}{' Its ONNX file has a graph to show.' if self._converts else ''}"
         problem = session.problems.get("graph") or session.problems.get("kind")
         if problem or not session.path:

@@ -23,6 +23,7 @@ function render({ model, el }) {
   el.append(head, bar, stages, now);
 
   let begun = 0;
+  let before = new Map(); // what stood in each place for an outcome when the work began
   function tick() {
     const seconds = Math.floor((performance.now() - begun) / 1000);
     clock.textContent = seconds < 100 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
@@ -61,9 +62,14 @@ function render({ model, el }) {
   };
 
   // What came of the work may be out of sight, and the button that began it, disabled meanwhile, has lost the focus.
-  function showOutcome() {
+  function outcomes() {
     const place = el.closest(".wb-workbench") || el.closest(".wb-panel");
-    for (const outcome of place ? place.querySelectorAll(".wb-outcome") : []) {
+    return place ? [...place.querySelectorAll(".wb-outcome")] : [];
+  }
+
+  function showOutcome() {
+    const fresh = outcomes().filter((outcome) => before.get(outcome) !== outcome.textContent);
+    for (const outcome of fresh.length ? fresh : outcomes()) {
       const seen = outcome.offsetHeight && getComputedStyle(outcome).visibility !== "hidden";
       if (!seen || !outcome.textContent.trim()) continue;
       outcome.tabIndex = -1;
@@ -76,6 +82,7 @@ function render({ model, el }) {
   model.on("change:running", () => {
     start();
     if (!model.get("running")) setTimeout(showOutcome, 100); // when the panel shows it
+    else before = new Map(outcomes().map((outcome) => [outcome, outcome.textContent]));
   });
   model.on("change:seconds", time);
   model.on("change:about change:stages change:progress", draw);

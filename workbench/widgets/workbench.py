@@ -11,6 +11,7 @@ import traitlets
 
 from ..compare import Comparison
 from ..convert import Conversion
+from ..diff import Difference
 from ..graph import GraphView
 from ..inference import FirstInference, TrialRun
 from ..kind import Detection
@@ -91,6 +92,10 @@ class Workbench(ipywidgets.Box, Choices):
     def report(self, output: str | os.PathLike[str] | None = None) -> Path:
         """Write the report of the picked file; see `Session.report`."""
         return self.session.report(output)
+
+    def diff(self, first: str | os.PathLike[str], second: str | os.PathLike[str]) -> Difference:
+        """What changed from one ONNX file to another; see `Session.diff`."""
+        return self.session.diff(first, second)
 
     def audit(self, folder: str | os.PathLike[str] | None = None, *, anew: bool = False) -> Audited:
         """Audit a folder; see `Session.audit`."""
