@@ -191,10 +191,11 @@ def end(session: Session) -> threading.Event:
     return ended
 
 
-def ask_what_differs(panel: AuditPanel, name: str) -> None:
-    rows = panel.session.audited.audit.rows
-    (number,) = (number for number, row in enumerate(rows) if Path(row.path).name == name)
-    ask(panel, type="diff", row=number)
+def ask_what_differs(panel: AuditPanel, *names: str) -> None:
+    numbers = {Path(row.path).name: number for number, row in enumerate(panel.session.audited.audit.rows)}
+    panel.table.marked = [numbers[name] for name in names]
+    assert panel.table.names == list(names)
+    ask(panel, type="diff")
 
 
 @pytest.fixture
@@ -206,15 +207,12 @@ def own(found: Audited, tmp_path: Path) -> AuditPanel:
     return panel
 
 
-def test_a_row_says_what_differs_from_the_picked_file_and_its_page_is_written(own: AuditPanel, folder: Path) -> None:
+def test_of_two_marked_files_the_difference_is_shown_and_its_page_written(own: AuditPanel, folder: Path) -> None:
     session, shown = own.session, own.children[-1]
-    asked = {row[1] for row in own.table.rows if row[8]}
-    assert asked == {f"{seed}.onnx" for seed in range(12)}  # of what is not known for ONNX it cannot be asked
-    ask_what_differs(own, "1.onnx")
-    assert "Pick an ONNX file first" in own.children[1].value and session.difference is None
-    session.pick(folder / "0.onnx")
+    markable = {row[1] for row in own.table.rows if row[8]}
+    assert markable == {f"{seed}.onnx" for seed in range(12)}  # no others are known for ONNX
     ended = end(session)
-    ask_what_differs(own, "1.onnx")
+    ask_what_differs(own, "0.onnx", "1.onnx")
     assert ended.wait(120)
     assert session.difference == diff(folder / "0.onnx", folder / "1.onnx")
     words, buttons, _, download = shown.children
@@ -227,6 +225,7 @@ def test_a_row_says_what_differs_from_the_picked_file_and_its_page_is_written(ow
     assert session.diff_page().name == "difference-2.html"  # nothing is overwritten
     # The page written is not another difference's.
     session.diff(folder / "1.onnx", folder / "2.onnx")
+    assert own.table.names == ["0.onnx", "1.onnx"]  # whatever was compared from code
     assert download.path == "" and shown.children[0].layout.display is None
     buttons.children[1].click()
     assert session.difference is None and {part.layout.display for part in shown.children} == {"none"}
@@ -249,20 +248,21 @@ def test_a_page_marks_no_graph_that_has_changed_since(folder: Path, tmp_path: Pa
     assert not list(tmp_path.glob("*.html"))
 
 
-def test_what_has_no_difference_is_a_sentence(own: AuditPanel, folder: Path) -> None:
+def test_what_has_no_difference_is_a_sentence(own: AuditPanel) -> None:
     session, ended = own.session, end(own.session)
-    for picked, other, why in (("notes.txt", "0.onnx", "convert it first"), ("0.onnx", "cut.onnx", "cut.onnx")):
-        session.pick(folder / picked)
+    for first, second, why in (("notes.txt", "0.onnx", "convert it first"), ("0.onnx", "cut.onnx", "cut.onnx")):
         ended.clear()
-        ask_what_differs(own, other)
+        ask_what_differs(own, first, second)
         assert ended.wait(120)
         assert session.difference is None and why in session.said and "inside the workbench" not in session.said
         assert "wb-said" in own.children[1].value
     ended.clear()
-    ask_what_differs(own, "1.onnx")
+    ask_what_differs(own, "0.onnx", "1.onnx")
     session.cancel()
     assert ended.wait(120)
     assert session.difference is None and "cancelled" in session.said
+    session.audited = dataclasses.replace(session.audited, earlier=1.0)
+    assert own.table.marked == own.table.names == []  # of another audit other numbers
 
 
 def test_a_difference_of_files_with_hostile_names_is_harmless(folder: Path, tmp_path: Path) -> None:

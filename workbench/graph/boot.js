@@ -176,9 +176,13 @@
     const gives = (node, values) => node.outputs.map(output => Array.isArray(output.value) ? output.value : [])
       .flat().map(value => value.name).find(name => values.has(name));
     // The page around may be dark where the system is light: its word counts for the rules that ask the system.
-    const asked = [...document.styleSheets].flatMap(sheet => [...sheet.cssRules])
-      .filter(rule => rule instanceof CSSMediaRule && /prefers-color-scheme: *dark/.test(rule.conditionText));
-    const dress = dark => {
+    const asked = new Set();
+    let dark = null;
+    const dress = () => {
+      if (dark === null) return;
+      for (const rule of [...document.styleSheets].flatMap(sheet => [...sheet.cssRules])) {
+        if (rule instanceof CSSMediaRule && /prefers-color-scheme: *dark/.test(rule.conditionText)) asked.add(rule);
+      }
       root.style.colorScheme = dark ? 'dark' : 'light';
       for (const rule of asked) rule.media.mediaText = dark ? 'all' : 'not all';
     };
@@ -195,7 +199,10 @@
     window.addEventListener('message', async event => {
       if (event.source !== window.parent || !event.data) return;
       if (event.data.type === 'workbench:mark') return mark(event.data.marks);
-      if (event.data.type === 'workbench:theme') return dress(event.data.dark);
+      if (event.data.type === 'workbench:theme') {
+        dark = event.data.dark;
+        return dress();
+      }
       if (event.data.type !== 'workbench:select') return;
       const values = new Set(Array.isArray(event.data.values) ? event.data.values : []);
       while (app._path.length > 1) await app.popTarget();   // out of a function's body
@@ -209,6 +216,7 @@
     });
     await app.start();
     if (about.costs) window.workbenchCosts(app, about.costs);
+    dress(); // what came since, too
     if (!root.dataset.netron) tell(drawn() ? 'ready' : 'empty');
   } catch (error) {
     fail(error && error.message || String(error));

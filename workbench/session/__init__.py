@@ -473,9 +473,7 @@ class Session(Choices):
         )  # fmt: skip
 
     def _diff(self, first: str | os.PathLike[str], second: str | os.PathLike[str]) -> _Job:
-        paths = [os.path.abspath(path) if os.fspath(path) else "" for path in (first, second)]
-        if not all(paths):
-            raise BadInput("Pick an ONNX file first, by a click on its name; then ask of another one what differs.")
+        paths = [os.path.abspath(path) for path in (first, second)]
         names = [visible(os.path.basename(path)) for path in paths]
 
         def work(job: _Job) -> Difference:

@@ -87,9 +87,9 @@ function render({ model, el }) {
     );
     return [order, cell];
   });
-  const differs = element("th", "", "from the picked file");
-  differs.scope = "col";
-  table.createTHead().insertRow().append(...heads.map(([, cell]) => cell), differs);
+  const mark = element("th", "", "mark");
+  mark.scope = "col";
+  table.createTHead().insertRow().append(mark, ...heads.map(([, cell]) => cell));
   const body = table.createTBody();
   frame.append(table);
 
@@ -108,7 +108,34 @@ function render({ model, el }) {
   for (const [ending, name] of [[".csv", "CSV"], [".json", "JSON"], [".sarif", "SARIF"], [".html", "page"]]) {
     exports.append(button(name, () => send({ type: "export", ending })));
   }
-  el.append(head, place, earlier, filters, frame, below, silence);
+  const two = element("div", "wb-line wb-two");
+  const pair = element("span");
+  pair.setAttribute("role", "status");
+  const differ = button("What differs?", () => send({ type: "diff" }));
+  const unmark = button("Unmark", () => setMarked([]));
+  two.append(pair, differ, unmark);
+  el.append(head, place, earlier, filters, frame, below, two, silence);
+
+  function setMarked(marked) {
+    model.set("marked", marked);
+    send({ type: "ask" });
+    model.save_changes();
+    drawMarked();
+  }
+
+  function drawMarked() {
+    const marked = model.get("marked");
+    for (const row of body.rows) {
+      const tick = row.querySelector("input");
+      if (tick) tick.checked = marked.includes(Number(row.dataset.number));
+    }
+    const [first, second] = model.get("names");
+    const next = first ? `${first} is marked; mark another one.` : "Mark two ONNX files to see what differs.";
+    pair.textContent = second ? `From ${first} to ${second}` : next;
+    differ.disabled = marked.length < 2;
+    unmark.disabled = !marked.length;
+    two.hidden = !((model.get("choices").format || {}).ONNX > 1);
+  }
 
   function drawAudit() {
     says.textContent = model.get("says");
@@ -142,14 +169,19 @@ function render({ model, el }) {
       name.append(button(path, () => send({ type: "open", row: number }), "wb-open"));
       const mind = element("td");
       if (level) mind.append(element("b", `wb-level wb-${level}`, level), ` ${minds}${more ? ` And ${more} more.` : ""}`);
-      const difference = element("td");
+      const box = element("td", "wb-box");
       if (compares) {
-        const ask = button("What differs?", () => send({ type: "diff", row: number }), "wb-differs");
-        ask.setAttribute("aria-label", `What differs? From the picked file to ${path}`);
-        difference.append(ask);
+        const tick = element("input");
+        tick.type = "checkbox";
+        tick.setAttribute("aria-label", `Mark ${path}`);
+        tick.onchange = () => {
+          const others = model.get("marked").filter((other) => other !== number);
+          setMarked(tick.checked ? [...others, number].slice(-2) : others);
+        };
+        box.append(tick);
       }
-      row.append(name, element("td", "", kind), element("td", "", format), element("td", "", size), mind, difference);
-      row.onclick = (event) => event.target.closest("button") || name.firstChild.click();
+      row.append(box, name, element("td", "", kind), element("td", "", format), element("td", "", size), mind);
+      row.onclick = (event) => event.target.closest("button, .wb-box") || name.firstChild.click();
       return row;
     });
     body.replaceChildren(...rows);
@@ -162,14 +194,12 @@ function render({ model, el }) {
     back.disabled = !first;
     on.disabled = first + length >= matching;
     drawCurrent();
+    drawMarked();
   }
 
   function drawCurrent() {
     for (const row of body.rows) {
-      const current = Number(row.dataset.number) === model.get("current");
-      row.setAttribute("aria-current", current);
-      const ask = row.querySelector(".wb-differs");
-      if (ask) ask.disabled = current;
+      row.setAttribute("aria-current", Number(row.dataset.number) === model.get("current"));
     }
   }
 
@@ -177,6 +207,7 @@ function render({ model, el }) {
   model.on("change:wanted", drawWanted);
   model.on("change:rows change:matching change:total", drawRows);
   model.on("change:current", drawCurrent);
+  model.on("change:marked change:names change:choices", drawMarked);
   model.on("msg:custom", answered);
   model.on("change:audits", () => setTimeout(() => el.scrollIntoView({ block: "nearest" }), 100)); // when it is shown
   drawAudit();

@@ -73,8 +73,9 @@ class AuditTable(anywidget.AnyWidget):
         wanted: the fields of `workbench.session.audited.Wanted`.
         page: which hundred of the files is shown; matching: how many fit what is wanted; total: of all.
         rows: ``[[number, path, kind, format, size, level, worst finding, more of them, whether
-            another file's difference from it can be asked]]``; current: the number of the
+            it can be marked]]``; current: the number of the
             file picked, or -1.
+        marked: numbers of the two files last marked, to be asked what differs; names: their paths.
         audits: how many were shown.
     """
 
@@ -92,6 +93,8 @@ class AuditTable(anywidget.AnyWidget):
     total = traitlets.Int(0).tag(sync=True)
     rows: traitlets.List[Any] = traitlets.List().tag(sync=True)
     current = traitlets.Int(-1).tag(sync=True)
+    marked: traitlets.List[int] = traitlets.List().tag(sync=True)
+    names: traitlets.List[str] = traitlets.List().tag(sync=True)
     audits = traitlets.Int(0).tag(sync=True)
 
     def __init__(self, session: Session, export: Callable[[str, Wanted], object]) -> None:
@@ -115,7 +118,7 @@ class AuditTable(anywidget.AnyWidget):
             self.earlier = "" if found.earlier is None else f"{datetime.fromtimestamp(found.earlier):%Y-%m-%d %H:%M}"
             self.choices, self.total = found.choices, len(found.audit.rows)
             self.audits += 1
-            self.wanted = vars(Wanted())
+            self.marked, self.wanted = [], vars(Wanted())
             self._choose()
 
     @traitlets.observe("wanted")
@@ -144,6 +147,12 @@ class AuditTable(anywidget.AnyWidget):
             ]  # fmt: skip
             self._mark()
 
+    @traitlets.observe("marked")
+    def _named(self, change: Any) -> None:
+        if self._found is not None:
+            rows, left_out = self._found.audit.rows, len(self._found.below)
+            self.names = [visible(rows[number].path[left_out:]) for number in self.marked]
+
     def _mark(self, change: Any = None) -> None:
         self.current = self._ids.get(self._session.path, -1)
 
@@ -154,7 +163,7 @@ class AuditTable(anywidget.AnyWidget):
             return
         verbs: dict[str, Callable[[], object]] = {
             "open": lambda: session.pick(found.audit.rows[content["row"]].path),
-            "diff": lambda: session.start("diff", session.path, found.audit.rows[content["row"]].path),
+            "diff": lambda: session.start("diff", *(found.audit.rows[number].path for number in self.marked)),
             "export": lambda: self._export(content["ending"], Wanted(**self.wanted)),
             "anew": lambda: session.start("audit", found.folder, True),
             "ask": lambda: None,  # whether anyone is there
