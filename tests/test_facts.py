@@ -8,6 +8,7 @@ import math
 import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from workbench import graph
 from workbench.costs import timed
 from workbench.errors import BadInput, UnsupportedModel, WorkbenchError
 from workbench.graph.facts import Facts, facts
+from workbench.sandbox import Cancelled
 
 FLOAT = TensorProto.FLOAT
 
@@ -65,6 +67,15 @@ def test_multiply_accumulates_are_those_counted_by_hand(node: Any, shape: Any, w
     assert found.nodes[0].macs == by_hand and found.unknown == {}
     assert found.nodes[0].parameters == sum(math.prod(held) for held in weights.values())
     assert found.nodes[0].bytes == 4 * found.nodes[0].parameters
+
+
+def test_counting_that_nobody_waits_for_ends_whatever_an_axis_is_called() -> None:
+    view = graph(model([NODE("Conv", ["x", "w"], ["y"])], ["N", 3, "cancel", 6], {"w": (2, 3, 3, 3)}))
+    given_up = threading.Event()
+    given_up.set()
+    with pytest.raises(Cancelled):
+        view.costs(given_up)
+    assert view.costs(cancel=5).nodes[0].macs == 2 * 3 * 4 * 27
 
 
 def test_what_is_unknown_is_not_none() -> None:

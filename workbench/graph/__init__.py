@@ -144,10 +144,11 @@ class GraphView:
         """What each node of an ONNX model gives and costs: `costs` as a table."""
         return self.costs().frame
 
-    def costs(self, **axes: int) -> Facts:
+    def costs(self, cancel: threading.Event | None = None, /, **axes: int) -> Facts:
         """Shapes, parameters and multiply-accumulates of each node of an ONNX model's main graph, for one row.
 
         Args:
+            cancel: set it from another thread to give up.
             axes: sizes of axes that the model leaves open, by their names; the first of an input is 1.
 
         Raises:
@@ -168,10 +169,10 @@ class GraphView:
         if self._source is not None and (not data or self.part):  # of the whole graph, drawn or not
             with opened(self._source) as buffer:
                 data = slim.onnx(buffer).data
-        what = f"Reading the shapes of {self.name}"
         return sandbox.run(
-            facts, data, axes, timeout=FACTS_SECONDS, memory_mib=sandbox.memory_for(len(data)), warm=True, what=what
-        )
+            facts, data, axes, timeout=FACTS_SECONDS, memory_mib=sandbox.memory_for(len(data)), warm=True,
+            cancel=cancel, what=f"Reading the shapes of {self.name}",
+        )  # fmt: skip
 
     def with_costs(self, facts: Facts | None = None, **axes: int) -> GraphView:
         """The same view with each node's figures: in Netron's side panel, and as colour with a menu.

@@ -244,7 +244,7 @@ class Session(Choices):
         def count() -> GraphView | None:
             if view is None or view.format != "ONNX" or view.reason is not None:
                 return None
-            costed = view.with_costs()
+            costed = view.with_costs(view.costs(given_up))
             if costed.reason is not None:
                 raise UnsupportedModel(costed.reason)
             costed._repr_html_()
