@@ -546,7 +546,7 @@ def test_a_tuned_threshold_decides(tmp_path: Path) -> None:
         Normalizer("max"),
         PowerTransformer(),
         PowerTransformer("box-cox"),
-        QuantileTransformer(n_quantiles=150),
+        pytest.param(QuantileTransformer(n_quantiles=150), marks=pytest.mark.long),
     ],
 )
 def test_rows_of_zeros_and_missing_numbers_agree(model: Any, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def convert(path: Path, format_name: str, **options: Any) -> Draft:
 # --- SavedModel ----------------------------------------------------------------------------------------------------
 
 
-IN_BOTH = ("dense", "lenet_1", "residual", "lstm", "bidirectional", "string_lookup")
+IN_BOTH = ("dense", "lenet_1", "residual", "lstm", "string_lookup")
 """What is asked with every commit."""
 
 

@@ -480,7 +480,7 @@ shown""",
 )
 
 
-@pytest.fixture(params=["proxy", "direct"])
+@pytest.fixture(params=["proxy", pytest.param("direct", marks=pytest.mark.long)])
 def lab(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, str]]:
     """JupyterLab below a prefix, as JupyterHub has it, with jupyter-server-proxy; and without both."""
     proxy = request.param == "proxy"

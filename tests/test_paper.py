@@ -34,7 +34,7 @@ def test_the_menu_names_each_model_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "id", ["knn", *(pytest.param(id, marks=pytest.mark.slow) for id in ("dnn-keras", "snn-digits"))]
+    "id", ["knn", *(pytest.param(id, marks=pytest.mark.long) for id in ("dnn-keras", "snn-digits"))]
 )
 def test_a_sample_is_of_the_kind_the_menu_says_opens_without_trust_and_answers(id: str, tmp_path: Path) -> None:
     sample = next(sample for sample in samples() if sample.id == id)
@@ -84,7 +84,7 @@ def test_a_sample_is_made_once_and_answers_rows_it_never_saw(id: str, made: Path
     assert accuracy >= BARS[id]
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_our_lenet_1_is_the_authors_network(paper_models: Path, made: Path) -> None:
     import onnx
 

@@ -354,7 +354,7 @@ def test_the_papers_network_gives_nengodls_spikes(files: Path, mnist: dict[str, 
     assert (labels["onnxruntime"] == labels["nengo_dl"]).all() and (labels["onnxruntime"] == labels["nengo"]).all()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_shipped_digits_are_read_alike_in_three_engines(files: Path, mnist: dict[str, np.ndarray]) -> None:
     """Table 5 on the first 200 test digits; the accuracy on all 10,000 is in the README."""
     images, labels = mnist["x_test"][:200], mnist["y_test"][:200]

@@ -139,7 +139,7 @@ def test_a_small_network_of_table_4_is_raced_against_its_onnx(short: None, monke
     assert row.speedup > 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_tables_1_and_5_follow_the_spiking_network_through_onnx_and_back(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     found = tables(quick=True, only=("table1", "table5"), progress=said.append)
