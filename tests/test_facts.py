@@ -126,7 +126,7 @@ def test_the_papers_networks_cost_what_is_published(name: str, macs: int, parame
     """Whatever the converter merges: normalisations go, and with them a few thousand parameters."""
     script = (
         "import sys\nfrom workbench import convert\nfrom workbench.paper.models import network\n"
-        "convert(network(sys.argv[1]), sys.argv[2])\n"
+        "convert(network(sys.argv[1])[0], sys.argv[2])\n"
     )
     path = tmp_path / "m.onnx"
     subprocess.run([sys.executable, "-c", script, name, str(path)], check=True)

@@ -142,7 +142,7 @@ class GraphView:
     @cached_property
     def facts(self) -> pd.DataFrame:
         """What each node of an ONNX model gives and costs: `costs` as a table."""
-        return self.costs().frame
+        return (self._costs or self.costs()).frame
 
     def costs(self, cancel: threading.Event | None = None, /, **axes: int) -> Facts:
         """Shapes, parameters and multiply-accumulates of each node of an ONNX model's main graph, for one row.
