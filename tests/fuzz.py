@@ -92,7 +92,7 @@ def main(folder: str, family: str, count: int, seed: int, load: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         # What is imported on first use is none of the mutated files' doing.
         texts = (f"encodings.{module.name}" for module in pkgutil.iter_modules(encodings.__path__))
-        for name in ("numpy.lib.format", "picklescan.scanner", *texts):
+        for name in ("numpy.lib.format", "picklescan.scanner", "importlib_metadata._adapters", *texts):
             with suppress(ImportError):  # some are another system's
                 importlib.import_module(name)
         for record in registry.FORMATS.values():
