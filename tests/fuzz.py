@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,10 @@ def main(folder: str, family: str, count: int, seed: int, load: bool) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         # What is imported on first use is none of the mutated files' doing.
         texts = (f"encodings.{module.name}" for module in pkgutil.iter_modules(encodings.__path__))
-        for name in ("numpy.lib.format", "picklescan.scanner", "importlib_metadata._adapters", *texts):
+        for name in ("numpy.lib.format", "picklescan.scanner", "skops.io", *texts):
             with suppress(ImportError):  # some are another system's
                 importlib.import_module(name)
+        metadata.version("numpy")  # by whatever finder those have brought along
         for record in registry.FORMATS.values():
             if record.scan:
                 registry.at(record.scan)
