@@ -170,16 +170,16 @@ def _option(text: str) -> tuple[str, Any]:
         return key, value
 
 
-def _level(text: str) -> str:
-    if text not in ("note", "warning", "error"):
-        raise argparse.ArgumentTypeError(f"takes note, warning or error, but was given {text!r}")
-    return text
+def _one_of(*words: str) -> Callable[[str], str]:
+    """What takes one of these words."""
 
+    def take(text: str) -> str:
+        if text not in words:
+            known = f"{', '.join(words[:-1])} or {words[-1]}"
+            raise argparse.ArgumentTypeError(f"takes {known}, but was given {text!r}")
+        return text
 
-def _facts_form(text: str) -> str:
-    if text not in ("csv", "json"):
-        raise argparse.ArgumentTypeError(f"takes csv or json, but was given {text!r}")
-    return text
+    return take
 
 
 def _axis(text: str) -> tuple[str, int]:
@@ -259,7 +259,7 @@ def _detect(arguments: argparse.Namespace) -> int:
     _argument("file", metavar="FILE"),
     _argument("-o", "--output", metavar="PAGE", help="where to write (default: FILE with .html added)"),
     _argument(
-        "--facts", type=_facts_form, metavar="csv|json",
+        "--facts", type=_one_of("csv", "json"), metavar="csv|json",
         help="print shapes, parameters and multiply-accumulates of each node of an ONNX file; a page only with -o",
     ),
     _argument("--around", metavar="NODE", help="only the nodes around one, by its name: for graphs too large to draw"),
@@ -630,7 +630,13 @@ def _tables(arguments: argparse.Namespace) -> int:
     _argument("--results", metavar="FILE", help="keep rows in FILE as they come, and go on from those in it"),
     _argument("--scheduler", metavar="ADDRESS", help="of a Dask cluster that reads the files, as tcp://host:8786"),
     _argument("--sha256", help="of every file, which reads all of it"),
-    _argument("--fail-on", default="error", type=_level, metavar="LEVEL", help="note, warning or error (default)"),
+    _argument(
+        "--fail-on",
+        default="error",
+        type=_one_of("note", "warning", "error"),
+        metavar="LEVEL",
+        help="note, warning or error (default)",
+    ),
     _argument("--force", help="overwrite files that exist"),
 )
 def _audit(arguments: argparse.Namespace) -> int:

@@ -221,20 +221,11 @@ def difference(first: Path, second: Path) -> Difference:
         for what in {**one.about, **other.about}
         if one.about.get(what) != other.about.get(what)
     )
-    removed = tuple(
-        Changed(
-            node.label,
-            node.op_type,
-            f"merged into {_named(into[node])}"
-            if node in into
-            else f"what read it reads {_named(heirs[node][1])}"
-            if node in heirs
-            else "",
-            None,
-            (_gives(node), ""),
-        )
-        for node in gone
-    )
+    became = {
+        **{node: f"what read it reads {_named(heir)}" for node, (_, heir) in heirs.items()},
+        **{node: f"merged into {_named(host)}" for node, host in into.items()},
+    }
+    removed = tuple(Changed(node.label, node.op_type, became.get(node, ""), None, (_gives(node), "")) for node in gone)
     added = tuple(Changed(node.label, node.op_type, "", None, ("", _gives(node))) for node in new)
     merged = Counter((node.op_type, host.op_type) for node, host in into.items())
     same = len(pairs) - len(changed)

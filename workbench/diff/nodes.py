@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from ..errors import WorkbenchError
+from ..files.header import ordered
 
 _TURNED = {"DequantizeLinear", "Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze"}
 """Operators of weights alone that leave a weight one."""
@@ -127,7 +127,8 @@ def read(path: Path) -> Side:
     stored = {tensor.name: tensor for tensor in graph.initializer}
     turned: dict[str, onnx.NodeProto] = {}
     protos = []
-    for proto in _sorted(graph, set(stored)):
+    for place in ordered([node.input for node in graph.node], [node.output for node in graph.node]):
+        proto = graph.node[place]
         constant = _constant(proto)
         if constant is not None:
             stored[proto.output[0]] = constant
@@ -152,24 +153,6 @@ def read(path: Path) -> Side:
     inputs = tuple(value.name for value in graph.input if value.name not in stored)
     outputs = tuple(value.name for value in graph.output)
     return Side(nodes, inputs, outputs, _about(model, set(stored), versions), stored, turned, str(path.parent))
-
-
-def _sorted(graph: onnx.GraphProto, known: set[str]) -> Iterator[onnx.NodeProto]:
-    """The nodes, each after those it reads, else in the file's order; what goes in a circle is left out."""
-    giver = {value: index for index, node in enumerate(graph.node) for value in node.output if value}
-    waits = [{giver[value] for value in node.input if value in giver and value not in known} for node in graph.node]
-    takers: dict[int, list[int]] = {}
-    for index, needed in enumerate(waits):
-        for other in needed:
-            takers.setdefault(other, []).append(index)
-    ready = [index for index, needed in enumerate(waits) if not needed]
-    while ready:
-        index = heappop(ready)
-        yield graph.node[index]
-        for taker in takers.get(index, ()):
-            waits[taker].discard(index)
-            if not waits[taker]:
-                heappush(ready, taker)
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:

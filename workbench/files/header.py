@@ -11,7 +11,7 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 from itertools import islice
@@ -679,12 +679,23 @@ def in_order(nodes: list[Node]) -> tuple[Node, ...]:
             break  # made after it was read
     else:
         return tuple(nodes)
-    made = {name: place for place, node in enumerate(nodes) for name in node.outputs if name}
-    needs = [[made[name] for name in _taken(node) if name in made] for node in nodes]
+    order = ordered([set(_taken(node)) for node in nodes], [node.outputs for node in nodes])
+    left = sorted(set(range(len(nodes))) - set(order))
+    return tuple(nodes[place] for place in (*order, *left))
+
+
+def ordered(taken: Sequence[Iterable[str]], given: Sequence[Iterable[str]]) -> list[int]:
+    """Places of nodes, each behind those that give what it takes, else as they stand; without those in a circle, and
+    behind one.
+
+    Args:
+        taken: the values that each takes; given: that each gives.
+    """
+    made = {name: place for place, names in enumerate(given) for name in names if name}
     followers: dict[int, list[int]] = {}
-    missing = [0] * len(nodes)
-    for place, places in enumerate(needs):
-        for needed in set(places) - {place}:
+    missing = [0] * len(given)
+    for place, names in enumerate(taken):
+        for needed in {made[name] for name in names if name in made} - {place}:
             followers.setdefault(needed, []).append(place)
             missing[place] += 1
     ready = [place for place, count in enumerate(missing) if not count]
@@ -695,8 +706,7 @@ def in_order(nodes: list[Node]) -> tuple[Node, ...]:
             missing[follower] -= 1
             if not missing[follower]:
                 heappush(ready, follower)
-    left = sorted(set(range(len(nodes))) - set(order))
-    return tuple(nodes[place] for place in (*order, *left))
+    return order
 
 
 def _taken(node: Node) -> Iterable[str]:

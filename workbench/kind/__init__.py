@@ -8,10 +8,8 @@ Where neither tells, the answer is ``unknown`` and why, never a guess.
 
 from __future__ import annotations
 
-import gc
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -148,9 +146,9 @@ def detect(path: str | os.PathLike[str]) -> Detection:
     """Tell what a file is: its format, and for a model its kind with the evidence.
 
     Reads headers only and runs nothing from the file; one in another form of ONNX (as text, packed) is unpacked in a
-    worker process. It takes some 20 microseconds for an operator, whatever the
-    weights weigh; at most it takes `READING` and `LOOKING` steps, two or three seconds: what a file holds beyond them
-    is left out, and a warning says so.
+    worker process. It takes some 20 microseconds for an operator, whatever the weights weigh; at most it takes
+    `READING` and `LOOKING` steps, two or three seconds: what a file holds beyond them is left out, and a warning says
+    so.
 
     Args:
         path: a file or folder, or a URL that fsspec reads, such as ``https://…`` or ``s3://…``: of that, too, only the
@@ -160,24 +158,7 @@ def detect(path: str | os.PathLike[str]) -> Detection:
         UnreadableFile: no such file, no permission, or an ONNX file that is truncated or damaged.
         BadInput, workbench.files.remote.Unreachable: a URL that nobody here reads, or that is not answered.
     """
-    with _uncollected():
-        return _detect(remote.local(os.fsdecode(path)))
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without Python's garbage collection, which goes through all objects again and again while a large file's are
-    made; none of them refers to itself."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
-
-
-def _detect(name: str) -> Detection:
+    name = remote.local(os.fsdecode(path))
     if remote.is_url(name):
         with remote.opened(name) as far:
             return detect_bytes(far, remote.shown(name), far=True)
