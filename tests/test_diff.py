@@ -179,6 +179,27 @@ def test_a_quantised_network_is_the_network_with_its_multiplications_quantised(t
     assert changed.how_far is None  # whole numbers that stand for others by a scale
 
 
+def test_a_weight_that_only_a_subgraph_reads_is_a_weight_of_its_node(tmp_path: Path) -> None:
+    def model(number: float) -> onnx.ModelProto:
+        out = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("a", "b")]
+        bodies = [
+            helper.make_graph([helper.make_node("Mul", ["x", weight], [name])], name, [], [info])
+            for name, weight, info in (("a", "w", out[0]), ("b", "v", out[1]))
+        ]
+        node = helper.make_node("If", ["yes"], ["y"], "if", then_branch=bodies[0], else_branch=bodies[1])
+        infos = [
+            helper.make_tensor_value_info("yes", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [2]),
+        ]
+        held = [numpy_helper.from_array(np.float32([2, number]), name) for name in ("w", "v")]
+        last = helper.make_tensor_value_info("y", TensorProto.FLOAT, [2])
+        return helper.make_model(helper.make_graph([node], "g", infos, [last], held))
+
+    assert compared(tmp_path, model(1), model(1)).changed == ()
+    (changed,) = compared(tmp_path, model(1), model(1.5)).changed
+    assert changed.name == "if" and changed.how_far == 0.25
+
+
 def test_a_raised_opset_is_said_of_the_model(tmp_path: Path) -> None:
     model = network(opset=13)
     found = compared(tmp_path, model, version_converter.convert_version(model, 17))

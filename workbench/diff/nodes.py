@@ -127,7 +127,7 @@ def read(path: Path) -> Side:
     stored = {tensor.name: tensor for tensor in graph.initializer}
     turned: dict[str, onnx.NodeProto] = {}
     protos = []
-    for place in ordered([node.input for node in graph.node], [node.output for node in graph.node]):
+    for place in ordered([_read(node) for node in graph.node], [node.output for node in graph.node]):
         proto = graph.node[place]
         constant = _constant(proto)
         if constant is not None:
@@ -144,8 +144,8 @@ def read(path: Path) -> Side:
             proto.op_type,
             "" if proto.domain == "ai.onnx" else proto.domain,
             _attributes(proto, versions.get(proto.domain or "ai.onnx", 0)),
-            {place: value for place, value in enumerate(proto.input) if value and value not in kept},
-            {place: value for place, value in enumerate(proto.input) if value in kept},
+            {place: value for place, value in enumerate(_read(proto)) if value and value not in kept},
+            {place: value for place, value in enumerate(_read(proto)) if value in kept},
             tuple(proto.output),
         )
         for index, proto in enumerate(protos)
@@ -153,6 +153,22 @@ def read(path: Path) -> Side:
     inputs = tuple(value.name for value in graph.input if value.name not in stored)
     outputs = tuple(value.name for value in graph.output)
     return Side(nodes, inputs, outputs, _about(model, set(stored), versions), stored, turned, str(path.parent))
+
+
+def _read(node: onnx.NodeProto) -> list[str]:
+    """The values a node reads: its inputs, and after them what its subgraphs take from around them."""
+    made: set[str] = set()
+    inner: dict[str, None] = {}
+    todo = [graph for attribute in node.attribute for graph in (attribute.g, *attribute.graphs)]
+    while todo:
+        graph = todo.pop()
+        made.update(each.name for each in (*graph.input, *graph.initializer))
+        inner |= dict.fromkeys(value.name for value in graph.output)
+        for each in graph.node:
+            made.update(each.output)
+            inner |= dict.fromkeys(each.input)
+            todo += [body for attribute in each.attribute for body in (attribute.g, *attribute.graphs)]
+    return [*node.input, *(value for value in inner if value and value not in made)]
 
 
 def _constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
@@ -228,6 +244,10 @@ def _about(model: onnx.ModelProto, stored: set[str], versions: dict[str, int]) -
         **{f"opset of {name}": str(version) for name, version in versions.items() if name in used},
         **{f"input {value.name}": _typed(value) for value in model.graph.input if value.name not in stored},
         **{f"output {value.name}": _typed(value) for value in model.graph.output},
+        **{
+            f"sparse weight {each.values.name}": _hashed(each.SerializeToString(deterministic=True)).hex()[:12]
+            for each in model.graph.sparse_initializer
+        },
     }
     for function in model.functions:
         body = b"".join(node.SerializeToString(deterministic=True) for node in function.node)
