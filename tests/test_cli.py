@@ -338,6 +338,8 @@ def test_interrupting_a_comparison_ends_it_and_its_workers_at_once(pair: Path) -
         done = subprocess.Popen(
             [*command, "--seconds", "60"],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+            # A shell's background job is started deaf to it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
         assert done.stderr is not None
         while "Asking both sides" not in (line := done.stderr.readline()):  # both run, and the race is still to come

@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import psutil
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.datasets import load_iris
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from workers import workers
 
 from workbench import BadInput, NeedsTrust, UnsupportedModel, compare, convert, detect, load_engine
 from workbench.agreement import Tally, Tolerance
@@ -41,13 +41,13 @@ ROWS = np.random.default_rng(3).random((4, 8, 8, 3), np.float32)
 def nothing_is_left_behind(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No process, and no file in a temporary folder of the test's own."""
     end_warm_worker()  # of convert
-    before = {child.pid for child in psutil.Process().children()}
+    before = workers()
     folder = tmp_path_factory.mktemp("temporary")
     monkeypatch.setenv("TMPDIR", str(folder))
     monkeypatch.setattr(tempfile, "tempdir", None)
     yield
     end_warm_worker()
-    assert {child.pid for child in psutil.Process().children()} <= before
+    assert workers() <= before
     assert [path.name for path in folder.iterdir() if path.name.startswith("workbench")] == []
 
 

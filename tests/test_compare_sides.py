@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 import tiny_engines
 from tiny_engines import FrailEngine, LitteringEngine, NullEngine, spin
+from workers import workers
 
 from workbench.compare.sides import Side, WorkerSide, usable_cores
 from workbench.compare.timing import race
@@ -39,10 +39,10 @@ def side_of(name: str, place: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def no_worker_is_left() -> Iterator[None]:
-    before = {child.pid for child in psutil.Process().children()}
+    before = workers()
     yield
     end_warm_worker()  # of convert
-    assert {child.pid for child in psutil.Process().children()} <= before
+    assert workers() <= before
 
 
 def test_a_side_answers_as_its_engine_and_tells_what_it_is(place: str) -> None:

@@ -17,11 +17,11 @@ from typing import Any
 import joblib
 import numpy as np
 import onnx
-import psutil
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
+from workers import workers
 
 from workbench import (
     BadInput,
@@ -479,15 +479,12 @@ def test_a_sample_without_rows_is_refused(iris: LogisticRegression) -> None:
 
 
 def test_the_second_conversion_pays_no_start(tmp_path: Path, iris: LogisticRegression) -> None:
-    def children() -> set[int]:
-        return {child.pid for child in psutil.Process().children()}
-
     sandbox.end_warm_worker()
-    others = children()  # what tests before this one left waiting
+    others = workers()  # what tests before this one left waiting
     convert(iris, tmp_path / "1.onnx")
-    worker = children() - others
+    worker = workers() - others
     convert(iris, tmp_path / "2.onnx")
-    assert children() - others == worker and len(worker) == 1
+    assert workers() - others == worker and len(worker) == 1
 
 
 def test_convert_stays_a_function_whatever_is_imported_first() -> None:

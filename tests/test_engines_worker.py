@@ -18,6 +18,7 @@ import psutil
 import pytest
 import tiny_engines
 from hostile import crashing_tflite, endless_keras, endless_nir, small_nir
+from workers import workers
 
 from workbench import BadInput, NeedsTrust, WorkbenchError, compare, convert, graph, load_engine, report, sandbox
 from workbench.engines.inputs import CastWarning
@@ -30,11 +31,11 @@ from workbench.session import Session
 @pytest.fixture(autouse=True)
 def no_process_is_left() -> Iterator[None]:
     end_warm_worker()
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = workers()
     yield
     gc.collect()
     end_warm_worker()
-    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    assert workers() <= before
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from pathlib import Path
 import joblib
 import numpy as np
 import onnx
-import psutil
 import pytest
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from workers import workers
 
 TESTS = Path(__file__).parent
 DATA = TESTS / "data"
@@ -174,16 +174,10 @@ def faults_of(format_name: str, folder: Path, count: int, seed: int, *more: str)
     sound.mkdir()
     make(sound)
     command = [sys.executable, str(TESTS / "fuzz.py"), str(sound), family, str(count), str(seed), *more]
-    before = {process.pid for process in psutil.Process().children(recursive=True)}
+    before = workers()
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=3000, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    # A browser that an earlier test opened starts and ends processes as it likes.
-    left = [
-        process
-        for process in psutil.Process().children(recursive=True)
-        if process.pid not in before and "chrom" not in process.name()
-    ]
-    assert not left, left
+    assert workers() <= before
     told = json.loads(done.stdout.splitlines()[-1])
     assert told["files"] == count
     return [f"{fault['file']}: {fault['faults']}" for fault in told["faults"]]

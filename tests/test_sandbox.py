@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 from cells import outputs_of_cells
+from workers import workers
 
 from workbench import sandbox
 from workbench.errors import BadInput, WorkbenchError
@@ -98,11 +99,11 @@ def tasks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleTyp
     monkeypatch.delitem(sys.modules, "sandbox_tasks", raising=False)
     sandbox_tasks = importlib.import_module("sandbox_tasks")
 
-    before = {child.pid for child in psutil.Process().children(recursive=True)}
+    before = workers()
     yield sandbox_tasks
     del sys.modules["sandbox_tasks"]
     # Zombies are children too, so this counts those that ended and were not waited for.
-    assert {child.pid for child in psutil.Process().children(recursive=True)} <= before
+    assert workers() <= before
 
 
 def gone(pid: int, seconds: float = 300) -> bool:
@@ -386,18 +387,14 @@ def test_twenty_calls_leave_no_open_files_or_threads(tasks: Any) -> None:
 # --- the warm worker ---------------------------------------------------------------------------------------------
 
 
-def workers() -> list[psutil.Process]:
-    """This process's Python children; a browser's driver from other tests may be among the rest."""
-    return [child for child in psutil.Process().children() if "python" in child.name()]
-
-
 @pytest.fixture
-def cold() -> Iterator[None]:
-    """No worker waits before, none after."""
+def cold() -> Iterator[set[int]]:
+    """No worker waits before, none after; gives those that another test's engine may hold."""
     sandbox.end_warm_worker()
-    yield
+    others = workers()
+    yield others
     sandbox.end_warm_worker()
-    assert not workers()
+    assert workers() <= others
 
 
 def test_a_warm_worker_does_one_task_after_another(cold: None) -> None:
@@ -468,34 +465,34 @@ def test_after_a_failure_the_next_task_gets_a_fresh_worker(cold: None, tasks: An
     sandbox.end_warm_worker()
 
 
-def test_a_worker_that_imported_a_persons_own_module_is_not_kept(cold: None, tasks: Any) -> None:
+def test_a_worker_that_imported_a_persons_own_module_is_not_kept(cold: set[int], tasks: Any) -> None:
     """They may edit it before the next call."""
     assert run(tasks.add, 1, 1, warm=True) == 2
-    assert not workers()
+    assert workers() <= cold
 
 
-def test_a_worker_that_holds_much_memory_is_not_kept(cold: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_holds_much_memory_is_not_kept(cold: set[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sandbox, "WARM_MIB", 5)  # less than any Python
     run(os.getpid, warm=True)
-    assert not workers()
+    assert workers() <= cold
 
 
-def test_two_tasks_at_once_get_a_worker_each_and_one_waits_afterwards(cold: None) -> None:
-    def sleep() -> None:
-        run(time.sleep, 1.5, warm=True)
-        pids.append(0)
-
-    pids: list[int] = []
-    threads = [threading.Thread(target=sleep) for _ in range(2)]
+def test_two_tasks_at_once_get_a_worker_each_and_one_waits_afterwards(cold: set[int], tmp_path: Path) -> None:
+    pipes = [tmp_path / "first", tmp_path / "second"]
+    for pipe in pipes:
+        os.mkfifo(pipe)
+    texts: list[str] = []
+    threads = [threading.Thread(target=lambda p=pipe: texts.append(run(p.read_text, warm=True))) for pipe in pipes]
     for thread in threads:
         thread.start()
-    end = time.monotonic() + 1.5  # the first to begin has not ended before
-    while len(workers()) < 2 and time.monotonic() < end:
-        time.sleep(0.01)
-    assert len(workers()) == 2
+    writers = [pipe.open("w") for pipe in pipes]  # each waits for its reader, so both have begun
+    assert len(workers() - cold) == 2
+    for writer in writers:
+        with writer:
+            writer.write("read")
     for thread in threads:
         thread.join()
-    assert len(pids) == 2 and len(workers()) == 1
+    assert texts == ["read", "read"] and len(workers() - cold) == 1
 
 
 def test_a_worker_killed_while_it_waits_is_replaced(cold: None) -> None:
