@@ -106,9 +106,9 @@ def test_a_wrong_file_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
     right = route._model
 
-    def wrong(network: Any) -> Any:
+    def wrong(network: Any, form: str) -> Any:
         network.nodes[0].weights["weight"] = network.nodes[0].weights["weight"] * np.float32(1.01)
-        return right(network)
+        return right(network, form)
 
     monkeypatch.setattr(route, "_model", wrong)
     with pytest.raises(workbench.ConversionDisagrees) as caught:
@@ -142,10 +142,10 @@ def test_a_wrong_file_is_found_where_float32_displaces_spikes(tmp_path: Path, mo
 
     right = route._model
 
-    def wrong(network: Any) -> Any:
+    def wrong(network: Any, form: str) -> Any:
         neurons = next(network.neurons())
         neurons.weights["bias"] = neurons.weights["bias"] + np.float32(5)
-        return right(network)
+        return right(network, form)
 
     monkeypatch.setattr(route, "_model", wrong)
     with pytest.raises(workbench.ConversionDisagrees):

@@ -150,13 +150,14 @@ class Node(NamedTuple):  # made in a third of the time a frozen dataclass takes,
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A GraphProto. `inputs` leaves out initializers that IR version 3 also listed as inputs."""
+    """A GraphProto. `inputs` leaves out those that an initializer gives a value, `defaults` names them."""
 
     name: str
     nodes: tuple[Node, ...]
     inputs: tuple[ValueInfo, ...]
     outputs: tuple[ValueInfo, ...]
     initializers: dict[str, Initializer]
+    defaults: tuple[str, ...] = ()
 
     def walk(self) -> Iterator[Graph]:
         """This graph and every graph within it."""
@@ -417,7 +418,8 @@ class _Reader:
         except StepsSpent:
             self._leave_out()
         free = tuple(value for value in inputs if value.name not in initializers)
-        return Graph(name, in_order(nodes), free, tuple(outputs), initializers)
+        given = tuple(value.name for value in inputs if value.name in initializers)
+        return Graph(name, in_order(nodes), free, tuple(outputs), initializers, given)
 
     def _function(self, span: Span) -> Function:
         wire = self.wire

@@ -67,7 +67,8 @@ class Dynamics:
         self.resets: list[str] = []
         self.complete = True
         graphs = list(graphs)
-        self._stored = {name for graph in graphs for name in graph.initializers} | {""}
+        states = {name for graph in graphs for name in _streamed(graph).values()}
+        self._stored = ({name for graph in graphs for name in graph.initializers} | {""}) - states
         for graph in graphs:
             for node in graph.nodes:
                 if node.op_type == "Constant" or (node.inputs and self._stored.issuperset(node.inputs)):
@@ -339,8 +340,18 @@ class Dynamics:
             todo += fresh
 
 
+def _streamed(graph: Graph) -> dict[str, str]:
+    """Output -> input, for states that a caller may carry from call to call: ``<name>_out`` of an input with a start
+    value."""
+    names = {value.name for value in graph.outputs}
+    return {f"{name}_out": name for name in graph.defaults if f"{name}_out" in names}
+
+
 def _carried(graph: Graph) -> dict[str, str]:
-    """Body output -> body input, for the state of a Loop (condition first) or Scan body; empty for other graphs."""
+    """Body output -> body input, for the state of a Loop (condition first) or Scan body, or of one step with start
+    values; empty for other graphs."""
+    if streamed := _streamed(graph):
+        return streamed
     ins = [value.name for value in graph.inputs]
     outs = [value.name for value in graph.outputs]
     if len(ins) < 2 or not outs:

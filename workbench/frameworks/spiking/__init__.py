@@ -72,6 +72,12 @@ def _engine_of(model: Any) -> str:
     return "nengo_dl" if ("nengo_dl", "Simulator") in classes(model) else "nengo"
 
 
+FORM = Option(
+    "form", "Form", "In ONNX's own operators alone, for runtimes without functions or Scan: with a Loop over time, or "
+    "one step, whose states the caller carries.",
+    "choice", ("loop", "step"), unset="neurons as operators with a body",
+)  # fmt: skip
+
 NIR_OPTIONS = (
     Option(
         "framework", "Written by", "Whose neurons they are; a step is computed as that framework does by default.",
@@ -89,6 +95,7 @@ NIR_OPTIONS = (
         "reset", "Reset", "What a spike does to the voltage; frameworks differ, and the file does not tell.",
         "choice", RESETS, unset="to value, or the framework's",
     ),
+    FORM,
 )  # fmt: skip
 
 FRAMEWORK = Framework(

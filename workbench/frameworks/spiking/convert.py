@@ -34,7 +34,7 @@ from ...errors import BadInput, UnsupportedModel
 from ...files import certificate
 from ...safety.trust import known_as, private_copy
 from ...scratch import fleeting_folder
-from . import NIR_OPTIONS
+from . import FORM, NIR_OPTIONS
 from .network import SpikingNetwork
 from .operators import OPSET
 
@@ -62,12 +62,12 @@ def convert_nengo(
         begun: when the conversion did, and its `timeout`.
         options: ``dt``, seconds per step, for a ``nengo.Network``; 0.001 if None, or of the file it came from.
             ``freeze``: leave learning rules out, and keep the weights as they are; an open ``nengo.Simulator``, which
-            has learnt, is taken as well then.
+            has learnt, is taken as well then. ``form``: in plain operators, see `plain`.
         file: what `source` was read from; sha256, source_bytes: of that file; read: what was said of how to read it;
             format: its own, for the certificate.
     """
     _refuse_opset(opset)
-    dt, freeze = _chosen(options or {})
+    dt, freeze, form = _chosen(options or {})
     apart = partial(
         sandbox.run, timeout=timeout, since=begun, memory_mib=memory_mib or sandbox.MEMORY_MIB, cancel=cancel, warm=True
     )
@@ -77,7 +77,7 @@ def convert_nengo(
         network.notes += _short_pauses(network)
         target = target_of(output, file, file.stem if file else _stem(network.name), overwrite)
         with no_half_files(target) as folder:
-            model, digest = _model(network)
+            model, digest = _model(network, form)
             path = folder / target.name
             path.write_bytes(model.SerializeToString(deterministic=True))
             groups = native.groups if sample is None and native.groups else _samples(network, sample, native.steps)
@@ -87,7 +87,7 @@ def convert_nengo(
             say("Asking the network")
             answers, moved = native.run([series, nudged(series)])
             say("Asking ONNX Runtime the same")
-            theirs, peak, version = apart(answer, path, series, what="Running the ONNX file")
+            theirs, peak, version = apart(answer, path, series, form, what="Running the ONNX file")
             theirs = {name: array[:, -1:] if name in native.last else array for name, array in theirs.items()}
             counts = {name: len(next(iter(group.values()))) for name, group in groups.items()}
             asked = tuple(f"{name}: {span(array)}, over {array.shape[1]} steps." for name, array in series.items())
@@ -120,13 +120,17 @@ def convert_nengo(
     return finished(conversion, target, begun)
 
 
-def _chosen(options: Mapping[str, Any]) -> tuple[float | None, bool]:
-    """`dt` and `freeze`."""
-    if unknown := [key for key in options if key not in ("dt", "freeze")]:
+def _chosen(options: Mapping[str, Any]) -> tuple[float | None, bool, str]:
+    """`dt`, `freeze` and `form`."""
+    if unknown := [key for key in options if key not in ("dt", "freeze", "form")]:
         raise BadInput(
-            f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds a step, and freeze=True."
+            f"Converting a Nengo network knows no option {unknown[0]!r}; it takes dt=, seconds a step, freeze=True and "
+            "form=."
         )
-    return options.get("dt"), bool(options.get("freeze"))
+    form = options.get("form")
+    if form is not None:
+        FORM.check(form)
+    return options.get("dt"), bool(options.get("freeze")), form or ""
 
 
 def convert_nir(
@@ -147,13 +151,15 @@ def convert_nir(
     """
     _refuse_opset(opset)
     path, choices = Path(source), chosen(NIR_OPTIONS, options, "a .nir file")
+    form = choices.pop(FORM.name)
     with fleeting_folder("workbench-convert-") as scratch:
         copy, digest, size = private_copy(path, scratch, cancel)
         with known_as(copy, path):
             network = sandbox.parse(_read_nir, copy, choices, timeout=timeout, since=begun, cancel=cancel)
     return convert_nengo(
         network, output, cancel=cancel, timeout=timeout, begun=begun, file=path, sha256=digest, source_bytes=size,
-        format="NIR", read={name: value for name, value in choices.items() if value is not None}, **rest,
+        format="NIR", read={name: value for name, value in choices.items() if value is not None},
+        options={FORM.name: form}, **rest,
     )  # fmt: skip
 
 
@@ -384,17 +390,20 @@ def _probes(network: Any) -> list[Any]:
 # --- ONNX's side ---------------------------------------------------------------------------------------------------
 
 
-def answer(path: Path, series: Arrays) -> tuple[Arrays, float, str]:
-    """In the worker: check the file, and run it.
+def answer(path: Path, series: Arrays, form: str = "") -> tuple[Arrays, float, str]:
+    """In the worker: check the file, and run it; a plain form as anyone runs it.
 
     Returns:
         (its answers, the worker's peak memory in MiB, ONNX Runtime's version).
     """
     import onnx
 
+    from . import plain
     from .engine_onnxruntime import OnnxRuntimeSnnEngine
 
     onnx.checker.check_model(str(path), full_check=True)
+    if form:
+        return plain.answer(path, series, form), sandbox.peak_mib(), OnnxRuntimeSnnEngine.version
     with OnnxRuntimeSnnEngine(path) as engine:
         return engine.run(series), sandbox.peak_mib(), engine.version
 
@@ -423,12 +432,14 @@ def _samples(network: SpikingNetwork, sample: Any, steps: int) -> Mapping[str, A
 # --- the file ------------------------------------------------------------------------------------------------------
 
 
-def _model(network: SpikingNetwork) -> tuple[Any, str]:
+def _model(network: SpikingNetwork, form: str) -> tuple[Any, str]:
     """(the model without a certificate, the SHA-256 of its bytes)"""
+    from .plain import plain
     from .write import write
 
     kept = {key: value for key, value in network.metadata.items() if key != certificate.KEY}
-    model = write(replace(network, metadata=kept))
+    network = replace(network, metadata=kept)
+    model = plain(network, form) if form else write(network)
     return model, hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
 
 

@@ -40,12 +40,13 @@ HELD = "time.steps"
 """The input of a model for held input that says for how many steps, int64 (1,)."""
 
 
-def write(network: SpikingNetwork, *, held: bool = False) -> onnx.ModelProto:
+def write(network: SpikingNetwork, *, held: bool = False, scan: bool = False) -> onnx.ModelProto:
     """The ONNX model of a network. Equal networks give equal bytes.
 
     Args:
         held: a model for input that stays the same (`can_hold`), which computes what depends on it alone once: inputs
             are ``(batch, 1, n)``, and `HELD` says for how many steps.
+        scan: in the scan form, whatever depends on what.
 
     Raises:
         UnsupportedModel: a cycle without a synapse, no input, or a neuron parameter no float holds.
@@ -55,7 +56,7 @@ def write(network: SpikingNetwork, *, held: bool = False) -> onnx.ModelProto:
             "The network has no input, so nothing says how many steps to run: add a nengo.Node([0]) to it."
         )
     out = _Writer(network, held)
-    (out.write_scan if network.recurrent else out.write_layers)()
+    (out.write_scan if scan or network.recurrent else out.write_layers)()
     graph = helper.make_graph(out.nodes, network.name, out.inputs, out.outputs, list(out.initializers.values()))
     model = helper.make_model(
         graph,
