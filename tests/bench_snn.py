@@ -1,6 +1,8 @@
 """The paper's spiking network: speed in ONNX Runtime against NengoDL and Nengo, and Table 5. Run `make bench-snn`.
 
-On MNIST's test digits: those of the mnist.npz named by WORKBENCH_MNIST, or what `workbench.data` finds.
+On MNIST's test digits: those of the mnist.npz named by WORKBENCH_MNIST, or what `workbench.data` finds. With --layers
+what Open Neuromorphic's benchmark of SNN libraries asks, forward, on a CPU: one dense layer of LIF neurons, 16 samples,
+500 steps; and a file of spyx's own, as it is and lifted.
 """
 
 from __future__ import annotations
@@ -14,14 +16,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nengo
 import numpy as np
+import onnx
+import onnxruntime
+from onnx import numpy_helper
 
 from workbench import convert, load_engine
 from workbench.frameworks.spiking.engine_onnxruntime import OnnxRuntimeSnnEngine
+from workbench.frameworks.spiking.from_nengo import from_nengo
 from workbench.frameworks.spiking.network import Input, Node, Output, SpikingNetwork
 from workbench.paper import digits
 from workbench.paper.data import dataset
-from workbench.snn import nengo_dl
+from workbench.snn import lift, nengo_dl
 
 ROUNDS = 9
 
@@ -100,6 +107,86 @@ def speed(path: Path, images: np.ndarray) -> None:
         print(f"  {count:6} neurons {found['']:9.1f}   {found[''] / count * 1e3:6.2f} per 1,000")
 
 
+SAMPLES, STEPS = 16, 500
+SPYX = Path(__file__).parent / "data" / "exported" / "spyx_lif_li_loop.onnx"
+
+
+def layers() -> None:
+    """https://github.com/open-neuromorphic/open-neuromorphic.github.io, "Spiking Neural Network (SNN) Library
+    Benchmarks": forward of Linear and LIF, by neurons. There on a GPU and with a backward pass."""
+    rng = np.random.default_rng(0)
+    print(f"\nOne dense layer and LIF, {SAMPLES} samples, {STEPS} steps: median ms of {ROUNDS} rounds")
+    for count in (512, 1024, 2048):
+        with nengo.Network(seed=0) as network:
+            nengo_dl.configure_settings(stateful=False, inference_only=True)
+            given = nengo.Node(np.zeros(count))
+            cells = nengo.Ensemble(count, 1, neuron_type=nengo.LIF(), gain=np.ones(count), bias=np.zeros(count))
+            weights = rng.normal(0, 2 / np.sqrt(count), (count, count))
+            nengo.Connection(given, cells.neurons, transform=weights, synapse=None)
+            probe = nengo.Probe(cells.neurons)
+        spikes = (rng.random((SAMPLES, STEPS, count)) < 0.1).astype(np.float32) * 10
+        with nengo_dl.Simulator(network, minibatch_size=SAMPLES, progress_bar=False) as simulator:
+            described = from_nengo(simulator)
+            with OnnxRuntimeSnnEngine(described) as ort:
+                calls: dict[str, Callable[[], object]] = {
+                    "NengoDL": lambda s=simulator, n=given, x=spikes: s.predict_on_batch({n: x}),  # type: ignore[misc]
+                    "ONNX Runtime": lambda o=ort, x=spikes: o.run(x),  # type: ignore[misc]
+                }
+                theirs, ours = simulator.predict_on_batch({given: spikes})[probe], ort.run(spikes)
+                differ = int((theirs != next(iter(ours.values()))).sum())
+                times = interleaved(calls)
+        print(f"  {count:5} neurons  " + ", ".join(f"{name} {ms:.0f}" for name, ms in times.items()), end="")
+        print(f": {times['NengoDL'] / times['ONNX Runtime']:.1f} times; {differ:,} of {theirs.size:,} spikes differ")
+    with tempfile.TemporaryDirectory() as folder:
+        wide, lifted = Path(folder) / "spyx.onnx", Path(folder) / "lifted.onnx"
+        onnx.save(widened(onnx.load(SPYX)), wide)
+        lift(wide, lifted)
+        series = (rng.random((STEPS, SAMPLES, 512)) < 0.1).astype(np.float32)
+        turned = np.ascontiguousarray(series.transpose(1, 0, 2))
+        calls = {}
+        for threads in (1, os.cpu_count() or 1):
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads, options.log_severity_level = threads, 4
+            session = onnxruntime.InferenceSession(str(wide), options, providers=["CPUExecutionProvider"])
+            feeds = {entry.name: np.zeros(entry.shape, np.float32) for entry in session.get_inputs()} | {"x": series}
+            calls[f"spyx's file, threads: {threads}"] = lambda s=session, f=feeds: s.run(None, f)  # type: ignore[misc]
+            expected = session.run(None, feeds)[0]
+        with OnnxRuntimeSnnEngine(lifted) as ort:
+            calls["lifted"] = lambda: ort.run(turned)
+            apart = np.abs(next(iter(ort.run(turned).values())).transpose(1, 0, 2) - expected).max()
+            times = interleaved(calls)
+    best = min(ms for name, ms in times.items() if name != "lifted")
+    print("  spyx's LIF and LI, 512 neurons: " + ", ".join(f"{name} {ms:.0f}" for name, ms in times.items()), end="")
+    print(f": {best / times['lifted']:.1f} times; answers at most {apart:.1g} apart")
+
+
+def widened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """spyx's export of 12 inputs, 16 neurons, 2 samples and 30 steps with the benchmark's sizes, and new weights."""
+    sizes, rng = {30: STEPS, 2: SAMPLES, 12: 512, 16: 512}, np.random.default_rng(0)
+
+    def widen(graph: onnx.GraphProto) -> None:
+        for tensor in graph.initializer:
+            array = numpy_helper.to_array(tensor)
+            shape = tuple(sizes.get(size, size) for size in array.shape)
+            if array.dtype == np.int64:
+                array = np.array([sizes.get(size, size) for size in array.ravel().tolist()]).reshape(array.shape)
+            elif array.dtype == np.float32 and array.ndim == 2:
+                array = rng.normal(0, 2 / np.sqrt(shape[0]), shape).astype(np.float32)
+            else:
+                array = np.resize(array, shape)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+        for info in (*graph.input, *graph.output):
+            for size in info.type.tensor_type.shape.dim:
+                if size.HasField("dim_value"):
+                    size.dim_value = sizes.get(size.dim_value, size.dim_value)
+        for node in graph.node:
+            for attribute in node.attribute:
+                widen(attribute.g)
+
+    widen(model.graph)
+    return model
+
+
 def table5(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     print(f"\nTable 5: accuracy on {len(labels):,} MNIST test digits (paper: 98.7 % before, 98.7 % after)")
 
@@ -128,6 +215,8 @@ def table5(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
 
 if __name__ == "__main__":
+    if "--layers" in sys.argv:
+        sys.exit(layers())
     mnist = dataset("mnist", "test")
     print(mnist.source)
     with tempfile.TemporaryDirectory() as folder:
@@ -138,5 +227,6 @@ if __name__ == "__main__":
         print(f"{os.cpu_count()} cores; {written:.1f} MB of ONNX, from {packed:.1f} MB of packed parameters")
         if "--table5" not in sys.argv:
             speed(path, mnist.inputs)
+            layers()
         if "--speed" not in sys.argv:
             table5(path, mnist.inputs, mnist.targets)

@@ -84,13 +84,11 @@ def test_a_proof_of_a_plain_form_asks_the_plain_file(tmp_path: Path, monkeypatch
         return model
 
     monkeypatch.setattr(plain, "plain", forgets)
-    with pytest.raises(Exception, match="disagree|differ"):
+    with pytest.raises(Exception, match=r"disagree|differ"):
         convert(forward(), tmp_path / "wrong.onnx", form="step")
     assert not (tmp_path / "wrong.onnx").exists()
 
 
 def test_a_form_that_is_none_is_refused_by_name(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="form.*loop.*step"):
+    with pytest.raises(BadInput, match=r"form.*loop.*step"):
         convert(forward(), tmp_path / "x.onnx", form="unrolled")
-
-

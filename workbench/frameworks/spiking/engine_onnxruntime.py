@@ -127,7 +127,7 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
             options.log_severity_level = 4
             options.add_session_config_entry("session.set_denormal_as_zero", "1")
             options.intra_op_num_threads = threads
-            model = write(_with_spikes(self.network, spikes), held=held).SerializeToString()
+            model = write(_with_spikes(self.network, spikes), held=held, lean=True).SerializeToString()
             self._sessions[key] = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return self._sessions[key]
 

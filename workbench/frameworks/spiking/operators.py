@@ -41,7 +41,9 @@ def has_fast_form(node: Node, dt: float) -> bool:
 
 
 @cache
-def function(op: str, cell: bool, fast: bool = False, held: bool = False, shown: str = "") -> onnx.FunctionProto:
+def function(
+    op: str, cell: bool, fast: bool = False, held: bool = False, shown: str = "", bare: bool = False
+) -> onnx.FunctionProto:
     """The ONNX function of one model.
 
     Args:
@@ -50,6 +52,7 @@ def function(op: str, cell: bool, fast: bool = False, held: bool = False, shown:
         fast: see `has_fast_form`; only sequences have one.
         held: a sequence, ``<op>Held``, whose ``x`` is ``(batch, *shape)``, the same in every step: what depends on it
             alone is computed once.
+        bare: the gain is one and the bias zero, so that ``J`` is ``x``, for a model that is run and never read.
         shown: a state that a sequence, ``<op>Shown…``, also gives after each step, as ``shown``.
     """
     model = MODELS[op]
@@ -57,7 +60,10 @@ def function(op: str, cell: bool, fast: bool = False, held: bool = False, shown:
     step, weights, results = equations.step, model.drive, [] if model.synapse else ["y"]
     if not model.synapse:
         current = "J_full" if "adaptation" in model.states else "J"
-        step = f"  driven = Mul (x_t, gain)\n  {current} = Add (driven, bias)\n" + step
+        if bare:
+            step = re.sub(rf"\b{current}\b", "x_t", step)
+        else:
+            step = f"  driven = Mul (x_t, gain)\n  {current} = Add (driven, bias)\n" + step
     attributes = _attributes(model)
     head = _constants(attributes) + equations.setup
     after = [f"{state}_out" for state in model.states]

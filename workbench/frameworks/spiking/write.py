@@ -40,13 +40,14 @@ HELD = "time.steps"
 """The input of a model for held input that says for how many steps, int64 (1,)."""
 
 
-def write(network: SpikingNetwork, *, held: bool = False, scan: bool = False) -> onnx.ModelProto:
+def write(network: SpikingNetwork, *, held: bool = False, scan: bool = False, lean: bool = False) -> onnx.ModelProto:
     """The ONNX model of a network. Equal networks give equal bytes.
 
     Args:
         held: a model for input that stays the same (`can_hold`), which computes what depends on it alone once: inputs
             are ``(batch, 1, n)``, and `HELD` says for how many steps.
         scan: in the scan form, whatever depends on what.
+        lean: a model to run, not to keep: gains and biases that change nothing are left out of the neurons' bodies.
 
     Raises:
         UnsupportedModel: a cycle without a synapse, no input, or a neuron parameter no float holds.
@@ -55,7 +56,7 @@ def write(network: SpikingNetwork, *, held: bool = False, scan: bool = False) ->
         raise UnsupportedModel(
             "The network has no input, so nothing says how many steps to run: add a nengo.Node([0]) to it."
         )
-    out = _Writer(network, held)
+    out = _Writer(network, held, lean)
     (out.write_scan if scan or network.recurrent else out.write_layers)()
     graph = helper.make_graph(out.nodes, network.name, out.inputs, out.outputs, list(out.initializers.values()))
     model = helper.make_model(
@@ -97,6 +98,7 @@ def _still(network: SpikingNetwork) -> set[str]:
 class _Writer:
     network: SpikingNetwork
     held: bool = False
+    lean: bool = False
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     inputs: list[onnx.ValueInfoProto] = field(default_factory=list)
     outputs: list[onnx.ValueInfoProto] = field(default_factory=list)
@@ -104,12 +106,17 @@ class _Writer:
     functions: dict[str, onnx.FunctionProto] = field(default_factory=dict)
     fast: dict[str, bool] = field(default_factory=dict)
     """Neuron op -> whether all its nodes have the fast form: a function has one body."""
+    bare: dict[str, bool] = field(default_factory=dict)
+    """Neuron op -> whether the gain of all its nodes is one, and the bias zero."""
 
     def __post_init__(self) -> None:
         self.ordered = self.network.ordered()
         for node in self.ordered:
             if node.op in MODELS and MODELS[node.op].fast:
                 self.fast[node.op] = self.fast.get(node.op, True) and has_fast_form(node, self.network.dt)
+            if self.lean and node.op in NEURONS:
+                bare = bool((node.weights["gain"] == 1).all() and (node.weights["bias"] == 0).all())
+                self.bare[node.op] = self.bare.get(node.op, True) and bare
 
     # --- the two forms
 
@@ -136,7 +143,8 @@ class _Writer:
                 (probe.state for probe in self.network.outputs if probe.source == node.name and probe.state), ""
             )
             results += [f"{node.name}.{shown}_shown"] if shown else []
-            body = function(node.op, False, self.fast.get(node.op, False), still.issuperset(node.inputs), shown)
+            fast, bare = (known.get(node.op, False) for known in (self.fast, self.bare))
+            body = function(node.op, False, fast, still.issuperset(node.inputs), shown, bare)
             self._call(body, [*taken, steps, *self._drive(node), *states], results, node.name, **self._attributes(node))
         for probe in self.network.outputs:
             source = f"{probe.source}.{probe.state}_shown" if probe.state else signals[probe.source]
