@@ -72,9 +72,8 @@ def convert(
         custom_objects: name -> class or function, for Keras layers that are not Keras's own.
         options: the converter's own, all listed in `workbench.convert.options`: ``batch``; of scikit-learn ``dtype``,
             ``zipmap`` and ``cdist``; of a SavedModel ``signature``; of a GraphDef ``inputs`` and ``outputs``; of TFLite
-            ``dequantize``; of NIR ``dt``, ``method``, ``reset`` and ``form``; of a ``nengo.Network`` ``dt``, ``form``
-            (``"loop"``, ``"step"``: ONNX's own operators alone), and ``freeze``, which leaves learning rules out and
-            takes an open ``nengo.Simulator`` as it has learnt.
+            ``dequantize``; of NIR ``dt``, ``method``, ``reset``; of a ``nengo.Network`` ``dt``, and ``freeze``, which
+            keeps weights that would learn; of both ``form``: ``"loop"`` or ``"step"`` in ONNX's own operators alone.
 
     Raises:
         NeedsTrust: opening the source would run code from it; the message says what a scan found.
