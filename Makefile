@@ -3,6 +3,7 @@
 # make setup  is what both call first                  make bench  prints times and memory      make clean
 # make conformance  asks ONNX's own node tests, and prints how many are right
 # make house  prints how the package is built: lines per room, imports that run the wrong way, long functions
+# make badge  points README's links to your fork      make students  a branch without solutions
 # make reports  runs every notebook and writes each as an HTML page into reports/, with its time and memory
 
 IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
@@ -10,7 +11,7 @@ STAMP := .venv/.setup-done
 # the pip section of environment.yml as pip constraints
 PINS := grep -oE '[A-Za-z0-9._-]+==[^ ]+' environment.yml
 
-.PHONY: lab test test-long conformance house setup reports bench bench-snn badge pins clean
+.PHONY: lab test test-long conformance house setup reports bench bench-snn badge students pins clean
 
 lab: setup
 	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_workbench.ipynb $(LAB_ARGS)
@@ -55,10 +56,20 @@ $(STAMP): pyproject.toml environment.yml
 	.venv/bin/python -m pip install --constraint .venv/pins.txt --editable '.[test]'
 	@touch $@
 
-# Points the Binder badge in README to the repository that `origin` names.
+# Points README's links (Binder, nbgitpuller) to the repository on GitHub that `origin` names.
 badge:
-	@url="$$(git remote get-url origin)"; name="$$(printf %s "$$url" | sed -E 's#\.git$$##; s#.*[:/]([^/]+/[^/]+)$$#\1#')"; \
-	    sed -i -E "s#(mybinder\.org/v2/gh/)[^/]+/[^/]+/#\1$$name/#" README.md; grep -m1 mybinder README.md
+	@name="$$(git remote get-url origin | sed -nE 's#\.git/?$$##; s#.*github\.com[:/]([^/]+/[^/]+)$$#\1#p')"; \
+	    [ -n "$$name" ] || { echo "origin is no repository on GitHub, and the links need one: git remote set-url origin …" >&2; exit 1; }; \
+	    sed -i -E "s#(mybinder\.org/v2/gh/)[^/]+/[^/]+/#\1$$name/#g; s#(github\.com%2F)[^%]+%2F[^&]+#\1$${name%/*}%2F$${name#*/}#g" README.md; \
+	    echo "README's links lead to $$name."
+
+# The branch `students`: the last commit without solutions and wrong answers, and without the history that holds them.
+students:
+	@GIT_INDEX_FILE="$$(mktemp -u)"; export GIT_INDEX_FILE; trap 'rm -f "$$GIT_INDEX_FILE"' EXIT; git read-tree HEAD && \
+	    git rm -r -q --cached --ignore-unmatch notebooks/solutions notebooks/ko/solutions tests/notebooks && \
+	    last="$$(git rev-parse -q --verify students || git rev-parse -q --verify origin/students)"; \
+	    git branch -f students "$$(git commit-tree $${last:+-p $$last} -m "As of $$(git rev-parse --short HEAD)" "$$(git write-tree)")" && \
+	    echo "Branch students is made: git push origin students"
 
 pins:
 	@$(PINS)

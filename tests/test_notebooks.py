@@ -13,6 +13,7 @@ import nbformat
 import psutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from exercises import teach
 from playwright.sync_api import Browser
 from test_graph import Shown, state
 
@@ -63,17 +64,16 @@ def test_a_notebook_is_stored_without_outputs_and_opens_and_ends_as_all_do(path:
     checked = [cell for cell in code if cell.id.startswith("check-")]
     assert 3 <= len(asked) <= 5
     assert [cell.id.removeprefix("check-") for cell in checked] == asked
+    assert [cell.metadata["nbgrader"] for cell in checked] == [
+        {"grade": True, "solution": False, "task": False, "locked": True, "points": 1, "schema_version": 3,
+         "grade_id": cell.id} for cell in checked
+    ]  # fmt: skip
     assert [cell.source for cell in checked] == [f'check("{number.replace("-", ".")}", answer)' for number in asked]
-    assert list(solutions(notebook)) == list(wrong_answers(path)) == [number.replace("-", ".") for number in asked]
-    # Closed until someone opens it, and in one place only.
-    assert prose.count("<details>") == 1 and "<details open" not in prose
-
-
-def solutions(notebook: Any) -> dict[str, str]:
-    """{"3.1": source of the answer cell} from the one place where they are."""
-    (cell,) = (cell for cell in notebook.cells if cell.id == "solutions")
-    assert cell.source.startswith("<details><summary>Solutions</summary>") and cell.source.endswith("</details>")
-    return dict(re.findall(r"^\*\*(\d\.\d)\*\*.*?```python\n(.*?)\n```", cell.source, re.MULTILINE | re.DOTALL))
+    assert list(teach.solutions(path)) == list(wrong_answers(path)) == [number.replace("-", ".") for number in asked]
+    # A student's notebook: the answers are to be found.
+    assert all("..." in cell.source for cell in code if cell.id.startswith("answer-"))
+    text = "\n".join(cell.source for cell in notebook.cells)
+    assert [number for number, (source, why) in teach.solutions(path).items() if source in text or why in text] == []
 
 
 def wrong_answers(path: Path) -> dict[str, list[str]]:
@@ -150,7 +150,7 @@ class TestOne:
 
     def test_its_checks_know_right_from_wrong_and_nothing_from_both(self, run: Running) -> None:
         notebook = run.notebook
-        right = solutions(notebook)
+        right = teach.solutions(ROOT / "notebooks" / run.name)
         wrong = wrong_answers(Path(run.name))
         for cell in [cell for cell in notebook.cells if cell.id.startswith("check-")]:
             number = cell.id.removeprefix("check-").replace("-", ".")
@@ -159,8 +159,8 @@ class TestOne:
             for source in wrong[number]:
                 run.cell(source)
                 assert re.match(r"Not yet\. \S.{20}", said(run, cell.source)), (number, source)
-            run.cell(right[number])
-            assert re.match(r"Right\. \S.{20}", said(run, cell.source)), (number, right[number])
+            run.cell(right[number][0])
+            assert re.match(r"Right\. \S.{20}", said(run, cell.source)), (number, right[number][0])
             # What is no answer at all gets a sentence, too.
             for odd in ("None", "object()", "'?'", "[]"):
                 assert said(run, f'check("{number}", {odd})').startswith("Not yet."), (number, odd)

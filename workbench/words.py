@@ -96,6 +96,11 @@ def label_text(value: Any) -> str:
     return str(value)
 
 
+def no_formula(text: str) -> str:
+    """Text for a cell of CSV: what a spreadsheet would take for a formula begins with an apostrophe."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
+
+
 def counted(count: int, noun: str) -> str:
     """``1 node``, ``1,234 nodes``."""
     return f"{count:,} {noun}" + ("" if count == 1 else "s")

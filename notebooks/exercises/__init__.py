@@ -6,10 +6,14 @@ out what is right from the same files and calls as the reader, where they can, s
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from importlib import import_module
+
+MIME = "application/vnd.onnx-workbench.verdict+json"
+"""A verdict as data beside its sentence, in the notebook's file: ``{"exercise": "3.1", "right": true}``."""
 
 _COLOURS = {True: "#2e7d32", False: "#c62828", None: "#757575"}
 _MARKS = {True: "✓", False: "✗", None: "…"}
@@ -22,9 +26,13 @@ class Verdict:
 
     right: bool | None
     why: str
+    exercise: str = ""
 
     def __repr__(self) -> str:
         return f"{_WORDS[self.right]} {self.why}"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
+        return {MIME: {"exercise": self.exercise, "right": self.right}}
 
     def _repr_html_(self) -> str:
         return (
@@ -52,7 +60,15 @@ def check(number: str, answer: object = ...) -> Verdict:
 
     Raises:
         KeyError: there is no such exercise.
+        AssertionError: it is not right, and nbgrader runs the cell, which counts one without an error as right.
     """
+    verdict = replace(_judged(number, answer), exercise=number)
+    if verdict.right is not True and "NBGRADER_EXECUTION" in os.environ:
+        raise AssertionError(verdict)
+    return verdict
+
+
+def _judged(number: str, answer: object) -> Verdict:
     chapter = import_module(f".chapter_{number.split('.')[0]}", __name__)
     judge: Callable[[object], Verdict] = chapter.EXERCISES[number]
     if answer is ...:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from workbench import Comparison, detect
+from workbench import Comparison, convert, detect
 from workbench.kind import Detection
+from workbench.paper import make_sample
 
 from . import Verdict, not_yet, right
 
@@ -15,10 +16,7 @@ MODELS = Path("models")
 
 def _deciding(answer: object) -> Verdict:
     """0.1"""
-    path = MODELS / "iris_random_forest.onnx"
-    if not path.is_file():
-        return not_yet("Random forest on iris is not there yet: take it from Paper's models… first.")
-    found = detect(path)
+    found = detect(make_sample("iris-random-forest", MODELS))
     said = str(answer).rpartition(":")[2].strip().lower()
     wanted = {one.value.rpartition(":")[2].lower() for one in found.deciding if one.signal == "op_type"}
     if said in wanted:
@@ -32,9 +30,8 @@ def _deciding(answer: object) -> Verdict:
 
 def _nodes(answer: object) -> Verdict:
     """0.2, by every ONNX file of K-means that was made here: its options may change the graph."""
-    headers = [found.header for found in map(detect, MODELS.glob("k_means*.onnx")) if found.header and _clusters(found)]
-    if not headers:
-        return not_yet("There is no ONNX file of K-means in models yet: convert the paper's model first.")
+    made = list(MODELS.glob("k_means*.onnx")) or [Path(str(convert(make_sample("k-means", MODELS)).output))]
+    headers = [found.header for found in map(detect, made) if found.header and _clusters(found)]
     number, graphs = int(str(answer)), [header.graph for header in headers]
     if number in (len(graph.nodes) for graph in graphs):
         return right("A few plain operators are enough for K-means: distances to the centres, and the nearest of them.")

@@ -20,7 +20,7 @@ from ..errors import LEVELS, Finding, WorkbenchError
 from ..files import remote
 from ..graph import policy
 from ..markup import render, script, whole_page
-from ..words import size, visible
+from ..words import no_formula, size, visible
 from .look import Row, sha256
 from .result import Rows
 
@@ -39,15 +39,11 @@ def lines(audit: Rows) -> Iterator[dict[str, Any]]:
 
 
 def csv(audit: Rows) -> str:
-    """`Audit.frame`; what a spreadsheet would take for a formula begins with an apostrophe."""
+    """`Audit.frame`; no text of a file is a formula in it."""
     frame = audit.frame
     for name in frame.columns:
-        frame[name] = [_plain(value) if isinstance(value, str) else value for value in frame[name]]
+        frame[name] = [no_formula(value) if isinstance(value, str) else value for value in frame[name]]
     return str(frame.to_csv(index=False))
-
-
-def _plain(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def sarif(audit: Rows) -> str:
