@@ -27,7 +27,7 @@ def clone(tmp_path: Path) -> Path:
     tmp_path.mkdir()
     for name in ("pyproject.toml", "README.md", "LICENSE", "environment.yml"):
         shutil.copy2(ROOT / name, tmp_path)
-    for folder in ("workbench", "notebooks", "binder"):
+    for folder in ("workbench", "notebooks", "binder", "tests/data/exported"):
         shutil.copytree(
             ROOT / folder, tmp_path / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__", "models")
         )

@@ -1,4 +1,4 @@
-"""What notebooks draw with: a plot with words, spikes of both sides, and boxes in a row."""
+"""What notebooks draw with: a plot with words, spikes of both sides, and a flow chart."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from workbench.compare.answers import Spikes
 from workbench.paper.plots import picture
-from workbench.show.flow import chain
+from workbench.show.flow import chart
 
 
 def test_a_plot_is_inline_svg_with_words_that_stand_for_it() -> None:
@@ -30,8 +30,15 @@ def test_spikes_of_both_sides_show_themselves_with_their_counts() -> None:
     assert shown.count('class="wb-lonely"') == 1
 
 
-def test_boxes_in_a_row_say_all_of_it_in_words_too() -> None:
-    drawn = ElementTree.fromstring(chain("From here to there.", [("a", "one"), ("<b>",), ("c",)], ["go", "back"]))
-    assert drawn.get("aria-label") == "From here to there. a, one; then go: <b>; then back: c."
-    words = [text.text for text in drawn.iter("text")]
-    assert words == ["a", "one", "<b>", "go", "c", "back"]
+def test_a_flow_chart_says_all_of_it_in_words_too_and_its_arrows_end_at_boxes() -> None:
+    boxes = {(1, 0): ("a", "one"), (1, 1): ("<b>",), (2, 1): ("c",), (0, 2): ("d",)}
+    ways = {((1, 0), (1, 1)): "go", ((1, 1), (2, 1)): "", ((1, 1), (0, 2)): "by hand"}
+    drawn = ElementTree.fromstring(chart("From here to there.", boxes, ways, aside={(0, 2)}))
+    assert drawn.get("aria-label") == "From here to there. a, one → go: <b>; <b> → c; <b> → by hand: d."
+    assert [text.text for text in drawn.iter("text")] == ["a", "one", "<b>", "c", "d", "go", "by hand"]
+    assert len([shape for shape in drawn.iter() if shape.get("stroke-dasharray")]) == 2  # d, and the way to it
+    corners = [tuple(float(box.get(name) or 0) for name in ("x", "y", "width", "height")) for box in drawn.iter("rect")]
+    for line in drawn.iter("polyline"):
+        ends = [tuple(map(float, point.split(","))) for point in str(line.get("points")).split()]
+        for at_x, at_y in (ends[0], ends[-1]):
+            assert any(x <= at_x <= x + wide and y <= at_y <= y + high for x, y, wide, high in corners)

@@ -132,7 +132,7 @@ def test_every_import_comes_from_a_declared_dependency(folder, declared):
     assert undeclared == {}
 
 
-def test_the_wheel_carries_the_package_its_types_and_its_command(tmp_path):
+def test_the_wheel_carries_the_package_its_types_its_data_and_its_command(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("onnx_workbench-*.whl")
@@ -141,7 +141,7 @@ def test_the_wheel_carries_the_package_its_types_and_its_command(tmp_path):
         (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
         assert "workbench = workbench.__main__:main" in archive.read(entry_points).decode()
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "workbench").rglob("*.py")}
-    assert names >= sources | {"workbench/py.typed"}
+    assert names >= sources | {"workbench/py.typed", "workbench/frameworks/spiking/exported/index.csv"}
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"workbench", "onnx_workbench"}
 
 

@@ -13,10 +13,10 @@ from typing import Any
 from .frameworks import spiking
 
 _VERBS = {
-    "conformance": "conformance", "lift": "lift", "read_nir": "nir", "spiking": "spiking", "to_code": "to_code",
+    "RECORDED": "conformance", "conformance": "conformance", "lift": "lift", "read_nir": "nir", "spiking": "spiking", "to_code": "to_code",
     "to_nengo": "to_nengo", "write_nir": "nir",
 }  # fmt: skip
-"""Function -> the module in `workbench.frameworks.spiking` that has it; some are called the same."""
+"""Name -> the module in `workbench.frameworks.spiking` that has it; some are called the same."""
 
 
 def __getattr__(name: str) -> Any:

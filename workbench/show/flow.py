@@ -5,7 +5,7 @@ Inline SVG without scripts and without colours of its own: it takes the text's c
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..kind import ENGINE_NAMES, Detection, dispatch
@@ -29,6 +29,11 @@ _ENGINES = {"onnxruntime": 64, "nengo": 160}
 
 Shape = dict[str, Any]
 """A box or an arrow, as ``templates/figure.html.j2`` draws it: thick and solid where it is lit."""
+
+Place = tuple[int, int]
+"""(column, row) in a `chart`."""
+
+Way = tuple[Place, Place]
 
 
 def flow(detection: Detection) -> str:
@@ -100,25 +105,40 @@ def exchange(makers: Mapping[str, str], middle: str, users: Mapping[str, str]) -
     return _drawn(f"Fig. 1. {middle} is made from: {made}. It is run by: {run}.", 480, height, shapes)
 
 
-def chain(title: str, boxes: Sequence[Sequence[str]], arrows: Sequence[str]) -> str:
-    """Boxes in a row, each with its lines of text, and what is written on the arrow from one to the next.
+def chart(
+    title: str, boxes: Mapping[Place, Sequence[str]], ways: Mapping[Way, str], aside: Collection[Place] = ()
+) -> str:
+    """A flow chart on a grid.
+
+    Args:
+        boxes: place (column, row) -> the lines of text there; empty places may be left out.
+        ways: (from, to) -> the word on the arrow. One ends to the right, below, or below to the left.
+        aside: places whose boxes, with all ways to and from them, are thin and dashed.
 
     Returns:
         An ``<svg>`` whose ``aria-label`` says all of it, after `title`.
     """
-    wide, gap = 210, 96
-    high = 24 + 18 * max(map(len, boxes))
-    says = [", ".join(lines) for lines in boxes]
-    says[1:] = [f"then {arrow}: {box}" for arrow, box in zip(arrows, says[1:], strict=True)]
-    shapes, middle = [], 2 + high // 2
-    for number, lines in enumerate(boxes):
-        left = 2 + number * (wide + gap)
-        shapes.append(_box((left, 2), (wide, high), *lines))
-        if number:
-            way, text = ((left - gap, middle), (left, middle)), arrows[number - 1][:20]
-            shapes.append(_arrow(*way, text=text, x=left - gap // 2, y=middle - 10, middle=True))
-    across = 4 + len(boxes) * (wide + gap) - gap
-    return _drawn(f"{title} {'; '.join(says)}.", across, high + 4, shapes, 40)
+    wide, high, across, down = 200, 24 + 18 * max(map(len, boxes.values())), 66, 36
+    corners = {place: (2 + place[0] * (wide + across), 2 + place[1] * (high + down)) for place in boxes}
+    shapes = [_box(corners[at], (wide, high), *lines, lit=at not in aside) for at, lines in boxes.items()]
+    for (begin, end), text in ways.items():
+        (x, y), (to_x, to_y), lit = corners[begin], corners[end], begin not in aside and end not in aside
+        middle, to_middle = x + wide // 2, to_x + wide // 2
+        if begin[1] == end[1]:
+            way, word = [(x + wide, y + high // 2), (to_x, y + high // 2)], (x + wide + 6, y + high // 2 - 8)
+        elif begin[0] == end[0]:
+            way, word = [(middle, y + high), (middle, to_y)], (middle + 10, y + high + down // 2 + 5)
+        else:
+            way = [(x, y + high // 2), (to_middle, y + high // 2), (to_middle, to_y)]
+            word = (to_middle + 10, y + high // 2 - 8)
+        shapes.append(_arrow(*way, lit=lit, text=text, x=word[0], y=word[1]))
+    said = [
+        f"{', '.join(boxes[begin])} → {f'{text}: ' * bool(text)}{boxes[end][0]}" for (begin, end), text in ways.items()
+    ]
+    width, height = (
+        max(corner[axis] for corner in corners.values()) + size + 2 for axis, size in ((0, wide), (1, high))
+    )
+    return _drawn(f"{title} {'; '.join(said)}.", width, height, shapes, 40)
 
 
 def _cut(text: str) -> str:
@@ -130,11 +150,9 @@ def _box(corner: tuple[int, int], size: tuple[int, int], *lines: str, lit: bool 
     return {"x": x, "y": y, "width": width, "height": height, "lines": lines, "lit": lit, "round": round}
 
 
-def _arrow(
-    *way: tuple[int, int], lit: bool = True, text: str = "", x: int = 0, y: int = 0, middle: bool = False
-) -> Shape:
+def _arrow(*way: tuple[int, int], lit: bool = True, text: str = "", x: int = 0, y: int = 0) -> Shape:
     """A line through points, with a tip to the right, or down where it ends so; with a word at (x, y)."""
-    return {"way": way, "lit": lit, "text": text, "x": x, "y": y, "middle": middle}
+    return {"way": way, "lit": lit, "text": text, "x": x, "y": y}
 
 
 def _drawn(says: str, width: int, height: int, shapes: list[Shape], most: int = 100) -> str:

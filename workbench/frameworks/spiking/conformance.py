@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 HEAD = ("framework", "neuron", "reset", "answers as the framework's own")
 COLUMNS = ("file", "framework", "neuron", "reset", "form", "reading")
 
+RECORDED = Path(__file__).with_name("exported")
+"""Such a folder, with files of five frameworks; in the repository a link to the tests' own."""
+
 
 @dataclass(frozen=True)
 class Row:
