@@ -16,6 +16,7 @@ from workbench.agreement import FLOAT32, hold
 from workbench.compare.matching import match_outputs
 from workbench.compare.questions import fit_inputs
 from workbench.errors import BadInput, UnsupportedModel
+from workbench.files import certificate
 from workbench.files.header import ValueInfo
 from workbench.words import readable, share
 
@@ -51,6 +52,18 @@ def test_a_mismatch_says_which_output_how_many_rows_and_the_worst_one() -> None:
     assert [worst.index for worst in found.worst] == [3, 1] and found.worst[0].inputs == {"x": "[9, 10, 11]"}
     json.dumps(found.to_dict(), allow_nan=False)
     assert held(native, native).sentences == ()
+
+
+def test_the_largest_difference_is_told_with_the_answer_that_it_is_in() -> None:
+    """0.125 is one rounding of a float32 of a million, and a mistake in a probability."""
+    native = np.array([[1.5e6, 2.0], [3.0, 4.0]])
+    found = held(native, (native + [[0.125, 0], [0, 1e-4]]).astype(np.float32), {"x": np.zeros((2, 1))})
+    assert (found.max_abs, found.beside, found.outputs[0].beside) == (0.125, 1.5e6, 1.5e6)
+    assert found.within_tolerance and readable(1.5e6) in found.says
+    certified = certificate.says({"agreement": found.to_dict()})
+    assert readable(0.125) in certified and readable(1.5e6) in certified
+    assert held(native, native).beside == 0 and "up to" not in certificate.says({"agreement": {"max_abs": 0.1}})
+    assert held(native, native + np.inf).beside == 0  # no answer stands beside it
 
 
 def test_where_both_sides_agree_the_row_that_comes_closest_to_the_tolerance_is_kept() -> None:

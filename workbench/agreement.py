@@ -154,6 +154,7 @@ class OutputAgreement:
         samples: samples compared.
         worst: the sample that differs most; None where all agree.
         says: what is wrong with this output, in one sentence; "" where both sides agree.
+        beside: the largest number of the source model's answer to the sample that `max_abs` is of: what 0.1 means.
         furthest: the sample of numbers that comes closest to the tolerance, or lies furthest beyond it, and counts;
             None for labels, and where both sides gave the same numbers.
     """
@@ -168,6 +169,7 @@ class OutputAgreement:
     worst: WorstSample | None = None
     says: str = ""
     furthest: WorstSample | None = None
+    beside: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -177,7 +179,7 @@ class Agreement:
     Attributes:
         samples: how many were asked; `groups`: {where they come from: {samples, max_abs}}. Edge rows hold numbers up to
             a million, so their absolute differences are large while the relative ones are small.
-        max_abs, max_rel: over all floating-point outputs.
+        max_abs, max_rel: over all floating-point outputs; `beside`, as of an output, is of the one that has `max_abs`.
         label_mismatches: samples with another label, or with another class on top by more than rounding.
         within_tolerance: no sample is further apart than `tolerance` allows, and no label differs.
         undecided: samples that differ no more than the source model's own answer does when its input moves by one
@@ -198,6 +200,7 @@ class Agreement:
     outputs: tuple[OutputAgreement, ...] = ()
     worst: tuple[WorstSample, ...] = ()
     asked: tuple[str, ...] = ()
+    beside: float = 0.0
 
     def to_dict(self) -> dict[str, Any]:
         return finite(asdict(self))
@@ -207,8 +210,9 @@ class Agreement:
         """The numbers in one sentence."""
         count = self.label_mismatches
         labels = f"{count:,} labels differ" if count > 1 else "1 label differs" if count else "no label differs"
-        relative = f" (relative: {share(self.max_rel)})" if self.max_rel else ""
-        return f"{_rows(self.samples)} asked: largest difference {readable(self.max_abs)}{relative}, {labels}."
+        where = f", where the answer is up to {readable(self.beside)}" if self.beside else ""
+        relative = f"; at most {share(self.max_rel)} of an answer" if self.max_rel else ""
+        return f"{_rows(self.samples)} asked: largest difference {readable(self.max_abs)}{where}{relative}; {labels}."
 
     @property
     def allowed(self) -> str:
@@ -266,6 +270,7 @@ class _Output:
     worst: tuple[float, WorstSample] | None = None
     furthest: tuple[float, WorstSample] | None = None
     shapes: str = ""
+    beside: float = 0.0
 
 
 class Tally:
@@ -394,7 +399,7 @@ class Tally:
         outputs = tuple(
             OutputAgreement(
                 name, o.dtype, o.max_abs, o.max_rel, o.mismatches, o.beyond, self._samples,
-                o.worst[1] if o.worst else None, self._says(name, o), o.furthest[1] if o.furthest else None,
+                o.worst[1] if o.worst else None, self._says(name, o), o.furthest[1] if o.furthest else None, o.beside,
             )
             for name, o in self._outputs.items()
         )  # fmt: skip
@@ -409,6 +414,7 @@ class Tally:
             tolerance=limits,
             outputs=outputs,
             worst=tuple(sample for _, sample in self._worst[:MOST_WORST]),
+            beside=max(outputs, key=lambda output: output.max_abs).beside if outputs else 0.0,
         )
 
     def _says(self, name: str, output: _Output) -> str:
@@ -472,13 +478,15 @@ class Tally:
             excusable = rounded | (apart_by_row <= room + as_rows(turns, rows)).all(axis=1)
         counted = ~beyond | ~excusable
         furthest = as_rows(np.where(np.isfinite(apart), apart, 0), rows).max(axis=1, initial=0)
-        largest = np.maximum(largest, float(tolerance.around(np.array(1e-300))))
         most = float(furthest[counted].max(initial=0))
+        if most > seen.max_abs:
+            seen.beside = float(largest[int(np.where(counted, furthest, 0).argmax())])
+        largest = np.maximum(largest, float(tolerance.around(np.array(1e-300))))
         if ours.dtype.kind == "f":
             # Steps are counted from wherever the zero point lies.
             seen.max_rel = max(seen.max_rel, float((furthest / largest)[counted].max(initial=0)))
         if (beyond & ~np.isfinite(as_rows(apart, rows)).all(axis=1) & ~excusable).any():
-            seen.max_abs = float("inf")
+            seen.max_abs, seen.beside = float("inf"), 0.0
         seen.max_abs = max(seen.max_abs, most)
         seen.beyond += int((beyond & ~excusable).sum())
         return excess, rounded, excusable, most

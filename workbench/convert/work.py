@@ -192,6 +192,7 @@ def _certificate(job: Job, proved: Proved) -> dict[str, Any]:
             "samples": agreement.samples,
             "groups": agreement.groups,
             "max_abs": finite(agreement.max_abs),
+            "beside": finite(agreement.beside),
             "max_rel": finite(agreement.max_rel),
             "label_mismatches": agreement.label_mismatches,
             "undecided": agreement.undecided,

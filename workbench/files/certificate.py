@@ -57,11 +57,12 @@ def says(certificate: dict[str, Any]) -> str:
     agreement = agreement if isinstance(agreement, dict) else {}
     tool = certificate.get("converter")
     tool = tool if isinstance(tool, dict) else {}
+    beside = f" where the answer is up to {_number(agreement['beside'])}" if agreement.get("beside") else ""
     parts = [
         f"the file says: converted from {certificate.get('source', 'an unnamed source')} by {tool.get('name', '?')} "
         f"{tool.get('version', '')}".rstrip(),
         f"both sides held against each other on {agreement.get('samples', '?')} rows: largest difference "
-        f"{_number(agreement.get('max_abs'))}, labels that differ: {agreement.get('label_mismatches', '?')}",
+        f"{_number(agreement.get('max_abs'))}{beside}, labels that differ: {agreement.get('label_mismatches', '?')}",
     ]
     if digest := certificate.get("sha256"):
         parts.append(f"source SHA-256 {str(digest)[:16]}…")
