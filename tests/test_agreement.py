@@ -57,7 +57,7 @@ def test_a_mismatch_says_which_output_how_many_rows_and_the_worst_one() -> None:
 def test_the_largest_difference_is_told_with_the_answer_that_it_is_in() -> None:
     """0.125 is one rounding of a float32 of a million, and a mistake in a probability."""
     native = np.array([[1.5e6, 2.0], [3.0, 4.0]])
-    found = held(native, (native + [[0.125, 0], [0, 1e-4]]).astype(np.float32), {"x": np.zeros((2, 1))})
+    found = held(native, (native + np.array([[0.125, 0], [0, 1e-4]])).astype(np.float32), {"x": np.zeros((2, 1))})
     assert (found.max_abs, found.beside, found.outputs[0].beside) == (0.125, 1.5e6, 1.5e6)
     assert found.within_tolerance and readable(1.5e6) in found.says
     certified = certificate.says({"agreement": found.to_dict()})

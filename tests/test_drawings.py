@@ -5,10 +5,12 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 import numpy as np
+from matplotlib import rcParams
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from workbench.compare.answers import Spikes
-from workbench.paper.plots import picture
+from workbench.paper.plots import INK, NATIVE, ONNX, canvas, picture
 from workbench.show.flow import chart
 
 
@@ -42,3 +44,18 @@ def test_a_flow_chart_says_all_of_it_in_words_too_and_its_arrows_end_at_boxes() 
         ends = [tuple(map(float, point.split(","))) for point in str(line.get("points")).split()]
         for at_x, at_y in (ends[0], ends[-1]):
             assert any(x <= at_x <= x + wide and y <= at_y <= y + high for x, y, wide, high in corners)
+
+
+def test_the_house_style_is_told_apart_on_grey_paper_and_leaves_a_persons_own_plots_alone() -> None:
+    def lightness(colour: str) -> float:
+        """L* of CIE 1976, 0 to 100: what a copy on grey paper keeps, and every colour-blind reader sees."""
+        red, green, blue = (((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour))
+        return 116 * (0.2126 * red + 0.7152 * green + 0.0722 * blue) ** (1 / 3) - 16
+
+    before = dict(rcParams)
+    figure, (first, second) = canvas(6, 3, 2)
+    drawn = [axes.plot([1, 2])[0].get_color() for axes in (first, second) for _ in range(2)]
+    assert drawn == [NATIVE, ONNX] * 2 and dict(rcParams) == before
+    steps = sorted(map(lightness, (INK, NATIVE, ONNX, "#ffffff")))
+    assert min(high - low for low, high in zip(steps, steps[1:], strict=False)) > 20
+    assert "<text" in picture(figure, "Lines.").svg

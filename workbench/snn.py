@@ -12,14 +12,14 @@ from typing import Any
 
 from .frameworks import spiking
 
-_VERBS = {
-    "RECORDED": "conformance", "conformance": "conformance", "lift": "lift", "read_nir": "nir", "spiking": "spiking", "to_code": "to_code",
-    "to_nengo": "to_nengo", "write_nir": "nir",
+_NAMES = {
+    "RECORDED": "conformance", "conformance": "conformance", "lift": "lift", "read_nir": "nir", "spiking": "spiking",
+    "to_code": "to_code", "to_nengo": "to_nengo", "write_nir": "nir",
 }  # fmt: skip
 """Name -> the module in `workbench.frameworks.spiking` that has it; some are called the same."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _VERBS:
-        return getattr(import_module(f"{spiking.__name__}.{_VERBS[name]}"), name)
+    if name in _NAMES:
+        return getattr(import_module(f"{spiking.__name__}.{_NAMES[name]}"), name)
     return getattr(spiking, name)
