@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import numpy as np
@@ -57,5 +58,5 @@ def test_the_house_style_is_told_apart_on_grey_paper_and_leaves_a_persons_own_pl
     drawn = [axes.plot([1, 2])[0].get_color() for axes in (first, second) for _ in range(2)]
     assert drawn == [NATIVE, ONNX] * 2 and dict(rcParams) == before
     steps = sorted(map(lightness, (INK, NATIVE, ONNX, "#ffffff")))
-    assert min(high - low for low, high in zip(steps, steps[1:], strict=False)) > 20
+    assert min(high - low for low, high in pairwise(steps)) > 20
     assert "<text" in picture(figure, "Lines.").svg
