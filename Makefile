@@ -63,10 +63,10 @@ badge:
 	    sed -i -E "s#(mybinder\.org/v2/gh/)[^/]+/[^/]+/#\1$$name/#g; s#(github\.com%2F)[^%]+%2F[^&]+#\1$${name%/*}%2F$${name#*/}#g" README.md; \
 	    echo "README's links lead to $$name."
 
-# The branch `students`: the last commit without solutions and wrong answers, and without the history that holds them.
+# The branch `students`: the last commit without solutions and tests, and without the history that holds them.
 students:
 	@GIT_INDEX_FILE="$$(mktemp -u)"; export GIT_INDEX_FILE; trap 'rm -f "$$GIT_INDEX_FILE"' EXIT; git read-tree HEAD && \
-	    git rm -r -q --cached --ignore-unmatch notebooks/solutions notebooks/ko/solutions tests/notebooks && \
+	    git rm -r -q --cached --ignore-unmatch notebooks/solutions notebooks/ko/solutions tests/notebooks 'tests/*.py' && \
 	    last="$$(git rev-parse -q --verify students || git rev-parse -q --verify origin/students)"; \
 	    git branch -f students "$$(git commit-tree $${last:+-p $$last} -m "As of $$(git rev-parse --short HEAD)" "$$(git write-tree)")" && \
 	    echo "Branch students is made: git push origin students"
