@@ -1,20 +1,23 @@
 # make lab    opens the workbench in JupyterLab        make test   runs every check
+#             make lab EDITION=ko  the Korean notebooks
 # make test-long  long fuzzes and matrices
 # make setup  is what both call first                  make bench  prints times and memory      make clean
 # make conformance  asks ONNX's own node tests, and prints how many are right
 # make house  prints how the package is built: lines per room, imports that run the wrong way, long functions
 # make badge  points README's links to your fork      make students  a branch without solutions
-# make reports  runs every notebook and writes each as an HTML page into reports/, with its time and memory
+# make reports  runs every notebook and writes each as an HTML page into reports/, with its time and memory;
+#               make reports EDITION=ko  the Korean ones, into reports/ko/
+# make korean  brings notebooks/ko up to notebooks, and names what is to be translated
 
 IS_311 := -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null
 STAMP := .venv/.setup-done
 # the pip section of environment.yml as pip constraints
 PINS := grep -oE '[A-Za-z0-9._-]+==[^ ]+' environment.yml
 
-.PHONY: lab test test-long conformance house setup reports bench bench-snn badge students pins clean
+.PHONY: lab test test-long conformance house setup reports korean bench bench-snn badge students pins clean
 
 lab: setup
-	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/00_workbench.ipynb $(LAB_ARGS)
+	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/$(EDITION:%=%/)00_workbench.ipynb $(LAB_ARGS)
 
 test: setup
 	.venv/bin/ruff check
@@ -35,7 +38,10 @@ house: setup
 	.venv/bin/python tests/house.py
 
 reports: setup
-	.venv/bin/workbench export --execute --force -o reports notebooks/*.ipynb
+	.venv/bin/workbench export --execute --force -o reports/$(EDITION) notebooks/$(EDITION:%=%/)*.ipynb
+
+korean: setup
+	.venv/bin/python tests/editions.py $(DONE)
 
 bench: setup
 	.venv/bin/python tests/bench.py

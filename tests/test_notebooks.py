@@ -81,6 +81,17 @@ def wrong_answers(path: Path) -> dict[str, list[str]]:
     return json.loads((ROOT / "tests" / "notebooks" / f"chapter_{int(path.stem[:2])}.json").read_text())
 
 
+IN_KOREAN = """
+def in_korean():
+    import os
+    os.environ["WORKBENCH_LANGUAGE"] = "ko"
+    try:
+        return repr(Out[max(Out)])
+    finally:
+        del os.environ["WORKBENCH_LANGUAGE"]
+"""
+
+
 def said(run: Running, source: str) -> str:
     """What a cell's result says, as plain text."""
     (output,) = (output for output in run.cell(source).outputs if output.output_type == "execute_result")
@@ -152,6 +163,7 @@ class TestOne:
         notebook = run.notebook
         right = teach.solutions(ROOT / "notebooks" / run.name)
         wrong = wrong_answers(Path(run.name))
+        run.cell(IN_KOREAN)
         for cell in [cell for cell in notebook.cells if cell.id.startswith("check-")]:
             number = cell.id.removeprefix("check-").replace("-", ".")
             (unanswered,) = (o.data["text/plain"] for o in cell.outputs if o.output_type == "execute_result")
@@ -159,8 +171,10 @@ class TestOne:
             for source in wrong[number]:
                 run.cell(source)
                 assert re.match(r"Not yet\. \S.{20}", said(run, cell.source)), (number, source)
+                assert re.match(r"['\"]아직 아닙니다\. .*[가-힣]", said(run, "in_korean()")), (number, source)
             run.cell(right[number][0])
             assert re.match(r"Right\. \S.{20}", said(run, cell.source)), (number, right[number][0])
+            assert re.match(r"['\"]맞습니다\. .*[가-힣]", said(run, "in_korean()")), (number, right[number][0])
             # What is no answer at all gets a sentence, too.
             for odd in ("None", "object()", "'?'", "[]"):
                 assert said(run, f'check("{number}", {odd})').startswith("Not yet."), (number, odd)

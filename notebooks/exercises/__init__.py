@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from html import escape
 from importlib import import_module
 
+from .language import said
+
 MIME = "application/vnd.onnx-workbench.verdict+json"
 """A verdict as data beside its sentence, in the notebook's file: ``{"exercise": "3.1", "right": true}``."""
 
@@ -22,14 +24,17 @@ _WORDS = {True: "Right.", False: "Not yet.", None: "No answer yet."}
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `check` found. `right` is None where there is no answer yet; `why` is plain text."""
+    """What `check` found. `right` is None where there is no answer yet; `why` is plain text, in English.
+
+    It is shown in the language of `said`.
+    """
 
     right: bool | None
     why: str
     exercise: str = ""
 
     def __repr__(self) -> str:
-        return f"{_WORDS[self.right]} {self.why}"
+        return f"{said(_WORDS[self.right])} {said(self.why)}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, object]:
         return {MIME: {"exercise": self.exercise, "right": self.right}}
@@ -37,7 +42,8 @@ class Verdict:
     def _repr_html_(self) -> str:
         return (
             f'<div role="status" style="border-left:.3rem solid {_COLOURS[self.right]};padding:.3rem .8rem;'
-            f'margin:.3rem 0;max-width:46rem"><b>{_MARKS[self.right]} {_WORDS[self.right]}</b> {escape(self.why)}</div>'
+            f'margin:.3rem 0;max-width:46rem"><b>{_MARKS[self.right]} {said(_WORDS[self.right])}</b> '
+            f"{escape(said(self.why))}</div>"
         )
 
 

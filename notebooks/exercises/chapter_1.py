@@ -106,7 +106,7 @@ def _handover(answer: object) -> Verdict:
                 return not_yet(f"{path.name} and {other} give the same answers: they are the same model.")
         said[path.name] = answers
     return right(
-        f"{len(files)} models from {' and '.join(sorted(producers))}, and one loader ran them all. The program need "
+        f"{len(files)} models from {', '.join(sorted(producers))}, and one loader ran them all. The program need "
         "not know which framework made a file, only what it takes and gives."
     )
 

@@ -89,12 +89,12 @@ def _tired(answer: Any) -> Verdict:
         ops = {node.op for node in engine.network.neurons()}
         rates = sorted(op for op in ops if op.endswith(("Rate", "RectifiedLinear")) and "Spiking" not in op)
         if rates:
-            return not_yet(f"{' and '.join(rates)} gives a rate at every step, no spikes: choose a type that spikes.")
+            return not_yet(f"{', '.join(rates)} gives a rate at every step, no spikes: choose a type that spikes.")
         fired = engine.run(np.ones((1, size), np.float32), steps=1000, spikes=engine.layers)
         trains = [np.asarray(fired[layer])[0] != 0 for layer in engine.layers]
     first, second = (int(sum(train[part].sum() for train in trains)) for part in (slice(0, 500), slice(500, 1000)))
     counted = f"{first:,} spikes in the first half second and {second:,} in the second"
-    names = " and ".join(sorted(ops))
+    names = ", ".join(sorted(ops))
     if not first:
         return not_yet("These neurons do not fire at all under a constant input of 1.")
     if second < TIRED * first:

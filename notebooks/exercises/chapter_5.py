@@ -11,7 +11,7 @@ import numpy as np
 
 from workbench import WorkbenchError, detect, load_engine
 from workbench.engines import Engine
-from workbench.kind import KIND_NAMES, Detection, our_rule
+from workbench.kind import Detection, our_rule
 from workbench.paper.data import dataset
 
 from . import Verdict, not_yet, right
@@ -24,7 +24,7 @@ def _looked_at(path: Any) -> Detection | Verdict:
     try:
         found = detect(path)
     except WorkbenchError as error:
-        return not_yet(str(error))
+        return not_yet(f"The workbench says: {error}")
     if found.header is None:
         return not_yet(f"{Path(path).name} is no ONNX file: its format is {found.format}.")
     return found
@@ -74,7 +74,7 @@ def _answered(answer: object) -> Verdict:
         return found
     theirs, domain = found.paper_rule.kind, found.header.domain if found.header else ""
     if found.kind != "DL":
-        return not_yet(f"This file is no copy of LeNet-1: it is a {KIND_NAMES[found.kind or 'unknown']}.")
+        return not_yet(f"This file is no copy of LeNet-1: its kind is {found.kind}.")
     if theirs is None and domain:
         return not_yet(f"The rule does not know the domain {domain!r}, so it has no answer. Which two does it know?")
     if theirs is None:

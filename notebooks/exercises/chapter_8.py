@@ -82,7 +82,7 @@ def _policy(answer: object) -> Verdict:
     try:
         policy = read_policy(Path(answer))
     except WorkbenchError as error:
-        return not_yet(str(error))
+        return not_yet(f"The workbench says: {error}")
     if policy.formats is None:
         return not_yet("This policy allows models of every format, since it has no line `formats`.")
     if "ONNX" not in policy.formats:

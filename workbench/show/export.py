@@ -257,6 +257,8 @@ _CELLS = """
 def page(notebook: NotebookNode, name: str) -> str:
     """The HTML document of a notebook with its outputs, which may come from anyone: see `workbench.show.clean`.
 
+    Its language is what the notebook's metadata say as ``lang``, a BCP 47 tag, and English without.
+
     Args:
         name: the title where the notebook has no heading.
     """
@@ -278,6 +280,7 @@ def page(notebook: NotebookNode, name: str) -> str:
         render(
             "notebook",
             title=_title(notebook) or name,
+            language=notebook.metadata.get("lang", "en"),
             policy=policy(nonce if cleaner.frames else None),
             cells=shown,
             now=datetime.now().astimezone(),
