@@ -3,12 +3,14 @@
 `notebooks/ko` holds the same notebooks: the same cells under the same ids, code copied, prose translated. A cell of
 Korean prose carries, as ``english`` in its metadata, a digest of the English text that it says. ``make korean`` copies
 the code, puts new cells in as they are, and names every cell to translate; ``make korean DONE="02_onnx_format:bytes"``
-says that the cells named are translated anew, ``DONE=02_onnx_format`` that all of a notebook are.
+says that the cells named are translated anew, ``DONE=02_onnx_format`` that all of a notebook are. A chapter's solutions
+are one text more, called `solutions`, with their digest in the notebook's metadata.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections.abc import Collection
 from copy import deepcopy
@@ -19,6 +21,7 @@ import nbformat
 
 NOTEBOOKS = Path(__file__).resolve().parent.parent / "notebooks"
 KOREAN = NOTEBOOKS / "ko"
+_FENCED = re.compile(r"```.*?```", re.DOTALL)
 
 
 def digest(text: str) -> str:
@@ -35,9 +38,14 @@ def translated(path: Path, done: Collection[str] = ()) -> tuple[nbformat.Noteboo
     """
     english = nbformat.read(path, as_version=4)
     there = KOREAN / path.name
-    old = {cell.id: cell for cell in nbformat.read(there, as_version=4).cells} if there.exists() else {}
+    before = nbformat.read(there, as_version=4) if there.exists() else nbformat.v4.new_notebook()
+    old = {cell.id: cell for cell in before.cells}
     korean, missing = deepcopy(english), []
     korean.metadata["lang"] = "ko"
+    now = digest(_solutions(NOTEBOOKS, path))
+    korean.metadata["solutions"] = now if "solutions" in done else before.metadata.get("solutions", "")
+    if korean.metadata["solutions"] != now:
+        missing.append("solutions")
     for cell in (cell for cell in korean.cells if cell.cell_type == "markdown"):
         now, known = digest(cell.source), old.get(cell.id)
         says = known.metadata.get("english") if known else None
@@ -46,6 +54,16 @@ def translated(path: Path, done: Collection[str] = ()) -> tuple[nbformat.Noteboo
         if cell.metadata["english"] != now:
             missing.append(cell.id)
     return korean, missing
+
+
+def solutions(path: Path) -> str:
+    """The Korean solutions of a chapter as they should be stored: with the code of the English ones."""
+    code = iter(_FENCED.findall(_solutions(NOTEBOOKS, path)))
+    return _FENCED.sub(lambda _: next(code, ""), _solutions(KOREAN, path))
+
+
+def _solutions(folder: Path, path: Path) -> str:
+    return (folder / "solutions" / f"{path.stem}.md").read_text(encoding="utf-8")
 
 
 def sentences(path: Path) -> list[str]:
@@ -84,10 +102,11 @@ def main(done: list[str]) -> None:
     """Bring the Korean notebooks up to the English ones, and print what is to be translated."""
     left = 0
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
-        ids = [cell.id for cell in nbformat.read(path, as_version=4).cells]
+        ids = ["solutions", *(cell.id for cell in nbformat.read(path, as_version=4).cells)]
         named = {id for id in ids if {path.stem, f"{path.stem}:{id}"} & {*done}}
         korean, missing = translated(path, named)
         nbformat.write(korean, KOREAN / path.name)
+        (KOREAN / "solutions" / f"{path.stem}.md").write_text(solutions(path), encoding="utf-8")
         for cell in missing:
             print(f"{path.stem}:{cell}")
         left += len(missing)

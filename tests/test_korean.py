@@ -10,7 +10,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from editions import KOREAN, NOTEBOOKS, sentences, translated
+from editions import KOREAN, NOTEBOOKS, sentences, solutions, translated
+from exercises import teach
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
 from workbench.show.export import page, running
@@ -31,6 +32,12 @@ def test_code_is_the_english_ones_and_every_text_says_what_the_english_one_says_
     wanted, missing = translated(path)
     assert missing == [], "translate these cells anew in notebooks/ko, then: make korean DONE='CHAPTER:CELL …'"
     assert nbformat.read(KOREAN / path.name, as_version=4) == wanted, "make korean copies the code"
+    ours, theirs = teach.solutions(KOREAN / path.name), teach.solutions(path)
+    assert {number: code for number, (code, _) in ours.items()} == {
+        number: code for number, (code, _) in theirs.items()
+    }
+    assert all(re.search("[가-힣]", why) for _, why in ours.values())
+    assert (KOREAN / "solutions" / f"{path.stem}.md").read_text(encoding="utf-8") == solutions(path)
 
 
 def test_a_changed_english_text_and_a_new_cell_are_named_and_code_is_copied(tmp_path: Path) -> None:
@@ -54,7 +61,7 @@ def test_a_text_keeps_code_links_and_marks_and_is_korean(path: Path) -> None:
         text = korean[cell]
         where = (path.stem, cell)
         assert re.search("[가-힣]", text), where
-        for kept in (r"```.*?```", r"(?<!`)`[^`\n]+`(?!`)", r"^#+ ", r"^\| ", r"</?details>", r"^\d+\. ", r"^- "):
+        for kept in (r"```.*?```", r"(?<!`)`[^`\n]+`(?!`)", r"^#+ ", r"^\| ", r"^\d+\. ", r"^- "):
             theirs, ours = (re.findall(kept, one, re.DOTALL | re.MULTILINE) for one in (english, text))
             assert {*ours} == {*theirs} and ("`" in kept or len(ours) == len(theirs)), (*where, kept)
         for link in re.findall(r"\]\(([^)#]+)", text):

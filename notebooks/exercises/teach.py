@@ -44,7 +44,7 @@ def chapters() -> dict[str, Path]:
 
 def solutions(path: Path) -> dict[str, tuple[str, str]]:
     """{"3.1": (source of the answer cell, why)} of a chapter."""
-    text = (NOTEBOOKS / "solutions" / f"{path.stem}.md").read_text(encoding="utf-8")
+    text = (path.parent / "solutions" / f"{path.stem}.md").read_text(encoding="utf-8")
     found = re.findall(r"^\*\*(\d\.\d)\*\*\s+```python\n(.*?)\n```\s+(.*?)(?=^\*\*|\Z)", text, re.MULTILINE | re.DOTALL)
     return {number: (source, why.strip()) for number, source, why in found}
 
@@ -58,7 +58,8 @@ def solved(path: Path) -> NotebookNode:
         if cell.id.startswith("answer-"):
             number = cell.id.removeprefix("answer-").replace("-", ".")
             cell.source, why = known[number]
-            cells.append(nbformat.v4.new_markdown_cell(f"**Solution.** {why}", id=f"why-{number.replace('.', '-')}"))
+            word = "해답" if notebook.metadata.get("lang") == "ko" else "Solution"
+            cells.append(nbformat.v4.new_markdown_cell(f"**{word}.** {why}", id=f"why-{number.replace('.', '-')}"))
     notebook.cells = cells
     return notebook
 
@@ -150,8 +151,8 @@ def main() -> int:
             print(f"{asked.folder} is there already, and would be overwritten; give a new folder.", file=sys.stderr)
             return 1
         shutil.copytree(NOTEBOOKS, asked.folder, ignore=NOT_COPIED)
-        for path in chapters().values():
-            nbformat.write(solved(path), asked.folder / path.name)
+        for path in (*chapters().values(), *sorted((NOTEBOOKS / "ko").glob("*.ipynb"))):
+            nbformat.write(solved(path), asked.folder / path.relative_to(NOTEBOOKS))
         return 0
     if not asked.folder.is_dir():
         print(f"{asked.folder} is no folder; give the one that holds the students' notebooks.", file=sys.stderr)
