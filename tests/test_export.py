@@ -80,6 +80,24 @@ def test_a_widget_is_shown_by_its_still_copy(tmp_path: Path) -> None:
     assert "widget-view" not in text
 
 
+def test_the_workbench_in_a_page_shows_what_was_found_out_last(tmp_path: Path) -> None:
+    notebook = stored(
+        tmp_path / "n.ipynb",
+        new_code_cell("from workbench import Workbench\nwb = Workbench()\nwb"),
+        new_code_cell(f"wb.path = {str(DATA / 'mlp.onnx')!r}"),
+    )
+    text = export(notebook, execute=True).path.read_text()
+    assert "No model was picked" not in text and "Netron: mlp.onnx" in text and "First inference" in text
+    assert "settle" not in text
+
+
+def test_links_between_notebooks_lead_from_page_to_page() -> None:
+    cell = new_markdown_cell("[next](01_why_onnx.ipynb#b) [far](https://example.org/a.ipynb) `[code](c.ipynb)`")
+    text = page(new_notebook(cells=[cell]), "n")
+    assert re.findall('href="([^"]*)"', text) == ["01_why_onnx.html#b", "https://example.org/a.ipynb"]
+    assert "c.ipynb" in text
+
+
 def test_a_failing_cell_is_named_and_no_page_is_written(tmp_path: Path) -> None:
     notebook = stored(tmp_path / "n.ipynb", new_code_cell("1", id="fine"), new_code_cell("{}['key']", id="broken"))
     with pytest.raises(WorkbenchError, match=r"^n\.ipynb, cell 2 \(broken\) failed with KeyError: 'key'$"):

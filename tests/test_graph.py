@@ -12,6 +12,7 @@ import sys
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -795,3 +796,20 @@ def test_a_graph_too_large_to_draw_is_looked_at_in_parts(tmp_path: Path) -> None
     assert len(view.costs().nodes) == 12_000
     with pytest.raises(BadInput, match="relu_600"):
         graph(tmp_path / "m.onnx", around="relu-600")
+
+
+def test_a_tall_graph_is_drawn_in_columns_where_the_place_is_low() -> None:
+    nodes = [helper.make_node("Relu", [f"v{at}"], [f"v{at + 1}"], name=f"n{at}") for at in range(60)]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("v0", "v60")]
+    view = graph(helper.make_model(helper.make_graph(nodes, "tall", ends[:1], ends[1:]), producer_name="t"))
+    root = ElementTree.fromstring(view.svg((640, 460)))
+    wide, high = float(root.get("width", 0)), float(root.get("height", 0))
+    whole = ElementTree.fromstring(view.svg())
+    assert min(640 / wide, 460 / high) > 3 * 460 / float(whole.get("height", 0))
+    # Together the columns show all, each part once, and no box is cut.
+    parts = [[float(number) for number in part.get("viewBox", "").split()] for part in root.findall(f"{SVG}svg")]
+    assert [round(upper[1] + upper[3] - lower[1]) for upper, lower in pairwise(parts)] == [0] * (len(parts) - 1)
+    boxes = [(float(box.get("y", 0)), float(box.get("height", 0))) for box in root.iter(f"{SVG}rect") if box.get("rx")]
+    assert len(boxes) >= 62
+    for top, height in boxes:
+        assert any(part[1] <= top + 1 and top + height <= part[1] + part[3] + 1 for part in parts)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import hashlib
+import html
 import json
 import os
 import re
@@ -11,8 +14,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import unquote
 
 import numpy as np
 import onnx
@@ -85,6 +90,7 @@ def offline(browser: Browser) -> Iterator[Shown]:
 
 def drawn(report: Shown) -> FrameLocator:
     """The graph, once it is there: a browser draws no frame that nobody sees."""
+    report.page.locator("summary", has_text="Graph").click()
     report.page.locator("iframe").scroll_into_view_if_needed()
     graph = report.page.frame_locator("iframe")
     state(graph)
@@ -104,11 +110,15 @@ def test_reports_of_all_three_kinds_live_offline(
     offline: Shown, tmp_path: Path, compared: tuple[Path, list[str]]
 ) -> None:
     pages = {"ML": compared[0]}
-    for kind, model in {"DL": "mlp.onnx", "SNN": "snn_leaky.onnx"}.items():
-        pages[kind] = write(DATA / model, tmp_path / f"{kind}.html")
+    models = {"ML": compared[0].with_name("ML.onnx"), "DL": DATA / "mlp.onnx", "SNN": DATA / "snn_leaky.onnx"}
+    for kind in ("DL", "SNN"):
+        pages[kind] = write(models[kind], tmp_path / f"{kind}.html")
     for kind, page in pages.items():
         offline.page.goto(page.as_uri())
-        expect(offline.page.get_by_role("region", name="Summary")).to_contain_text(f"{kind}, ")
+        cover = offline.page.get_by_role("banner")
+        expect(cover.locator(".wb-kind")).to_have_text(re.compile(f"^{kind}"))
+        expect(cover).to_contain_text(hashlib.sha256(models[kind].read_bytes()).hexdigest())
+        expect(offline.page.locator("iframe")).to_be_hidden()  # details are folded
         graph = drawn(offline)
         graph.locator(".node-item-type").first.click()
         expect(graph.locator("#sidebar-title")).to_have_text("Node Properties")
@@ -133,14 +143,21 @@ def test_a_report_keeps_nobody_out_and_no_word_is_too_long_for_it(
     page.goto(compared[0].as_uri())
     for width in (1100, 360):  # a phone's
         page.set_viewport_size({"width": width, "height": 800})
+        page.evaluate("open => document.querySelectorAll('details').forEach(one => one.open = open)", width == 360)
         assert [found["id"] for found in Axe().run(page).response["violations"]] == []
         assert page.evaluate("document.documentElement.scrollWidth") == width
     expect(page.get_by_role("img", name="Times: native estimator.predict(x)")).to_be_visible()
-    # On paper: all of it as wide as the page, the certificate open, black on white.
+    # On paper: all of it open and as wide as the page, no column cut, black on white.
+    page.evaluate("document.querySelectorAll('details').forEach(one => one.open = false)")
     page.emulate_media(media="print")
-    page.set_viewport_size({"width": 680, "height": 960})  # A4 within its margins
-    assert page.evaluate("document.documentElement.scrollWidth") == 680
-    expect(page.locator("details pre")).to_be_visible()
+    for width, height in ((680, 1010), (708, 940)):  # A4 and Letter within their margins
+        page.set_viewport_size({"width": width, "height": height})
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.locator("table:visible").count() > 5
+        beyond = "(all, edge) => all.filter(one => one.getBoundingClientRect().right > edge + 1).length"
+        assert page.locator("table:visible, header img, svg:visible").evaluate_all(beyond, width) == 0
+        assert page.get_by_role("banner").bounding_box()["height"] < height  # one page
+    expect(page.get_by_text("agreement, label_mismatches")).to_be_visible()
     assert page.evaluate("getComputedStyle(document.body).color") == "rgb(0, 0, 0)"
     page.context.close()
 
@@ -191,7 +208,7 @@ def test_results_at_hand_are_told_and_files_are_known_by_their_digest(tmp_path: 
     words = text_of(page)
     assert "iris.onnx: Both sides agree." in words
     assert "Not compared with an ONNX form of it." in words
-    assert "&quot;label_mismatches&quot;: 0" in words  # the certificate
+    assert re.search(r"agreement, label_mismatches\s+0\s", words)  # the certificate
     for file in (iris["native"], iris["onnx"]):
         assert hashlib.sha256(file.read_bytes()).hexdigest() in words
     assert iris["conversion"].sha256 in words
@@ -201,8 +218,9 @@ def test_a_native_model_is_compared_and_rows_are_shown(compared: tuple[Path, lis
     page, said = compared
     words = text_of(page)
     assert "Both sides agree: 20 rows" in words and "times as fast" in words
-    summary = re.findall(r'<th scope="row"><a [^>]*>([^<]*)', page.read_text("utf-8"))
-    assert summary[:5] == ["Kind", "Agreement", "Speed", "Right answers", "Graph"]
+    cover = dict(re.findall(r"<dt>([^<]*)</dt><dd><b>([^<]*)</b>", page.read_text("utf-8")))
+    assert list(cover) == ["Agreement", "Speed", "Accuracy"]
+    assert cover["Agreement"] == "✓ 20 of 20" and cover["Speed"].endswith(" ×") and cover["Accuracy"] == "100.00%"
     assert "100.00% on both sides." in words and "Row 0" in words
     assert "Time of one call with 20 rows" in words and "in each row, 20 rows" in words  # the drawings
     assert "The file says: converted from iris.skops" in words
@@ -239,6 +257,60 @@ def test_files_beside_the_model_are_its_weights_and_no_others(tmp_path: Path) ->
     words = text_of(write(tmp_path / "in" / "m.onnx", tmp_path / "r.html"))
     assert hashlib.sha256(bytes(64)).hexdigest() in words
     assert hashlib.sha256(b"s" * 64).hexdigest() not in words
+
+
+def test_a_number_that_was_not_measured_is_not_on_the_cover(tmp_path: Path, iris: dict[str, Any]) -> None:
+    # Its certificate claims an agreement: whoever made the file wrote it.
+    page = write(iris["onnx"], tmp_path / "r.html").read_text("utf-8")
+    cover = re.findall(r"<dt>[^<]*</dt><dd><b>([^<]*)</b> ([^<]*)", page)
+    assert (
+        len(cover) == 3
+        and not any(re.search(r"\d", value) for value, _ in cover)
+        and all("Not measured" in says for _, says in cover)
+    )
+
+
+def everything_in(page: Path) -> str:
+    """A page's text, with what is packed in it unpacked."""
+    text = html.unescape(unquote(page.read_text("utf-8")))
+    for block in re.findall(r"[A-Za-z0-9+/]{80,}={0,2}", text):
+        data = base64.b64decode(block + "=" * (-len(block) % 4))
+        text += (gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data).decode("latin-1")
+    return text
+
+
+def test_a_report_names_no_folder_of_this_machine_unless_asked_to(
+    tmp_path: Path, iris: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tell tale-folder"
+    (folder / "rows").mkdir(parents=True)
+    for file in ("native", "onnx"):
+        shutil.copy(iris[file], folder)
+    rows = Path(shutil.copy(iris["rows"], folder / "rows" / "r.csv"))
+    native, made = folder / "iris.skops", folder / "iris.onnx"
+    known = replace(iris["conversion"], source=str(native), output=str(made))
+    why = {"compare": f"{native} cannot be read, nor can {folder}.", "inference": "No file models/iris.onnx/x."}
+    monkeypatch.chdir(folder.parent)
+    pages = [
+        report(made, tmp_path / "a.html", native=native, inputs=rows, target="species<img>", seconds=0.1),
+        write(os.path.join(folder.name, native.name), tmp_path / "b.html", conversion=known, problems=why),
+        write(made, tmp_path / "c.html", conversion=known, problems=why),
+    ]
+    for page in pages:
+        text = everything_in(page)
+        assert "telltale" not in text.replace(" ", "") and folder.name not in text and str(tmp_path) not in text
+        assert "iris.onnx" in text and "LinearClassifier" in text  # unpacked, too
+    assert "iris.skops cannot be read, nor can …." in text and "No file models/iris.onnx/x." in text
+    assert str(folder) in everything_in(write(made, tmp_path / "d.html", paths=True))
+
+
+def test_a_native_model_is_drawn_as_the_onnx_made_from_it(tmp_path: Path, iris: dict[str, Any]) -> None:
+    page = write(iris["native"], tmp_path / "r.html", conversion=iris["conversion"])
+    assert "The graph of iris.onnx" in text_of(page)
+    assert "LinearClassifier" in unquote(
+        re.findall(r'<img alt="Drawing of the graph" src="([^"]*)', page.read_text())[0]
+    )
+    assert "LinearClassifier" in everything_in(page).split("</html>", 1)[1]  # Netron's, packed
 
 
 # --- whole or not at all ----------------------------------------------------------------------------------------------

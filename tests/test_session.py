@@ -339,3 +339,24 @@ def test_what_is_no_model_has_no_pair(folder: Path) -> None:
     np.save(folder / "rows.npy", np.zeros((3, 4)))
     session = Session(folder / "rows.npy", root=folder)
     assert session.pairing is None
+
+
+def test_a_report_asked_for_while_work_is_under_way_is_written_after_it(folder: Path) -> None:
+    session = Session(folder / "tree.skops", root=folder)
+    session.start("convert")
+    session.start("report")
+    assert "is under way" in session.said
+    wait(lambda: session.report_path is not None)
+    assert "tree.onnx: Both sides agree" in session.report_path.read_text("utf-8")
+    # What is given up takes the report along.
+    session.report_path = None
+    session.start("convert")
+    session.start("report")
+    session.cancel()
+    wait(lambda: not session.job)
+    assert session.report_path is None and "was not written" in session.said
+
+
+def test_a_report_holds_the_answers_that_were_still_being_found_out(folder: Path) -> None:
+    session = Session(folder / "mlp.onnx", root=folder)
+    assert "Not asked." not in session.report().read_text("utf-8")

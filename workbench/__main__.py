@@ -546,6 +546,7 @@ def _diff(arguments: argparse.Namespace) -> int:
         "--data", "--inputs", dest="inputs", metavar="DATA", help="rows for the comparison, as for compare --inputs"
     ),
     _argument("--targets", metavar="FILE|COLUMN", help="right answers, as for compare"),
+    _argument("--paths", help="say in which folders of this machine the files are (default: their names alone)"),
     _argument("--memory", type=float, metavar="MIB", help="for each process (default: by the model's size)"),
     _TRUST,
     _CUSTOM,
@@ -564,6 +565,7 @@ def _report(arguments: argparse.Namespace) -> int:
             arguments.output,
             native=arguments.native,
             **asked,
+            paths=arguments.paths,
             memory_mib=arguments.memory,
             trust=arguments.trust,
             overwrite=arguments.force,

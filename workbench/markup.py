@@ -9,8 +9,10 @@ brings along its own and no more.
 from __future__ import annotations
 
 import functools
+import os
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 _ROOM = Path(__file__).with_name("show")
 
 _in_page: ContextVar[bool] = ContextVar("_in_page", default=False)
+
+_folders: ContextVar[re.Pattern[str] | None] = ContextVar("_folders", default=None)
 
 
 class Html(str):
@@ -45,13 +49,33 @@ def render(template: str, **values: Any) -> Html:
 
 
 @contextmanager
-def whole_page() -> Iterator[None]:
-    """What is rendered meanwhile is part of a page of ours, which has all the styles, and titles for its parts."""
-    token = _in_page.set(True)
+def whole_page(nameless: Iterable[str | os.PathLike[str]] = ()) -> Iterator[None]:
+    """What is rendered meanwhile is part of a page of ours, which has all the styles, and titles for its parts.
+
+    Args:
+        nameless: files whose folders no text of the page shall name: of a path, the file's name remains.
+    """
+    token, other = _in_page.set(True), _folders.set(_folders_of(nameless))
     try:
         yield
     finally:
         _in_page.reset(token)
+        _folders.reset(other)
+
+
+def _folders_of(files: Iterable[str | os.PathLike[str]]) -> re.Pattern[str] | None:
+    """What to take out of texts: these files' folders, with what stands between one of them and a file in it."""
+    given = [os.path.split(os.path.normpath(os.fsdecode(file))) for file in files]
+    if not given:
+        return None
+    paths = [Path(*parts) for parts in given]
+    folders = {str(at.parent) for path in paths for at in (path.absolute(), path.resolve())}
+    folders |= {tempfile.gettempdir(), os.path.expanduser("~")}  # of copies, and of data sets
+    longest = sorted((re.escape(folder) for folder in folders if Path(folder).name), key=len, reverse=True)
+    way = rf"(?<![\w.-])(?:{'|'.join(longest)})(?![\w-]|\.\w)(?:[\\/]+[^\\/\s'\"<>]+(?=[\\/]))*[\\/]?"
+    # As it was given it may be an ordinary word of the graph, too: only before the file's own name.
+    own = [rf"{re.escape(head)}[\\/](?={re.escape(name)})" for head, name in given if head and name]
+    return re.compile("|".join([way, *own]))
 
 
 def script(name: str) -> Html:
@@ -84,6 +108,8 @@ def _harmless(value: object, limit: int | None = None) -> Html:
     """A value as markup: text is escaped, and cut where it is longer than `limit` characters."""
     if hasattr(value, "__html__"):
         return Html(value)
+    if (folders := _folders.get()) is not None:
+        value = folders.sub(lambda found: "" if found[0][-1] in "\\/" else "…", str(value))
     return Html(escape(value) if limit is None else escape(value, limit))
 
 

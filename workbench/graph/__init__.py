@@ -182,10 +182,14 @@ class GraphView:
         """
         return replace(self, _costs=facts or self.costs(**axes))
 
-    def svg(self) -> str:
-        """A still drawing of the main graph; for formats other than ONNX, a card with the model's name."""
+    def svg(self, within: tuple[int, int] | None = None) -> str:
+        """A still drawing of the main graph; for formats other than ONNX, a card with the model's name.
+
+        Args:
+            within: (width, height) in pixels of the place it is for; a taller graph is drawn in columns there.
+        """
         if self._header is not None:
-            return svg.svg(self._header, notes=self.notes[:1])
+            return svg.svg(self._header, notes=self.notes[:1], within=within)
         return svg.card(
             self.name, [f"{self.format}: {'drawn by the live view only' if self._reader else 'no drawing'}."]
         )

@@ -75,12 +75,14 @@ class Edge:
     points: list[tuple[float, float]] = field(default_factory=list)
 
 
-def svg(header: Header, *, notes: Iterable[str] = ()) -> str:
+def svg(header: Header, *, notes: Iterable[str] = (), within: tuple[int, int] | None = None) -> str:
     """The main graph as a well-formed SVG document on a light ground of its own.
 
     Args:
         header: of the model (`header.read_header`).
         notes: sentences written above the graph, such as what was shortened.
+        within: (width, height) in pixels of the place it is for: what is too tall for that is cut between its rows and
+            goes on in columns beside one another, as many as leave it largest.
     """
     lines = list(notes)
     operators = {
@@ -97,7 +99,7 @@ def svg(header: Header, *, notes: Iterable[str] = ()) -> str:
         dagre(boxes, edges)
     except NoLayout:
         layers(boxes, edges)
-    return draw(boxes, edges, lines)
+    return draw(boxes, edges, lines, within)
 
 
 def card(title: str, lines: Iterable[str]) -> str:
@@ -262,32 +264,65 @@ def layers(boxes: list[Box], edges: list[Edge]) -> None:
         edge.points = [(start.x, start.y + start.height / 2), (stop.x, stop.y - stop.height / 2)]
 
 
-def draw(boxes: list[Box], edges: list[Edge], lines: list[str]) -> str:
-    left = min([box.x - box.width / 2 for box in boxes], default=0) - 16
-    top = min([box.y - box.height / 2 for box in boxes], default=0) - 16
-    lines = [_clean(line[:200]) for line in lines[:4]]
-    width = max([box.x + box.width / 2 for box in boxes] + [left + 16 + _width(line, 11) for line in lines], default=0)
+def draw(boxes: list[Box], edges: list[Edge], lines: list[str], within: tuple[int, int] | None = None) -> str:
     points = [point for edge in edges for point in edge.points]
-    width = max([width, *(x for x, _ in points)]) + 16 - left
-    height = max([box.y + box.height / 2 for box in boxes], default=0) + 16 - top
+    left = min([box.x - box.width / 2 for box in boxes] + [x for x, _ in points], default=0) - 16
+    wide = max([box.x + box.width / 2 for box in boxes] + [x for x, _ in points], default=0) + 16 - left
+    cuts = _cuts(boxes, wide, within)
+    columns = list(pairwise(cuts))
+    lines = [_clean(line[:200]) for line in lines[:4]]
     banner = 18 * len(lines) + (8 if lines else 0)
-    top, height = top - banner, height + banner
+    width = max([wide * len(columns), *(_width(line, 11) + 32 for line in lines)])
+    height = max(bottom - top for top, bottom in columns) + banner
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="{left:.0f} {top:.0f} {width:.0f} {height:.0f}" '
-        'font-family="Helvetica, Arial, sans-serif" font-size="11">'
+        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="Helvetica, Arial, sans-serif" font-size="11">'
         '<defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0 1L10 5L0 9z" fill="#555"/></marker></defs>'
-        f'<rect x="{left:.0f}" y="{top:.0f}" width="{width:.0f}" height="{height:.0f}" fill="#fff"/>'
+        f'<rect width="{width:.0f}" height="{height:.0f}" fill="#fff"/>'
     ]
     for number, line in enumerate(lines):
         text = html.escape(line)
-        out.append(f'<text x="{left + 12:.1f}" y="{top + 20 + 18 * number:.1f}" fill="#7a5b00">{text}</text>')
-    for edge in edges:
-        if edge.points:
-            out.append(f'<path d="{_curve(edge.points)}" fill="none" stroke="#555" marker-end="url(#arrow)"/>')
-    out += [_draw_box(box) for box in boxes]
+        out.append(f'<text x="12" y="{20 + 18 * number:.1f}" fill="#7a5b00">{text}</text>')
+    for number, (top, bottom) in enumerate(columns):
+        area = f"{wide:.0f} {bottom - top:.0f}"
+        place = 'x="{:.0f}" y="{}" width="{}" height="{}"'.format(wide * number, banner, *area.split())
+        out.append(f'<svg {place} viewBox="{left:.0f} {top:.0f} {area}">')
+        if number:
+            out.append('<use href="#graph"/></svg>')
+            continue
+        out.append('<g id="graph">')
+        for edge in edges:
+            if edge.points:
+                out.append(f'<path d="{_curve(edge.points)}" fill="none" stroke="#555" marker-end="url(#arrow)"/>')
+        out += [_draw_box(box) for box in boxes]
+        out.append("</g></svg>")
     return "".join(out) + "</svg>"
+
+
+def _cuts(boxes: list[Box], wide: float, within: tuple[int, int] | None) -> list[float]:
+    """Where a drawing of this width begins, is cut, and ends, from top to bottom."""
+    spans = sorted((box.y - box.height / 2, box.y + box.height / 2) for box in boxes)
+    top, bottom = min((top for top, _ in spans), default=0) - 16, max((bottom for _, bottom in spans), default=0) + 16
+    if within is None:
+        return [top, bottom]
+    gaps, reached = [], top + 16
+    for begins, ends in spans:
+        if begins > reached:
+            gaps.append((reached + begins) / 2)
+        reached = max(reached, ends)
+    best, largest = [top, bottom], 0.0
+    for most in (gap - top for gap in (bottom, *gaps)):
+        cuts = [top]
+        for gap, following in pairwise([*gaps, bottom]):
+            if following - cuts[-1] > most:
+                cuts.append(gap)
+        cuts.append(bottom)
+        highest = max(end - start for start, end in pairwise(cuts))
+        scale = min(1.0, within[0] / (wide * (len(cuts) - 1)), within[1] / highest)
+        if scale > largest + 0.01 or (abs(scale - largest) <= 0.01 and len(cuts) < len(best)):
+            best, largest = cuts, scale
+    return best
 
 
 def _draw_box(box: Box) -> str:

@@ -159,6 +159,7 @@ class Session(Choices):
         self._kept: dict[str, _Kept] = {}
         self._trusted: dict[str, object] = {}
         self._job: _Job | None = None
+        self._next: tuple[str, tuple[Any, ...]] = "", ()  # the file whose report waits for the work under way
         self._lock = threading.RLock()  # where there is no kernel, and changes come from threads
         self._look = threading.Event()
         self._loop = _running_loop()
@@ -287,9 +288,13 @@ class Session(Choices):
         """Compare the picked file with its partner; waits, and raises what `workbench.compare` raises."""
         return self._do("compare")
 
-    def report(self, output: str | os.PathLike[str] | None = None) -> Path:
-        """Write the report of the picked file, a free name beside it if None; waits."""
-        return self._do("report", output)
+    def report(self, output: str | os.PathLike[str] | None = None, *, paths: bool = False) -> Path:
+        """Write the report of the picked file, a free name beside it if None; waits.
+
+        Args:
+            paths: say in which folders of this machine the files are.
+        """
+        return self._do("report", output, paths)
 
     def make(self, sample: str) -> Path:
         """Make a model of the paper (`workbench.sources.samples`) in ``models`` and pick it; waits."""
@@ -335,6 +340,9 @@ class Session(Choices):
             job = self._prepared(step, *args)
         except _Busy as busy:
             self.said = str(busy)
+            if step == "report" and self.job != "report":
+                self._next = self.path, args
+                self.said = f"{self.about} is under way; the report is written after it."
             return
         except WorkbenchError as error:
             if step in STEPS:
@@ -438,17 +446,17 @@ class Session(Choices):
 
         return _Job("compare", path, f"Comparing {Path(path).name}", work, "comparison")
 
-    def _report(self, output: str | os.PathLike[str] | None = None) -> _Job:
+    def _report(self, output: str | os.PathLike[str] | None = None, paths: bool = False) -> _Job:
         path = self._needed()
         folder = _writable(Path(path), self.root)
         target = Path(output) if output else _free(folder.with_name(f"{Path(path).name}.report.html"))
         known = {name: getattr(self, name) for name in RESULTS if name not in ("costed", "scan", "report_path")}
-        known["problems"] = dict(self.problems)
+        known |= {"problems": dict(self.problems), "paths": paths, "beside": [self.data, self.partner, self.params]}
 
         def work(job: _Job) -> Path:
             from ..show.report import write
 
-            return write(path, target, progress=job.tell, cancel=job.cancel, **known)
+            return write(path, target, ask=True, progress=job.tell, cancel=job.cancel, **known)
 
         return _Job("report", path, f"Writing the report of {Path(path).name}", work, "report_path")
 
@@ -572,6 +580,12 @@ class Session(Choices):
         finally:
             # Last, so that whoever waits for the end finds all that came of it.
             self.job = self.stage = ""
+            (path, args), self._next = self._next, ("", ())
+            if path and path == self.path and not job.cancel.is_set():
+                self.start("report", *args)
+            elif path:
+                why = "the work before it was cancelled" if job.cancel.is_set() else "another file was picked"
+                self.said = f"The report of {Path(path).name} was not written, since {why}."
 
     def _settle(self, job: _Job, result: Any, error: BaseException | None) -> None:
         if error is None and job.result:

@@ -33,6 +33,13 @@ CELL_SECONDS = 900
 
 _WATCH_SECONDS = 0.2
 
+_SETTLE = """
+import sys
+if "workbench.widgets.workbench" in sys.modules:
+    await sys.modules["workbench.widgets.workbench"].settle()
+"""
+"""The last cell that is run, and not shown: what widgets were still finding out comes into their still copies."""
+
 Progress = Callable[[str], object]
 
 
@@ -144,6 +151,8 @@ class Running:
                 self._run(cell, index)
         self.seconds = time.monotonic() - began
         self._look()  # a quick notebook ends before the watcher's first look
+        self.cell(_SETTLE)
+        cells.pop()
 
     def cell(self, source: str) -> NotebookNode:
         """Run code in this kernel, in a cell added at the end; returns the cell with its outputs.
@@ -274,6 +283,8 @@ def page(notebook: NotebookNode, name: str) -> str:
         exclude_anchor_links=True,
     )
     cells, _ = exporter.from_notebook_node(notebook)
+    # Its neighbours are pages, too.
+    cells = re.sub(r'(<a href="[\w.-]+)\.ipynb(?=["#])', r"\1.html", cells)
     cleaner = Cleaner(nonce := secrets.token_hex(16))
     shown = cleaner.clean(cells)
     return str(

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
-import re
 import secrets
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from ..compare import Comparison, compare, environment
-from ..convert import Conversion
+from ..convert import Agreement, Conversion
 from ..errors import BadInput, WorkbenchError
 from ..files import certificate
 from ..files.header import read_header
@@ -29,7 +28,7 @@ from ..markup import render, whole_page
 from ..publish import refuse, write_text
 from ..safety import external
 from ..sandbox import Cancelled
-from ..words import NATIVE_AND_ONNX, counted, listed, size
+from ..words import NATIVE_AND_ONNX, counted, listed, readable, size
 from .answers import row_html
 from .card import LEVEL_WORDS, card
 from .charts import charts
@@ -39,8 +38,11 @@ HASHED = 1 << 30
 
 SHOWN_ROWS = 3
 
-PAGE_HEIGHT = 1500
-"""Pixels of a drawing of the graph up to which it is made to fit one printed page."""
+PICTURE = 640, 460
+"""Pixels of the graph's picture on the cover: with it, the cover is one page of A4 and of Letter."""
+
+MOST_CLAIMS = 100
+"""Lines of a certificate that are shown: anyone may have written it."""
 
 _BLOCK = 1 << 22
 
@@ -131,6 +133,7 @@ def report(
     native: Any = None,
     inputs: Any = None,
     targets: Any = None,
+    paths: bool = False,
     trust: bool = False,
     overwrite: bool = False,
     memory_mib: float | None = None,
@@ -146,6 +149,7 @@ def report(
         native: the model that `path`, an ONNX file, was made from: a file, an estimator, a Keras model or an open
             engine. Both are compared, which takes ten seconds and more.
         inputs, targets: rows for the comparison and their right answers, as `workbench.compare` takes them.
+        paths: say in which folders of this machine the files are; names alone if not, since a report is handed on.
         trust: the native file may run code when it is opened.
         overwrite: replace a page that exists.
         memory_mib: MiB for each worker, by the model's size if None.
@@ -159,31 +163,22 @@ def report(
         NeedsTrust, UnsupportedModel: as for `workbench.compare`.
         WorkbenchError: the page exists already or cannot be written; a side of the comparison failed.
     """
-    say = progress or (lambda message: None)
-    target = _target(path, output, overwrite, [path, native, inputs, targets, *options.values()])
+    beside = [native, inputs, targets, *options.values()]
+    target = _target(path, output, overwrite, [path, *beside])
     detection = detect(path)
     if native is None and (inputs is not None or targets is not None or options):
         what = "Rows and right answers" if options.keys() <= {"target"} else f"Options ({listed(options)})"
         raise BadInput(f"{what} are for a comparison: give the native model too, native=… (--native).")
     if native is not None and detection.format != "ONNX":
         raise BadInput(f"A native model is compared with an ONNX file, but {path} is {detection.format}.")
-    inference = comparison = None
-    problems: dict[str, str] = {}
+    comparison = None
     if native is not None:
         comparison = compare(
             native, path, inputs, targets=targets, trust=trust, memory_mib=memory_mib, progress=progress,
             cancel=cancel, **options,
         )  # fmt: skip
-    if detection.format == "ONNX":
-        say("Asking the model about real rows")
-        try:
-            inference = first_inference(path, memory_mib=memory_mib, cancel=cancel)
-        except Cancelled:
-            raise
-        except WorkbenchError as error:
-            problems["inference"] = str(error)
     return write(
-        path, target, detection=detection, inference=inference, comparison=comparison, problems=problems,
+        path, target, detection=detection, comparison=comparison, ask=memory_mib or True, beside=beside, paths=paths,
         overwrite=overwrite, progress=progress, cancel=cancel,
     )  # fmt: skip
 
@@ -198,27 +193,86 @@ def write(
     conversion: Conversion | None = None,
     comparison: Comparison | None = None,
     problems: Mapping[str, str] | None = None,
+    ask: bool | float = False,
+    beside: Iterable[Any] = (),
+    paths: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> Path:
     """Write the report from results at hand; kind and graph, which cost nothing, are found out where they are missing.
 
-    Args: as for `report` and `parts`.
+    Args: as for `report` and `parts`, and
+        view: not used where an ONNX file was made of the model: the report shows that one's graph.
+        ask: an ONNX file about real rows, where that gave no result yet; the MiB for its worker, or True.
+        beside: other files that the results may name, such as the rows.
 
     Raises:
         UnreadableFile: no such model, or a damaged one.
         WorkbenchError: the page exists already or cannot be written.
     """
     say = progress or (lambda message: None)
-    inputs = [path, *(model for _, model in _models(conversion, comparison))]
+    models = _models(conversion, comparison)
+    inputs = [path, *(model for _, model in models)]
     target = _target(path, output, overwrite, inputs)
     why = dict(problems or {})
     detection = detection or detect(path)
-    if view is None:
+    view, drawn = _drawn(Path(path), detection, view, models, why, say, cancel)
+    if ask and inference is None and detection.format == "ONNX" and "inference" not in why:
+        say("Asking the model about real rows")
+        try:
+            inference = first_inference(path, memory_mib=None if ask is True else ask, cancel=cancel)
+        except Cancelled:
+            raise
+        except WorkbenchError as error:
+            why["inference"] = str(error)
+    say("Computing the files' SHA-256")
+    files = [(role, file, *_fingerprint(file, cancel)) for role, file in _files(detection, conversion, comparison)]
+    say("Writing the page")
+    found = parts(detection, view=view, inference=inference, conversion=conversion, comparison=comparison, problems=why)
+    folders = () if paths else [place for place in (*inputs, *beside) if isinstance(place, str | os.PathLike) and place]
+    with whole_page(folders):
+        page = render(
+            "report",
+            name=os.path.basename(os.path.normpath(path)),
+            now=datetime.now().astimezone(),
+            found=detection,
+            kind_name=KIND_NAMES.get(detection.kind or ""),
+            level_words=LEVEL_WORDS,
+            figures=_figures(found, inference, conversion, comparison),
+            comparison_title=comparison.names.title if comparison is not None else "",
+            parts=[*found, Part("", "Files and environment", f"{counted(len(files), 'file')} with SHA-256.", True)],
+            kind=card(detection),
+            inference=inference._repr_html_() if inference is not None else "",
+            files=files,
+            paths=paths,
+            facts=_environment(comparison),
+            **_drawing(view, drawn.name, why.get("graph")),
+            **_conversion(detection, conversion),
+            **_comparison(comparison),
+        )
+    if cancel is not None and cancel.is_set():
+        raise Cancelled("The report was cancelled.")
+    return write_text(page, target, overwrite=overwrite, inputs=inputs)
+
+
+def _drawn(
+    path: Path,
+    detection: Detection,
+    view: GraphView | None,
+    models: list[tuple[str, Path]],
+    why: dict[str, str],
+    say: Progress,
+    cancel: threading.Event | None,
+) -> tuple[GraphView | None, Path]:
+    """The graph, with what each node costs, and the file it is of: the ONNX file made of a native model, if any."""
+    drawn = path
+    if detection.format != "ONNX":
+        drawn = next((model for _, model in models if model.suffix == ".onnx" and model.exists()), path)
+    if view is None or drawn != path:
         say("Drawing the graph")
         try:
-            view = graph(path, cancel=cancel)
+            view = graph(drawn, cancel=cancel)
         except WorkbenchError as error:
             why["graph"] = str(error)
         else:
@@ -227,31 +281,7 @@ def write(
         say("Counting what each node costs")
         with suppress(WorkbenchError):  # what ONNX's parser cannot read is drawn without
             view = view.with_costs()
-    say("Computing the files' SHA-256")
-    files = [(role, file, *_fingerprint(file, cancel)) for role, file in _files(detection, conversion, comparison)]
-    say("Writing the page")
-    found = parts(detection, view=view, inference=inference, conversion=conversion, comparison=comparison, problems=why)
-    with whole_page():
-        page = render(
-            "report",
-            name=os.path.basename(os.path.normpath(path)),
-            now=datetime.now().astimezone(),
-            findings=detection.findings,
-            level_words=LEVEL_WORDS,
-            summary=_summary(found, comparison),
-            comparison_title=comparison.names.title if comparison is not None else "",
-            sections=[*(part.title for part in found if part.there), "Files and environment"],
-            kind=card(detection),
-            inference=inference._repr_html_() if inference is not None else "",
-            files=files,
-            facts=_environment(comparison),
-            **_drawing(view),
-            **_conversion(detection, conversion),
-            **_comparison(comparison),
-        )
-    if cancel is not None and cancel.is_set():
-        raise Cancelled("The report was cancelled.")
-    return write_text(page, target, overwrite=overwrite, inputs=inputs)
+    return view, drawn
 
 
 def _target(
@@ -324,31 +354,72 @@ def _sha256(path: Path, cancel: threading.Event | None) -> str:
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 
-def _summary(found: tuple[Part, ...], comparison: Comparison | None) -> list[tuple[str, str, str, bool]]:
-    """(section, words of the link, what it says, whether it is there): kind, agreement and speed before all else."""
-    lines = [(part.title, part.title, part.says, part.there) for part in found]
-    if comparison is None:
-        return lines
-    compared = {
-        "Agreement": comparison.verdict, "Speed": comparison.speed, "Right answers": comparison.right_answers
-    }  # fmt: skip
-    said = [(found[-1].title, word, says, True) for word, says in compared.items() if says]
-    return [lines[0], *said, *lines[1:-1]]
+@dataclass(frozen=True)
+class Figure:
+    """A number of the cover.
+
+    Attributes:
+        title: what it measures.
+        value: the number; empty where it was not measured.
+        says: what it means, or why there is none.
+        good: True or False where the number itself says so.
+    """
+
+    title: str
+    value: str
+    says: str
+    good: bool | None = None
 
 
-def _drawing(view: GraphView | None) -> dict[str, Any]:
-    """Netron's live view; the still drawing for paper, and where no script may run."""
+def _figures(
+    found: tuple[Part, ...],
+    inference: FirstInference | TrialRun | None,
+    conversion: Conversion | None,
+    comparison: Comparison | None,
+) -> list[Figure]:
+    """Agreement, speed and accuracy, as far as they were measured here: what a certificate claims is no measurement."""
+    not_compared = f"Not measured. {found[-1].says}"
+    if comparison is not None:
+        agreement = _agreement(comparison.agreement, comparison.verdict)
+        ratio = comparison.speedup.median
+        speed = Figure("Speed", f"{readable(max(ratio, 1 / ratio), 3)} ×", comparison.speed)
+    else:
+        agreement, speed = Figure("Agreement", "", not_compared), Figure("Speed", "", not_compared)
+        if conversion is not None:
+            agreement = _agreement(conversion.agreement, f"At conversion: {conversion.agreement.says}")
+    accuracy = Figure("Accuracy", "", "Not measured. No rows were asked whose right classes are known.")
+    if comparison is not None and comparison.right_answers:
+        shares = dict.fromkeys((comparison.native.accuracy, comparison.onnx.accuracy))
+        value = " / ".join(f"{share:.2%}" for share in shares if share is not None)
+        accuracy = Figure("Accuracy", value, f"Right answers: {comparison.right_answers}")
+    elif isinstance(inference, FirstInference) and inference.right is not None:
+        accuracy = Figure(
+            "Accuracy", f"{inference.right} of {len(inference.predicted)}", f"First inference: {inference.says}"
+        )
+    return [agreement, speed, accuracy]
+
+
+def _agreement(agreement: Agreement, says: str) -> Figure:
+    if agreement.within_tolerance:
+        says += f" {agreement.undecided:,} count neither way." if agreement.undecided else ""
+        count = agreement.samples - agreement.undecided
+        return Figure("Agreement", f"✓ {count:,} of {agreement.samples:,}", says, True)
+    return Figure("Agreement", "✗ differ", says, False)
+
+
+def _drawing(view: GraphView | None, name: str, problem: str | None) -> dict[str, Any]:
+    """Netron's live view; the still drawing for the cover, which is printed, too."""
     nonce = secrets.token_hex(16)
-    shown: dict[str, Any] = {"policy": policy(nonce), "view": view}
+    shown: dict[str, Any] = {"policy": policy(nonce), "graph_of": name, "view": view, "live": "", "drawing": ""}
     if view is None:
-        return shown
-    drawing = view.svg()
-    height = re.search(r'^<svg[^>]* height="(\d+)', drawing)
+        return shown | {"no_drawing": problem}
+    if view.reason is None:
+        shown["live"] = frame(view.page(nonce), view.name)
+    if view.nodes:
+        return shown | {"drawing": quote(view.svg(PICTURE), safe="/:=' ,;()", errors="replace")}
     return shown | {
-        "live": frame(view.page(nonce), view.name) if view.reason is None else "",
-        "drawing": quote(drawing, safe="/:=' ,;()", errors="replace"),
-        # On paper a taller one is cut, since nobody could read it on one page.
-        "one_page": height is not None and int(height[1]) <= PAGE_HEIGHT,
+        "no_drawing": view.reason
+        or f"Graphs of {view.format} files are drawn by the live view only: convert the model to ONNX."
     }
 
 
@@ -361,8 +432,30 @@ def _conversion(detection: Detection, conversion: Conversion | None) -> dict[str
     return {
         "converted": conversion._repr_html_() if conversion is not None else "",
         "claim": _claim(proof) if proof is not None else "",
-        "proof": json.dumps(proof, indent=2, ensure_ascii=False) if proof is not None else "",
+        "proof": list(islice(_claims(proof or {}), MOST_CLAIMS)),
     }
+
+
+def _claims(proof: dict[str, Any], name: str = "", depth: int = 0) -> Iterator[tuple[str, str]]:
+    """(what, value) of each thing that a certificate says; it may hold anything, as deep as it likes."""
+    for key, value in proof.items():
+        where = f"{name}, {key}" if name else key
+        if isinstance(value, dict) and depth < 2 and key != "tools":
+            yield from _claims(value, where, depth + 1)
+        elif isinstance(value, dict):
+            yield where, "; ".join(f"{part} {_plain(inside)}" for part, inside in value.items())
+        elif isinstance(value, list):
+            yield where, " ".join(map(_plain, value)) or "none"
+        else:
+            yield where, _plain(value)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict | list):
+        return "…"
+    return (
+        {None: "not known", True: "yes", False: "no"}[value] if value is None or isinstance(value, bool) else str(value)
+    )
 
 
 def _comparison(comparison: Comparison | None) -> dict[str, Any]:

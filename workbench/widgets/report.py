@@ -64,7 +64,8 @@ class ReportPanel(ipywidgets.VBox):
             missing = missing if options_for(session.detection.format) else set()
         for step, missing_button in self._missing.items():
             show_if(step in missing, missing_button)
-        self._write.disabled = not found or bool(session.job)
+        self._write.disabled = not found or session.job == "report"
+        self._write.description = "Write report after that" if session.job not in ("", "report") else "Write report"
         self._parts.value = plan(session.lacking, parts=found)
         path, problem = str(session.report_path or ""), session.problems.get("report", "")
         self._said.value = sentence(path and f"Written: {path}", role="status") + note(problem)

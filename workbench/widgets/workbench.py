@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,9 @@ from .steps import Steps
 
 _SHOWN: dict[str, Workbench] = {}
 """The workbench each notebook cell shows."""
+
+_MIRRORED: weakref.WeakSet[Workbench] = weakref.WeakSet()
+"""Workbenches that are shown, by whatever front end, with a still copy beside them."""
 
 _PARTS: dict[str, tuple[Picker, ipywidgets.VBox]] = {}
 """Of each session's workbenches, by its folder: a page may show a widget in several places, and each new one would cost
@@ -89,9 +94,9 @@ class Workbench(ipywidgets.Box, Choices):
         """Compare the picked file with its other side; see `Session.compare`."""
         return self.session.compare()
 
-    def report(self, output: str | os.PathLike[str] | None = None) -> Path:
+    def report(self, output: str | os.PathLike[str] | None = None, *, paths: bool = False) -> Path:
         """Write the report of the picked file; see `Session.report`."""
-        return self.session.report(output)
+        return self.session.report(output, paths=paths)
 
     def diff(self, first: str | os.PathLike[str], second: str | os.PathLike[str]) -> Difference:
         """What changed from one ONNX file to another; see `Session.diff`."""
@@ -134,6 +139,7 @@ class Workbench(ipywidgets.Box, Choices):
         # Pages without the widget show the first they can: nothing, and then the still copy.
         display({**bundle, "text/plain": "ONNX Workbench", "text/html": ""}, raw=True)
         self._mirror = display(_Still(self.session), display_id=True)
+        _MIRRORED.add(self)
 
     def _still(self, change: Any = None) -> None:
         """Soon, once for all that changes together: a page of Netron is in it."""
@@ -154,6 +160,14 @@ class Workbench(ipywidgets.Box, Choices):
             for link in self._links:
                 link.unlink()
         super().close()
+
+
+async def settle() -> None:
+    """Wait until nothing is being found out or worked at, and write the still copies of all that cells show."""
+    for workbench in _MIRRORED:
+        while workbench.session.looking or workbench.session.job:
+            await asyncio.sleep(0.05)
+        workbench._write_still()
 
 
 _STILL_SHOWN = ["detection", "view", "inference", "conversion", "comparison", "problems"]
