@@ -80,15 +80,15 @@ def test_a_widget_is_shown_by_its_still_copy(tmp_path: Path) -> None:
     assert "widget-view" not in text
 
 
-def test_the_workbench_in_a_page_shows_what_was_found_out_last(tmp_path: Path) -> None:
-    notebook = stored(
-        tmp_path / "n.ipynb",
-        new_code_cell("from workbench import Workbench\nwb = Workbench()\nwb"),
-        new_code_cell(f"wb.path = {str(DATA / 'mlp.onnx')!r}"),
-    )
-    text = export(notebook, execute=True).path.read_text()
-    assert "No model was picked" not in text and "Netron: mlp.onnx" in text and "First inference" in text
+def test_the_workbench_in_a_page_shows_what_was_found_out_last_or_else_an_example(tmp_path: Path) -> None:
+    shows = new_code_cell("from workbench import Workbench\nwb = Workbench()\nwb")
+    picks = new_code_cell(f"wb.path = {str(DATA / 'mlp.onnx')!r}")
+    text = export(stored(tmp_path / "picked.ipynb", shows, picks), execute=True).path.read_text()
+    assert "Netron: mlp.onnx" in text and "First inference" in text and "example" not in text
     assert "settle" not in text
+    text = export(stored(tmp_path / "n.ipynb", shows), execute=True).path.read_text()
+    assert "an example" in text and "Netron: logistic_regression.onnx" in text and "Both sides agree" in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["n.html", "n.ipynb", "picked.html", "picked.ipynb"]
 
 
 def test_links_between_notebooks_lead_from_page_to_page() -> None:

@@ -38,7 +38,7 @@ import sys
 if "workbench.widgets.workbench" in sys.modules:
     await sys.modules["workbench.widgets.workbench"].settle()
 """
-"""The last cell that is run, and not shown: what widgets were still finding out comes into their still copies."""
+"""A last cell, which is not shown."""
 
 Progress = Callable[[str], object]
 
@@ -97,6 +97,7 @@ def export(
         return Export(write_text(page(read(source), source.stem), target, overwrite=overwrite, inputs=[source]))
     with running(source) as run:
         run.all(progress)
+        run.settle()
     shown = page(run.notebook, source.stem)
     return Export(write_text(shown, target, overwrite=overwrite, inputs=[source]), run.seconds, run.peak_mib)
 
@@ -151,8 +152,11 @@ class Running:
                 self._run(cell, index)
         self.seconds = time.monotonic() - began
         self._look()  # a quick notebook ends before the watcher's first look
+
+    def settle(self) -> None:
+        """Let the still copies of widgets say what these were still finding out, or an example where nothing was."""
         self.cell(_SETTLE)
-        cells.pop()
+        self.notebook.cells.pop()
 
     def cell(self, source: str) -> NotebookNode:
         """Run code in this kernel, in a cell added at the end; returns the cell with its outputs.

@@ -36,13 +36,17 @@ class ReportPanel(ipywidgets.VBox):
             "convert": button("Convert first", lambda: session.set_trait("step", "convert")),
             "compare": button("Compare first", lambda: session.set_trait("step", "compare")),
         }
-        self._write = button("Write report", lambda: session.start("report"), button_style="primary")
+        self.paths = ipywidgets.Checkbox(description="Name the files' folders", indent=False, layout={"width": "auto"})
+        self._write = button(
+            "Write report", lambda: session.start("report", None, self.paths.value), button_style="primary"
+        )
         self._said, self._download = ipywidgets.HTML(), Download()
         self._said.add_class("wb-outcome")
         super().__init__(
             [
                 self._parts,
                 ipywidgets.HBox([self._write, *self._missing.values()]),
+                self.paths,
                 *([JobBar(session, ["report"])] if bar else []),
                 self._said,
                 self._download,

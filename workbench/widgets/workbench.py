@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import weakref
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from ..graph import GraphView
 from ..inference import FirstInference, TrialRun
 from ..kind import Detection
 from ..markup import render
+from ..scratch import fleeting_folder
 from ..session import STEPS, Choices, Session, session_of
 from ..session.audited import Audited
 from ..show.card import card
@@ -163,11 +165,25 @@ class Workbench(ipywidgets.Box, Choices):
 
 
 async def settle() -> None:
-    """Wait until nothing is being found out or worked at, and write the still copies of all that cells show."""
+    """Wait until nothing is being found out or worked at, and write the still copies of all that cells show: nobody can
+    pick a file in these, so where none is picked they show an example."""
     for workbench in _MIRRORED:
-        while workbench.session.looking or workbench.session.job:
-            await asyncio.sleep(0.05)
-        workbench._write_still()
+        with fleeting_folder("workbench-example-") as folder:
+            session = workbench.session if workbench.session.path else _worked_example(folder)
+            while session.looking or session.job:
+                await asyncio.sleep(0.05)
+            workbench._mirror.update(_Still(session, example=not workbench.session.path))
+
+
+def _worked_example(folder: Path) -> Session:
+    """All steps of the workbench, gone through in a folder."""
+    session = Session(root=folder)
+    session.seconds = 1
+    session.make("logistic-regression")
+    session.path = str(session.convert().output)
+    session.compare()
+    session.detection = replace(session.detection, path=Path(session.path).name)  # the folder is gone when it is read
+    return session
 
 
 _STILL_SHOWN = ["detection", "view", "inference", "conversion", "comparison", "problems"]
@@ -208,8 +224,8 @@ class _Still:
     The live widget hides it (workbench.css).
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, session: Session, example: bool = False) -> None:
+        self._session, self._example = session, example
 
     def __repr__(self) -> str:
         return self._session.path or "no model picked yet"
@@ -222,6 +238,7 @@ class _Still:
         return render(
             "still",
             path=session.path,
+            example=self._example,
             card=card(session.detection) if session.detection else "",
             problem=session.problems.get("kind", ""),
             graph=frame,
