@@ -84,7 +84,7 @@ def test_the_workbench_in_a_page_shows_what_was_found_out_last_or_else_an_exampl
     shows = new_code_cell("from workbench import Workbench\nwb = Workbench()\nwb")
     picks = new_code_cell(f"wb.path = {str(DATA / 'mlp.onnx')!r}")
     text = export(stored(tmp_path / "picked.ipynb", shows, picks), execute=True).path.read_text()
-    assert "Netron: mlp.onnx" in text and "First inference" in text and "example" not in text
+    assert "Netron: mlp.onnx" in text and "First inference" in text and "an example" not in text
     assert "settle" not in text
     text = export(stored(tmp_path / "n.ipynb", shows), execute=True).path.read_text()
     assert "an example" in text and "Netron: logistic_regression.onnx" in text and "Both sides agree" in text

@@ -292,7 +292,9 @@ def test_a_report_names_no_folder_of_this_machine_unless_asked_to(
     pages = [
         compared[0],
         write(os.path.join(folder.name, native.name), tmp_path / "b.html", conversion=known, problems=why),
-        write(made, tmp_path / "c.html", conversion=known, problems=why),
+        write(
+            made, tmp_path / "c.html", conversion=known, problems=why, beside=["models/iris.onnx"]
+        ),  # a column's name
     ]
     for page in pages:
         text = everything_in(page)
@@ -355,11 +357,12 @@ def test_a_report_that_cannot_be_made_leaves_nothing(tmp_path: Path, iris: dict[
 def test_the_command_writes_once_and_says_where(tmp_path: Path) -> None:
     page = tmp_path / "r.html"
     command = [sys.executable, "-m", "workbench", "report", str(DATA / "net.nir"), "-o", str(page)]
-    done = subprocess.run([*command, "--json"], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([*command, "--json", "--paths"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "path": str(DATA / "net.nir"), "output": str(page), "size_bytes": page.stat().st_size,
     }  # fmt: skip
+    assert str(DATA / "net.nir") in text_of(page)
     again = subprocess.run([*command, "--data", "rows.csv"], capture_output=True, text=True, timeout=600)
     assert again.returncode == 1 and len(again.stderr.strip().splitlines()) == 1
 

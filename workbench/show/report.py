@@ -178,8 +178,8 @@ def report(
             cancel=cancel, **options,
         )  # fmt: skip
     return write(
-        path, target, detection=detection, comparison=comparison, ask=memory_mib or True, beside=beside, paths=paths,
-        overwrite=overwrite, progress=progress, cancel=cancel,
+        path, target, detection=detection, comparison=comparison, ask=True, beside=beside, paths=paths,
+        overwrite=overwrite, memory_mib=memory_mib, progress=progress, cancel=cancel,
     )  # fmt: skip
 
 
@@ -193,7 +193,8 @@ def write(
     conversion: Conversion | None = None,
     comparison: Comparison | None = None,
     problems: Mapping[str, str] | None = None,
-    ask: bool | float = False,
+    ask: bool = False,
+    memory_mib: float | None = None,
     beside: Iterable[Any] = (),
     paths: bool = False,
     overwrite: bool = False,
@@ -204,7 +205,7 @@ def write(
 
     Args: as for `report` and `parts`, and
         view: not used where an ONNX file was made of the model: the report shows that one's graph.
-        ask: an ONNX file about real rows, where that gave no result yet; the MiB for its worker, or True.
+        ask: an ONNX file about real rows, where that gave no result yet.
         beside: other files that the results may name, such as the rows.
 
     Raises:
@@ -221,7 +222,7 @@ def write(
     if ask and inference is None and detection.format == "ONNX" and "inference" not in why:
         say("Asking the model about real rows")
         try:
-            inference = first_inference(path, memory_mib=None if ask is True else ask, cancel=cancel)
+            inference = first_inference(path, memory_mib=memory_mib, cancel=cancel)
         except Cancelled:
             raise
         except WorkbenchError as error:
@@ -230,7 +231,7 @@ def write(
     files = [(role, file, *_fingerprint(file, cancel)) for role, file in _files(detection, conversion, comparison)]
     say("Writing the page")
     found = parts(detection, view=view, inference=inference, conversion=conversion, comparison=comparison, problems=why)
-    folders = () if paths else [place for place in (*inputs, *beside) if isinstance(place, str | os.PathLike) and place]
+    folders = () if paths else [*inputs, *filter(_is_file, beside)]
     with whole_page(folders):
         page = render(
             "report",
@@ -282,6 +283,11 @@ def _drawn(
         with suppress(WorkbenchError):  # what ONNX's parser cannot read is drawn without
             view = view.with_costs()
     return view, drawn
+
+
+def _is_file(given: Any) -> bool:
+    """Whether it is a file's name or a folder's, and no column's."""
+    return isinstance(given, str | os.PathLike) and (os.path.isabs(given) or os.path.exists(given))
 
 
 def _target(
@@ -382,7 +388,8 @@ def _figures(
     if comparison is not None:
         agreement = _agreement(comparison.agreement, comparison.verdict)
         ratio = comparison.speedup.median
-        speed = Figure("Speed", f"{readable(max(ratio, 1 / ratio), 3)} ×", comparison.speed)
+        faster = comparison.names.heads[ratio >= 1]
+        speed = Figure("Speed", f"{faster} {readable(max(ratio, 1 / ratio), 3)} ×", comparison.speed)
     else:
         agreement, speed = Figure("Agreement", "", not_compared), Figure("Speed", "", not_compared)
         if conversion is not None:
