@@ -221,7 +221,7 @@ def test_a_native_model_is_compared_and_rows_are_shown(compared: tuple[Path, lis
     assert "Both sides agree: 20 rows" in words and "times as fast" in words
     cover = dict(re.findall(r"<dt>([^<]*)</dt><dd><b>([^<]*)</b>", page.read_text("utf-8")))
     assert list(cover) == ["Agreement", "Speed", "Accuracy"]
-    assert cover["Agreement"] == "✓ 20 of 20" and cover["Speed"].endswith(" ×") and cover["Accuracy"] == "100.00%"
+    assert cover["Agreement"] == "✓ 20 of 20" and cover["Speed"].endswith("×") and cover["Accuracy"] == "100.00%"
     assert "100.00% on both sides." in words and "Row 0" in words
     assert "Time of one call with 20 rows" in words and "in each row, 20 rows" in words  # the drawings
     assert "The file says: converted from iris.skops" in words

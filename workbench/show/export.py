@@ -97,9 +97,10 @@ def export(
         return Export(write_text(page(read(source), source.stem), target, overwrite=overwrite, inputs=[source]))
     with running(source) as run:
         run.all(progress)
+        took = run.seconds, run.peak_mib
         run.settle()
     shown = page(run.notebook, source.stem)
-    return Export(write_text(shown, target, overwrite=overwrite, inputs=[source]), run.seconds, run.peak_mib)
+    return Export(write_text(shown, target, overwrite=overwrite, inputs=[source]), *took)
 
 
 def read(path: str | os.PathLike[str]) -> NotebookNode:

@@ -389,7 +389,7 @@ def _figures(
         agreement = _agreement(comparison.agreement, comparison.verdict)
         ratio = comparison.speedup.median
         faster = comparison.names.heads[ratio >= 1]
-        speed = Figure("Speed", f"{faster} {readable(max(ratio, 1 / ratio), 3)} ×", comparison.speed)
+        speed = Figure("Speed", f"{faster} {readable(max(ratio, 1 / ratio), 3)}\N{NO-BREAK SPACE}×", comparison.speed)
     else:
         agreement, speed = Figure("Agreement", "", not_compared), Figure("Speed", "", not_compared)
         if conversion is not None:
