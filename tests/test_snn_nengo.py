@@ -477,8 +477,7 @@ def connection(size: int = 1, **said: Any) -> Any:
     ("add", "message"),
     [
         (ensemble(neuron_type=nengo.Direct()), "The ensemble 'odd' .*Direct"),
-        (ensemble(neuron_type=nengo.PoissonSpiking(nengo.LIFRate())), "The ensemble 'odd' .*PoissonSpiking"),
-        (ensemble(neuron_type=nengo.StochasticSpiking(nengo.LIFRate())), "The ensemble 'odd' .*StochasticSpiking"),
+        (ensemble(neuron_type=nengo.PoissonSpiking(nengo.AdaptiveLIFRate())), "The ensemble 'odd' .*PoissonSpiking"),
         (ensemble(neuron_type=nengo.RegularSpiking(nengo.AdaptiveLIFRate())), "The ensemble 'odd' .*RegularSpiking"),
         (ensemble(neuron_type=Mine()), "The ensemble 'odd' .*Mine"),
         (ensemble(noise=nengo.processes.WhiteNoise()), "The ensemble 'odd' has noise"),

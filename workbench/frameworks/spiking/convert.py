@@ -320,23 +320,35 @@ def _in_nengo(source: Any, dt: float, freeze: bool = False, learnt: Any = None) 
 
     from .engine_nengo import ask
     from .from_nengo import from_nengo, inputs_of
+    from .nengo_model import Stream, draws, lend_streams
 
     nodes = inputs_of(source)
+    # The optimiser lets equal neuron types draw from one stream.
+    optimize = not draws(source)
     now: dict[Any, np.ndarray] = {}
 
     def feeder(node: Any) -> Callable[[float], np.ndarray]:
         return lambda t: now[node][max(0, round(t / dt) - 1)] if node in now else np.zeros(node.size_out)
 
+    drawn: list[Stream] = []
+
     def built() -> Any:
+        simulator = made()
+        drawn.extend(lend_streams(simulator))
+        return simulator
+
+    def made() -> Any:
         kept, seed = [(node, node.output) for node in nodes], source.seed
         try:
             for node in nodes:
                 node.output = feeder(node)
             if not freeze:
-                return nengo.Simulator(source, dt=dt, progress_bar=False)
+                return nengo.Simulator(source, dt=dt, progress_bar=False, optimize=optimize)
             if learnt is not None:
                 source.seed = learnt.model.seeds[source]
-            return nengo.Simulator(None, dt=dt, model=_frozen(source, dt, learnt), progress_bar=False)
+            return nengo.Simulator(
+                None, dt=dt, model=_frozen(source, dt, learnt), progress_bar=False, optimize=optimize
+            )
         finally:
             source.seed = seed
             for node, output in kept:
@@ -349,6 +361,8 @@ def _in_nengo(source: Any, dt: float, freeze: bool = False, learnt: Any = None) 
 
         def feed(sample: Arrays) -> None:
             now.update({node: sample[name] for node, name in fed.items()})
+            for stream in drawn:
+                stream.elapsed = 0
 
         def rounded(series: Arrays) -> Arrays:
             with _float32(), built() as other:

@@ -23,7 +23,7 @@ from . import filters
 from .arrays import decimal, f32, reordered
 from .check import renamed
 from .keras_layers import add_layer
-from .nengo_model import Built, build
+from .nengo_model import AT_RANDOM, Built, build, streams
 from .network import Node, SpikingNetwork, unused
 from .neurons import NEURONS, SYNAPSES
 from .operation import Operation
@@ -439,7 +439,10 @@ class _Reader:
         if len(parts) > 1 or x is None:
             gain = np.ones_like(gain) if parts else gain
         x = self.out.added(parts or [self.out.signal(np.zeros(ens.n_neurons))], (name, ".current"))
-        drive = {"gain": gain, "bias": bias} | {key: getattr(ens.neuron_type, key) for key in NEURONS[op].weights}
+        own = {key: getattr(ens.neuron_type, key, None) for key in NEURONS[op].weights}
+        if _path(ens.neuron_type) in AT_RANDOM:
+            own = {"stream": streams(self.built.model)[ens]}
+        drive = {"gain": gain, "bias": bias} | own
         weights = {key: compact(self.out.arranged(value, x)) for key, value in drive.items()}
         for state in NEURONS[op].states:
             start = self.built.start(ens, state)
@@ -465,15 +468,21 @@ class _Reader:
     def _neuron_model(self, ens: Any) -> tuple[str, dict[str, Any]]:
         kind = ens.neuron_type
         op, parameters = _parameters(kind)
-        if _path(kind) == "nengo.neurons.RegularSpiking":
+        if _path(kind) in (*_FIRE_AT_RATES, *AT_RANDOM):
             base, inner = _parameters(kind.base_type)
-            op = f"RegularSpiking{base}"
+            op = f"{type(kind).__name__}{base}"
             parameters = {"amplitude": kind.amplitude} | {f"base_{key}": value for key, value in inner.items()}
-        if _path(kind) in ("nengo.neurons.PoissonSpiking", "nengo.neurons.StochasticSpiking"):
-            raise refuse(
-                ens,
-                f"draws its spikes at random ({type(kind).__name__}), by numbers of NumPy's that no file repeats; "
-                "nengo.RegularSpiking fires at the same rates",
+        if _path(kind) in AT_RANDOM and op in NEURONS:
+            if self.built.data is not None:
+                raise refuse(
+                    ens,
+                    f"draws its spikes at random ({type(kind).__name__}), by numbers of TensorFlow's that no file "
+                    "repeats: convert the nengo.Network, after simulator.freeze_params(network) with what it learnt",
+                )
+            self.out.notes.append(
+                f"{called(ens)} fires at random ({type(kind).__name__}): the file draws from a stream of its own, the "
+                "same in every run and for every sample, and Nengo was asked with the same numbers instead of NumPy's; "
+                f"another start of its state 'elapsed' draws others."
             )
         if op not in NEURONS:
             direct = _path(kind) == "nengo.neurons.Direct"
@@ -612,6 +621,7 @@ def _times(weights: Any, value: np.ndarray) -> np.ndarray:
 
 
 _OPS = {model.nengo_path: op for op, model in NEURONS.items() if not model.base}
+_FIRE_AT_RATES = {model.nengo_path for model in NEURONS.values() if model.base}
 
 
 def _path(kind: Any) -> str:

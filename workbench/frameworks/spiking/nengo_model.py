@@ -12,6 +12,7 @@ import numpy as np
 from nengo._vendor.scipy.sparse import linalg_expm, linalg_interface, linalg_onenormest
 
 from ...errors import BadInput, UnsupportedModel
+from .nengo_neurons import PoissonSpiking, StochasticSpiking
 
 # What NumPy no longer has, for Nengo's copy of SciPy, which asks for it where filters of a high order are made.
 _LENT = {"in1d": np.isin, "find_common_type": lambda arrays, scalars: np.result_type(*arrays, *scalars)}
@@ -46,6 +47,8 @@ class Built:
     def start(self, ens: Any, state: str) -> np.ndarray:
         """What neurons remember before the first step. A refractory time is what is left of it in that step: Nengo
         takes the step off before it looks, NengoDL after."""
+        if state == "elapsed" and state not in self.model.sig[ens.neurons]:
+            return np.zeros(1)
         start = self.model.sig[ens.neurons][state].initial_value
         if state == "refractory_time" and type(self.model).__module__.startswith("nengo."):
             return np.maximum(start - self.model.dt, 0)
@@ -74,6 +77,58 @@ class Built:
         if self.data is not None:
             values = live
         return sparse.csr_matrix((values, (rows, columns)), shape=c.transform.shape)
+
+
+AT_RANDOM = ("nengo.neurons.StochasticSpiking", "nengo.neurons.PoissonSpiking")
+"""Nengo's neuron types that draw their spikes from NumPy's stream of random numbers, all neurons from one."""
+
+
+def draws(network: Any) -> list[Any]:
+    """The ensembles of a ``nengo.Network`` whose neurons are `AT_RANDOM`."""
+    kinds = {ens: type(ens.neuron_type) for ens in network.all_ensembles}
+    return [ens for ens, kind in kinds.items() if f"{kind.__module__}.{kind.__name__}" in AT_RANDOM]
+
+
+def streams(model: Any) -> dict[Any, np.ndarray]:
+    """For each ensemble that `draws`, the streams of ours that its neurons draw from in a file: as the seed of its
+    network says, and no two the same."""
+    made, start = {}, int(np.random.RandomState(model.seeds[model.toplevel]).randint(2**24))
+    for ens in draws(model.toplevel):
+        made[ens] = (start + np.arange(ens.n_neurons)) % 2**24
+        start += ens.n_neurons
+    return made
+
+
+class Stream(np.random.RandomState):
+    """What Nengo's own random neurons draw from, to be asked what a file answers: see `streams`.
+
+    Attributes:
+        elapsed: steps so far.
+    """
+
+    def __init__(self, stream: np.ndarray) -> None:
+        super().__init__(0)
+        self.stream, self.elapsed = stream, 0
+
+    def random_sample(self, size: Any = None) -> Any:
+        """The next number for each neuron."""
+        self.elapsed += 1
+        return StochasticSpiking.uniform(self.stream, self.elapsed - 1)
+
+    def poisson(self, lam: Any = 1.0, size: Any = None) -> Any:
+        """As many events as the next number makes of it."""
+        return PoissonSpiking.counts(self.random_sample(), lam)
+
+
+def lend_streams(simulator: Any) -> list[Stream]:
+    """A ``nengo.Simulator``, made without optimiser, draws from streams of ours from its next reset on."""
+    lent = {simulator.model.sig[ens.neurons]["out"]: stream for ens, stream in streams(simulator.model).items()}
+    made = []
+    for operator in simulator.model.operators:
+        if (stream := lent.get(getattr(operator, "output", None))) is not None and "rng" in operator.state_extra:
+            made.append(Stream(stream))
+            operator.state_extra["rng"] = made[-1]
+    return made
 
 
 def build(source: Any, dt: float) -> Built:

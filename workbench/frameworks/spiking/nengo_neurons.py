@@ -1,5 +1,5 @@
-"""The two neuron models of PyTorch's frameworks, and a mean over time, as Nengo neuron types; their records are in
-`neurons`.
+"""The two neuron models of PyTorch's frameworks, a mean over time, and neurons that fire at random by numbers that come
+again, as Nengo neuron types; their records are in `neurons`.
 
 Nengo has no such neurons. Both simulators run these: NengoDL through its fallback for types it does not know.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from nengo.dists import Choice
-from nengo.neurons import NeuronType
+from nengo.neurons import NeuronType, RatesToSpikesNeuronType
 from nengo.params import NdarrayParam, NumberParam
 
 
@@ -76,6 +76,62 @@ class LeakyIntegrateAndFire(LeakyIntegrator):
         spiked = risen > self.threshold
         voltage[...] = np.where(spiked, self.keep * risen + self.reset, risen)
         output[...] = spiked
+
+
+class StochasticSpiking(RatesToSpikesNeuronType):
+    """``nengo.StochasticSpiking`` with a stream of random numbers of its own for each neuron, the same in every run.
+
+    Args:
+        base_type, amplitude, initial_state: as Nengo's.
+        stream: (n,), a whole number below 2^24 for each neuron.
+    """
+
+    state = {"elapsed": Choice([0])}  # noqa: RUF012
+
+    stream = NdarrayParam("stream", shape=("*",))
+
+    def __init__(
+        self, base_type: Any, amplitude: float = 1.0, stream: Any = (0,), initial_state: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(base_type, amplitude, initial_state)
+        self.stream = stream
+
+    def step(self, dt: float, J: Any, output: Any, elapsed: Any) -> None:
+        counts = self.counts(self.uniform(self.stream, elapsed), np.abs(J) * dt)
+        elapsed[...] = np.fmod(elapsed + 1, 2**24)
+        output[...] = self.amplitude / dt * counts * np.sign(J)
+
+    @staticmethod
+    def uniform(stream: Any, elapsed: Any) -> Any:
+        """A number in [0, 1) for each neuron of so many steps ago, of 24 bits; see `neurons`."""
+
+        def mixed(x: Any) -> Any:
+            x = ((x ^ x >> 16) * 0x21F0AAAD) & 0xFFFFFFFF
+            x = ((x ^ x >> 15) * 0x735A2D97) & 0xFFFFFFFF
+            return x ^ x >> 15
+
+        now = mixed(np.asarray(elapsed).astype(np.int64) & 0xFFFFFFFF)
+        return (mixed((now + np.asarray(stream).astype(np.int64)) & 0xFFFFFFFF) >> 8) * 2.0**-24
+
+    @staticmethod
+    def counts(uniform: Any, expected: Any) -> Any:
+        """How many spikes a uniform number makes of how many are expected."""
+        return np.floor(expected) + (uniform < expected - np.floor(expected))
+
+
+class PoissonSpiking(StochasticSpiking):
+    """The same of ``nengo.PoissonSpiking``. What is expected above 500 spikes a step is added, not drawn."""
+
+    @staticmethod
+    def counts(uniform: Any, expected: Any) -> Any:
+        mean = np.minimum(expected, 500)
+        count, term = np.zeros_like(mean), np.exp(-mean)
+        total, number = term.copy(), 0
+        while number < 1000 and (below := total < uniform).any():
+            number += 1
+            count, term = count + below, term * mean / number
+            total = total + term
+        return count + np.floor(expected - mean)
 
 
 class RunningMean(_Linear):

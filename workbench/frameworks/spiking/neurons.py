@@ -16,6 +16,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from itertools import chain
 from typing import Any
 
 
@@ -66,7 +67,7 @@ class Model:
         weights: parameters that differ from neuron to neuron, beside gain and bias, in the order of the operator's
             inputs (after bias, before the states).
         fast: equations that hold only where `operators.has_fast_form` says so.
-        base: for ``RegularSpiking``, the name of the rate model it makes regular.
+        base: for what makes spikes of rates, such as ``RegularSpiking``, the name of the rate model.
         nengo: the class in Nengo or NengoDL that computes the same; its module and name.
         synapse: it has no gain and bias, and gives what it remembers: its input comes out one step later, as in Nengo.
     """
@@ -382,25 +383,149 @@ _RUNNING_MEAN = Equations(
 )
 
 
-def _regular(base: Equations, parameters: Iterable[str]) -> Equations:
-    """Spikes at regular intervals, at the rate of `base`, whose parameters are called ``base_<name>`` here."""
-
-    def renamed(text: str) -> str:
-        for name in parameters:
-            text = text.replace(f"k_{name}", f"k_base_{name}")
-        return text.replace("  y = ", "  rate_out = ")
-
-    return Equations(
-        renamed(base.setup) + "  alpha = Div (k_amplitude, k_dt)\n",
-        renamed(base.step)
-        + """
+_REGULAR = Equations(
+    "  alpha = Div (k_amplitude, k_dt)\n",
+    """
   gained = Mul (k_dt, rate_out)
   filled = Add (voltage, gained)
   spikes = Floor (filled)
   voltage_next = Sub (filled, spikes)
   y = Mul (alpha, spikes)
 """,
-    )
+)
+
+
+def _fired(spikes: Equations, base: Equations, parameters: Iterable[str]) -> Equations:
+    """Spikes at the rate of `base`, whose parameters are called ``base_<name>`` here."""
+
+    def renamed(text: str) -> str:
+        for name in parameters:
+            text = text.replace(f"k_{name}", f"k_base_{name}")
+        return text.replace("  y = ", "  rate_out = ")
+
+    return Equations(renamed(base.setup) + spikes.setup, renamed(base.step) + spikes.step)
+
+
+MOST_DRAWN = 500
+"""Spikes that a neuron is expected to fire in one step, above which a Poisson's number of them is not drawn: what goes
+beyond is added. exp(-500) is still a number."""
+
+# A stream of uniform numbers for each neuron: the upper 24 bits of a hash of the step's number and the neuron's own, a
+# whole number called stream. What there is of randomness is in the file, so every run gives the same, on any machine.
+# The hash is "lowbias32" of Chris Wellons' hash-prospector with the multipliers 21f0aaad and 735a2d97, which are below
+# 2^31: no product of theirs is too large for int64, the widest that ONNX multiplies.
+_STREAM = """
+  low_half = Constant <value_int = 65536> ()
+  low_bits = Constant <value_int = 32768> ()
+  first_factor = Constant <value_int = 569420461> ()
+  second_factor = Constant <value_int = 1935289751> ()
+  all_bits = Constant <value_int = 4294967295> ()
+  dropped = Constant <value_int = 256> ()
+  all_steps = Constant <value_float = 16777216.0> ()
+  finest = Constant <value: tensor = double {5.9604644775390625e-08}> ()
+  alpha = Div (k_amplitude, k_dt)
+"""
+
+
+def _mixed(taken: str, made: str) -> str:
+    """Lines that hash 32 bits."""
+    return f"""
+  {made}_high = Div ({taken}, low_half)
+  {made}_folded = BitwiseXor ({taken}, {made}_high)
+  {made}_spread = Mul ({made}_folded, first_factor)
+  {made}_cut = BitwiseAnd ({made}_spread, all_bits)
+  {made}_top = Div ({made}_cut, low_bits)
+  {made}_again = BitwiseXor ({made}_cut, {made}_top)
+  {made}_wide = Mul ({made}_again, second_factor)
+  {made}_kept = BitwiseAnd ({made}_wide, all_bits)
+  {made}_last = Div ({made}_kept, low_bits)
+  {made} = BitwiseXor ({made}_kept, {made}_last)
+"""
+
+
+_DRAW = (
+    """
+  elapsed_long = Cast <to = 7> (elapsed)
+  elapsed_bits = BitwiseAnd (elapsed_long, all_bits)
+"""
+    + _mixed("elapsed_bits", "now")
+    + """
+  stream_long = Cast <to = 7> (stream)
+  own = Add (now, stream_long)
+  own_bits = BitwiseAnd (own, all_bits)
+"""
+    + _mixed("own_bits", "drawn")
+    + """
+  upper = Div (drawn, dropped)
+  upper_d = Cast <to = 11> (upper)
+  uniform_d = Mul (upper_d, finest)
+  later = Add (elapsed, one)
+  elapsed_next = Mod <fmod = 1> (later, all_steps)
+  direction = Sign (rate_out)
+  size = Abs (rate_out)
+  expected = Mul (size, k_dt)
+"""
+)
+_FIRE = """
+  directed = Mul (count, direction)
+  y = Mul (directed, alpha)
+"""
+_STOCHASTIC = Equations(
+    _STREAM,
+    _DRAW
+    + """
+  sure = Floor (expected)
+  chance = Sub (expected, sure)
+  chance_d = Cast <to = 11> (chance)
+  more = Less (uniform_d, chance_d)
+  extra = Cast <to = 1> (more)
+  count = Add (sure, extra)
+"""
+    + _FIRE,
+)
+# How many of the cumulative probabilities P(0), P(0) + P(1) … are below the uniform number. ONNX Runtime's Scan wants
+# to know the shape of a result beforehand, and a Loop's is unknown; that of PRelu is its first input's.
+_POISSON = Equations(
+    _STREAM
+    + f"""
+  most = Constant <value_float = {MOST_DRAWN}.0> ()
+  zero_d = Constant <value: tensor = double {{0.0}}> ()
+  one_d = Constant <value: tensor = double {{1.0}}> ()
+  terms = Constant <value_int = {2 * MOST_DRAWN}> ()
+  yes = Constant <value: tensor = bool {{1}}> ()
+""",
+    _DRAW
+    + """
+  bounded = Min (expected, most)
+  beyond = Sub (expected, bounded)
+  surplus = Floor (beyond)
+  mean_d = Cast <to = 11> (bounded)
+  minus_d = Neg (mean_d)
+  none_d = Exp (minus_d)
+  nothing_d = Mul (none_d, zero_d)
+  fired_d, last_term, last_sum = Loop <
+      body = term (int64 number, bool going, double[] counted_d, double[] term_d, double[] sum_d)
+          => (bool more, double[] counted_next, double[] term_next, double[] sum_next) {
+    below = Less (sum_d, uniform_d)
+    below_d = Cast <to = 11> (below)
+    counted_next = Add (counted_d, below_d)
+    number_d = Cast <to = 11> (number)
+    next_d = Add (number_d, one_d)
+    share = Div (mean_d, next_d)
+    term_next = Mul (term_d, share)
+    sum_next = Add (sum_d, term_next)
+    any_d = ReduceMax <keepdims = 0> (below_d)
+    more = Greater (any_d, zero_d)
+  }> (terms, yes, nothing_d, none_d, none_d)
+  fired = Cast <to = 1> (fired_d)
+  nothing = Mul (expected, zero)
+  minus_one = Sub (nothing, one)
+  minus_fired = PRelu (minus_one, fired)
+  fired_shaped = Neg (minus_fired)
+  count = Add (fired_shaped, surplus)
+"""
+    + _FIRE,
+)
 
 
 # --- synapses ------------------------------------------------------------------------------------------------------
@@ -477,13 +602,18 @@ _RATES = (
 )
 
 
-def _made_regular(rate: Model) -> Model:
-    """``nengo.RegularSpiking`` around a rate model, whose parameters start with ``base_``."""
+def _made_spiking(rate: Model) -> Iterable[Model]:
+    """Nengo's three ways to make spikes of a rate model's rates; its parameters start with ``base_`` there."""
     parameters = _AMPLITUDE | {f"base_{name}": bound for name, bound in rate.parameters.items()}
-    return Model(
-        f"RegularSpiking{rate.name}", _regular(rate.equations, rate.parameters), parameters, ("voltage",), True,
-        base=rate.name, nengo="nengo.neurons.RegularSpiking",
-    )  # fmt: skip
+    for name, spikes, states, weights, where in (
+        ("RegularSpiking", _REGULAR, ("voltage",), (), "nengo.neurons"),
+        ("StochasticSpiking", _STOCHASTIC, ("elapsed",), ("stream",), _OURS),
+        ("PoissonSpiking", _POISSON, ("elapsed",), ("stream",), _OURS),
+    ):
+        yield Model(
+            f"{name}{rate.name}", _fired(spikes, rate.equations, rate.parameters), parameters, states, True, weights,
+            base=rate.name, nengo=f"{where}.{name}",
+        )  # fmt: skip
 
 
 _NEURONS = (
@@ -500,7 +630,7 @@ _NEURONS = (
         ("voltage", "recovery"), True,
     ),
     *_RATES,
-    *map(_made_regular, _RATES),
+    *chain.from_iterable(map(_made_spiking, _RATES)),
     Model(
         "LeakyIntegrateAndFire", _LEAKY_INTEGRATE_AND_FIRE, {"keep": ANY}, ("voltage",), True,
         ("decay", "threshold", "reset"), nengo=f"{_OURS}.LeakyIntegrateAndFire",

@@ -239,10 +239,10 @@ class _Writer:
             left = start["refractory_time"]
             start["refractory_time"] = np.where(left > 0, left + self.network.dt, 0)
         if model.base:
-            base = {key.removeprefix("base_"): parameters[key] for key in parameters if key.startswith("base_")}
-            return nengo.RegularSpiking(
-                NEURONS[model.base].nengo_class()(**base), amplitude=parameters["amplitude"], initial_state=start
-            )
+            base = {
+                key.removeprefix("base_"): parameters.pop(key) for key in node.attributes if key.startswith("base_")
+            }
+            parameters["base_type"] = NEURONS[model.base].nengo_class()(**base)
         parameters |= {key: self._spread(node, key) for key in model.weights}
         return model.nengo_class()(**parameters, initial_state=start or None)
 

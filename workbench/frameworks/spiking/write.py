@@ -78,6 +78,7 @@ def can_hold(network: SpikingNetwork) -> bool:
     still = _still(network)
     return (
         not network.recurrent
+        and not any("stream" in MODELS[node.op].weights for node in network.nodes if node.op in MODELS)
         and all(
             bool(node.states) or node.name in still or not still.intersection(node.inputs) for node in network.nodes
         )
