@@ -16,7 +16,8 @@ import numpy as np
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
 from .network import Input, Node, Output, SpikingNetwork, result_shape, unused
-from .neurons import MODELS, NEURONS, NOT_POSITIVE
+from .neurons import MODELS, NEURONS, NOT_POSITIVE, RULES
+from ...words import counted
 from .stateless import STATELESS
 
 MAX_NUMBERS = 200_000_000
@@ -158,8 +159,9 @@ class _Checker:
 
     def check(self) -> None:
         node = self.node
-        if not self.taken or (len(self.taken) > 1 and node.op != "Sum"):
-            self._refuse(f"takes {len(self.taken)} signals; expected one")
+        expected = len(MODELS[node.op].takes) if node.op in MODELS else 2 if node.op == "Product" else 1
+        if len(self.taken) != expected and not (self.taken and node.op == "Sum"):
+            self._refuse(f"takes {counted(len(self.taken), 'signal')}; expected {expected}")
         for key, array in node.weights.items():
             self._check_numbers(key, array)
         if node.op in MODELS:
@@ -171,7 +173,7 @@ class _Checker:
             getattr(self, f"_{node.op.lower()}", lambda: None)()
         else:
             self._refuse("is no operator of a spiking network here")
-        for shape in self.taken if node.op != "Image" else ():
+        for shape in self.taken if node.op not in ("Image", "Product", *RULES) else ():
             if node.shape != (expected := result_shape(node, shape)):
                 self._refuse(f"gives {node.shape} for {shape}; expected {expected}")
 
@@ -200,6 +202,8 @@ class _Checker:
             self._broadcasts(key)
         for state in model.states:
             self._shaped(state, (1, *node.shape))
+        if node.op in RULES:
+            self._learning()
 
     def _check_attributes(self) -> None:
         node, attributes, operator = self.node, self.node.attributes, STATELESS[self.node.op]
@@ -227,6 +231,19 @@ class _Checker:
             self._broadcasts(key)
 
     # --- by operator
+
+    def _product(self) -> None:
+        if (*self.node.shape, *self.taken[1]) != self.taken[0]:
+            self._refuse(f"makes {self.node.shape} of weights {self.taken[0]} and a signal {self.taken[1]}")
+
+    def _learning(self) -> None:
+        """A rule's signals: a number for each row of its weights, or for each column; Voja's first is one alone."""
+        rows, columns = ((length,) for length in self.node.shape) if len(self.node.shape) == 2 else ((0,), (0,))
+        fitting = {"signal": (1,), "activities": rows if self.node.op == "Voja" else columns, "pre": columns}
+        fitting |= {"value": columns}
+        for name, shape in zip(MODELS[self.node.op].takes, self.taken, strict=True):
+            if shape != fitting.get(name, rows):
+                self._refuse(f"learns weights {self.node.shape} from {name} {shape}; expected {fitting.get(name, rows)}")
 
     def _gemm(self) -> None:
         self._shaped("weight", (self.taken[0][0], *self.node.shape))

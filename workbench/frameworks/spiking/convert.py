@@ -42,6 +42,8 @@ Arrays = dict[str, np.ndarray]
 
 
 STEPS = 30
+STEPS_TO_LEARN = 200
+"""In 30 steps weights hardly move."""
 TOOLS = ("onnx", "onnxruntime", "nengo", "nengo-dl", "tensorflow", "numpy")
 
 Progress = Callable[[str], object]
@@ -373,6 +375,7 @@ def _in_nengo(source: Any, dt: float, freeze: bool = False, learnt: Any = None) 
             lambda asked: [ask(simulator, probes, series, feed) for series in asked],
             f"Nengo {nengo.__version__}",
             rounded,
+            STEPS_TO_LEARN if network.learns else STEPS,
         )
 
 

@@ -25,7 +25,7 @@ from .check import renamed
 from .keras_layers import add_layer
 from .nengo_model import AT_RANDOM, Built, build, streams
 from .network import Node, SpikingNetwork, unused
-from .neurons import NEURONS, SYNAPSES
+from .neurons import NEURONS, RULES, SYNAPSES
 from .operation import Operation
 from .signals import Builder, Signal, Wish, called, compact, expressible, owner, per_channel, refuse
 
@@ -34,10 +34,7 @@ _PROBED = {
     "Neurons": ("output", "spikes", "rates", "input", "voltage"),
     "Ensemble": ("decoded_output", "input"),
 }
-_LEARNS = (
-    "learns while it runs, which no file expresses: freeze=True keeps its weights as they are now, and of an open "
-    "nengo.Simulator what it has learnt"
-)
+_FREEZE = "freeze=True keeps its weights as they are now, and of an open nengo.Simulator what it has learnt"
 STEPS_INPUT = "steps"
 """What the input of a network is called that has none."""
 _LARGEST_MATRIX = 2**28
@@ -94,6 +91,10 @@ class _Reader:
     later: list[tuple[Any, Any, str | None]] = field(default_factory=list)
     """(connection, synapse, name of its weights): in a recurrent network a synapse comes before its input."""
     recurrent: bool = False
+    rules: dict[Any, Any] = field(default_factory=dict)
+    """Connection, or ensemble whose encoders learn -> its learning rule."""
+    learners: dict[Any, Node] = field(default_factory=dict)
+    """The same -> the node that remembers its weights."""
 
     def read(self) -> SpikingNetwork:
         before = getattr(self.built.network, "spiking_network", None)
@@ -105,6 +106,7 @@ class _Reader:
             self.connections = [c for c in self.connections if type(c.post_obj).__name__ != "LearningRule"]
         for connection in self.connections:
             self._check(connection)
+            self._check_rules(connection)
             self.incoming.setdefault(connection.post_obj, []).append(connection)
         self.names = {ens: self.out.reserve(ens.label or None) for ens in self.built.network.all_ensembles}
         self.homes = dict(_homes(self.built.network, ()))
@@ -114,9 +116,10 @@ class _Reader:
             if thing not in self.values:
                 self.out.home = self.homes[thing]
                 self.values[thing] = self._ensemble(thing) if hasattr(thing, "neurons") else self._node(thing)
-        for connection, synapse, name in self.later:
-            self.out.home = self.homes[owner(connection.post_obj)]
-            synapse.inputs = (self._weighted(connection, {}, name, flat=True).name,)
+        self._feed_synapses()
+        for learner, rule in self.rules.items():
+            self._learn(learner, rule)
+        self._feed_synapses()
         self.out.home = ()
         probes = outputs_of(self.built.network)
         for probe in self.built.network.all_probes:
@@ -130,15 +133,38 @@ class _Reader:
         made = self.out.finish(self.built.network.label or "network", self.out.dt, self.built.network.seed)
         return _as_before(made, self.before) if self.before else renamed(made)
 
+    def _feed_synapses(self) -> None:
+        for connection, synapse, name in self.later:
+            self.out.home = self.homes.get(owner(connection.post_obj), ())
+            synapse.inputs = (self._weighted(connection, {}, name, flat=True).name,)
+        self.later = []
+
     def _check(self, connection: Any) -> None:
-        if connection.learning_rule_type is not None and not self.freeze:
-            raise refuse(connection, _LEARNS)
         if connection.function is not None and not hasattr(connection.pre_obj, "neurons"):
             raise refuse(connection, "computes a Python function: put it into an ensemble's decoders, or leave it out")
-        if not hasattr(connection.post_obj, "size_in") or type(connection.post_obj).__name__ == "LearningRule":
-            raise refuse(connection, "drives a learning rule, which no file expresses: take it away")
         if (synapse := connection.synapse) is not None:
             self._check_synapse(connection, synapse)
+
+    def _check_rules(self, c: Any) -> None:
+        """Note what a connection's rules change, each the weights of one connection or the encoders of an ensemble."""
+        if self.freeze or c.learning_rule_type is None:
+            return
+        if self.built.data is not None:
+            raise refuse(c, f"learns while it runs, which is expressed of a nengo.Network alone: {_FREEZE}")
+        rules = c.learning_rule
+        for rule in rules.values() if isinstance(rules, dict) else rules if isinstance(rules, list) else [rules]:
+            kind = rule.learning_rule_type
+            if (name := type(kind).__name__) not in RULES or _path(kind) != RULES[name].nengo_path:
+                raise refuse(c, f"learns by {_path(kind)}; what can be expressed: {', '.join(RULES)}; {_FREEZE}")
+            for key in ("pre_synapse", "post_synapse", "theta_synapse"):
+                if (synapse := getattr(kind, key, None)) is not None:
+                    if type(synapse).__name__ == "Triangle":
+                        raise refuse(c, f"learns through a Triangle synapse: take Lowpass or Alpha; {_FREEZE}")
+                    self._check_synapse(c, synapse)
+            learner = c.post_obj if rule.modifies == "encoders" else c
+            if learner in self.rules:
+                raise refuse(c, f"changes weights that another learning rule changes, too: keep one of them; {_FREEZE}")
+            self.rules[learner] = rule
 
     def _check_synapse(self, thing: Any, synapse: Any) -> None:
         if not expressible(synapse, self.out.dt):
@@ -152,10 +178,11 @@ class _Reader:
         """Nodes and ensembles, each after what it needs in the same step."""
         things = [*self.built.network.all_nodes, *self.built.network.all_ensembles]
         ring = ""
-        for self.recurrent in (False, True):
+        for self.recurrent in (True,) if self.rules else (False, True):
             needs: dict[Any, list[Any]] = {thing: [] for thing in things}
             for connection in self.connections:
-                if not self.recurrent or connection.synapse is None:
+                learns = type(connection.post_obj).__name__ == "LearningRule"
+                if not learns and (not self.recurrent or connection.synapse is None):
                     needs[owner(connection.post_obj)].append(owner(connection.pre_obj))
             try:
                 return list(TopologicalSorter(needs).static_order())
@@ -311,11 +338,13 @@ class _Reader:
         x = self.out.signal(self.values[owner(c.pre_obj)])
         kind = self._kind(c)
         if kind == "decode":
-            made = self.out.matrix(x, self.built.weights(c), None, name)
+            made = self._multiplied(c, x, self.built.weights(c), name)
             steps[kind] = made.name
             return made
         x = self._sliced(self.out.flat(x) if flat else x, c.pre_slice, steps)
-        if kind == "conv":
+        if c in self.rules:
+            made = self._multiplied(c, x, self.built.weights(c), name)
+        elif kind == "conv":
             made = self._convolution(c, x, name)
         elif kind == "dense":
             made = self.out.matrix(x, self._matrix_of(c), None, name)
@@ -327,6 +356,66 @@ class _Reader:
             raise refuse(c, f"has a {kind} transform; what can be expressed: Dense, Sparse, 1-D and 2-D convolutions")
         steps[kind] = made.name
         return made
+
+    def _multiplied(self, learner: Any, x: Signal, weights: np.ndarray, name: str | None, wish: Wish = None) -> Signal:
+        """A signal times the weights of a connection, or the encoders of an ensemble; which may learn."""
+        if learner not in self.rules:
+            return self.out.matrix(x, weights, wish, name)
+        name, x = name or self.out.reserve(wish), self.out.flat(x)
+        kind = self.rules[learner].learning_rule_type
+        op = type(kind).__name__
+        attributes = {key: decimal(getattr(kind, key)) for key in RULES[op].parameters}
+        parts = {"weights": f32(weights)[None]}
+        if op == "Voja":
+            built = self.built.model.params[learner]
+            parts["scale"] = f32(built.gain / learner.radius)[:, None]
+        made = self.out.emit(op, [], weights.shape, (name, f".{op.lower()}"), None, parts, attributes)
+        self.learners[learner] = self.out.nodes[-1]
+        return self.out.emit("Product", [made, x], weights.shape[:1], None, name=name)
+
+    def _learn(self, learner: Any, rule: Any) -> None:
+        """Give a rule what it learns from; see ``nengo.builder.learning_rules``."""
+        kind, c, node = rule.learning_rule_type, rule.connection, self.learners[learner]
+        self.out.home = self.homes[owner(c.post_obj)]
+
+        def active(end: Any, key: str, part: Any = slice(None)) -> Signal:
+            """What neurons do, filtered, in a vector."""
+            x, synapse = self._sliced(self.out.flat(self.values[owner(end)]), part, {}), getattr(kind, key)
+            if synapse is None:
+                return x
+            steps: dict[str, str] = {}
+            made = self.out.filtered(synapse, x, x.shape, None, steps)
+            for step in steps.values():
+                self.out.wishes[step] = (node.name, f".{key.removesuffix('_synapse')}")
+            return made
+
+        if node.op in ("PES", "Voja"):
+            x, constant = self.gather(self.incoming.get(rule, []), None, (node.name, ".error"))
+            # What comes in is added to a signal of one that says to learn, or is the error.
+            added = np.zeros(rule.size_in) + (node.op == "Voja") + (0 if constant is None else constant)
+            if x is None:
+                x = self.out.signal(added)
+            else:
+                x = self.out.biased(self.out.flat(x), added, None) if added.any() else self.out.flat(x)
+        if node.op == "PES":
+            if hasattr(c.post_obj, "ensemble") or _is_full(c):
+                x = self._local(c, x, (node.name, ".local"))
+            taken = [x, active(c.pre_obj, "pre_synapse", c.pre_slice if c.pre_obj is not owner(c.pre_obj) else slice(None))]
+        elif node.op == "Voja":
+            taken = [x, active(c.post_obj, "post_synapse"), self.out.flat(self.inputs[c.post_obj][0])]
+        else:
+            ends = {"post_synapse": c.post_obj, "theta_synapse": c.post_obj, "pre_synapse": c.pre_obj}
+            taken = [active(end, key) for key, end in ends.items() if hasattr(kind, key)]
+        node.inputs = tuple(x.name for x in taken)
+
+    def _local(self, c: Any, error: Signal, wish: Wish) -> Signal:
+        """An error of values as one of the neurons that a connection's weights end at."""
+        ens = owner(c.post_obj)
+        if ens in self.rules:
+            raise refuse(c, f"learns by PES from encoders that learn themselves: keep one of both rules; {_FREEZE}")
+        encoders = self.built.ensemble(ens)[2]
+        part = encoders[:, c.post_slice] if c.post_obj is ens else encoders[c.post_slice]
+        return self.out.matrix(error, part, wish)
 
     def _matrix_of(self, c: Any) -> np.ndarray:
         kind = type(c.transform).__name__
@@ -407,7 +496,7 @@ class _Reader:
         """A constant as the bias of a connection's weights; None if they cannot take it."""
         whole = np.array_equal(np.arange(c.post_obj.size_in)[c.post_slice], np.arange(c.post_obj.size_in))
         kind = self._kind(c)
-        if c.synapse is not None or not whole or kind not in ("decode", "dense", "conv"):
+        if c.synapse is not None or not whole or kind not in ("decode", "dense", "conv") or c in self.rules:
             return None
         if kind != "conv":
             return f32(constant + 0.0)
@@ -424,12 +513,15 @@ class _Reader:
         coming = self.incoming.get(ens, [])
         parts = []
         x, constant = self.gather([c for c in coming if not _is_full(c)], None, (name, ".sum"), fold=False)
+        if ens in self.rules and constant is not None:
+            x = self.out.signal(constant) if x is None else self.out.biased(self.out.flat(x), constant, (name, ".value"))
+            constant = None
         if x is not None:
             self.inputs[ens] = x, constant
         if constant is not None:
             bias = bias + encoders @ constant
         if x is not None:
-            parts.append(self.out.matrix(x, encoders, (name, ".encode")))
+            parts.append(self._multiplied(ens, x, encoders, None, (name, ".encode")))
         parts += [self._brought(c, None) for c in coming if _is_full(c)]
         x, constant = self.gather(self.incoming.get(ens.neurons, []), None, (name, ".sum"))
         if constant is not None:

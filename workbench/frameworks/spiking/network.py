@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ...errors import UnsupportedModel
-from .neurons import MODELS, NEURONS, SYNAPSES
+from .neurons import DELAYED, MODELS, NEURONS, RULES
 
 
 @dataclass
@@ -115,23 +115,28 @@ class SpikingNetwork:
         return {node.name: node.size for node in self.neurons() if NEURONS[node.op].spiking}
 
     @property
+    def learns(self) -> bool:
+        """Whether a learning rule changes weights."""
+        return any(node.op in RULES for node in self.nodes)
+
+    @property
     def recurrent(self) -> bool:
-        """Whether a signal depends on itself through a synapse."""
-        return len(_sorted(self.nodes, self.inputs, through_synapses=True)) < len(self.nodes)
+        """Whether a signal depends on itself through a synapse, or learns."""
+        return self.learns or len(_sorted(self.nodes, self.inputs, through_synapses=True)) < len(self.nodes)
 
     def ordered(self) -> list[Node]:
-        """The nodes so that each comes after what it needs in the same step. In a recurrent network a synapse gives
-        what it remembers, so it needs nothing, and takes in its input last; in the others it comes after its input too.
+        """The nodes so that each comes after what it needs in the same step. In a recurrent network a synapse (and a
+        learning rule) gives what it remembers, so it needs nothing, and takes in its input last; in the others it comes after its input too.
 
         The order is stable: a network read back from a file keeps the file's order.
 
         Raises:
             UnsupportedModel: a cycle without a synapse, which no step could compute; it names the nodes.
         """
-        out = _sorted(self.nodes, self.inputs, through_synapses=True)
+        out = [] if self.learns else _sorted(self.nodes, self.inputs, through_synapses=True)
         if len(out) < len(self.nodes):
             out = _sorted(self.nodes, self.inputs, through_synapses=False)
-            out.sort(key=lambda node: node.op in SYNAPSES)
+            out.sort(key=lambda node: node.op in DELAYED)
         if len(out) < len(self.nodes):
             done = {node.name for node in out}
             ring = [node.name for node in self.nodes if node.name not in done]
@@ -168,6 +173,8 @@ def stateless(
 def result_shape(node: Node, taken: tuple[int, ...]) -> tuple[int, ...]:
     """What an operator without state gives for a signal of the shape `taken`, by its weights and attributes."""
     weights, attributes = node.weights, node.attributes
+    if node.op == "Product":
+        return taken[:1]
     if node.op == "Place":
         return (attributes["size"],)
     if node.op == "Flatten":
@@ -198,13 +205,13 @@ def unused(wish: str, taken: Container[str]) -> str:
 def _sorted(nodes: list[Node], inputs: list[Input], *, through_synapses: bool) -> list[Node]:
     ready = {entry.name for entry in inputs}
     if not through_synapses:
-        ready |= {node.name for node in nodes if node.op in SYNAPSES}
+        ready |= {node.name for node in nodes if node.op in DELAYED}
     out: list[Node] = []
     waiting = list(nodes)
     while waiting:
         later = []
         for node in waiting:
-            if ready.issuperset(node.inputs) or (not through_synapses and node.op in SYNAPSES):
+            if ready.issuperset(node.inputs) or (not through_synapses and node.op in DELAYED):
                 out.append(node)
                 ready.add(node.name)
             else:

@@ -1,4 +1,4 @@
-"""The neuron and synapse models: one record each, with its equations in ONNX text, by Nengo's names.
+"""The neuron, synapse and learning models: one record each, with its equations in ONNX text, by Nengo's names.
 
 `operators.py` makes ONNX functions of them. A step computes ``y`` and each ``<state>_next`` from the current
 ``J = gain * x + bias`` (a synapse: from ``x_t``) and each ``<state>``; attributes are there as ``k_<name>``.
@@ -69,7 +69,9 @@ class Model:
         fast: equations that hold only where `operators.has_fast_form` says so.
         base: for what makes spikes of rates, such as ``RegularSpiking``, the name of the rate model.
         nengo: the class in Nengo or NengoDL that computes the same; its module and name.
-        synapse: it has no gain and bias, and gives what it remembers: its input comes out one step later, as in Nengo.
+        synapse: it has no gain and bias, and gives the last of what it remembers: its input comes out one step later, as
+            in Nengo. So has a learning rule, which gives weights.
+        takes: the signals it takes, in the order of the operator's inputs.
     """
 
     name: str
@@ -82,11 +84,12 @@ class Model:
     base: str = ""
     nengo: str = ""
     synapse: bool = False
+    takes: tuple[str, ...] = ("x",)
 
     @property
     def drive(self) -> tuple[str, ...]:
         """What broadcasts against its signal, in the order of the operator's inputs; the states come after it."""
-        return () if self.synapse else ("gain", "bias", *self.weights)
+        return self.weights if self.synapse else ("gain", "bias", *self.weights)
 
     @property
     def nengo_path(self) -> str:
@@ -581,6 +584,75 @@ _LINEAR_FILTER = Equations(
   level_next = Add (seen, passed_on)
 """,
 )
+
+# --- learning rules ------------------------------------------------------------------------------------------------
+
+# Nengo 4.1 ``builder/learning_rules.py``. A rule remembers the weights of a connection and gives them as they are in
+# this step; how the step changes them counts in the next. c is a column, a number for each row of the weights, r a row.
+_RATE_OF_LEARNING = "  pace = Mul (k_learning_rate, k_dt)\n  columns = Constant <value_ints = [-1]> ()\n"
+_ROWS = "  rows = Constant <value_ints = [1]> ()\n"
+
+# w' = w - rate dt / n * c r, with the error as c and the activities of n neurons as r.
+_PES = Equations(
+    _RATE_OF_LEARNING
+    + _ROWS
+    + """
+  counted = Shape <start = 1> (activities)
+  neurons = Cast <to = 1> (counted)
+  share = Div (pace, neurons)
+""",
+    """
+  paced = Mul (error, share)
+  c = Unsqueeze (paced, columns)
+  r = Unsqueeze (activities, rows)
+  change = Mul (c, r)
+  weights_next = Sub (weights, change)
+""",
+)
+# w' = w + rate dt (c r - beta c c w), with what the neurons after the connection do as c, and those before it as r.
+_OJA = Equations(
+    _RATE_OF_LEARNING + _ROWS,
+    """
+  paced = Mul (post, pace)
+  c = Unsqueeze (paced, columns)
+  r = Unsqueeze (pre, rows)
+  grown = Mul (c, r)
+  squared = Mul (paced, post)
+  fading = Mul (squared, k_beta)
+  fading_c = Unsqueeze (fading, columns)
+  faded = Mul (fading_c, weights)
+  change = Sub (grown, faded)
+  weights_next = Add (weights, change)
+""",
+)
+# w' = w + rate dt c (c - threshold) r, the same.
+_BCM = Equations(
+    _RATE_OF_LEARNING + _ROWS,
+    """
+  over = Sub (post, threshold)
+  paced = Mul (post, pace)
+  signed = Mul (paced, over)
+  c = Unsqueeze (signed, columns)
+  r = Unsqueeze (pre, rows)
+  change = Mul (c, r)
+  weights_next = Add (weights, change)
+""",
+)
+# Of encoders: w' = w + rate dt signal c (scale r - w), with the neurons' activities as c, and as r what goes into them.
+_VOJA = Equations(
+    _RATE_OF_LEARNING + _ROWS,
+    """
+  paced = Mul (signal, pace)
+  strength = Mul (activities, paced)
+  c = Unsqueeze (strength, columns)
+  r = Unsqueeze (value, rows)
+  goal = Mul (scale, r)
+  apart = Sub (goal, weights)
+  change = Mul (c, apart)
+  weights_next = Add (weights, change)
+""",
+)
+
 # --- records -------------------------------------------------------------------------------------------------------
 
 # Seconds: tau_rc, how fast the voltage follows the current; tau_ref, how long a neuron rests after a spike; tau_n, how
@@ -655,5 +727,25 @@ SYNAPSES: dict[str, Model] = {
     ),
 }
 
-MODELS: dict[str, Model] = NEURONS | SYNAPSES
-"""Both: whatever has parameters or remembers."""
+_LEARNING = {"learning_rate": ANY}
+_STATE = ("weights",)
+_RULES = (
+    Model("PES", _PES, _LEARNING, _STATE, takes=("error", "activities"), synapse=True),
+    Model("Oja", _OJA, _LEARNING | {"beta": ANY}, _STATE, takes=("post", "pre"), synapse=True),
+    Model("BCM", _BCM, _LEARNING, _STATE, takes=("post", "threshold", "pre"), synapse=True),
+    Model("Voja", _VOJA, _LEARNING, _STATE, weights=("scale",), takes=("signal", "activities", "value"), synapse=True),
+)
+RULES: dict[str, Model] = {
+    model.name: replace(model, nengo=f"nengo.learning_rules.{model.name}") for model in _RULES
+}
+"""Learning rules: what remembers the weights of a connection, (outputs, inputs), and changes them."""
+
+DELAYED: dict[str, Model] = SYNAPSES | RULES
+"""What gives what it remembers, and takes in its inputs when a step is done."""
+
+AT_ONCE = ("activities", "pre", "post", "threshold")
+"""The inputs of learning rules that are what neurons do: a synapse there has taken in the step's spikes already, as
+Nengo's builder of rules makes them, unlike that of a connection."""
+
+MODELS: dict[str, Model] = NEURONS | DELAYED
+"""All: whatever has parameters or remembers."""

@@ -71,7 +71,7 @@ def function(
         ends = "".join(f"  {state}_out = Identity ({state}_next)\n" for state in model.states)
         name = f"{op}Cell" if model.states else op
         body = head + re.sub(r"\bx_t\b", "x", step) + ends
-        return _parse(name, attributes, ["x", *weights, *model.states], [*results, *after], body)
+        return _parse(name, attributes, [*model.takes, *weights, *model.states], [*results, *after], body)
     if model.synapse:
         step += "  y = Identity (level)\n"
     body = head + _loop(model, re.sub(r"\by\b", "y_t", step), equations, held)

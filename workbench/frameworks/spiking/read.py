@@ -21,10 +21,10 @@ from ...safety import external
 from .arrays import decimal
 from .check import check, sound
 from .network import Input, Node, Output, SpikingNetwork, result_shape
-from .neurons import MODELS, NEURONS, SYNAPSES
+from .neurons import DELAYED, MODELS, NEURONS
 from .operators import DOMAIN, SHOWN
 from .stateless import STATELESS
-from .write import METADATA
+from .write import METADATA, PRODUCT
 
 _SAME_NAME = {operator.onnx: op for op, operator in STATELESS.items() if operator.onnx}
 
@@ -139,8 +139,9 @@ class _Reader:
                 node.output[0].removesuffix(".now"): node.input[0] for node in step.node if node.op_type == "Identity"
             }
             for node in body:
-                if node.domain == DOMAIN and node.op_type.removesuffix("Cell") in SYNAPSES:
-                    self.signals[f"{node.name}.level_now"] = node.name
+                if node.domain == DOMAIN and (model := DELAYED.get(node.op_type.removesuffix("Cell"))):
+                    gives = f"{node.name}.{model.states[-1]}"
+                    self.signals |= {f"{gives}_now": node.name, f"{gives}_next": node.name}
         nodes = [made for node in self._joined(body) if (made := self._node(node)) is not None]
         outputs = [self._output(value.name, ends[value.name]) for value in graph.output if value.name in ends]
         metadata = self._metadata()
@@ -211,6 +212,9 @@ class _Reader:
             weights["shape"] = self._constant(name, f"{name}.shape")
         elif op == "Flatten":
             attributes = {"order": "HWC" if node.input[0].endswith(".hwc") else "CHW"}
+        elif op == "Product":
+            if stored.get("equation") != PRODUCT.encode():
+                raise UnsupportedModel(f"Node {name!r} (Einsum) does something else than {PRODUCT}.")
         elif op not in ("Slice", "Softmax"):
             attributes = {key: decimal(value) if isinstance(value, float) else value for key, value in stored.items()}
             if op == "Conv":
@@ -236,7 +240,8 @@ class _Reader:
         if model.states:
             self.steps[name] = float(stored.get("dt", 0.0))
         keys = [*model.drive, *model.states]
-        first = 1 if cell or not model.states else 2
+        taken = len(model.takes)
+        first = taken if cell or not model.states else taken + 1
         tensors = node.input[first:]
         if len(tensors) != len(keys):
             raise BadInput(f"Neuron node {name!r} ({op}) has {len(tensors)} parameters, not {', '.join(keys)}.")
@@ -245,7 +250,7 @@ class _Reader:
             for key, tensor in zip(keys, tensors, strict=True)
         }
         attributes = {key: decimal(stored[key]) for key in model.parameters}
-        return Node(op, name, (self._signal(node.input[0]),), (), weights, attributes)
+        return Node(op, name, tuple(self._signal(tensor) for tensor in node.input[:taken]), (), weights, attributes)
 
     def _constant(self, name: str, tensor: str) -> np.ndarray:
         if tensor not in self.constants:

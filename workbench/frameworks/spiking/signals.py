@@ -19,7 +19,7 @@ from .arrays import decimal, f32, from_vector, reordered, same_pads
 from .network import Input, Node, Output, SpikingNetwork, unused, windows
 from .neurons import SYNAPSES
 
-_DEFAULT_NAMES = {"Gemm": "dense"}
+_DEFAULT_NAMES = {"Gemm": "dense", "Product": "dense"}
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ STATELESS: dict[str, Operator] = {
     "Gemm": Operator(
         "x @ weight + bias; weight (inputs, outputs), bias (outputs,)", flat=True, weights=("weight", "bias")
     ),
+    "Product": Operator("weights that a learning rule gives, (outputs, inputs), times a flat signal", "Einsum"),
     "Scale": Operator("x * weight, element by element", "Mul", weights=("weight",), broadcast=True),
     "Bias": Operator("x + bias, element by element", "Add", weights=("bias",), broadcast=True),
     "Sum": Operator("the sum of all inputs, which have one shape"),

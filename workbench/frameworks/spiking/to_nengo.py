@@ -25,10 +25,10 @@ from ...errors import UnsupportedModel
 from .arrays import decimal, reordered, same_pads, to_vector
 from .filters import linear_filter
 from .network import Node, Output, SpikingNetwork
-from .neurons import NEURONS, SYNAPSES
+from .neurons import AT_ONCE, NEURONS, RULES, SYNAPSES
 from .operation import Operation
 
-_LINEAR = ("Conv", "Gemm", "Scale", "Bias", "Sum", "Slice", "Place", "Image", "Flatten", *SYNAPSES)
+_LINEAR = ("Conv", "Gemm", "Scale", "Bias", "Sum", "Slice", "Place", "Image", "Flatten", "Product", *SYNAPSES)
 
 
 def to_nengo(
@@ -74,6 +74,15 @@ class _Link:
 
 
 @dataclass
+class _Learning:
+    """A learning rule, the product of its weights and a signal, and the synapses that are part of its connection."""
+
+    rule: Node
+    product: Node
+    synapses: dict[str, Node] = field(default_factory=dict)
+
+
+@dataclass
 class _Writer:
     network: SpikingNetwork
     simulator: str = "nengo"
@@ -94,6 +103,8 @@ class _Writer:
     """Neurons with encoders -> what to connect to them."""
     probed: dict[str, Node] = field(default_factory=dict)
     """Output -> its synapse."""
+    taught: dict[str, _Learning] = field(default_factory=dict)
+    """Product, or neurons -> the learning rule of the connection that ends there."""
     networks: dict[tuple[str, ...], nengo.Network] = field(default_factory=dict)
     """Names from the outermost -> that subnetwork."""
 
@@ -132,6 +143,8 @@ class _Writer:
 
     def _choose(self, nodes: list[Node]) -> None:
         for node in nodes:
+            if node.op in RULES:
+                self._choose_rule(node)
             if len(node.shape) == 3:
                 self.orders[node.name] = self._order(node)
         for output in self.network.outputs:
@@ -152,10 +165,76 @@ class _Writer:
                 if plain and (node.weights["gain"] == 1).all():
                     self._encode(node.name, encode)
 
+    def _choose_rule(self, rule: Node) -> None:
+        """A rule, and the synapses of what it learns from, become part of a connection."""
+        users = [self.nodes.get(user) for user in self.users.get(rule.name, ())]
+        product = users[0] if len(users) == 1 else None
+        if product is None or product.op != "Product" or product.inputs[0] != rule.name:
+            raise self._unlearnt(rule, "its weights have other uses than one product")
+        made = _Learning(rule, product)
+        ends = dict(zip(RULES[rule.op].takes, rule.inputs, strict=True))
+        for key, end in ends.items():
+            synapse = self._only_for(end, rule.name)
+            if key in AT_ONCE and synapse is not None and synapse.op in SYNAPSES:
+                made.synapses[key], ends[key] = synapse, synapse.inputs[0]
+        pre, post = ends.get("activities", ends.get("pre")), ends.get("post", product.name)
+        if rule.op == "Voja":
+            pre, post = ends["value"], ends["activities"]
+        if pre != product.inputs[1] or ends.get("threshold", post) != post:
+            raise self._unlearnt(rule, "it learns from something else than its weights stand between")
+        if rule.op != "Voja" and (pre not in self.nodes or self.nodes[pre].op not in NEURONS):
+            raise self._unlearnt(rule, "its weights come after something else than neurons")
+        if rule.op != "PES":
+            # Nengo's rule knows the neurons by its connection, which ends at them.
+            last = self._only_for(self.nodes[post].inputs[0], post) if post in self.nodes else None
+            if rule.op != "Voja" and last is not None and last.op in SYNAPSES:
+                made.synapses["synapse"], last = last, self._only_for(last.inputs[0], last.name)
+            fitting = rule.op != "Voja" or (self.nodes[post].weights["gain"] == 1).all()
+            if last is not product or not fitting or self.nodes[post].op not in NEURONS:
+                raise self._unlearnt(rule, "neurons after its weights take something else, too")
+            self.hidden.add(product.name)
+        self.taught[product.name if rule.op == "PES" else post] = made
+        self.hidden |= {rule.name, *(synapse.name for synapse in made.synapses.values())}
+
+    def _unlearnt(self, rule: Node, reason: str) -> UnsupportedModel:
+        return UnsupportedModel(
+            f"{rule.name!r} learns by {rule.op} in a way that Nengo has no connection for ({reason}): run it in ONNX Runtime."
+        )
+
+    def _learning(self, made: _Learning, post: Any) -> None:
+        """A connection whose weights learn, or the encoders it ends at, with what its rule is told."""
+        rule = made.rule
+        kind: dict[str, Any] = {"learning_rate": rule.attributes["learning_rate"]}
+        if rule.op == "Oja":
+            kind["beta"] = rule.attributes["beta"]
+        named = {"activities": "post_synapse" if rule.op == "Voja" else "pre_synapse", "threshold": "theta_synapse"}
+        for key in AT_ONCE:
+            if key in RULES[rule.op].takes:
+                synapse = made.synapses.get(key)
+                kind[named.get(key, f"{key}_synapse")] = None if synapse is None else _synapse(synapse)
+        said: dict[str, Any] = {}
+        if rule.op == "Voja":
+            post = post.ensemble
+        else:
+            weights = rule.weights["weights"][0].astype(float)
+            said["transform"] = nengo.Dense(weights.shape, init=weights)
+        between = made.synapses.get("synapse")
+        connection = nengo.Connection(
+            self._in_order(made.product.inputs[1], None),
+            post,
+            synapse=None if between is None else _synapse(between),
+            learning_rule_type=RULES[rule.op].nengo_class()(**kind),
+            **said,
+        )
+        if rule.op in ("PES", "Voja"):
+            _connection(self._in_order(rule.inputs[0], None), connection.learning_rule)
+        if rule.op == "Voja":  # to whose signal Nengo adds 1
+            _connection(nengo.Node([-1.0], label=f"{rule.name}.bias"), connection.learning_rule)
+
     def _says_shape(self, user: str) -> bool:
         """Whether `from_nengo` sees by its user alone that a signal is an image, or flat; outputs are flat."""
         node = self.nodes.get(user)
-        if node is None or user in self.hidden or node.op in ("Gemm", "Slice", "Place", "Conv"):
+        if node is None or user in self.hidden or node.op in ("Gemm", "Slice", "Place", "Conv", "Product"):
             return True
         return node.op not in NEURONS and not self._is_linear(node)
 
@@ -208,6 +287,11 @@ class _Writer:
     def _object(self, node: Node) -> Any:
         if node.op in NEURONS:
             gain, encoders = self._spread(node, "gain"), np.ones((node.size, 1))
+            learning = self.taught.get(node.name)
+            if learning is not None and learning.rule.op == "Voja":
+                # Whose goal is as long as a gain.
+                gain = learning.rule.weights["scale"][:, 0].astype(float)
+                encoders = learning.rule.weights["weights"][0].astype(float) / gain[:, None]
             if node.name in self.encoders:
                 # Nengo wants unit vectors times gains; powers of two split them without rounding.
                 encoders = self.encoders[node.name].weights["weight"].T.astype(float)
@@ -282,6 +366,9 @@ class _Writer:
         if node.name in self.arriving:
             for link in self.arriving[node.name]:
                 self._link(link, post.ensemble)
+            return
+        if node.name in self.taught:
+            self._learning(self.taught[node.name], post)
             return
         first = self._in_order(node.inputs[0], order or node.attributes.get("order"))
         if node.op in ("Conv", "Gemm") and self._is_linear(node):

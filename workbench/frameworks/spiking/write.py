@@ -1,6 +1,6 @@
 """A spiking network as an ONNX model.
 
-Two forms, by whether a signal depends on itself through a synapse:
+Two forms, by whether a signal depends on itself through a synapse, or weights learn:
 
 - **layers**: one node per layer. Time is folded into the batch at the input (``FoldTime``) and taken out again at each
   output, so a convolution sees one large batch; each neuron function walks through time by itself.
@@ -24,7 +24,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from ...errors import UnsupportedModel
 from .network import Node, SpikingNetwork
-from .neurons import MODELS, NEURONS, SYNAPSES
+from .neurons import AT_ONCE, DELAYED, MODELS, NEURONS, RULES, SYNAPSES
 from .operators import DOMAIN, IR_VERSION, OPSET, VERSION, fold_time, function, has_fast_form, unfold_time
 from .stateless import STATELESS
 
@@ -35,6 +35,9 @@ METADATA = "org.nengo"
 LAYOUTS = {"HWC": [0, 2, 3, 1], "CHW": None}
 """How a flat vector holds an image -> the Transpose from ONNX's NCHW to it."""
 
+
+PRODUCT = "boi,bi->bo"
+"""What an Einsum does of weights, for each sample its own, and a signal."""
 
 HELD = "time.steps"
 """The input of a model for held input that says for how many steps, int64 (1,)."""
@@ -164,16 +167,20 @@ class _Writer:
         self._node("Shape", [f"{names[0]}.by_time"], ["batch.size"], "batch.size", start=1, end=2)
         before, self.nodes = self.nodes, []
         signals = {name: f"{name}.now" for name in names}
-        signals |= {node.name: f"{node.name}.level_now" for node in self.ordered if node.op in SYNAPSES}
+        signals |= {node.name: f"{node.name}.{node.states[-1]}_now" for node in self.ordered if node.op in DELAYED}
         signals |= {node.name: node.name for node in self.ordered if node.name not in signals}
         # A synapse takes in its input when all else is done: it gives what it remembers.
-        for node in sorted(self.ordered, key=lambda node: node.op in SYNAPSES):
+        synapses = {node.name for node in self.ordered if node.op in SYNAPSES}
+        for node in sorted(self.ordered, key=lambda node: (node.op in DELAYED, node.op in RULES)):
             taken = [signals[name] for name in node.inputs]
+            if node.op in RULES:
+                after = [key in AT_ONCE and name in synapses for key, name in zip(RULES[node.op].takes, node.inputs)]
+                taken = [f"{name}.level_next" if late else signals[name] for name, late in zip(node.inputs, after)]
             if not node.states:
                 self._stateless(node, taken)
                 continue
             now, after = ([f"{node.name}.{state}_{when}" for state in node.states] for when in ("now", "next"))
-            results = after if node.op in SYNAPSES else [node.name, *after]
+            results = after if node.op in DELAYED else [node.name, *after]
             body = function(node.op, True)
             self._call(body, [*taken, *self._drive(node), *now], results, node.name, **self._attributes(node))
         for probe in self.network.outputs:
@@ -235,6 +242,8 @@ class _Writer:
             op_type = STATELESS[node.op].onnx or node.op
             if op_type == "Softmax":
                 attributes["axis"] = -1
+            if op_type == "Einsum":
+                attributes["equation"] = PRODUCT
             self._node(
                 op_type, [*taken, *(self._weight(node, key) for key in node.weights)], results, name, **attributes
             )
