@@ -13,13 +13,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_snn_nengo import by_hand, image_networks, neural_networks
-from test_snn_onnx import picture, population
+from test_snn_onnx import OPS, picture, population
 
 from workbench.errors import BadInput, WorkbenchError
 from workbench.frameworks.spiking.engine_nengo import NengoEngine
 from workbench.frameworks.spiking.from_nengo import from_nengo
 from workbench.frameworks.spiking.network import SpikingNetwork
-from workbench.frameworks.spiking.neurons import NEURONS
 from workbench.frameworks.spiking.to_code import to_code
 from workbench.frameworks.spiking.write import write
 
@@ -78,7 +77,7 @@ def test_scripts_of_many_networks_give_their_spikes(tmp_path: Path, networks: li
 
 
 def test_every_neuron_and_operator_can_stand_in_a_script(tmp_path: Path) -> None:
-    populations = [population(op, op == "LIF") for op in NEURONS if "SoftLIF" not in op]  # those need NengoDL
+    populations = [population(op, op == "LIF") for op in OPS if "SoftLIF" not in op]  # those need NengoDL
     assert_scripts_give_the_spikes([picture(), by_hand(), *populations], tmp_path)
 
 

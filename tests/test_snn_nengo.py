@@ -501,16 +501,6 @@ def test_what_cannot_be_expressed_is_named(add: Any, message: str) -> None:
         from_nengo(net)
 
 
-def test_learning_rules_are_refused() -> None:
-    with nengo.Network() as net:
-        a, b = nengo.Ensemble(5, 1, label="a"), nengo.Ensemble(5, 1, label="b")
-        nengo.Connection(nengo.Node([0.0]), a)
-        nengo.Connection(a, b, learning_rule_type=nengo.PES())
-        nengo.Probe(b)
-    with pytest.raises(UnsupportedModel, match="The connection from a to b learns while it runs"):
-        from_nengo(net)
-
-
 def test_what_is_left_out_is_noted_and_a_network_without_outputs_refused() -> None:
     with nengo.Network() as net:
         source = nengo.Node([0.0])

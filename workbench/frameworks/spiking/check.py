@@ -15,9 +15,9 @@ from typing import NoReturn
 import numpy as np
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel, WorkbenchError
+from ...words import counted
 from .network import Input, Node, Output, SpikingNetwork, result_shape, unused
 from .neurons import MODELS, NEURONS, NOT_POSITIVE, RULES
-from ...words import counted
 from .stateless import STATELESS
 
 MAX_NUMBERS = 200_000_000
@@ -159,9 +159,9 @@ class _Checker:
 
     def check(self) -> None:
         node = self.node
-        expected = len(MODELS[node.op].takes) if node.op in MODELS else 2 if node.op == "Product" else 1
-        if len(self.taken) != expected and not (self.taken and node.op == "Sum"):
-            self._refuse(f"takes {counted(len(self.taken), 'signal')}; expected {expected}")
+        count = len(MODELS[node.op].takes) if node.op in MODELS else 2 if node.op == "Product" else 1
+        if len(self.taken) != count and not (self.taken and node.op == "Sum"):
+            self._refuse(f"takes {counted(len(self.taken), 'signal')}; expected {count}")
         for key, array in node.weights.items():
             self._check_numbers(key, array)
         if node.op in MODELS:
@@ -238,12 +238,14 @@ class _Checker:
 
     def _learning(self) -> None:
         """A rule's signals: a number for each row of its weights, or for each column; Voja's first is one alone."""
-        rows, columns = ((length,) for length in self.node.shape) if len(self.node.shape) == 2 else ((0,), (0,))
+        if len(self.node.shape) != 2:
+            self._refuse(f"learns weights of shape {self.node.shape}; expected (outputs, inputs)")
+        rows, columns = self.node.shape[:1], self.node.shape[1:]
         fitting = {"signal": (1,), "activities": rows if self.node.op == "Voja" else columns, "pre": columns}
         fitting |= {"value": columns}
-        for name, shape in zip(MODELS[self.node.op].takes, self.taken, strict=True):
-            if shape != fitting.get(name, rows):
-                self._refuse(f"learns weights {self.node.shape} from {name} {shape}; expected {fitting.get(name, rows)}")
+        for name, found in zip(MODELS[self.node.op].takes, self.taken, strict=True):
+            if found != (expected := fitting.get(name, rows)):
+                self._refuse(f"learns weights {self.node.shape} from {name} {found}; expected {expected}")
 
     def _gemm(self) -> None:
         self._shaped("weight", (self.taken[0][0], *self.node.shape))

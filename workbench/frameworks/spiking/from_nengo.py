@@ -178,11 +178,12 @@ class _Reader:
         """Nodes and ensembles, each after what it needs in the same step."""
         things = [*self.built.network.all_nodes, *self.built.network.all_ensembles]
         ring = ""
-        for self.recurrent in (True,) if self.rules else (False, True):
+        for recurrent in (True,) if self.rules else (False, True):
+            self.recurrent = recurrent
             needs: dict[Any, list[Any]] = {thing: [] for thing in things}
             for connection in self.connections:
                 learns = type(connection.post_obj).__name__ == "LearningRule"
-                if not learns and (not self.recurrent or connection.synapse is None):
+                if not learns and (not recurrent or connection.synapse is None):
                     needs[owner(connection.post_obj)].append(owner(connection.pre_obj))
             try:
                 return list(TopologicalSorter(needs).static_order())
@@ -400,7 +401,10 @@ class _Reader:
         if node.op == "PES":
             if hasattr(c.post_obj, "ensemble") or _is_full(c):
                 x = self._local(c, x, (node.name, ".local"))
-            taken = [x, active(c.pre_obj, "pre_synapse", c.pre_slice if c.pre_obj is not owner(c.pre_obj) else slice(None))]
+            taken = [
+                x,
+                active(c.pre_obj, "pre_synapse", c.pre_slice if c.pre_obj is not owner(c.pre_obj) else slice(None)),
+            ]
         elif node.op == "Voja":
             taken = [x, active(c.post_obj, "post_synapse"), self.out.flat(self.inputs[c.post_obj][0])]
         else:
@@ -514,7 +518,11 @@ class _Reader:
         parts = []
         x, constant = self.gather([c for c in coming if not _is_full(c)], None, (name, ".sum"), fold=False)
         if ens in self.rules and constant is not None:
-            x = self.out.signal(constant) if x is None else self.out.biased(self.out.flat(x), constant, (name, ".value"))
+            x = (
+                self.out.signal(constant)
+                if x is None
+                else self.out.biased(self.out.flat(x), constant, (name, ".value"))
+            )
             constant = None
         if x is not None:
             self.inputs[ens] = x, constant

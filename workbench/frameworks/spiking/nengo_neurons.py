@@ -1,4 +1,4 @@
-"""The two neuron models of PyTorch's frameworks, a mean over time, and neurons that fire at random by numbers that come
+"""The three neuron models of PyTorch's frameworks, a mean over time, and neurons that fire at random by numbers that come
 again, as Nengo neuron types; their records are in `neurons`.
 
 Nengo has no such neurons. Both simulators run these: NengoDL through its fallback for types it does not know.
@@ -76,6 +76,27 @@ class LeakyIntegrateAndFire(LeakyIntegrator):
         spiked = risen > self.threshold
         voltage[...] = np.where(spiked, self.keep * risen + self.reset, risen)
         output[...] = spiked
+
+
+class LeakyMultiSpike(LeakyIntegrator):
+    """The same; it gives how often the threshold fits into the voltage, and takes that away.
+
+    Args:
+        decay, threshold: (n,).
+    """
+
+    spiking = True
+
+    threshold = NdarrayParam("threshold", shape=("*",))
+
+    def __init__(self, decay: Any, threshold: Any, initial_state: dict[str, Any] | None = None) -> None:
+        super().__init__(decay, initial_state)
+        self.threshold = threshold
+
+    def step(self, dt: float, J: Any, output: Any, voltage: Any) -> None:
+        risen = self.decay * voltage + J
+        output[...] = np.floor(np.maximum(risen, 0) / self.threshold)
+        voltage[...] = risen - output * self.threshold
 
 
 class StochasticSpiking(RatesToSpikesNeuronType):

@@ -126,7 +126,8 @@ class SpikingNetwork:
 
     def ordered(self) -> list[Node]:
         """The nodes so that each comes after what it needs in the same step. In a recurrent network a synapse (and a
-        learning rule) gives what it remembers, so it needs nothing, and takes in its input last; in the others it comes after its input too.
+        learning rule) gives what it remembers, so it needs nothing, and takes in its input last; in the others it comes
+        after its input too.
 
         The order is stable: a network read back from a file keeps the file's order.
 

@@ -69,8 +69,8 @@ class Model:
         fast: equations that hold only where `operators.has_fast_form` says so.
         base: for what makes spikes of rates, such as ``RegularSpiking``, the name of the rate model.
         nengo: the class in Nengo or NengoDL that computes the same; its module and name.
-        synapse: it has no gain and bias, and gives the last of what it remembers: its input comes out one step later, as
-            in Nengo. So has a learning rule, which gives weights.
+        synapse: it has no gain and bias, and gives the last of what it remembers: its input comes out one step later,
+            as in Nengo. So has a learning rule, which gives weights.
         takes: the signals it takes, in the order of the operator's inputs.
     """
 
@@ -369,6 +369,21 @@ _LEAKY_INTEGRATE_AND_FIRE = Equations(
   kept = Mul (k_keep, risen)
   restarted = Add (kept, reset)
   voltage_next = Where (spiked, restarted, risen)
+""",
+)
+
+
+# The same, but it fires as often in a step as the threshold fits into the voltage, and that is taken away at once.
+_LEAKY_MULTI_SPIKE = Equations(
+    "",
+    """
+  faded = Mul (decay, voltage)
+  risen = Add (faded, J)
+  above = Relu (risen)
+  times = Div (above, threshold)
+  y = Floor (times)
+  taken = Mul (y, threshold)
+  voltage_next = Sub (risen, taken)
 """,
 )
 
@@ -708,6 +723,10 @@ _NEURONS = (
         ("decay", "threshold", "reset"), nengo=f"{_OURS}.LeakyIntegrateAndFire",
     ),
     Model(
+        "LeakyMultiSpike", _LEAKY_MULTI_SPIKE, {}, ("voltage",), True, ("decay", "threshold"),
+        nengo=f"{_OURS}.LeakyMultiSpike",
+    ),
+    Model(
         "LeakyIntegrator", _LEAKY_INTEGRATOR, {}, ("voltage",), weights=("decay",), nengo=f"{_OURS}.LeakyIntegrator"
     ),
     Model("RunningMean", _RUNNING_MEAN, {}, ("elapsed", "mean"), nengo=f"{_OURS}.RunningMean"),
@@ -735,9 +754,7 @@ _RULES = (
     Model("BCM", _BCM, _LEARNING, _STATE, takes=("post", "threshold", "pre"), synapse=True),
     Model("Voja", _VOJA, _LEARNING, _STATE, weights=("scale",), takes=("signal", "activities", "value"), synapse=True),
 )
-RULES: dict[str, Model] = {
-    model.name: replace(model, nengo=f"nengo.learning_rules.{model.name}") for model in _RULES
-}
+RULES: dict[str, Model] = {model.name: replace(model, nengo=f"nengo.learning_rules.{model.name}") for model in _RULES}
 """Learning rules: what remembers the weights of a connection, (outputs, inputs), and changes them."""
 
 DELAYED: dict[str, Model] = SYNAPSES | RULES

@@ -54,8 +54,8 @@ def read_nir(
     path: str | os.PathLike[str],
     *,
     dt: float | None = None,
-    method: Literal["euler", "exact"] | None = None,
-    reset: Literal["to value", "subtract", "subtract late"] | None = None,
+    method: Literal["euler", "exact", "exact unweighted"] | None = None,
+    reset: Literal["to value", "subtract", "subtract late", "subtract all"] | None = None,
     framework: Literal["snntorch", "spikingjelly", "norse", "sinabs"] | None = None,
 ) -> SpikingNetwork:
     """Read a ``.nir`` file, in a worker process: it is HDF5 (`workbench.sandbox.parse`).
@@ -66,13 +66,15 @@ def read_nir(
             which r = tau / dt everywhere, as snnTorch and SpikingJelly write an input that is added as it is, where
             that is their 0.0001 or several time constants agree on it. r = 1 tells nothing.
         method: how the equations are stepped: ``euler``, ``v += dt/tau (v_leak - v + r I)`` (the default; snnTorch,
-            SpikingJelly, Norse, Lava), or ``exact``, with ``1 - exp(-dt/tau)`` in place of ``dt/tau`` (Sinabs).
+            SpikingJelly, Norse, Lava), or ``exact``, with ``1 - exp(-dt/tau)`` in place of ``dt/tau`` (Sinabs);
+            ``exact unweighted`` adds what comes in as it is (its ``norm_input=False``).
         reset: what a spike does to v. NIR's own ``to value``, the default, is v_reset (SpikingJelly, Norse);
             ``subtract`` takes the threshold away at once (Sinabs), ``subtract late`` in the next step, after its leak
-            (snnTorch's default, which its files do not tell from its reset to zero).
+            (snnTorch's default, which its files do not tell from its reset to zero); ``subtract all`` takes it away as often
+            as it fits, and gives as many spikes (Sinabs's ``MultiSpike``).
         framework: which wrote the file: all of this as it does by default, and whether what arrives is added as it is.
-            What is said beside it holds. Sinabs gives several spikes a step by default, here it is one at most; its
-            LIF is read with ``norm_input=True``.
+            What is said beside it holds. Sinabs gives several spikes a step by default, here it is one at most unless
+            `reset` says otherwise.
 
     Raises:
         UnreadableFile: truncated, not HDF5, not NIR, too large, or with links out of the file.

@@ -402,7 +402,15 @@ class _Reader:
         else:
             decay, gain, bias = self._leak(node.tau, node.r, node.v_leak, kind)
         threshold = node.threshold if kind == "Threshold" else getattr(node, "v_threshold", None)
-        made = self._integrator(self.names[key], shape, decay, gain, bias, threshold, getattr(node, "v_reset", 0.0))
+        made = self._integrator(
+            self.names[key],
+            shape,
+            decay,
+            gain,
+            bias,
+            threshold,
+            None if kind == "Threshold" else getattr(node, "v_reset", 0.0),
+        )
         return [made], shape
 
     def _current_based(self, key: str, node: Any, shape: Shape) -> tuple[list[Node], Shape]:
@@ -417,14 +425,14 @@ class _Reader:
     def _leak(self, tau: Any, r: Any, v_leak: Any, kind: str) -> tuple[Any, Any, Any]:
         """tau v' = v_leak - v + r I as one step: (decay, gain, bias)."""
         share = self.dt / np.asarray(tau, np.float64)
-        if self.how.method == "exact":
+        if self.how.method != "euler":
             share = -np.expm1(-share)
         if np.any(share > 1 - 1e-6):
             raise UnsupportedModel(
                 f"In a step of {self.dt:g} s a neuron with a time constant of {np.min(tau):g} s forgets all that it "
                 "knew: pass the dt the network was trained with, in the file's unit of time."
             )
-        gain = r * (1.0 if kind in self.how.jumps else share)
+        gain = r * (1.0 if kind in self.how.jumps or self.how.method == "exact unweighted" else share)
         # Files hold r = tau / dt in float32: a product this close to 1 was meant to be 1.
         return 1 - share, np.where(np.abs(gain - 1) < 1e-6, 1.0, gain), v_leak * share
 
@@ -433,17 +441,22 @@ class _Reader:
     ) -> Node:
         weights = {"gain": gain, "bias": bias, "decay": decay}
         attributes = {}
-        if threshold is not None:
+        several = threshold is not None and v_reset is not None and self.how.reset == "subtract all"
+        if several:
+            if not np.all(np.asarray(threshold) > 0):
+                raise UnsupportedModel(f"{name!r} has a threshold of 0 or less, which fits any number of times.")
+            weights |= {"threshold": threshold}
+        elif threshold is not None:
             subtracted = self.how.reset != "to value"
             late = np.asarray(decay) if self.how.reset == "subtract late" else 1.0
             dropped = -np.divide(
                 threshold, late, where=np.asarray(late) != 0, out=np.zeros(np.broadcast(threshold, late).shape)
             )
-            weights |= {"threshold": threshold, "reset": dropped if subtracted else v_reset}
+            weights |= {"threshold": threshold, "reset": dropped if subtracted else v_reset or 0.0}
             attributes = {"keep": float(subtracted)}
         drawn = {key: _compact(value, shape) for key, value in weights.items()}
         drawn["voltage"] = np.zeros((1, *_drawn(shape)), np.float32)
-        op = "LeakyIntegrator" if threshold is None else "LeakyIntegrateAndFire"
+        op = "LeakyIntegrator" if threshold is None else "LeakyMultiSpike" if several else "LeakyIntegrateAndFire"
         return Node(op, name, (), _drawn(shape), drawn, attributes)
 
     def _delay(self, key: str, node: Any, shape: Shape) -> tuple[list[Node], Shape]:
@@ -473,12 +486,13 @@ class _Reader:
         if kinds & {*LEAKY, "IF", "I"}:
             stepped = (
                 "Euler's method" if self.how.method == "euler" else "the exact solution for an input held for a step"
-            )
+            ) + (", which is added unweighted" if self.how.method == "exact unweighted" else "")
             self.notes.append(f"NIR's equations are stepped by {stepped}, dt = {self.dt:g} s, from a voltage of 0.")
         if kinds & {*SPIKING} - {"Threshold"}:
             done = {
                 "to value": "resets the voltage to v_reset, as NIR says",
                 "subtract": "subtracts the threshold from the voltage at once",
+                "subtract all": "subtracts the threshold from the voltage at once, as often as it fits, each time a spike",
                 "subtract late": "subtracts the threshold from the voltage one step later, after its leak",
             }
             self.notes += [f"A spike {done[self.how.reset]}.", *([self.how.says] if self.how.says else [])]

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 from ...errors import BadInput
 
-METHODS = ("euler", "exact")
-RESETS = ("to value", "subtract", "subtract late")
+METHODS = ("euler", "exact", "exact unweighted")
+RESETS = ("to value", "subtract", "subtract late", "subtract all")
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,9 @@ FRAMEWORKS = {
         method="exact",
         reset="subtract",
         jumps=("IF", "LI"),
-        says="Sinabs's files do not tell how many spikes a step may hold, nor norm_input: here it is one spike at most "
-        "(SingleSpike; its default, MultiSpike, is not read), and a LIF weighs its input (norm_input=True).",
+        says="Sinabs's files do not tell how many spikes a step may hold, nor norm_input: "
+        'reset="subtract all" gives several (MultiSpike, its default), "subtract" one at most; '
+        'method="exact unweighted" does not weigh what comes in (norm_input=False), "exact" does.',
     ),
 }
 """As each framework's exporter has it by default."""

@@ -24,6 +24,8 @@ from typing import Any
 
 import nengo
 import numpy as np
+from nengo.connection import LearningRule
+from nengo.learning_rules import LearningRuleType
 
 from ...errors import BadInput, UnsupportedModel
 from ...publish import refuse, write_bytes, write_text
@@ -51,6 +53,8 @@ from pathlib import Path
 
 import nengo
 import numpy as np
+from nengo.connection import LearningRule
+from nengo.learning_rules import LearningRuleType
 '''
 
 _FEED = '''
@@ -199,7 +203,11 @@ class _Script:
             self.names[thing] = made
         for part in net.networks:
             lines += self._network(part, self._name(part.label, "network"), inner)
-        lines += [inner + self._made(one, self.names[_object(one.post)], inner) for one in net.connections]
+        for one in net.connections:
+            call, learns = self._made(one, self.names[_object(one.post)], inner), one.learning_rule_type is not None
+            if learns:
+                self.names[one] = self._name(one.label, "connection")
+            lines.append(f"{inner}{self.names[one]} = {call}" if learns else inner + call)
         for probe in net.probes:
             made = self._name(probe.label, "probe")
             lines.append(f"{inner}{made} = {self._made(probe, made, inner)}")
@@ -230,13 +238,15 @@ class _Script:
             else:
                 value = getattr(thing, name, parameter.default)
             default = None if parameter.default is nengo.params.Default else parameter.default
+            # A synapse that is None is not a learning rule's default.
+            required |= isinstance(thing, LearningRuleType) and default is None
             if isinstance(thing, nengo.base.NengoObject) and name in thing.params:
                 default = getattr(kind, name).default
                 if default is nengo.params.ConnectionDefault:
                     default = getattr(nengo.Connection, name).default
             if required or not (_same(value, default) or isinstance(value, nengo.transforms.NoTransform)):
                 expression = self._value(value, f"{key}_{name}", inner)
-                said.append(expression if required else f"{name}={expression}")
+                said.append(expression if parameter.default is parameter.empty else f"{name}={expression}")
         return _call(self._class(kind), said, indent)
 
     def _of_node(self, node: nengo.Node, name: str) -> Any:
@@ -275,7 +285,7 @@ class _Script:
             return f"feed({value.name!a})"
         if isinstance(value, Decoded):
             return f"lambda x: [0.0] * {value.size}"
-        if isinstance(value, nengo.base.ObjView | nengo.base.NengoObject | nengo.ensemble.Neurons):
+        if isinstance(value, nengo.base.ObjView | nengo.base.NengoObject | nengo.ensemble.Neurons | LearningRule):
             return self._reference(value, key)
         if type(value).__module__.split(".")[0] in ("nengo", "nengo_dl", __package__.split(".")[0]):
             return self._made(value, key, indent)
@@ -287,6 +297,8 @@ class _Script:
             return f"{self._reference(thing.obj, key)}[{self._elements(thing.slice, key)}]"
         if isinstance(thing, nengo.ensemble.Neurons):
             return f"{self.names[thing.ensemble]}.neurons"
+        if isinstance(thing, LearningRule):
+            return f"{self.names[thing.connection]}.learning_rule"
         return self.names[thing]
 
     def _elements(self, part: Any, key: str) -> str:
@@ -360,8 +372,9 @@ class _Feed:
 
 
 def _object(end: Any) -> Any:
-    """The Node or Ensemble at an end of a connection."""
+    """The Node or Ensemble at an end of a connection, or the connection that a rule there changes."""
     end = end.obj if isinstance(end, nengo.base.ObjView) else end
+    end = end.connection if isinstance(end, LearningRule) else end
     return getattr(end, "ensemble", end)
 
 

@@ -186,19 +186,31 @@ class _Writer:
             raise self._unlearnt(rule, "its weights come after something else than neurons")
         if rule.op != "PES":
             # Nengo's rule knows the neurons by its connection, which ends at them.
-            last = self._only_for(self.nodes[post].inputs[0], post) if post in self.nodes else None
-            if rule.op != "Voja" and last is not None and last.op in SYNAPSES:
-                made.synapses["synapse"], last = last, self._only_for(last.inputs[0], last.name)
-            fitting = rule.op != "Voja" or (self.nodes[post].weights["gain"] == 1).all()
-            if last is not product or not fitting or self.nodes[post].op not in NEURONS:
-                raise self._unlearnt(rule, "neurons after its weights take something else, too")
+            neurons = self.nodes.get(post)
+            if neurons is None or not self._ends_at(neurons, made):
+                raise self._unlearnt(rule, "something else stands between its weights and the neurons after them")
             self.hidden.add(product.name)
         self.taught[product.name if rule.op == "PES" else post] = made
         self.hidden |= {rule.name, *(synapse.name for synapse in made.synapses.values())}
 
+    def _ends_at(self, neurons: Node, made: _Learning) -> bool:
+        """Whether the weights of a rule end at neurons alone: as their encoders; or through a synapse, which is noted,
+        and beside others."""
+        if made.rule.op == "Voja":
+            last = self._only_for(neurons.inputs[0], neurons.name)
+            return last is made.product and neurons.op in NEURONS and bool((neurons.weights["gain"] == 1).all())
+        user = self.users.get(made.product.name, [""])
+        if len(user) == 1 and user[0] in self.nodes and self.nodes[user[0]].op in SYNAPSES:
+            made.synapses["synapse"] = self.nodes[user[0]]
+            user = self.users.get(user[0], [""])
+        if len(user) == 1 and user[0] in self.nodes and self.nodes[user[0]].op == "Sum":
+            user = self.users.get(user[0], [""])
+        return user == [neurons.name] and neurons.op in NEURONS
+
     def _unlearnt(self, rule: Node, reason: str) -> UnsupportedModel:
         return UnsupportedModel(
-            f"{rule.name!r} learns by {rule.op} in a way that Nengo has no connection for ({reason}): run it in ONNX Runtime."
+            f"{rule.name!r} learns by {rule.op} in a way that Nengo has no connection for ({reason}): run it in ONNX "
+            "Runtime."
         )
 
     def _learning(self, made: _Learning, post: Any) -> None:
@@ -218,6 +230,8 @@ class _Writer:
         else:
             weights = rule.weights["weights"][0].astype(float)
             said["transform"] = nengo.Dense(weights.shape, init=weights)
+            if rule.op != "PES":
+                said["label"] = made.product.name
         between = made.synapses.get("synapse")
         connection = nengo.Connection(
             self._in_order(made.product.inputs[1], None),
@@ -369,7 +383,8 @@ class _Writer:
             return
         if node.name in self.taught:
             self._learning(self.taught[node.name], post)
-            return
+            if node.inputs[0] not in self.objects:
+                return
         first = self._in_order(node.inputs[0], order or node.attributes.get("order"))
         if node.op in ("Conv", "Gemm") and self._is_linear(node):
             self._link(_Link(node.inputs[0], node), post)
@@ -377,7 +392,8 @@ class _Writer:
             self._link(_Link(node.inputs[0], None, node), post)
         elif node.op == "Sum":
             for name in node.inputs:
-                _connection(self._in_order(name, order), post)
+                if name not in self.hidden:  # and ends at the neurons themselves
+                    _connection(self._in_order(name, order), post)
         elif node.op == "Slice" and self._is_linear(node):
             _connection(first[node.weights["indices"]], post)
         elif node.op == "Place":

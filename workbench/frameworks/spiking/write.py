@@ -174,8 +174,9 @@ class _Writer:
         for node in sorted(self.ordered, key=lambda node: (node.op in DELAYED, node.op in RULES)):
             taken = [signals[name] for name in node.inputs]
             if node.op in RULES:
-                after = [key in AT_ONCE and name in synapses for key, name in zip(RULES[node.op].takes, node.inputs)]
-                taken = [f"{name}.level_next" if late else signals[name] for name, late in zip(node.inputs, after)]
+                keys = zip(RULES[node.op].takes, node.inputs, strict=True)
+                filtered = {name for key, name in keys if key in AT_ONCE and name in synapses}
+                taken = [f"{name}.level_next" if name in filtered else signals[name] for name in node.inputs]
             if not node.states:
                 self._stateless(node, taken)
                 continue
