@@ -8,9 +8,10 @@ leaky integrate-and-fire neuron has
     r' = decay * (r, or keep * r + reset where r > threshold) + gain * input + bias
 
 whatever the order in which that is written: so decay, gain and bias are found from its answers below the threshold,
-keep and reset above it, the threshold itself by bisection to the last bit; and other questions are asked, whose answers
-this must give. What answers otherwise is refused with the reason. At last the file itself and the network made of it
-are asked the same, over all steps (`lift`).
+keep and reset above it, the threshold itself by bisection to the last bit. Or it fires in a step as
+often as the threshold fits into r, and that is taken away. And other questions are asked, whose answers this must give.
+What answers otherwise is refused with the reason. At last the file itself and the network made of it are asked the
+same, over all steps (`lift`).
 """
 
 from __future__ import annotations
@@ -477,6 +478,45 @@ class _Island:
             sides.append(seen[0])
         return sides[0], sides[1] - sides[0]
 
+    def several(self, wanted: Iterable[Op]) -> tuple[Any, ...] | None:
+        """A neuron that fires as often in a step as its threshold fits into the voltage: its parameters, what arrives
+        with its gains, and what each value is without a spike and how much more with each; None where it is none."""
+        voltage, wanted = self.voltage, list(wanted)
+        assert voltage is not None
+        low, high = (np.full(voltage.shape, _key(np.float32(end)), np.int64) for end in (-1e30, 1e30))
+        silent = self.compute(wanted[0], {voltage: _number(low)}, np.float32)
+        for _ in range(33):
+            middle = (low + high) // 2
+            same = self.compute(wanted[0], {voltage: _number(middle)}, np.float32) == silent
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
+        threshold = _number(high).astype(np.float64)
+        if not (threshold > 0).all():
+            return None
+        leaves = self.leaves(voltage, self.currents)
+        start = {b: self.starts.get(b, 0.0) for b, a in self.own.items() if a in self.after}
+        zero = dict.fromkeys((leaf for leaf in leaves if leaf not in start), np.zeros(()))
+
+        def at(value: Any) -> dict[Op, Any]:
+            return _only(self.recalled(np.broadcast_to(value, voltage.shape)), leaves)
+
+        drift = self.compute(voltage, {**zero, **at(0.0)})
+        decay = _snapped((self.compute(voltage, {**zero, **at(threshold / 2)}) - drift) / (threshold / 2))
+        values = {
+            op: (self.compute(op, {voltage: -threshold}), self.compute(op, {voltage: 1.5 * threshold})) for op in wanted
+        }
+        for times in (-1e6, -1.5, -0.3, 0.0, 0.999, 1.0, 1.001, 1.999, 2.0, 3.7, 12.0, 1000.3):
+            count = np.floor(max(times, 0.0))
+            kept = threshold * (times - count)
+            if not _close(self.compute(voltage, {**zero, **at(threshold * times)}), drift + decay * kept):
+                return None
+            for op, (none, once) in values.items():
+                if not _close(self.compute(op, {voltage: threshold * times}), none + count * (once - none)):
+                    return None
+        arriving = self._gains(voltage, leaves, start, lambda value: at(-np.abs(value)))
+        before = self._before(voltage, leaves, start, decay, drift)
+        parameters = {"decay": decay, "bias": drift, "threshold": threshold, "voltage": before}
+        return parameters, arriving, {op: (none, once - none) for op, (none, once) in values.items()}
+
     def check_order(self, behind: set[Op], fitted: Mapping[Op, tuple[Any, list[tuple[Op, Any]]]]) -> None:
         """That nothing needs what comes behind it.
 
@@ -717,10 +757,16 @@ class _Lifter:
     def _add_neuron(self, island: _Island, wanted: Iterable[Op]) -> None:
         assert island.voltage is not None
         threshold = island.threshold()
-        spikes = {op: island.given(op, threshold) for op in wanted}
-        parameters, arriving = island.neuron()
-        keep = {"keep": float(parameters.pop("keep").flat[0])}
-        self._made("LeakyIntegrateAndFire", island.voltage, parameters, arriving, keep)
+        try:
+            spikes = {op: island.given(op, threshold) for op in wanted}
+            parameters, arriving = island.neuron()
+            keep = {"keep": float(parameters.pop("keep").flat[0])}
+            self._made("LeakyIntegrateAndFire", island.voltage, parameters, arriving, keep)
+        except UnsupportedModel:
+            if (found := island.several(wanted)) is None:
+                raise
+            parameters, arriving, spikes = found
+            self._made("LeakyMultiSpike", island.voltage, parameters, arriving, {})
         fired = self.layers.values[self.names[island.voltage]]
         for op, (without, spike) in spikes.items():
             self._proportional(op, fired, without, spike)

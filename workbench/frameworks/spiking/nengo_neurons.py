@@ -1,5 +1,5 @@
-"""The three neuron models of PyTorch's frameworks, a mean over time, and neurons that fire at random by numbers that come
-again, as Nengo neuron types; their records are in `neurons`.
+"""The three neuron models of PyTorch's frameworks, a mean over time, and neurons that fire at random by numbers that
+come again, as Nengo neuron types; their records are in `neurons`.
 
 Nengo has no such neurons. Both simulators run these: NengoDL through its fallback for types it does not know.
 """

@@ -70,8 +70,8 @@ def read_nir(
             ``exact unweighted`` adds what comes in as it is (its ``norm_input=False``).
         reset: what a spike does to v. NIR's own ``to value``, the default, is v_reset (SpikingJelly, Norse);
             ``subtract`` takes the threshold away at once (Sinabs), ``subtract late`` in the next step, after its leak
-            (snnTorch's default, which its files do not tell from its reset to zero); ``subtract all`` takes it away as often
-            as it fits, and gives as many spikes (Sinabs's ``MultiSpike``).
+            (snnTorch's default, which its files do not tell from its reset to zero); ``subtract all`` takes it away as
+            often as it fits, and gives as many spikes (Sinabs's ``MultiSpike``).
         framework: which wrote the file: all of this as it does by default, and whether what arrives is added as it is.
             What is said beside it holds. Sinabs gives several spikes a step by default, here it is one at most unless
             `reset` says otherwise.

@@ -452,7 +452,7 @@ class _Reader:
             dropped = -np.divide(
                 threshold, late, where=np.asarray(late) != 0, out=np.zeros(np.broadcast(threshold, late).shape)
             )
-            weights |= {"threshold": threshold, "reset": dropped if subtracted else v_reset or 0.0}
+            weights |= {"threshold": threshold, "reset": dropped if subtracted else 0.0 if v_reset is None else v_reset}
             attributes = {"keep": float(subtracted)}
         drawn = {key: _compact(value, shape) for key, value in weights.items()}
         drawn["voltage"] = np.zeros((1, *_drawn(shape)), np.float32)
@@ -492,7 +492,7 @@ class _Reader:
             done = {
                 "to value": "resets the voltage to v_reset, as NIR says",
                 "subtract": "subtracts the threshold from the voltage at once",
-                "subtract all": "subtracts the threshold from the voltage at once, as often as it fits, each time a spike",
+                "subtract all": "takes the threshold from the voltage at once, as often as it fits, each time a spike",
                 "subtract late": "subtracts the threshold from the voltage one step later, after its leak",
             }
             self.notes += [f"A spike {done[self.how.reset]}.", *([self.how.says] if self.how.says else [])]
