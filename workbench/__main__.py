@@ -547,6 +547,9 @@ def _diff(arguments: argparse.Namespace) -> int:
     ),
     _argument("--targets", metavar="FILE|COLUMN", help="right answers, as for compare"),
     _argument("--paths", help="say in which folders of this machine the files are (default: their names alone)"),
+    _argument(
+        "--live", help="put the model into the page, where it answers: rows, drawn digits, files of the reader's"
+    ),
     _argument("--memory", type=float, metavar="MIB", help="for each process (default: by the model's size)"),
     _TRUST,
     _CUSTOM,
@@ -566,6 +569,7 @@ def _report(arguments: argparse.Namespace) -> int:
             native=arguments.native,
             **asked,
             paths=arguments.paths,
+            live=arguments.live,
             memory_mib=arguments.memory,
             trust=arguments.trust,
             overwrite=arguments.force,

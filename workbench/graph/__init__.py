@@ -473,14 +473,17 @@ def frame_again(document: str, nonce: str) -> str | None:
         return None
 
 
-def policy(nonce: str | None = None) -> str:
+def policy(nonce: str | None = None, *, answers: bool = False) -> str:
     """The Content-Security-Policy of a page around live views: nothing is loaded, and no script runs but those with
     the nonce, which is what the views were made with (`GraphView.page`); it applies to what is in their frames, too.
 
     Args:
         nonce: made for this page, so that nothing in it can have known it; None where no script is to run.
+        answers: those with the nonce may also start WebAssembly and a worker that they hold themselves.
     """
     scripts = f"'nonce-{nonce}'" if nonce else "'none'"
+    if answers:
+        scripts += " 'wasm-unsafe-eval' blob:; worker-src blob:"
     return (
         f"default-src 'none'; script-src {scripts}; style-src 'unsafe-inline'; "
         "img-src data: blob:; font-src data:; form-action 'none'; base-uri 'none'"

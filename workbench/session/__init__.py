@@ -288,13 +288,14 @@ class Session(Choices):
         """Compare the picked file with its partner; waits, and raises what `workbench.compare` raises."""
         return self._do("compare")
 
-    def report(self, output: str | os.PathLike[str] | None = None, *, paths: bool = False) -> Path:
+    def report(self, output: str | os.PathLike[str] | None = None, *, paths: bool = False, live: bool = False) -> Path:
         """Write the report of the picked file, a free name beside it if None; waits.
 
         Args:
             paths: say in which folders of this machine the files are.
+            live: the model answers in it, see `workbench.report`.
         """
-        return self._do("report", output, paths)
+        return self._do("report", output, paths, live)
 
     def make(self, sample: str) -> Path:
         """Make a model of the paper (`workbench.sources.samples`) in ``models`` and pick it; waits."""
@@ -446,7 +447,7 @@ class Session(Choices):
 
         return _Job("compare", path, f"Comparing {Path(path).name}", work, "comparison")
 
-    def _report(self, output: str | os.PathLike[str] | None = None, paths: bool = False) -> _Job:
+    def _report(self, output: str | os.PathLike[str] | None = None, paths: bool = False, live: bool = False) -> _Job:
         path = self._needed()
         folder = _writable(Path(path), self.root)
         target = Path(output) if output else _free(folder.with_name(f"{Path(path).name}.report.html"))
@@ -456,7 +457,7 @@ class Session(Choices):
         def work(job: _Job) -> Path:
             from ..show.report import write
 
-            return write(path, target, ask=True, progress=job.tell, cancel=job.cancel, **known)
+            return write(path, target, ask=True, live=live, progress=job.tell, cancel=job.cancel, **known)
 
         return _Job("report", path, f"Writing the report of {Path(path).name}", work, "report_path")
 

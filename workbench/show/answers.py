@@ -82,8 +82,8 @@ def row_html(comparison: Comparison, row: int) -> str:
 def _asked(answers: Answers, place: int) -> Iterator[dict[str, Any]]:
     for name, array in islice(answers.inputs.items(), MOST_VALUES):
         value = array[place] if array.shape[:1] == (len(answers.rows),) else array
-        if (pixels := _pixels(value, answers.columns)) is not None:
-            yield _picture(pixels, array)
+        if (found := pixels(value, answers.columns)) is not None:
+            yield _picture(found, array)
             continue
         values: Iterable[tuple[str, Any]] = ((f"{name}{list(at)}", value[at]) for at in _places(value.shape))
         if value.ndim == 1 and len(answers.columns) == value.size:
@@ -92,7 +92,7 @@ def _asked(answers: Answers, place: int) -> Iterator[dict[str, Any]]:
         yield {"shown": shown, "count": value.size}
 
 
-def _pixels(value: np.ndarray, columns: tuple[str, ...]) -> np.ndarray | None:
+def pixels(value: np.ndarray, columns: tuple[str, ...]) -> np.ndarray | None:
     """(height, width) or (height, width, 3) of a row that is a picture; None of one that is none."""
     if value.dtype.kind not in "buif":
         return None
@@ -110,14 +110,18 @@ def _pixels(value: np.ndarray, columns: tuple[str, ...]) -> np.ndarray | None:
     return value if min(value.shape[:2]) >= 8 else None
 
 
-def _picture(pixels: np.ndarray, every: np.ndarray) -> dict[str, Any]:
-    """Shown on the scale of all rows: from 0 to 1, from 0 to 255, or what they span."""
-    from PIL import Image
-
+def scale(every: np.ndarray) -> tuple[float, float]:
+    """The darkest and the lightest that pixels can be, by many: from 0 to 1, from 0 to 255, or what they span."""
     finite = every[np.isfinite(every)] if every.dtype.kind == "f" else every
     low, high = float(finite.min(initial=0)), float(finite.max(initial=0))
-    if low >= 0:
-        low, high = 0, next((top for top in (1, 255) if high <= top), high)
+    return (low, high) if low < 0 else (0, next((top for top in (1, 255) if high <= top), high))
+
+
+def _picture(pixels: np.ndarray, every: np.ndarray) -> dict[str, Any]:
+    """Shown on the scale of all rows."""
+    from PIL import Image
+
+    low, high = scale(every)
     grey = (np.nan_to_num(pixels.astype(np.float64)) - low) * (255 / (high - low or 1))
     image = Image.fromarray(grey.clip(0, 255).round().astype(np.uint8))
     buffer = io.BytesIO()

@@ -29,9 +29,11 @@ from ..publish import refuse, write_text
 from ..safety import external
 from ..sandbox import Cancelled
 from ..words import NATIVE_AND_ONNX, counted, listed, readable, size
+from . import live as answering
 from .answers import row_html
 from .card import LEVEL_WORDS, card
 from .charts import charts
+from .live.runtime import packed
 
 HASHED = 1 << 30
 """Bytes of files up to which their SHA-256 is computed, in about a second."""
@@ -134,6 +136,7 @@ def report(
     inputs: Any = None,
     targets: Any = None,
     paths: bool = False,
+    live: bool = False,
     trust: bool = False,
     overwrite: bool = False,
     memory_mib: float | None = None,
@@ -150,6 +153,7 @@ def report(
             engine. Both are compared, which takes ten seconds and more.
         inputs, targets: rows for the comparison and their right answers, as `workbench.compare` takes them.
         paths: say in which folders of this machine the files are; names alone if not, since a report is handed on.
+        live: put the model itself into the page, with ONNX Runtime Web, so that it answers there.
         trust: the native file may run code when it is opened.
         overwrite: replace a page that exists.
         memory_mib: MiB for each worker, by the model's size if None.
@@ -158,10 +162,12 @@ def report(
         options: more of `workbench.compare`, such as ``target``, ``params`` and ``seconds``.
 
     Raises:
-        BadInput: there are rows without a native model, or a native model beside a file that is not ONNX.
+        BadInput: there are rows without a native model, or a native model beside a file that is not ONNX, or such a
+            file is to answer.
         UnreadableFile: no such model, or a damaged one.
         NeedsTrust, UnsupportedModel: as for `workbench.compare`.
-        WorkbenchError: the page exists already or cannot be written; a side of the comparison failed.
+        WorkbenchError: the page exists already or cannot be written; a side of the comparison failed; `live`, and ONNX
+            Runtime Web is not installed.
     """
     beside = [native, inputs, targets, *options.values()]
     target = _target(path, output, overwrite, [path, *beside])
@@ -171,6 +177,8 @@ def report(
         raise BadInput(f"{what} are for a comparison: give the native model too, native=… (--native).")
     if native is not None and detection.format != "ONNX":
         raise BadInput(f"A native model is compared with an ONNX file, but {path} is {detection.format}.")
+    if live:
+        _check_live(detection)
     comparison = None
     if native is not None:
         comparison = compare(
@@ -178,7 +186,7 @@ def report(
             cancel=cancel, **options,
         )  # fmt: skip
     return write(
-        path, target, detection=detection, comparison=comparison, ask=True, beside=beside, paths=paths,
+        path, target, detection=detection, comparison=comparison, ask=True, beside=beside, paths=paths, live=live,
         overwrite=overwrite, memory_mib=memory_mib, progress=progress, cancel=cancel,
     )  # fmt: skip
 
@@ -194,10 +202,11 @@ def write(
     comparison: Comparison | None = None,
     problems: Mapping[str, str] | None = None,
     ask: bool = False,
-    memory_mib: float | None = None,
     beside: Iterable[Any] = (),
     paths: bool = False,
+    live: bool = False,
     overwrite: bool = False,
+    memory_mib: float | None = None,
     progress: Progress | None = None,
     cancel: threading.Event | None = None,
 ) -> Path:
@@ -218,6 +227,8 @@ def write(
     target = _target(path, output, overwrite, inputs)
     why = dict(problems or {})
     detection = detection or detect(path)
+    if live:
+        _check_live(detection)
     view, drawn = _drawn(Path(path), detection, view, models, why, say, cancel)
     if ask and inference is None and detection.format == "ONNX" and "inference" not in why:
         say("Asking the model about real rows")
@@ -231,8 +242,14 @@ def write(
     files = [(role, file, *_fingerprint(file, cancel)) for role, file in _files(detection, conversion, comparison)]
     say("Writing the page")
     found = parts(detection, view=view, inference=inference, conversion=conversion, comparison=comparison, problems=why)
-    folders = () if paths else [*inputs, *filter(_is_file, beside)]
+    folders, nonce, asked = () if paths else [*inputs, *filter(_is_file, beside)], secrets.token_hex(16), []
     with whole_page(folders):
+        asking = ""
+        if live:
+            asking = answering.section(
+                path, comparison, nonce=nonce, memory_mib=memory_mib, cancel=cancel, progress=say
+            )
+            asked = [Part("", answering.TITLE, "The model answers here, offline.", True)]
         page = render(
             "report",
             name=os.path.basename(os.path.normpath(path)),
@@ -242,13 +259,19 @@ def write(
             level_words=LEVEL_WORDS,
             figures=_figures(found, inference, conversion, comparison),
             comparison_title=comparison.names.title if comparison is not None else "",
-            parts=[*found, Part("", "Files and environment", f"{counted(len(files), 'file')} with SHA-256.", True)],
+            parts=[
+                *asked,
+                *found,
+                Part("", "Files and environment", f"{counted(len(files), 'file')} with SHA-256.", True),
+            ],
             kind=card(detection),
             inference=inference._repr_html_() if inference is not None else "",
             files=files,
             paths=paths,
             facts=_environment(comparison),
-            **_drawing(view, drawn.name, why.get("graph")),
+            policy=policy(nonce, answers=live),
+            asking=asking,
+            **_drawing(view, nonce, drawn.name, why.get("graph")),
             **_conversion(detection, conversion),
             **_comparison(comparison),
         )
@@ -288,6 +311,16 @@ def _drawn(
 def _is_file(given: Any) -> bool:
     """Whether it is a file's name or a folder's, and no column's."""
     return isinstance(given, str | os.PathLike) and (os.path.isabs(given) or os.path.exists(given))
+
+
+def _check_live(detection: Detection) -> None:
+    """What can be known before any work."""
+    if detection.format != "ONNX":
+        raise BadInput(
+            f"A page answers with an ONNX model, but {detection.path} is {detection.format}: convert it, and ask for "
+            "the report of what comes of it."
+        )
+    packed()
 
 
 def _target(
@@ -414,10 +447,9 @@ def _agreement(agreement: Agreement, says: str) -> Figure:
     return Figure("Agreement", "✗ differ", says, False)
 
 
-def _drawing(view: GraphView | None, name: str, problem: str | None) -> dict[str, Any]:
+def _drawing(view: GraphView | None, nonce: str, name: str, problem: str | None) -> dict[str, Any]:
     """Netron's live view; the still drawing for the cover, which is printed, too."""
-    nonce = secrets.token_hex(16)
-    shown: dict[str, Any] = {"policy": policy(nonce), "graph_of": name, "view": view, "live": "", "drawing": ""}
+    shown: dict[str, Any] = {"graph_of": name, "view": view, "live": "", "drawing": ""}
     if view is None:
         return shown | {"no_drawing": problem}
     if view.reason is None:

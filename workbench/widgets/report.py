@@ -37,9 +37,11 @@ class ReportPanel(ipywidgets.VBox):
             "compare": button("Compare first", lambda: session.set_trait("step", "compare")),
         }
         self.paths = ipywidgets.Checkbox(description="Name the files' folders", indent=False, layout={"width": "auto"})
-        self._write = button(
-            "Write report", lambda: session.start("report", None, self.paths.value), button_style="primary"
+        self._live = ipywidgets.Checkbox(
+            description="The model answers in the page", indent=False, layout={"width": "auto"}
         )
+        self._live.tooltip = "The page then holds the model with its weights, and ONNX Runtime Web (5 MB)."
+        self._write = button("Write report", self._start, button_style="primary")
         self._said, self._download = ipywidgets.HTML(), Download()
         self._said.add_class("wb-outcome")
         super().__init__(
@@ -47,6 +49,7 @@ class ReportPanel(ipywidgets.VBox):
                 self._parts,
                 ipywidgets.HBox([self._write, *self._missing.values()]),
                 self.paths,
+                self._live,
                 *([JobBar(session, ["report"])] if bar else []),
                 self._said,
                 self._download,
@@ -57,8 +60,13 @@ class ReportPanel(ipywidgets.VBox):
         session.observe(self._show, ["path", "problems", "job", *RESULTS])
         self._show()
 
+    def _start(self) -> None:
+        live = self._live.value and self._live.layout.display != "none"
+        self.session.start("report", None, self.paths.value, live)
+
     def _show(self, change: Any = None) -> None:
         session = self.session
+        show_if(session.detection is not None and session.detection.format == "ONNX", self._live)
         found: tuple[Part, ...] = ()
         if session.detection is not None:
             results = {name: getattr(session, name) for name in ("view", "inference", "conversion", "comparison")}

@@ -96,9 +96,9 @@ class Workbench(ipywidgets.Box, Choices):
         """Compare the picked file with its other side; see `Session.compare`."""
         return self.session.compare()
 
-    def report(self, output: str | os.PathLike[str] | None = None, *, paths: bool = False) -> Path:
+    def report(self, output: str | os.PathLike[str] | None = None, *, paths: bool = False, live: bool = False) -> Path:
         """Write the report of the picked file; see `Session.report`."""
-        return self.session.report(output, paths=paths)
+        return self.session.report(output, paths=paths, live=live)
 
     def diff(self, first: str | os.PathLike[str], second: str | os.PathLike[str]) -> Difference:
         """What changed from one ONNX file to another; see `Session.diff`."""

@@ -127,9 +127,14 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
             options.log_severity_level = 4
             options.add_session_config_entry("session.set_denormal_as_zero", "1")
             options.intra_op_num_threads = threads
-            model = write(_with_spikes(self.network, spikes), held=held, lean=True).SerializeToString()
+            model = self.model(spikes, held)
             self._sessions[key] = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return self._sessions[key]
+
+    def model(self, spikes: tuple[str, ...], held: bool = False) -> bytes:
+        """The network as an ONNX file that also gives the spikes of some layers, each as ``<layer>.spikes``; for input
+        that is `held`, one step of it."""
+        return write(_with_spikes(self.network, spikes), held=held, lean=True).SerializeToString()
 
 
 def _with_spikes(network: SpikingNetwork, layers: tuple[str, ...]) -> SpikingNetwork:
