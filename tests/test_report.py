@@ -378,7 +378,7 @@ def test_the_panel_says_what_is_missing_and_leads_there(tmp_path: Path, iris: di
     assert "Pick a model file first." in words.value and write_button.disabled
     session.pick(tmp_path / "<b>.skops")
     assert "Conversion to ONNX</b> (left out): Not converted." in words.value
-    assert panel.children[2].layout.display == "none"  # only an ONNX model can answer in its page
+    assert panel.children[3].layout.display == "none"  # only an ONNX model can answer in its page
     convert_button.click()
     assert session.step == "convert"
     compare_button.click()

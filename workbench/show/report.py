@@ -232,12 +232,7 @@ def write(
     view, drawn = _drawn(Path(path), detection, view, models, why, say, cancel)
     if ask and inference is None and detection.format == "ONNX" and "inference" not in why:
         say("Asking the model about real rows")
-        try:
-            inference = first_inference(path, memory_mib=memory_mib, cancel=cancel)
-        except Cancelled:
-            raise
-        except WorkbenchError as error:
-            why["inference"] = str(error)
+        inference = _asked(path, memory_mib, why, cancel)
     say("Computing the files' SHA-256")
     files = [(role, file, *_fingerprint(file, cancel)) for role, file in _files(detection, conversion, comparison)]
     say("Writing the page")
@@ -246,9 +241,8 @@ def write(
     with whole_page(folders):
         asking = ""
         if live:
-            asking = answering.section(
-                path, comparison, nonce=nonce, memory_mib=memory_mib, cancel=cancel, progress=say
-            )
+            limits: dict[str, Any] = {"memory_mib": memory_mib, "cancel": cancel, "progress": say}
+            asking = answering.section(path, comparison, nonce=nonce, **limits)
             asked = [Part("", answering.TITLE, "The model answers here, offline.", True)]
         page = render(
             "report",
@@ -278,6 +272,19 @@ def write(
     if cancel is not None and cancel.is_set():
         raise Cancelled("The report was cancelled.")
     return write_text(page, target, overwrite=overwrite, inputs=inputs)
+
+
+def _asked(
+    path: str | os.PathLike[str], memory_mib: float | None, why: dict[str, str], cancel: threading.Event | None
+) -> FirstInference | TrialRun | None:
+    """What the model answers to real rows, or None and why not."""
+    try:
+        return first_inference(path, memory_mib=memory_mib, cancel=cancel)
+    except Cancelled:
+        raise
+    except WorkbenchError as error:
+        why["inference"] = str(error)
+    return None
 
 
 def _drawn(
