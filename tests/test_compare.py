@@ -877,6 +877,10 @@ def test_a_side_is_called_native_only_where_it_is(both_onnx: bool, iris: tuple[A
 
 def test_a_handful_of_rounds_makes_no_side_surely_faster(iris: tuple[Any, Path]) -> None:
     """An estimator and its file lie an order of magnitude apart, and two rounds of that are still no interval."""
+    one = here(*iris, IRIS, repeat=1, one_row=True)
+    shown = re.sub("<style>.*?</style>|<[^>]+>", " ", f"{one} {one._repr_html_()} {charts(one)}")
+    assert one.rounds == 1 and "1 round, too few" in one.speed
+    assert not re.search(r"between [\d.]|[\d.]+ (ns|µs|ms|s)? ?to [\d.]+|range|confidence", shown)
     few, many = here(*iris, IRIS), here(*iris, IRIS, repeat=12, seconds=5)
     assert few.rounds == 2 and "2 rounds, too few to be sure" in few.speed and " is " not in few.speed
     assert many.rounds >= 6 and "too few" not in many.speed and "95 % confidence" in many.speed

@@ -13,9 +13,10 @@ import pytest
 from tiny_engines import NullEngine
 
 from workbench.compare.sides import Side
-from workbench.compare.timing import LAP, Race, race
+from workbench.compare.timing import LAP, Estimate, Race, race
 from workbench.errors import WorkbenchError
 from workbench.sandbox import Cancelled
+from workbench.words import readable
 
 
 class TimedSide(Side):
@@ -47,6 +48,15 @@ def test_quiet_calls_settle_early() -> None:
     assert found.ended == "settled" and found.rounds == 10
     assert found.ratio.low < 2 < found.ratio.high
     assert found.ratio.high - found.ratio.low < 0.05 * found.ratio.median
+
+
+def test_a_single_round_is_no_interval() -> None:
+    found = race([TimedSide(a=noisy(2, 0.1, 1)), TimedSide(b=noisy(1, 0.1, 2))], rounds=1)
+    more = race([TimedSide(a=noisy(2, 0.1, 1)), TimedSide(b=noisy(1, 0.1, 2))], rounds=3)
+    assert (found.ratio.span(), found.native_fastest.seconds.span()) == ("", "")
+    assert str(found.ratio) == readable(found.ratio.median, 3)
+    assert str(more.ratio) == f"{readable(more.ratio.median, 3)} ({more.ratio.span()})" and more.ratio.span()
+    assert str(Estimate(8.291, 8.2902, 8.2934)) == "8.29"  # its ends are written alike
 
 
 def test_noisy_calls_take_more_rounds_and_end_with_their_rounds() -> None:
@@ -187,7 +197,7 @@ def test_a_cancelled_race_gives_what_it_measured() -> None:
 def test_progress_tells_the_ratio_so_far() -> None:
     said: list[str] = []
     race([TimedSide(a=lambda: 2.0), TimedSide(b=lambda: 1.0)], progress=said.append)
-    assert said[0] == said[-1].replace("Round 10", "Round 1") == "Round 1: ratio 2 (2 to 2)"
+    assert said[0] == said[-1].replace("Round 10", "Round 1") == "Round 1: ratio 2"
 
 
 def test_a_side_that_was_not_prepared_is_refused() -> None:

@@ -17,6 +17,7 @@ from workbench.kind import detect
 from workbench.paper.data import dataset, rows_for
 from workbench.paper.models import make_sample, samples
 from workbench.sandbox import Cancelled
+from workbench.session.pairing import pair
 
 # Accuracy on rows held out from training, below which something is wrong:
 # iris: the two species that overlap cost any model one or two of the 38 flowers; four lost is 0.89.
@@ -62,7 +63,11 @@ def test_a_sample_is_made_once_and_answers_rows_it_never_saw(id: str, made: Path
     said: list[str] = []
     tensorflow_was_there = "tensorflow" in sys.modules
     path = make_sample(id, made / id, progress=said.append)
-    assert [file.name for file in (made / id).iterdir()] == [path.name]
+    sample = next(sample for sample in samples() if sample.id == id)
+    native = path.with_suffix(sample.native)
+    assert {file.name for file in (made / id).iterdir()} == {path.name, native.name}
+    found = pair(str(path), detect(path))
+    assert found is not None and found.native == str(native)  # so both can be compared at once
     assert said and said[-1] == "Converting to ONNX"
     assert ("tensorflow" in sys.modules) == tensorflow_was_there
 

@@ -136,7 +136,7 @@ def test_100_mb_come_back_whole(tasks: Any) -> None:
         ("unpicklable", "sandbox_tasks.unpicklable returned a lock, which cannot be sent back: cannot pickle"),
         ("unpicklable_error", "sandbox_tasks.unpicklable_error failed with Local: told in a local class."),
         ("odd_error", "sandbox_tasks.odd_error failed with Odd: odd."),
-        ("shy", "The worker's answer cannot be read: [Errno 2] No such file or directory: '/nonexistent/file'."),
+        ("shy", "The worker's answer cannot be read: No such file or directory: '/nonexistent/file'."),
     ],
 )
 def test_whatever_goes_wrong_there_is_one_sentence_here(tasks: Any, task: str, sentence: str) -> None:

@@ -17,10 +17,10 @@ import skops.io
 import traitlets
 from sklearn.tree import DecisionTreeClassifier
 
-from workbench import BadInput, WorkbenchError
+from workbench import BadInput, WorkbenchError, detect
 from workbench.paper.data import dataset
 from workbench.session import MOST_RECENT, STEPS, Session, session_of
-from workbench.session.pairing import pair
+from workbench.session.pairing import pair, partners
 from workbench.widgets import Workbench
 
 DATA = Path(__file__).parent / "data"
@@ -74,7 +74,7 @@ def test_the_same_file_picked_again_stays_as_it_was_chosen(folder: Path) -> None
 def test_a_file_left_before_it_was_known_is_found_out_about_later(folder: Path) -> None:
     session = Session(folder / "mlp.onnx", root=folder)
     wait(lambda: session.view is not None)
-    assert session.looking == "Asking the model about real rows"
+    assert session.looking.startswith("Asking the model about real rows")
     session.path = str(folder / "tree.skops")
     session.path = str(folder / "mlp.onnx")
     wait(lambda: not session.looking)
@@ -360,3 +360,49 @@ def test_a_report_asked_for_while_work_is_under_way_is_written_after_it(folder: 
 def test_a_report_holds_the_answers_that_were_still_being_found_out(folder: Path) -> None:
     session = Session(folder / "mlp.onnx", root=folder)
     assert "Not asked." not in session.report().read_text("utf-8")
+
+
+# --- what comes next ---------------------------------------------------------------------------------------------
+
+
+def test_the_next_step_is_the_one_not_done_yet(folder: Path) -> None:
+    session = Session(root=folder)
+    assert session.next == ""
+    session.path = str(folder / "tree.skops")
+    assert session.next == "convert"
+    session.convert()
+    assert session.next == "compare"  # and no second conversion
+    session.seconds, session.rows, session.repeats = 0.1, 5, 1
+    session.compare()
+    assert session.next == "report"
+    session.report()
+    assert session.next == ""
+    session.path = str(folder / "mlp.onnx")
+    assert session.next == "compare"
+    session.step = "compare"  # nothing lies beside it that it was made of
+    assert session.next == "report"
+
+
+def _takes(path: Path, shape: list[int | str], gives: list[int | str]) -> Path:
+    values = [onnx.helper.make_tensor_value_info(name, 1, dims) for name, dims in (("x", shape), ("y", gives))]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Abs", ["x"], ["y"])], "g", values[:1], values[1:])
+    onnx.save(onnx.helper.make_model(graph, ir_version=8), path)
+    return path
+
+
+def test_only_what_could_be_the_other_side_is_offered(folder: Path) -> None:
+    """Of another kind, or asked with other values, it could not be."""
+    model = _takes(folder / "picture.onnx", ["N", 3, 8, 8], ["N", 10])
+    like = [
+        _takes(folder / "turned.onnx", [1, 8, 8, 3], [1, 10]),  # channels last, one row at a time
+        _takes(folder / "open.onnx", ["N", "C", "H", "W"], ["N", "K"]),
+    ]
+    _takes(folder / "flat.onnx", ["N", 192], ["N", 10])
+    _takes(folder / "larger.onnx", ["N", 3, 16, 16], ["N", 10])
+    _takes(folder / "more.onnx", ["N", 3, 8, 8], ["N", 1000])
+    found = partners(str(model), detect(model))
+    assert {path for path in found if path.endswith(".onnx")} == {str(path) for path in like}
+    # It is unknown what this one is: a tree is not ruled out; of a network it is.
+    assert str(folder / "tree.skops") in found
+    assert str(folder / "tree.skops") not in partners(str(folder / "mlp.onnx"), detect(folder / "mlp.onnx"))
+    assert str(folder / "mlp.onnx") not in partners(str(folder / "tree.skops"), detect(folder / "tree.skops"))

@@ -8,6 +8,8 @@ import base64
 import io
 import os
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ import numpy as np
 
 from .classes import Classes, fits, labels_of, named, scores_of
 from .errors import BadInput, UnsupportedModel
+from .files import registry
 from .files.header import read_header
 from .invented import invent
 from .kind import ENGINE_NAMES
@@ -199,13 +202,21 @@ def _picture(image: np.ndarray) -> str:
 
 
 def first_inference(
-    path: str | os.PathLike[str], *, memory_mib: float | None = None, cancel: threading.Event | None = None
+    path: str | os.PathLike[str],
+    *,
+    memory_mib: float | None = None,
+    progress: Callable[[str], object] | None = None,
+    cancel: threading.Event | None = None,
 ) -> FirstInference | TrialRun:
     """Run a model on rows of the paper's data that fit its input, else on made-up ones, in a worker process.
+
+    A spiking network, too, is asked in ONNX Runtime where that runs it: Nengo, in which `workbench.load_engine` opens
+    it, takes a hundred times as long for some fifty rows.
 
     Args:
         path: an ONNX file.
         memory_mib: MiB for the worker, by the model's size if None.
+        progress: called in this thread with a few words at each stage.
         cancel: set it from another thread to give up.
 
     Raises:
@@ -223,18 +234,29 @@ def first_inference(
         # Weights in memory, ONNX Runtime's optimised copy of them, and the libraries.
         memory_mib=memory_mib or 700 + 4 * size / 2**20,
         adjustable=True,
+        progress=progress or (lambda message: None),
         cancel=cancel,
         what="A first inference",
     )
 
 
-def _infer(path: str) -> FirstInference | TrialRun:
+def _opened(path: str) -> Engine:
     from .engines import leans, load_engine
 
     # A picked file is asked without a word from the person: a large one's weights stay in it.
     options: dict[str, Any] = {"lean": True} if leans(path) else {}
-    with load_engine(path, **options) as engine:
+    if registry.runs_over_time(read_header(path)):
+        with suppress(BadInput, UnsupportedModel):
+            return load_engine(path, "onnxruntime", **options)
+    return load_engine(path, **options)
+
+
+def _infer(path: str, progress: Callable[[str], object]) -> FirstInference | TrialRun:
+    progress("opening it")
+    with _opened(path) as engine:
         data = rows_for(path)
+        asked = "inputs made up for it" if data is None else counted(len(data.inputs), "row")
+        progress(f"{asked}, in {ENGINE_NAMES.get(engine.name, engine.name)}")
         if data is None:
             return _tried(path, engine)
         outputs = engine.run(data.inputs)

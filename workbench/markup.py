@@ -18,7 +18,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .words import counted, escape, size
+from .words import MAX_SHOWN, counted, escape, size, visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -88,6 +88,11 @@ def styles(*sections: str) -> Html:
     return Html("".join(_sheet()[name] for name in ("base", *sections)))
 
 
+def own_styles(file: Path) -> str:
+    """The rules of a widget, which may stand alone, after those that say how a kind looks everywhere."""
+    return _sheet()["kinds"] + file.read_text("utf-8")
+
+
 @functools.lru_cache(1)
 def _sheet() -> dict[str, str]:
     """{section: its rules}, without comments and indents."""
@@ -113,6 +118,13 @@ def _harmless(value: object, limit: int | None = None) -> Html:
     return Html(escape(value) if limit is None else escape(value, limit))
 
 
+def _soft(value: object, limit: int = MAX_SHOWN) -> Html:
+    """A value as markup with places where a long name may go on in the next line: after what parts it, and where a
+    capital begins a word."""
+    parts = re.split(r"(?<=[./_:\\-])(?=\w)|(?<=[a-z0-9])(?=[A-Z])", visible(value, limit))
+    return Html("<wbr>".join(escape(part, limit + 1) for part in parts))
+
+
 def _template(name: str) -> str:
     """A template without its indents, which nobody would see."""
     return re.sub(r"(?m)^[ ]+", "", (_ROOM / "templates" / name).read_text("utf-8"))
@@ -131,7 +143,8 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     made.filters |= {
-        "short": _harmless, "counted": counted, "size": size, "number": "{:,}".format, "fixed": "{:.1f}".format
+        "short": _harmless, "soft": _soft, "counted": counted, "size": size, "number": "{:,}".format,
+        "fixed": "{:.1f}".format,
     }  # fmt: skip
     made.globals |= {"style": _style, "styles": styles, "alone": lambda: not _in_page.get()}
     return made

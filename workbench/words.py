@@ -111,15 +111,15 @@ def size(count: int) -> str:
     amount = float(count)
     for unit in ("bytes", "kB", "MB", "GB"):
         if amount < 1000 or unit == "GB":
-            return f"{count:,} bytes" if unit == "bytes" else f"{amount:,.1f} {unit}"
+            return counted(count, "byte") if unit == "bytes" else f"{amount:,.1f} {unit}"
         amount /= 1000
     raise AssertionError("unreachable")
 
 
 def first_line(error: BaseException) -> str:
     """The first line of what a library said that is not a heading, its class where it said nothing; at most 300
-    characters, no full stop, no colours of a terminal, and none of ONNX Runtime's numbers."""
-    text = re.sub(r"\x1b\[[\d;]*m|\[ONNXRuntimeError\] : \d+ : \w+ : ", "", str(error))
+    characters, no full stop, no colours of a terminal, and no numbers of errors."""
+    text = re.sub(r"\x1b\[[\d;]*m|\[ONNXRuntimeError\] : \d+ : \w+ : |\[Errno -?\d+\] ", "", str(error))
     lines = [line for line in map(str.strip, text.splitlines()) if line]
     # As TensorFlow's "Graph execution error:", "Detected at node … (most recent call last):", "<stack traces …>".
     said = [line for line in lines if not line.endswith(":") and not line.startswith("<")] or lines

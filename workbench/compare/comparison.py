@@ -162,13 +162,15 @@ class Comparison:
         slower, faster = self.names.nouns if ratio.median >= 1 else reversed(self.names.nouns)
         times = max(ratio.median, 1 / ratio.median)
         low, high = sorted((ratio.low, ratio.high) if ratio.median >= 1 else (1 / ratio.low, 1 / ratio.high))
+        span = Estimate(times, low, high).span(between=" and ")
         amount = f"{readable(times, 3)} times as fast as {slower}"
-        between = f"between {readable(low, 3)} and {readable(high, 3)} times"
         if self._few:
             # Nothing is sure of so few, and a single one has no range.
-            seen = f", {between}" if self.rounds > 1 else ""
+            seen = f", between {span} times" if span else ""
             return f"In {counted(self.rounds, 'round')}, too few to be sure, {faster} was {amount}{seen}."
-        amount = f"{amount}; with 95 % confidence, {between}"
+        amount += (
+            f"; with 95 % confidence, between {span} times" if span else "; these digits hold with 95 % confidence"
+        )
         if not sure:
             return f"Neither side is surely faster: {faster} was {amount}."
         return f"{sentence(faster)} is {amount}."
@@ -183,10 +185,10 @@ class Comparison:
         threads = self.environment.get("threads")
         ended = " Time was up before the ratio was known within 5 %." if self.ended == "budget" else ""
         between = "the least and the most of so few rounds" if self._few else "where it lies with 95 % confidence"
+        between = f" The range beside a time is {between}." if self.rounds > 1 else ""
         return (
             f"Times are for {counted(self.rows, 'row')} in one call: the median of {counted(self.rounds, 'round')} in "
-            f"which both sides took turns.{ended} The range beside a time is {between}. Of each "
-            "side the fastest call counts. "
+            f"which both sides took turns.{ended}{between} Of each side the fastest call counts. "
             f"{counted(threads, 'thread') if threads else 'Not the same threads'} on both sides; "
             f"{self.environment.get('cpu')}."
         )
@@ -196,8 +198,8 @@ class Comparison:
         for title, side in zip(self.names.heads, (self.native, self.onnx), strict=True):
             lines.append(f"{title}: {ENGINE_NAMES.get(side.engine, side.engine)} {side.version}, {_where(side)}")
             lines += [
-                f"  {call.call:<28} {duration(call.seconds.median):>9}  ({duration(call.seconds.low)} to "
-                f"{duration(call.seconds.high)}){' fastest' if call.call == side.call and side.calls[1:] else ''}"
+                f"  {call.call:<28} {duration(call.seconds.median):>9}  {_bracketed(call.seconds)}"
+                f"{' fastest' if call.call == side.call and side.calls[1:] else ''}"
                 for call in side.calls
             ]
         if self.one_row is not None:
@@ -259,7 +261,13 @@ class Comparison:
             how=self._how,
             notes=notes,
             duration=duration,
+            ranged=self.rounds > 1,
         )
+
+
+def _bracketed(seconds: Estimate) -> str:
+    span = seconds.span(duration)
+    return span and f"({span})"
 
 
 def duration(seconds: float) -> str:

@@ -41,14 +41,20 @@ Ended = Literal["settled", "budget", "rounds", "cancelled"]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A median with its 95 % bootstrap interval. Of fewer than six values the interval is all they span."""
+    """A median with its 95 % bootstrap interval. Of fewer than six values the interval is all they span; of a single
+    one there is none, and `low` and `high` are that value."""
 
     median: float
     low: float
     high: float
 
+    def span(self, write: Callable[[float], str] = lambda value: readable(value, 3), between: str = " to ") -> str:
+        """The interval as people read it; empty where both its ends are written alike, and so say nothing."""
+        low, high = write(self.low), write(self.high)
+        return f"{low}{between}{high}" if low != high else ""
+
     def __str__(self) -> str:
-        return f"{readable(self.median, 3)} ({readable(self.low, 3)} to {readable(self.high, 3)})"
+        return f"{readable(self.median, 3)} ({self.span()})" if self.span() else readable(self.median, 3)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from onnx import helper, numpy_helper
 
 from ..errors import WorkbenchError
 from ..files.header import ordered
+from ..words import counted
 
 _TURNED = {"DequantizeLinear", "Identity", "Cast", "Transpose", "Reshape", "Squeeze", "Unsqueeze"}
 """Operators of weights alone that leave a weight one."""
@@ -251,9 +252,8 @@ def _about(model: onnx.ModelProto, stored: set[str], versions: dict[str, int]) -
     }
     for function in model.functions:
         body = b"".join(node.SerializeToString(deterministic=True) for node in function.node)
-        said[f"function {function.domain}:{function.name}"] = (
-            f"of {len(function.node)} nodes, {_hashed(body).hex()[:8]}"
-        )
+        name = f"{function.domain}:{function.name}".removeprefix(":")
+        said[f"function {name}"] = f"of {counted(len(function.node), 'node')}, {_hashed(body).hex()[:8]}"
     return said
 
 

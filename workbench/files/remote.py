@@ -408,6 +408,8 @@ def _why(error: Exception, url: str) -> str:
         return "it does not let you have it"
     if isinstance(error, IsADirectoryError):
         return "it is a folder"
+    if re.search("(?i)name or service not known|nodename nor servname|name resolution|getaddrinfo", str(error)):
+        return "no server of that name is known here; is the address right, and is there a network"
     said = re.sub(r"[\w+.-]+://[^\s'\"]+", lambda match: shown(match[0]), first_line(error))
     for secret in re.findall(r"://[^/\s]*?:([^/\s]+)@", url) + re.findall(r"[?&][^=&]*=([^&#]+)", url):
         said = said.replace(secret, "***")

@@ -196,9 +196,20 @@
       }
       if (target) target.select([], 'workbench');
     };
+    // The whole graph, or the nodes that are marked, as large as the frame allows.
+    const fit = marked => {
+      const target = app.target, box = document.getElementById('target'), canvas = document.getElementById('canvas');
+      if (!target || !canvas) return;
+      const shown = [...canvas.querySelectorAll(marked ? '.select' : '.node')];
+      const edges = shown.map(element => element.getBoundingClientRect());
+      const span = (from, to) => Math.max(...edges.map(edge => edge[to])) - Math.min(...edges.map(edge => edge[from]));
+      target.zoom *= 0.9 * Math.min(box.clientWidth / span('left', 'right'), box.clientHeight / span('top', 'bottom'));
+      target.scrollTo(shown, 'instant');
+    };
     window.addEventListener('message', async event => {
       if (event.source !== window.parent || !event.data) return;
       if (event.data.type === 'workbench:mark') return mark(event.data.marks);
+      if (event.data.type === 'workbench:fit') return fit(event.data.marked);
       if (event.data.type === 'workbench:theme') {
         dark = event.data.dark;
         return dress();

@@ -47,6 +47,13 @@ _LARGE = frozenset({"python.js", "hdf5.js"})
 # Netron's own mark on a selected node, 2 px of red, is hard to see on a dark node or from afar.
 _SELECTED = ".select > .node.node-border { stroke-width: 5px }"
 
+# Netron's panel would take three fifths of a frame as narrow as a notebook's column, and cut its longer lines.
+_PANEL = (
+    "#sidebar { width: min(50vw, 32em) !important }"
+    "#target[style*=vw] { width: calc(100vw - min(50vw, 32em)) !important }"
+    ".sidebar-item-value-line { white-space: pre-wrap !important; overflow-wrap: anywhere }"
+)
+
 # The marks of `workbench.diff`, which boot.js sets.
 _MARKED = "".join(
     f".workbench-{status}:not(.select) > .node.node-border {{ stroke: {colour}; stroke-width: 4px; {line} }}"
@@ -279,7 +286,7 @@ def _shell() -> str:
     )
     shell = _once(
         r"<script[^>]*src=\"index\.js\"[^>]*></script>",
-        f"<style>{_text('grapher.css')}{_SELECTED}{_MARKED}</style>",
+        f"<style>{_text('grapher.css')}{_SELECTED}{_MARKED}{_PANEL}</style>",
         shell,
         "script",
     )

@@ -22,6 +22,7 @@ from ..files.header import MAX_DEPTH
 from ..files.pickle_walk import Budget
 from ..files.unpack import compressed, unpacked
 from ..files.wire import I32, I64, LEN, VARINT, Buffer, Span, Wire, WireError, encode_varint, opened
+from ..words import first_line
 from .layouts import Flat
 
 TENSOR_LIMIT = 1024
@@ -444,7 +445,7 @@ def hdf5(file: str | os.PathLike[str] | IO[bytes]) -> Slim:
 
             copy(source, target, 0)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        raise UnreadableFile(f"The HDF5 file cannot be read: {error}.") from error
+        raise UnreadableFile(f"The HDF5 file cannot be read: {first_line(error)}.") from error
     return _bounded(out.getvalue())
 
 
@@ -490,7 +491,7 @@ def inflated(buffer: Buffer) -> Slim:
     try:
         return _bounded(unpacked(buffer, Budget(0, 2 * OUTPUT_LIMIT)).read(OUTPUT_LIMIT + 1))
     except OSError as error:
-        raise UnreadableFile(f"The compressed file cannot be read: {error}.") from error
+        raise UnreadableFile(f"The compressed file cannot be read: {first_line(error)}.") from error
 
 
 def keras(path: str | os.PathLike[str]) -> Slim:
@@ -541,7 +542,7 @@ def _rezip(path: str | os.PathLike[str], entry: Callable[[zipfile.ZipFile, zipfi
                     while data > 0:
                         data -= file.write(zeros[: min(data, len(zeros))])
     except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UnreadableFile(f"The archive cannot be read: {error}.") from error
+        raise UnreadableFile(f"The archive cannot be read: {first_line(error)}.") from error
     return _bounded(out.getvalue())
 
 

@@ -56,7 +56,7 @@ class Facts:
 
     def _times(self) -> str:
         count = self.s.spike_resets
-        return f"{'' if self.s.complete else 'at least '}{'once' if count == 1 else f'{count} times over'}"
+        return f"{'' if self.s.complete else 'at least '}{'once' if count == 1 else f'{count} times'}"
 
     def _work(self) -> str:
         """What an estimator does, as a clause."""
@@ -142,7 +142,7 @@ RULE: tuple[Line, ...] = (
     ),
     Line(
         "a deep-learning framework made it, and it stacks learnt products", lambda f: f.made_dl and f.network, "DL",
-        "{producer} exports neural networks, and it stacks {depth} learnt products with bends between.",
+        "{producer} exports neural networks, and it stacks {depth} learnt products with nonlinearities between.",
         ("producer_name", "network"),
     ),
     Line(

@@ -30,7 +30,8 @@ Progress = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A model of the menu. `kind` and `format` are what `workbench.detect` is expected to say of it."""
+    """A model of the menu. `kind` and `format` are what `workbench.detect` is expected to say of it; `native` is what
+    the model that an ONNX file is made from is saved as, beside it, so that both can be compared."""
 
     id: str
     title: str
@@ -38,6 +39,7 @@ class Sample:
     kind: str
     file_name: str
     format: str = "ONNX"
+    native: str = ""
 
 
 _NATIVE_ML = "As scikit-learn makes it, in a .skops file, which opens without running code from it: convert it to ONNX."
@@ -50,6 +52,7 @@ _SAMPLES = (
         "Names the species of an iris flower from four lengths. scikit-learn, one linear layer.",
         "ML",
         "iris_logistic_regression.onnx",
+        native=".skops",
     ),
     Sample(
         "iris-random-forest",
@@ -57,6 +60,7 @@ _SAMPLES = (
         "The same question answered by the vote of 100 decision trees. scikit-learn.",
         "ML",
         "iris_random_forest.onnx",
+        native=".skops",
     ),
     Sample("linear-regression", "Linear regression on boston", _NATIVE_ML, "ML", "linear_regression.skops", "skops"),
     Sample(
@@ -71,6 +75,7 @@ _SAMPLES = (
         "Reads a digit from 28x28 grey pixels: two convolutions and a dense layer, 4,326 parameters. Keras.",
         "DL",
         "lenet-1.onnx",
+        native=".keras",
     ),
     Sample(
         "dnn-keras",
@@ -132,6 +137,7 @@ def make_sample(
     path.parent.mkdir(parents=True, exist_ok=True)
     # The dot keeps the half-written file out of folder views.
     draft = path.with_name(f".{path.stem}-{uuid.uuid4().hex}{path.suffix}")
+    native = path.with_suffix(sample.native) if sample.native else None
     try:
         sandbox.run(
             _make,
@@ -144,9 +150,14 @@ def make_sample(
             warm=sample.kind != "SNN",
             what=f"Making {sample.title}",
         )
+        # First, so that whoever finds the ONNX file finds it, too; never over a file that is there.
+        if native is not None and not native.exists():
+            draft.with_suffix(sample.native).replace(native)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
+        if native is not None:
+            draft.with_suffix(sample.native).unlink(missing_ok=True)
     return path
 
 
@@ -180,10 +191,12 @@ def _train_random_forest(path: str, progress: Progress) -> None:
 def _train_on_iris(estimator: Any, name: str, path: str, progress: Progress) -> None:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
+    from skops import io
 
     progress("Training on 112 iris flowers")
     flowers = dataset("iris", "train")
     estimator.fit(flowers.inputs, flowers.targets)
+    io.dump(estimator, Path(path).with_suffix(".skops"))
     progress("Converting to ONNX")
     # Without ZipMap the probabilities are one array: several times faster than a dictionary per row.
     model = convert_sklearn(
@@ -216,6 +229,7 @@ def _train_lenet(path: str, progress: Progress) -> None:
         ]
     )
     images = _train_on_digits(model, 0.01, progress)
+    model.save(Path(path).with_suffix(".keras"))
     progress("Converting to ONNX")
 
     @tf.function

@@ -513,7 +513,8 @@ def _speed_row(
             )
         notes = [*notes, f"{said}."]
     if found.rounds < ENOUGH_FOR_INTERVALS:
-        notes = [*notes, f"Time allowed for {counted(found.rounds, 'round')}: the interval is all that was seen."]
+        seen = "the interval is all that was seen" if found.rounds > 1 else "there is no interval"
+        notes = [*notes, f"Time allowed for {counted(found.rounds, 'round')}: {seen}."]
     if not found.agreement.within_tolerance:
         notes = [*notes, *(found.agreement.sentences or (found.agreement.says,))]
     return SpeedRow(

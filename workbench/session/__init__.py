@@ -21,6 +21,7 @@ import traitlets
 
 from ..compare import Comparison
 from ..convert import Conversion
+from ..convert.options import options_for
 from ..diff import Difference, diff
 from ..errors import BadInput, NeedsTrust, UnsupportedModel, WorkbenchError
 from ..files.registry import is_model_folder
@@ -260,8 +261,12 @@ class Session(Choices):
                 costed, unknown = _attempt(count)
                 post(lambda: self._keep(path, "costs", unknown, costed=costed))
             if "inference" in missing and not given_up.is_set():
-                post(lambda: setattr(self, "looking", LOOKS["inference"]))
-                inference, why_not = _attempt(lambda: first_inference(path, cancel=given_up))
+
+                def tell(stage: str = "") -> None:
+                    post(lambda: setattr(self, "looking", f"{LOOKS['inference']}{stage and f': {stage}'}"))
+
+                tell()
+                inference, why_not = _attempt(lambda: first_inference(path, progress=tell, cancel=given_up))
                 post(lambda: self._keep(path, "inference", why_not, inference=inference))
             post(lambda: setattr(self, "looking", ""))
 
@@ -418,6 +423,20 @@ class Session(Choices):
         if self.job:
             marks[self.job] = "running"
         return marks
+
+    @property
+    def next(self) -> str:
+        """The step to take next, one of `STEPS`; empty where there is none."""
+        found = self.detection
+        if found is None or found.kind is None or self.report_path is not None:
+            return ""
+        native = found.format != "ONNX"
+        if native and self.pairing is None:
+            return "convert" if options_for(found.format) else "report"
+        # Of an ONNX file the other side is looked for where the person asks for it: that reads what lies beside.
+        if self.comparison is None and (native or self.step != "compare" or self.pairing is not None):
+            return "compare"
+        return "report"
 
     # --- the works ------------------------------------------------------------------------------------------------
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from dataclasses import dataclass
 from glob import escape
 from itertools import islice
 from pathlib import Path
 
 from ..files import certificate, registry
+from ..files.header import Graph, ValueInfo, read_header
 from ..files.registry import is_model_folder
 from ..kind import ENGINE_NAMES, Detection
 from .folder import look
@@ -80,15 +82,46 @@ def pair(path: str, detection: Detection, partner: str | None = None, converted:
 
 def partners(path: str, detection: Detection) -> list[str]:
     """Files beside a model that could be its other side, by their content: ONNX files for a native one; for an ONNX
-    file what a framework saved, and then other ONNX files."""
+    file what a framework saved, and then other ONNX files. They are of its kind, where both are known; and an ONNX
+    file takes and gives the same sort of values as another."""
     try:
         beside = sorted(str(entry) for entry in islice(Path(path).parent.iterdir(), MOST_BESIDE) if str(entry) != path)
     except OSError:
         return []
-    formats = {other: look(other).format for other in beside if not os.path.basename(other).startswith(".")}
+    looks = {other: look(other) for other in beside if not os.path.basename(other).startswith(".")}
+    formats = {
+        other: seen.format
+        for other, seen in looks.items()
+        if seen.badge == detection.kind or "unknown" in (seen.badge, detection.kind)
+    }
     onnx = [other for other, name in formats.items() if name == "ONNX"]
     native = [other for other, name in formats.items() if registry.of(name).native]
-    return onnx if detection.format != "ONNX" else [*native, *onnx]
+    if detection.header is None:
+        return onnx
+    graph = detection.header.graph
+    return [*native, *(other for other in onnx if _alike(graph, read_header(other).graph))]
+
+
+def _alike(one: Graph, other: Graph) -> bool:
+    """Whether two graphs could be asked the same: as many inputs, each like one of the other's, and so one output."""
+    return (
+        len(one.inputs) == len(other.inputs)
+        and all(any(_fits(value, asked) for asked in other.inputs) for value in one.inputs)
+        and any(_fits(value, given) for value in one.outputs for given in other.outputs)
+    )
+
+
+def _fits(one: ValueInfo, other: ValueInfo) -> bool:
+    """Numbers or text on both sides. After the first dimension, which counts rows, theirs are the same in any order,
+    since layouts turn them; an open one is any."""
+    if ("string" in one.sort) != ("string" in other.sort):
+        return False
+    if one.shape is None or other.shape is None:
+        return True
+    ours, theirs = (Counter(dim for dim in shape[1:] if isinstance(dim, int)) for shape in (one.shape, other.shape))
+    open_here, open_there = len(one.shape[1:]) - ours.total(), len(other.shape[1:]) - theirs.total()
+    same_rank = len(one.shape) == len(other.shape)
+    return same_rank and (ours - theirs).total() <= open_there and (theirs - ours).total() <= open_here
 
 
 def _is_onnx(path: str) -> bool:

@@ -25,6 +25,7 @@ def card(detection: Detection) -> str:
     engine = detection.engine and f"engine: {ENGINE_NAMES.get(detection.engine, detection.engine)}"
     facts = [detection.format, detection.format_detail, size(detection.size_bytes), engine]
     counts: dict[str, int] = (detection.components or {}).get("op_types", {})
+    in_graph = detection.components["graph"]["nodes"] if detection.components is not None else 0
     return render(
         "card",
         found=detection,
@@ -37,6 +38,8 @@ def card(detection: Detection) -> str:
         flow=flow(detection),
         operators=_operators(detection, counts),
         more_operators=max(0, len(counts) - MOST_OPERATORS),
+        in_graph=in_graph,
+        inside=sum(counts.values()) - in_graph,
         components=None if detection.components is None else _components(detection, detection.components),
     )
 
@@ -65,7 +68,7 @@ def _components(detection: Detection, parts: dict[str, Any]) -> list[tuple[str, 
         "weights": weights,
     }
     rare = {
-        "functions": listed(parts["functions"], MOST_NAMED),
+        "functions": listed((name.removeprefix(":") for name in parts["functions"]), MOST_NAMED),
         "external data": listed(parts["external_data"], MOST_NAMED),
         "doc_string": parts["doc_string"],
         "certificate": certificate.says(proof) if proof else "",

@@ -60,8 +60,8 @@ def _times(comparison: Comparison) -> dict[str, Any]:
         "bottom": bottom,
         "height": bottom + 22,
         "caption": f"Time of one call with {counted(comparison.rows, 'row')}: the further left, the faster, and each "
-        f"step of the axis multiplies. A dot is {heads[0]}, a ring is {heads[1]}; the line through it is the range "
-        "beside the time above.",
+        f"step of the axis multiplies. A dot is {heads[0]}, a ring is {heads[1]}"
+        f"{'; the line through it is the range beside the time above' if comparison.rounds > 1 else ''}.",
         "says": f"Times: {'; '.join(f'{head} {c.call} {duration(c.seconds.median)}' for _, head, c in calls)}.",
     }
 

@@ -17,6 +17,9 @@ function button(text, action, className = "") {
   return node;
 }
 
+// A long path may go on in the next line after what parts it.
+const soft = (text) => text.split(/(?<=[./_-])/).flatMap((part, at) => (at ? [element("wbr"), part] : [part]));
+
 const number = (count) => count.toLocaleString("en");
 
 function render({ model, el }) {
@@ -166,9 +169,11 @@ function render({ model, el }) {
       row.dataset.number = number;
       const name = element("th");
       name.scope = "row";
-      name.append(button(path, () => send({ type: "open", row: number }), "wb-open"));
+      const open = button("", () => send({ type: "open", row: number }), "wb-open");
+      open.append(...soft(path));
+      name.append(open);
       const mind = element("td");
-      if (level) mind.append(element("b", `wb-level wb-${level}`, level), ` ${minds}${more ? ` And ${more} more.` : ""}`);
+      if (level) mind.append(element("b", `wb-level wb-${level}`, level), " ", ...soft(minds), `${more ? ` And ${more} more.` : ""}`);
       const box = element("td", "wb-box");
       if (compares) {
         const tick = element("input");
@@ -180,7 +185,11 @@ function render({ model, el }) {
         };
         box.append(tick);
       }
-      row.append(box, name, element("td", "", kind), element("td", "", format), element("td", "", size), mind);
+      const chip = element("span", "wb-chip", kind);
+      chip.dataset.kind = kind;
+      const what = element("td");
+      what.append(chip);
+      row.append(box, name, what, element("td", "", format), element("td", "", size), mind);
       row.onclick = (event) => event.target.closest("button, .wb-box") || name.firstChild.click();
       return row;
     });
@@ -190,7 +199,7 @@ function render({ model, el }) {
     const { length } = rows;
     const [matching, total] = [model.get("matching"), model.get("total")];
     const where = length && length < matching ? `${number(first + 1)} to ${number(first + length)} of ` : "";
-    status.textContent = `${where}${number(matching)}${matching < total ? ` of ${number(total)}` : ""} files`;
+    status.textContent = `${where}${number(matching)}${matching < total ? ` of ${number(total)}` : ""} ${total === 1 ? "file" : "files"}`;
     back.disabled = !first;
     on.disabled = first + length >= matching;
     drawCurrent();

@@ -14,6 +14,7 @@ import traitlets
 
 from ..audit import Audit
 from ..errors import WorkbenchError
+from ..markup import own_styles
 from ..session import Session, session_of
 from ..session.audited import Audited, Wanted
 from ..words import size, visible
@@ -80,7 +81,7 @@ class AuditTable(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("audit.js")
-    _css = Path(__file__).with_name("audit.css")
+    _css = own_styles(Path(__file__).with_name("audit.css"))
 
     says = traitlets.Unicode("").tag(sync=True)
     place = traitlets.Unicode("").tag(sync=True)

@@ -18,7 +18,7 @@ from ..session import Session
 from ..session.pairing import Pairing, partners
 from ..show.answers import row_html
 from ..words import visible
-from .form import FIELD, WIDE, StepForm, button, hint, line, outcome, plan, show_if
+from .form import FIELD, WIDE, StepForm, button, hint, lead, line, outcome, plan, show_if
 
 ELSEWHERE = "\0elsewhere"
 """Stands for a file that is typed."""
@@ -52,7 +52,7 @@ class ComparisonPanel(StepForm):
     Attributes:
         fields: {trait of the session: the control that chooses it}.
         elsewhere: the path of a file of rows that is in another folder.
-        convert: the button that goes to the step before.
+        convert, to_report: the buttons that go to other steps.
         steps: {"previous", "next", "furthest", "first": button that chooses another row}.
     """
 
@@ -78,6 +78,7 @@ class ComparisonPanel(StepForm):
         self.fields["row"].style.description_width = "auto"
         self.elsewhere = ipywidgets.Text(description="Its path", continuous_update=False, **WIDE)
         self.convert = button("Convert it first", lambda: session.set_trait("step", "convert"))
+        self.to_report = button("Write the report", lambda: session.set_trait("step", "report"))
         self.steps = {
             "previous": button("Previous", lambda: self._go(-1)),
             "next": button("Next", lambda: self._go(1)),
@@ -103,7 +104,7 @@ class ComparisonPanel(StepForm):
                 line(fields["rows"], self.more),
                 self._rare,
                 self._refusal,
-                self._start,
+                line(self.button, self.said["reason"]),
             ]
         )  # fmt: skip
         self._result = ipywidgets.VBox(
@@ -111,7 +112,7 @@ class ComparisonPanel(StepForm):
         )
         self.children = (
             self.said["plan"], line(self.convert), fields["partner"], self._form, *self._bar,
-            outcome(self.said["problem"], self.said["headline"]), self._result,
+            outcome(self.said["problem"], self.said["headline"]), line(self.to_report), self._result,
         )  # fmt: skip
         for name in ("target", "rows", "seconds", "row"):
             traitlets.link((session, name), (fields[name], "value"))
@@ -122,7 +123,10 @@ class ComparisonPanel(StepForm):
         self.more.observe(self._show, "value")
         self.add_class("wb-comparison")
         session.observe(self._look, ["path", "detection", "conversion", "step"])
-        session.observe(self._show, ["problems", "scan", "job", *(name for name in fields if name != "row")])
+        session.observe(
+            self._show,
+            ["problems", "scan", "job", "comparison", "report_path", *(name for name in fields if name != "row")],
+        )
         session.observe(self._show_result, ["comparison", "row"])
         self._look()
         self._show_result()
@@ -193,9 +197,13 @@ class ComparisonPanel(StepForm):
         unnamed = fields["data"].value == ELSEWHERE and not self.elsewhere.value
         refused = self._show_work("Type the path of the rows." if unnamed else "")
         runs = found is not None and (found.format == "ONNX" or registry.of(found.format).native)
+        self.button.description = "Compare" if session.comparison is None else "Compare again"
+        lead(self.convert, session.next == "convert")
+        lead(self.to_report, session.next == "report")
         native_alone = found is not None and found.format != "ONNX" and runs and pairing is None and is_model
         for widget, shown in (
             (self.convert, native_alone),
+            (self.to_report, session.comparison is not None or session.next == "report"),
             (fields["partner"], bool(beside) and runs),
             (self._form, pairing is not None),
             (self._engines, is_model and found is not None and found.kind == "SNN"),

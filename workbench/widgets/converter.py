@@ -14,7 +14,7 @@ from ..convert.source import why_not
 from ..files.records import Option
 from ..session import Session
 from .choice import Choice
-from .form import WIDE, StepForm, button, line, outcome, plan, show_if
+from .form import WIDE, StepForm, button, lead, line, outcome, plan, show_if
 
 
 class Converter(StepForm):
@@ -42,12 +42,12 @@ class Converter(StepForm):
         self._form = ipywidgets.VBox()
         self._form.add_class("wb-form")
         self.children = (
-            line(self.said["plan"], self.more), self._form, self._refusal, self._start, *self._bar,
-            outcome(self.said["problem"], self.said["headline"]), line(self.to_compare, self.to_graph),
-            self.said["result"],
+            line(self.said["plan"], self.more), self._form, self._refusal,
+            outcome(self.said["problem"], self.said["headline"]),
+            line(self.to_compare, self.to_graph, self.button, self.said["reason"]), *self._bar, self.said["result"],
         )  # fmt: skip
         shown = ["path", "detection", "options", "output", "problems", "scan", "trust", "job", "conversion"]
-        session.observe(self._show, shown)
+        session.observe(self._show, [*shown, "comparison", "report_path", "step"])
         session.observe(self._show_result, ["detection", "conversion"])
         self._show()
         self._show_result()
@@ -63,14 +63,19 @@ class Converter(StepForm):
             said = why_not(name, found.format)
         else:
             self.output.placeholder = session.onnx_output
-            again = "Converted again, " if session.conversion is not None else ""
-            said = f"{again}{name} ({found.format}) becomes {os.path.basename(session.onnx_output)}."
+            made = session.conversion.output if session.conversion is not None else None
+            said = (
+                f"{name} ({found.format}) {'is' if made else 'becomes'} {os.path.basename(made or session.onnx_output)}"
+            )
+            said += f"; converted again, it becomes {os.path.basename(session.onnx_output)}." if made else "."
+            self.button.description = "Convert again" if made else "Convert"
             self._show_options(options)
             chosen = len(session.options) + bool(session.output)
             self.more.description = f"More choices ({chosen} made)" if chosen else "More choices"
         self.said["plan"].value = plan(said)
         refused = self._show_work()
-        show_if(bool(options), self.more, self._start)
+        lead(self.to_compare, session.next == "compare")
+        show_if(bool(options), self.more, self.button, self.said["reason"])
         show_if(bool(options) and self.more.value, self._form)
         show_if(bool(options) and refused, self._refusal)
 

@@ -45,10 +45,9 @@ class StepForm(ipywidgets.VBox):
             description="I know where this file comes from: trust it", indent=False, layout={"width": "auto"}
         )
         traitlets.link((self.session, "trust"), (self.trust, "value"))
-        self.button = button(step.capitalize(), lambda: self.session.start(step), button_style="primary")
+        self.button = button(step.capitalize(), lambda: self.session.start(step))
         self.more = ipywidgets.ToggleButton(description="More choices", layout={"width": "auto"})
         self._refusal = outcome(self.said["scan"], self.trust)
-        self._start = line(self.button, self.said["reason"])
         self._bar = [JobBar(self.session, [step])] if bar else []
         self.add_class("wb-panel")
 
@@ -66,6 +65,7 @@ class StepForm(ipywidgets.VBox):
             reason = reason or f"To {self._step} it all the same, tick the box above."
         self.said["reason"].value = help_text(reason)
         self.button.disabled = bool(reason)
+        lead(self.button, session.next == self._step)
         return refused
 
 
@@ -79,6 +79,11 @@ def button(words: str, action: Callable[[], object], **style: Any) -> ipywidgets
     made = ipywidgets.Button(description=words, layout={"width": "auto"}, **style)
     made.on_click(lambda _: action())
     return made
+
+
+def lead(shown: ipywidgets.Button, leads: bool) -> None:
+    """Make a button the one that stands out, since it is what comes next, or one among others."""
+    shown.button_style = "primary" if leads else ""
 
 
 def line(*widgets: ipywidgets.Widget) -> ipywidgets.HBox:

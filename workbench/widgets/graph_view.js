@@ -5,8 +5,31 @@ function render({ model, el }) {
   const said = document.createElement("p");
   said.setAttribute("role", "status");
   said.tabIndex = -1;
+  const bar = document.createElement("div");
+  bar.className = "wb-graph-tools";
+  bar.dataset.lmSuppressShortcuts = "true"; // or Enter would go to the notebook
   const box = document.createElement("div");
-  el.append(said, box);
+  el.append(said, bar, box);
+  const tool = (words, action) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = words;
+    button.onclick = action;
+    bar.append(button);
+    return button;
+  };
+  const ask = (message) => frame().contentWindow.postMessage(message, "*");
+  tool("Fit", () => ask({ type: "workbench:fit" }));
+  const zoom = tool("Zoom to marked", () => ask({ type: "workbench:fit", marked: true }));
+  const wide = tool("Full screen", () => (document.fullscreenElement ? document.exitFullscreen() : el.requestFullscreen()));
+  el.onfullscreenchange = () => {
+    wide.textContent = document.fullscreenElement === el ? "Leave full screen" : "Full screen";
+    if (ready) setTimeout(() => ask({ type: "workbench:fit" }), 100); // when it is drawn as wide
+  };
+  function offer() {
+    bar.hidden = !ready;
+    zoom.hidden = !model.get("marked").length;
+  }
 
   let ready = false;
   const frame = () => box.querySelector("iframe");
@@ -18,13 +41,14 @@ function render({ model, el }) {
 
   function mark() {
     say();
-    if (ready) frame().contentWindow.postMessage({ type: "workbench:select", values: model.get("marked") }, "*");
+    offer();
+    if (ready) ask({ type: "workbench:select", values: model.get("marked") });
   }
 
   // JupyterLab's theme may be dark where the system's is light.
   function dress() {
     const light = document.body.dataset.jpThemeLight;
-    if (ready && light) frame().contentWindow.postMessage({ type: "workbench:theme", dark: light === "false" }, "*");
+    if (ready && light) ask({ type: "workbench:theme", dark: light === "false" });
   }
   const themes = new MutationObserver(dress);
   themes.observe(document.body, { attributeFilter: ["data-jp-theme-light"] });
@@ -32,6 +56,7 @@ function render({ model, el }) {
   function draw() {
     ready = false;
     box.innerHTML = model.get("markup"); // the kernel escapes what is the model's in it
+    offer();
     say();
   }
 
@@ -46,6 +71,7 @@ function render({ model, el }) {
     if (!source || source !== frame()?.contentWindow || !data) return;
     if (data.type === "workbench:netron" && data.state === "ready") {
       ready = true;
+      offer();
       dress();
       if (model.get("marked").length) mark();
     }

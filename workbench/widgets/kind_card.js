@@ -19,7 +19,7 @@ function render({ model, el }) {
       const button = document.createElement("button");
       button.type = "button";
       button.className = "wb-op";
-      button.textContent = name.textContent;
+      button.append(...name.childNodes);
       button.title = "Mark its nodes in the graph";
       button.dataset.lmSuppressShortcuts = "true"; // or Enter would go to the notebook
       button.onclick = () => model.send({ op_type: row.dataset.opType });

@@ -9,7 +9,7 @@ from typing import Any
 import anywidget
 import traitlets
 
-from ..session import Session
+from ..session import LOOKS, Session
 from ..show.card import card
 from .form import sentence, session_for
 
@@ -62,8 +62,8 @@ class KindCard(anywidget.AnyWidget):
 
     def _answer(self, change: Any = None) -> None:
         session = self.session
-        runs = session.looking and session.detection is not None and session.detection.format == "ONNX"
-        says = session.problems.get("inference", "Asking the model about real rows …" if runs else "")
+        runs = session.looking.startswith(LOOKS["inference"])
+        says = session.problems.get("inference", f"{session.looking} …" if runs else "")
         self.answers = f"<h3>First inference</h3>{sentence(says)}" if says else ""
         if session.inference is not None:
             self.answers = session.inference._repr_html_()

@@ -63,7 +63,7 @@ function bytes(count) {
   const units = ["bytes", "kB", "MB", "GB"];
   let unit = 0;
   for (; count >= 1000 && unit < 3; unit++) count /= 1000;
-  return `${unit ? count.toFixed(1) : count} ${units[unit]}`;
+  return count === 1 && !unit ? "1 byte" : `${unit ? count.toFixed(1) : count} ${units[unit]}`;
 }
 
 function button(className, text, title) {
@@ -218,7 +218,7 @@ function render({ model, el }) {
         row.title = visible(entry.name);
         const words = element("span", "wb-words");
         const facts = element("span", "wb-facts");
-        const parts = [["wb-danger", ""], ["wb-badge", ""], ["wb-size", bytes(entry.size)]];
+        const parts = [["wb-danger", ""], ["wb-badge wb-chip", ""], ["wb-size", bytes(entry.size)]];
         facts.append(...parts.map(([part, words]) => element("span", part, words)));
         words.append(element("span", "wb-name", entry.name), facts);
         row.append(icon(entry), words);
@@ -263,7 +263,7 @@ function render({ model, el }) {
       row.classList.toggle("wb-dull", !badge);
       row.firstChild.replaceWith(icon(entry, format));
       const mark = row.querySelector(".wb-badge");
-      mark.textContent = badge;
+      mark.textContent = mark.dataset.kind = badge;
       mark.title = badge === "unread" ? "This file could not be read in time. Pick it to see what it is." : "";
       const warning = row.querySelector(".wb-danger");
       warning.textContent = words;

@@ -15,6 +15,7 @@ import traitlets
 
 from ..errors import WorkbenchError
 from ..files.registry import is_model_folder
+from ..markup import own_styles
 from ..paper.models import samples
 from ..session import Session, session_of
 from ..session import folder as folders
@@ -45,7 +46,7 @@ class Picker(anywidget.AnyWidget):
     """
 
     _esm = Path(__file__).with_name("picker.js")
-    _css = Path(__file__).with_name("picker.css")
+    _css = own_styles(Path(__file__).with_name("picker.css"))
 
     path = traitlets.Unicode("").tag(sync=True)
     folder = traitlets.Unicode("").tag(sync=True)

@@ -14,7 +14,7 @@ from ..convert.options import options_for
 from ..session import RESULTS, Session
 from ..show.report import Part, parts
 from ..words import size
-from .form import button, note, plan, sentence, session_for, show_if
+from .form import button, lead, note, plan, sentence, session_for, show_if
 from .job import JobBar
 
 CHUNK = 1 << 20
@@ -41,7 +41,7 @@ class ReportPanel(ipywidgets.VBox):
             description="The model answers in the page", indent=False, layout={"width": "auto"}
         )
         self._live.tooltip = "The page then holds the model with its weights, and ONNX Runtime Web (5 MB)."
-        self._write = button("Write report", self._start, button_style="primary")
+        self._write = button("Write report", self._start)
         self._said, self._download = ipywidgets.HTML(), Download()
         self._said.add_class("wb-outcome")
         super().__init__(
@@ -57,7 +57,7 @@ class ReportPanel(ipywidgets.VBox):
         )
         self.add_class("wb-panel")
         self.add_class("wb-report")
-        session.observe(self._show, ["path", "problems", "job", *RESULTS])
+        session.observe(self._show, ["path", "problems", "job", "step", *RESULTS])
         self._show()
 
     def _start(self) -> None:
@@ -76,6 +76,8 @@ class ReportPanel(ipywidgets.VBox):
             missing = missing if options_for(session.detection.format) else set()
         for step, missing_button in self._missing.items():
             show_if(step in missing, missing_button)
+            lead(missing_button, session.next == step)
+        lead(self._write, session.next == "report")
         self._write.disabled = not found or session.job == "report"
         self._write.description = "Write report after that" if session.job not in ("", "report") else "Write report"
         self._parts.value = plan(session.lacking, parts=found)

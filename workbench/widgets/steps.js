@@ -12,9 +12,14 @@ function render({ model, el }) {
   el.classList.add("wb-steps");
   const id = `wb-${Math.random().toString(36).slice(2)}`;
   const title = element("div", "wb-title");
+  const kind = element("span", "wb-chip");
   const name = element("span", "wb-file");
   const folder = element("span", "wb-folder");
-  title.append(name, folder);
+  const next = element("button", "wb-next");
+  next.type = "button";
+  next.dataset.lmSuppressShortcuts = "true"; // or Enter would go to the notebook
+  next.onclick = () => go(model.get("next"));
+  title.append(kind, name, folder, next);
   const list = element("div", "wb-tabs");
   list.setAttribute("role", "tablist");
   list.setAttribute("aria-label", "Steps");
@@ -70,6 +75,13 @@ function render({ model, el }) {
     if (panels.length < steps.length && tries++ < 200) setTimeout(drawStep, 25);
   }
 
+  function drawNext() {
+    const step = model.get("next");
+    const titles = Object.fromEntries(model.get("steps").map(({ step, title }) => [step, title]));
+    next.textContent = `Next: ${titles[step]}`;
+    next.hidden = !step || step === model.get("step"); // there the panel's own button is what comes next
+  }
+
   function drawMarks() {
     const marks = model.get("marks");
     tabs.forEach((tab, index) => {
@@ -81,25 +93,45 @@ function render({ model, el }) {
     name.textContent = model.get("file") || "No model picked yet";
     folder.textContent = model.get("folder");
     folder.title = model.get("folder");
+    kind.textContent = kind.dataset.kind = model.get("kind");
+    kind.hidden = !kind.textContent;
   }
 
   const low = () => list.getBoundingClientRect().top > window.innerHeight / 2;
 
+  // What is scrolled into sight stops below what stays there, however many lines that takes.
+  const above = new ResizeObserver(() => {
+    const stays = getComputedStyle(el).position === "sticky";
+    el.closest(".wb-workbench")?.style.setProperty("--wb-above", stays ? `${el.offsetHeight}px` : "0px");
+  });
+  above.observe(el);
+
+  function toItsBegin() {
+    const panel = el.closest(".wb-workbench")?.querySelector(`.wb-step-${model.get("step")}`);
+    if (panel?.getBoundingClientRect().top < el.getBoundingClientRect().bottom) panel.scrollIntoView({ block: "start" });
+  }
+
+  model.on("change:next", drawNext);
   model.on("change:step", () => {
     drawStep();
+    drawNext();
     // A long step may have been read to its end, where a short one has nothing; or the page may end below the tabs.
     list.scrollIntoView({ block: low() ? "start" : "nearest" });
+    toItsBegin();
   });
   model.on("change:marks", drawMarks);
-  model.on("change:file change:folder", () => {
+  model.on("change:file change:folder change:kind", () => {
     drawTitle();
     // Below the file list, where the page is narrow, the hand that picks would see nothing happen.
     const picked = document.activeElement?.closest(".wb-left, .wb-audits");
     if (picked && low()) list.scrollIntoView({ block: "center" });
+    else if (picked) toItsBegin();
   });
   drawStep();
   drawMarks();
+  drawNext();
   drawTitle();
+  return () => above.disconnect();
 }
 
 export default { render };

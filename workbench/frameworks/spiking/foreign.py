@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ...errors import BadInput, UnreadableFile, UnsupportedModel
+from ...words import first_line
 from .arrays import from_vector
 from .check import MAX_NUMBERS
 from .layers import Layers, Value, filter_outputs, read_layers
@@ -129,7 +130,7 @@ def _pour(network: SpikingNetwork, path: str | os.PathLike[str]) -> None:
             arrays = [archive[f"arr_{index}"] for index in range(len(archive.files))]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
         raise UnreadableFile(
-            f"{os.fspath(path)} is not a parameter file of NengoDL (an .npz with arr_0, arr_1 …): {error}."
+            f"{os.fspath(path)} is not a parameter file of NengoDL (an .npz with arr_0, arr_1 …): {first_line(error)}."
         ) from error
     neurons = list(network.neurons())
     if arrays and arrays[0].shape == (sum(node.size for node in neurons),):

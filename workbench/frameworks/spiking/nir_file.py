@@ -13,6 +13,7 @@ import h5py
 import nir
 
 from ...errors import UnreadableFile, WorkbenchError
+from ...words import first_line
 
 MAX_BYTES = 2_000_000_000
 MAX_ENTRIES = 100_000
@@ -52,7 +53,7 @@ def write(graph: nir.NIRGraph, path: str | os.PathLike[str]) -> None:
         nir.write(part, graph)
         os.replace(part, path)
     except OSError as error:
-        raise WorkbenchError(f"{os.fspath(path)} cannot be written: {error}.") from error
+        raise WorkbenchError(f"{os.fspath(path)} cannot be written: {first_line(error)}.") from error
     finally:
         if os.path.exists(part):
             os.remove(part)

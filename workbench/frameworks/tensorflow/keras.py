@@ -322,7 +322,9 @@ def written_by(path: Path) -> str:
                 )
             return version.decode() if isinstance(version, bytes) else str(version)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
-        raise UnreadableFile(f"{path.name} is not a readable Keras file: {error}; save or copy it again.") from error
+        raise UnreadableFile(
+            f"{path.name} is not a readable Keras file: {first_line(error)}; save or copy it again."
+        ) from error
 
 
 def _load_error(path: Path, version: str, error: Exception, missing: Sequence[str]) -> Exception:
