@@ -269,9 +269,17 @@ def write(
             **_conversion(detection, conversion),
             **_comparison(comparison),
         )
+    _go_on_unless(cancel)
+    return write_text(page, target, overwrite=overwrite, inputs=inputs)
+
+
+def _go_on_unless(cancel: threading.Event | None) -> None:
+    """
+    Raises:
+        Cancelled: it is set.
+    """
     if cancel is not None and cancel.is_set():
         raise Cancelled("The report was cancelled.")
-    return write_text(page, target, overwrite=overwrite, inputs=inputs)
 
 
 def _asked(
@@ -391,8 +399,7 @@ def _sha256(path: Path, cancel: threading.Event | None) -> str:
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(_BLOCK):
-            if cancel is not None and cancel.is_set():
-                raise Cancelled("The report was cancelled.")
+            _go_on_unless(cancel)
             digest.update(block)
     return digest.hexdigest()
 
