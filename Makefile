@@ -17,7 +17,7 @@ PINS := grep -oE '[A-Za-z0-9._-]+==[^ ]+' environment.yml
 .PHONY: lab test test-long conformance house setup reports korean bench bench-snn badge students pins clean
 
 lab: setup
-	.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/$(EDITION:%=%/)00_workbench.ipynb $(LAB_ARGS)
+	$(if $(EDITION),.venv/bin/jupyter lab --LabApp.default_url=/lab/tree/notebooks/$(EDITION)/00_workbench.ipynb,.venv/bin/workbench lab) $(LAB_ARGS)
 
 test: setup
 	.venv/bin/ruff check
@@ -50,8 +50,8 @@ bench: setup
 bench-snn: setup
 	WORKBENCH_MNIST="$(WORKBENCH_MNIST)" .venv/bin/python tests/bench_snn.py
 
-# The stamp is written last, so an install that failed is tried again.
-$(STAMP): pyproject.toml environment.yml $(wildcard workbench/show/live/runtime.py)
+# The stamp is written last, so an install that failed is tried again. JupyterLab's extension is a copy: hence its files.
+$(STAMP): pyproject.toml environment.yml $(wildcard binder/hatch_build.py workbench/widgets/lab.js workbench/show/live/runtime.py)
 	@rm -f $@
 	@.venv/bin/python $(IS_311) || { \
 	    for python in python3.11 python3; do "$$python" $(IS_311) && exec "$$python" -m venv --clear .venv; done; \

@@ -213,15 +213,15 @@ def test_every_command_has_help(command: tuple[str, ...]) -> None:
     assert "usage: workbench" in done.stdout
 
 
-def test_lab_opens_on_the_notebook_and_passes_options_on(tmp_path: Path) -> None:
+def test_lab_opens_on_the_workbench_and_passes_options_on(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    notebook = re.compile(r"http://127\.0\.0\.1:\d+/lab/tree/notebooks/00_workbench\.ipynb\?token=\w+")
+    landing = re.compile(r"http://127\.0\.0\.1:\d+/lab/tree/notebooks/models/iris_random_forest\.onnx\?token=\w+")
     command = [sys.executable, "-m", "workbench", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1", "--port=0"]
     with log.open("wb") as file:
         server = subprocess.Popen(command, stdout=file, stderr=file)
         try:
             for _ in range(6000):
-                address = notebook.search(log.read_text(errors="replace"))
+                address = landing.search(log.read_text(errors="replace"))
                 if address:
                     break
                 assert server.poll() is None, log.read_text(errors="replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import json
 import os
 import re
 import shutil
@@ -19,6 +20,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
+
+from workbench.files.registry import model_suffixes
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -132,7 +135,7 @@ def test_every_import_comes_from_a_declared_dependency(folder, declared):
     assert undeclared == {}
 
 
-def test_the_wheel_carries_the_package_its_types_its_data_and_its_command(tmp_path):
+def test_the_wheel_carries_the_package_its_data_its_command_and_jupyterlabs_extension(tmp_path):
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
     (wheel,) = tmp_path.glob("onnx_workbench-*.whl")
@@ -140,6 +143,11 @@ def test_the_wheel_carries_the_package_its_types_its_data_and_its_command(tmp_pa
         names = set(archive.namelist())
         (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
         assert "workbench = workbench.__main__:main" in archive.read(entry_points).decode()
+        (described,) = (name for name in names if name.endswith("labextensions/onnx-workbench/package.json"))
+        load = json.loads(archive.read(described))["jupyterlab"]["_build"]["load"]
+        script = archive.read(described.replace("package.json", load)).decode()
+        # The suffixes come of the table of formats, read without any package but Python's own.
+        assert script.startswith(f"globalThis.workbenchSuffixes = {json.dumps(model_suffixes())};\n")
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "workbench").rglob("*.py")}
     assert names >= sources | {"workbench/py.typed", "workbench/frameworks/spiking/exported/index.csv"}
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"workbench", "onnx_workbench"}
@@ -175,7 +183,10 @@ def test_setup_does_nothing_when_nothing_changed(checkout):
     stamp.touch()
     assert "pip install" not in _make("--dry-run", "setup", cwd=checkout).stdout
     newer = stamp.stat().st_mtime + 1
-    for changed in ("pyproject.toml", "environment.yml"):
+    script = checkout / "workbench" / "widgets" / "lab.js"  # JupyterLab's extension is a copy
+    script.parent.mkdir(parents=True)
+    script.touch()
+    for changed in ("pyproject.toml", "environment.yml", script):
         os.utime(stamp, (newer, newer))
         assert "pip install" not in _make("--dry-run", "setup", cwd=checkout).stdout
         newer += 1

@@ -331,6 +331,14 @@ def test_the_callers_main_module_is_not_run_again(tasks: Any, tmp_path: Path) ->
     ]
 
 
+def test_a_worker_starts_without_python_files_of_the_current_folder(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('what lies here was run')")
+    script = "import statistics; from workbench.sandbox import run; print(run(statistics.mean, [1, 3]))"
+    # -P: the caller itself does not import from there either, as the command `workbench` does not.
+    done = subprocess.run([sys.executable, "-P", "-c", script], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("2\n", "")
+
+
 def test_a_notebook_kernel_uses_it_like_a_script(tasks: Any, tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -767,20 +767,22 @@ def _rows(path: str) -> object:
 
 @_command(
     "lab",
-    "open JupyterLab on the workbench notebook",
-    "Open JupyterLab on notebooks/00_workbench.ipynb; further options go to JupyterLab.",
+    "open JupyterLab on the workbench",
+    "Open JupyterLab on the workbench; further options go to JupyterLab.",
     usage="workbench lab [-h] [JUPYTERLAB OPTION ...]",
 )
 def _lab(arguments: argparse.Namespace) -> int:
     from jupyterlab.labapp import main as lab
 
+    from .sources import make_sample
+
     root = Path(__file__).resolve().parent.parent
-    here = "notebooks/00_workbench.ipynb"
-    # Served from above the notebook, so that models elsewhere in the project can be picked. An installed package
-    # has no notebooks beside it: then JupyterLab opens where the person stands.
-    opened = (
-        [f"--ServerApp.root_dir={root}", f"--LabApp.default_url=/lab/tree/{here}"] if (root / here).is_file() else []
-    )
+    opened: list[str] = []
+    # On a first model beside the notebooks, and served from above them, so that models elsewhere in the project can be
+    # opened. An installed package has no notebooks beside it: then JupyterLab opens where the person stands.
+    if (root / "notebooks" / "00_workbench.ipynb").is_file():
+        sample = make_sample("iris-random-forest", root / "notebooks" / "models").relative_to(root).as_posix()
+        opened = [f"--LabApp.default_url=/lab/tree/{sample}", f"--ServerApp.root_dir={root}"]
     lab([*opened, *arguments.rest])
     return 0
 

@@ -376,7 +376,8 @@ class _Process:
         path = json.dumps([str(entry) for entry in sys.path])
         with theirs:
             start = lambda: subprocess.Popen(  # noqa: E731
-                [sys.executable, "-X", "faulthandler", "-c", _START, str(theirs.fileno()), path, after],
+                # -P: what it imports first is Python's, not a file of that name in the current folder.
+                [sys.executable, "-P", "-X", "faulthandler", "-c", _START, str(theirs.fileno()), path, after],
                 stdin=subprocess.DEVNULL,
                 stdout=self.output,
                 stderr=self.output,

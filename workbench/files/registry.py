@@ -67,3 +67,9 @@ def is_model_folder(folder: str | os.PathLike[str]) -> bool:
 def main_file(path: Path, format_name: str) -> Path | None:
     """The file inside a folder of a format that holds the model; None where there is none."""
     return next((file for name in of(format_name).inside if (file := path / name).is_file()), None)
+
+
+def model_suffixes() -> list[str]:
+    """Of files that a file browser may take for models, lower case with the dot; such as text may have are left out."""
+    suffixes = {suffix for record in FORMATS.values() if not record.holds for suffix in record.extensions}
+    return sorted(suffixes - {"", *FORMATS["text"].extensions})

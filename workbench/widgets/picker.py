@@ -43,6 +43,7 @@ class Picker(anywidget.AnyWidget):
 
     Args:
         source: a session, or a folder to browse from; the notebook's folder if None.
+        files: list them; without, there are the menus alone, beside another browser of files.
     """
 
     _esm = Path(__file__).with_name("picker.js")
@@ -61,9 +62,12 @@ class Picker(anywidget.AnyWidget):
     uploading = traitlets.Unicode("").tag(sync=True)
     uploaded = traitlets.Float(-1.0).tag(sync=True)
 
-    def __init__(self, source: Session | str | os.PathLike[str] | None = None) -> None:
+    def __init__(self, source: Session | str | os.PathLike[str] | None = None, *, files: bool = True) -> None:
         super().__init__(samples=_menu())
         self.add_class("wb-panel")
+        if not files:
+            self.add_class("wb-menus-alone")
+        self._files = files
         self.session = session = source if isinstance(source, Session) else session_of(source)
         self._upload: Upload | None = None
         self._batch: _Batch | None = None
@@ -96,7 +100,7 @@ class Picker(anywidget.AnyWidget):
         """List a folder; one that cannot be read is said, and the view stays."""
         path = Path(folder)
         try:
-            entries, left_out = folders.listing(path)
+            entries, left_out = folders.listing(path) if self._files else ([], 0)
         except WorkbenchError as error:
             self.message = str(error)
             return

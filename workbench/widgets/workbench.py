@@ -39,9 +39,9 @@ _SHOWN: dict[str, Workbench] = {}
 _MIRRORED: weakref.WeakSet[Workbench] = weakref.WeakSet()
 """Workbenches that are shown, by whatever front end, with a still copy beside them."""
 
-_PARTS: dict[str, tuple[Picker, ipywidgets.VBox]] = {}
-"""Of each session's workbenches, by its folder: a page may show a widget in several places, and each new one would cost
-a page of HTML, go on being sent everything, and forget what stands open."""
+_PARTS: dict[tuple[str, bool], tuple[Picker, ipywidgets.VBox]] = {}
+"""Of each session's workbenches, by its folder and whether files are listed: a page may show a widget in several
+places, and each new one would cost a page of HTML, go on being sent everything, and forget what stands open."""
 
 
 class Workbench(ipywidgets.Box, Choices):
@@ -61,20 +61,25 @@ class Workbench(ipywidgets.Box, Choices):
     Args:
         path: the model to show.
         root: the folder to work in, the current one if None.
+        picker: list the folder's files; without, there are the menus of the paper's models and of recent files alone.
 
     Attributes:
         session: what all this is about; its traits hold the results, too, and the work under way.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str] | None = None, *, root: str | os.PathLike[str] | None = None
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        root: str | os.PathLike[str] | None = None,
+        picker: bool = True,
     ) -> None:
         self.session = session = session_of(root)
         self._mirror: Any = None
         self._due = False
-        parts = _PARTS.get(session.root)
+        parts = _PARTS.get((session.root, picker))
         if parts is None or parts[0].comm is None:  # Widget.close_all() takes these, too
-            parts = _PARTS[session.root] = _parts(session)
+            parts = _PARTS[session.root, picker] = _parts(session, picker)
         else:
             parts[0].refresh()
         super().__init__(parts)
@@ -190,7 +195,7 @@ _STILL_SHOWN = ["detection", "view", "inference", "conversion", "comparison", "p
 """Traits of the session in the copy that exported pages show."""
 
 
-def _parts(session: Session) -> tuple[Picker, ipywidgets.VBox]:
+def _parts(session: Session, picker: bool) -> tuple[Picker, ipywidgets.VBox]:
     """Files on the left; on the right the audit, if any, the steps, how the work stands, and a panel for each step."""
     panels: list[ipywidgets.DOMWidget] = [
         KindCard(session),
@@ -212,7 +217,10 @@ def _parts(session: Session) -> tuple[Picker, ipywidgets.VBox]:
     tell()
     status = ipywidgets.VBox([JobBar(session), line])
     status.add_class("wb-status-line")
-    left, right = Picker(session), ipywidgets.VBox([AuditPanel(session, bar=False), Steps(session), status, *panels])
+    left, right = (
+        Picker(session, files=picker),
+        ipywidgets.VBox([AuditPanel(session, bar=False), Steps(session), status, *panels]),
+    )
     left.add_class("wb-left")
     right.add_class("wb-right")
     return left, right
