@@ -12,7 +12,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 from workbench import convert
-from workbench.compare.layers import Divergence, first_divergence
+from workbench.compare.layers import Divergence, first_divergence, layer_errors
 from workbench.frameworks.tensorflow.keras import KerasEngine
 
 # Each network is converted first, in some seconds.
@@ -116,6 +116,20 @@ def one_weight(graph: Any) -> None:
         return kernel
 
     stored(graph, node(graph, "Conv", "conv2"), change)
+
+
+def test_the_error_of_each_node_is_that_of_its_layer(case: Case, tmp_path: Path) -> None:
+    model = onnx.load(case.path)
+    one_weight(model.graph)
+    onnx.save(model, tmp_path / "spoilt.onnx")
+    right, wrong = (
+        layer_errors(case.layers, path, {"image": case.rows})[0] for path in (case.path, tmp_path / "spoilt.onnx")
+    )
+    assert len(right) >= 8 and max(right.values()) < 1e-5  # float32 sums of some hundred products
+    fault = next(at for at, each in enumerate(model.graph.node) if "conv2" in each.name)
+    places = {name: at for at, each in enumerate(model.graph.node) for name in each.output}
+    assert {name for name, error in wrong.items() if error < 1e-5} == {name for name in wrong if places[name] < fault}
+    assert sum(places[name] >= fault for name in wrong) >= 4
 
 
 def test_one_changed_weight_is_named_with_its_place_and_values(case: Case) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import math
@@ -16,13 +17,15 @@ import numpy as np
 import onnx
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 from playwright.sync_api import Browser
 
-from workbench import graph
-from workbench.costs import timed
-from workbench.errors import BadInput, UnsupportedModel, WorkbenchError
+from tests.test_eight_bits import FORMS, network
+from workbench import convert, diff, graph, load_engine
+from workbench.costs import timed, watched
+from workbench.errors import BadInput, UnsupportedModel
 from workbench.graph.facts import Facts, facts
 from workbench.sandbox import Cancelled
 
@@ -163,10 +166,10 @@ def test_the_command_prints_facts_as_csv_and_json(tmp_path: Path) -> None:
         command = [sys.executable, "-m", "workbench", "graph", "m.onnx", *arguments]
         return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
 
-    found = json.loads(run("--facts", "json", "--time").stdout)
+    found = json.loads(run("--facts", "json", "--time", "--error", "m.onnx").stdout)
     (node,) = found["nodes"]
     assert {"name", "op_type", "domain", "outputs", "parameters", "bytes", "macs", "seconds", "error"} <= {*node}
-    assert node["macs"] == found["total"]["macs"] == 8 and node["seconds"] > 0
+    assert node["macs"] == found["total"]["macs"] == 8 and node["seconds"] > 0 and node["error"] == 0
     assert node["outputs"] == [{"name": "y", "dtype": "float32", "shape": ["N", 2]}]
     assert not (tmp_path / "m.onnx.html").exists()
     table = run("--facts", "csv").stdout
@@ -210,6 +213,14 @@ def test_every_node_is_timed_or_says_what_it_became(tmp_path: Path) -> None:
     assert found.runs == 5 and "x (float32" in found.asked[0]
 
 
+def test_nodes_without_names_get_their_own_times(tmp_path: Path) -> None:
+    nodes = [NODE("MatMul", [a, w], [b]) for a, w, b in (("x", "s", "h"), ("h", "w", "i"), ("i", "v", "y"))]
+    weights = {"s": (4, 4), "w": (4, 2000), "v": (2000, 2000)}  # 4 M multiply-accumulates in the last, 8 k at most else
+    onnx.save(model(nodes, ["N", 4], weights), tmp_path / "m.onnx")
+    seconds = [node.seconds for node in timed(tmp_path / "m.onnx").facts.nodes]
+    assert None not in seconds and seconds[2] == max(seconds)
+
+
 def test_a_loops_body_is_timed_once(tmp_path: Path) -> None:
     """The profile lists the nodes of a body beside the loop's own."""
     body = helper.make_graph(
@@ -229,13 +240,216 @@ def test_a_loops_body_is_timed_once(tmp_path: Path) -> None:
     assert 0 < (found.facts.total["seconds"] or 0) + sum(found.added.values()) <= found.whole
 
 
+@pytest.mark.parametrize("form", [*FORMS, "opset 6", "gzip"])
+def test_what_is_timed_is_what_the_engine_runs(form: str, tmp_path: Path) -> None:
+    """Other kernels, other opsets and packed files, which ONNX Runtime alone refuses or runs otherwise."""
+    path = tmp_path / "m.onnx"
+    if form == "opset 6":
+        node = NODE("BatchNormalization", ["x", *"smvu"], ["y"], spatial=1)
+        onnx.save(model([node], ["N", 3], dict.fromkeys("smvu", (3,)), opset=6), path)
+    elif form == "gzip":
+        path.write_bytes(gzip.compress(model([NODE("Exp", ["x"], ["y"])], ["N", 3], {}).SerializeToString()))
+    else:
+        network(form, path)
+    found = timed(path, runs=3)
+    assert all(node.seconds is not None or node.ran_as.startswith("part of ") for node in found.facts.nodes)
+    with load_engine(path) as engine:
+        assert set(engine.remarks) <= set(found.asked)
+        assert bool(engine.remarks) or form != "opset 6"
+
+
 def test_a_model_that_cannot_run_ends_in_a_sentence(tmp_path: Path) -> None:
     onnx.save(model([NODE("Mystery", ["x"], ["y"], domain="made.up")], ["N", 3], {}), tmp_path / "m.onnx")
-    with pytest.raises(WorkbenchError, match="ONNX Runtime cannot load"):
+    with pytest.raises(UnsupportedModel, match=r"ONNX Runtime \S+ cannot load .*m\.onnx"):
         timed(tmp_path / "m.onnx")
 
 
+# --- what a run tells -------------------------------------------------------------------------------------------------
+
+
+def chained(scale: float = 1.0, prefix: str = "") -> onnx.ModelProto:
+    """Twice the numbers, one subtracted, and their sizes; `scale` is a fault in the first step."""
+    nodes = [
+        NODE("Mul", ["x", "two"], [f"{prefix}double"]), NODE("Sub", [f"{prefix}double", "one"], [f"{prefix}less"]),
+        NODE("Abs", [f"{prefix}less"], ["y"]),
+    ]  # fmt: skip
+    proto = model(nodes, ["N", 3], {})
+    for name, value in (("two", 2 * scale), ("one", 1)):
+        proto.graph.initializer.append(numpy_helper.from_array(np.float32(value), name))
+    return proto
+
+
+ROWS = np.array([[1, 2, 4], [-3, 0, 1]], np.float32)
+
+
+def test_the_error_of_a_node_is_the_largest_difference_over_the_size_of_what_is_right(tmp_path: Path) -> None:
+    onnx.save(chained(), tmp_path / "right.onnx")
+    onnx.save(chained(1.25), tmp_path / "wrong.onnx")
+    right = load_engine(tmp_path / "right.onnx")
+    found, seen = watched(tmp_path / "wrong.onnx", ROWS, against=right)
+    # 2, 4, 8, -6, 0, 2 became a quarter more: off by 2 of 8; then by 2 of 7.
+    assert [node.error for node in found.nodes] == pytest.approx([2 / 8, 2 / 7, 2 / 7], rel=1e-6)
+    assert found.frame["error"].tolist() == [node.error for node in found.nodes]
+    assert seen.says[-1].endswith("of 2 rows.")
+    # A node without a counterpart of its name is unknown.
+    onnx.save(chained(1.25, "my_"), tmp_path / "other.onnx")
+    found, _ = watched(tmp_path / "other.onnx", ROWS, against=right)
+    assert [node.error for node in found.nodes] == [None, None, pytest.approx(2 / 7)]
+
+
+def test_a_quantised_value_is_compared_as_it_is_read(tmp_path: Path) -> None:
+    """Clipping it does an activation's work: before that it is another one."""
+    rows = np.array([[-4, 2, 4]], np.float32)
+    onnx.save(model([NODE("Relu", ["x"], ["h"]), NODE("Exp", ["h"], ["y"])], ["N", 3], {}), tmp_path / "right.onnx")
+    nodes = [
+        NODE("Identity", ["x"], ["h"]), NODE("QuantizeLinear", ["h", "step", "zero"], ["code"]),
+        NODE("DequantizeLinear", ["code", "step", "zero"], ["held"]), NODE("Exp", ["held"], ["y"]),
+    ]  # fmt: skip
+    quantised = model(nodes, ["N", 3], {})
+    for name, value in (("step", np.float32(1 / 16)), ("zero", np.uint8(0))):
+        quantised.graph.initializer.append(numpy_helper.from_array(value, name))
+    onnx.save(quantised, tmp_path / "quantised.onnx")
+    found, _ = watched(tmp_path / "quantised.onnx", rows, against=tmp_path / "right.onnx")
+    assert [node.error for node in found.nodes] == [0, None, None, 0]
+
+
+def test_what_has_no_counterpart_gets_a_sentence(tmp_path: Path) -> None:
+    onnx.save(model([NODE("Relu", ["x"], ["y"])], ["N", 3], {}), tmp_path / "m.onnx")
+    onnx.save(model([NODE("Relu", ["x"], ["z"])], ["N", 3], {}), tmp_path / "z.onnx")
+    proto = onnx.load(tmp_path / "z.onnx")
+    proto.graph.output[0].name = "z"
+    onnx.save(proto, tmp_path / "z.onnx")
+    with pytest.raises(UnsupportedModel, match="no value of one name and shape"):
+        watched(tmp_path / "m.onnx", ROWS, against=load_engine(tmp_path / "z.onnx"))
+    with pytest.raises(UnsupportedModel, match="reference does not tell what its layers give"):
+        watched(tmp_path / "m.onnx", ROWS, against=load_engine(tmp_path / "z.onnx", "reference", worker=False))
+    with pytest.raises(UnsupportedModel, match="nodes are looked into in an ONNX file"):
+        watched(Path(__file__), ROWS)
+
+
+def test_a_run_tells_shapes_where_inference_ends(tmp_path: Path) -> None:
+    nodes = [
+        NODE("NonZero", ["x"], ["places"]), NODE("Cast", ["places"], ["cast"], to=FLOAT),
+        NODE("MatMul", ["cast", "square"], ["y"]),
+    ]  # fmt: skip
+    path = tmp_path / "m.onnx"
+    onnx.save(model(nodes, ["N", 3], {"square": (2, 2)}), path)
+    proto = onnx.load(path)
+    proto.graph.node[2].input[:] = ["square", "cast"]
+    onnx.save(proto, path)
+    assert graph(path).costs().nodes[2].macs is None
+    found, seen = watched(path, ROWS)  # three numbers of the first row are not zero
+    assert [node.outputs[0].shape for node in found.nodes] == [(2, 3), (2, 3), (2, 3)]
+    assert found.nodes[2].macs == 2 * 3 * 2 and set(found.of_run) >= {"places", "cast"}
+    assert "places" in seen.says[-1]
+
+
+def test_spikes_are_counted_per_neuron_and_step(tmp_path: Path) -> None:
+    import nengo
+
+    with nengo.Network(seed=1) as net:
+        stimulus = nengo.Node(np.zeros(1), label="stimulus")
+        steady, driven = (
+            nengo.Ensemble(
+                4, 1, label=label, neuron_type=nengo.SpikingRectifiedLinear(), gain=np.ones(4) * gain,
+                bias=np.full(4, bias), encoders=np.ones((4, 1)),
+            )
+            for label, gain, bias in (("steady", 1, 499), ("driven", 250, 0))
+        )  # fmt: skip
+        nengo.Connection(stimulus, steady, synapse=None)
+        nengo.Connection(stimulus, driven, synapse=None)
+        nengo.Probe(steady.neurons, label="a")
+        nengo.Probe(driven.neurons, label="b")
+    path = tmp_path / "snn.onnx"
+    convert(net, path)
+    found, _ = watched(path, np.ones((2, 200, 1), np.float32))
+    spikes = {node.name: node.spikes for node in found.nodes if node.spikes is not None}
+    # 500 and 250 spikes a second, a step of a millisecond each; the first may come a step earlier or later.
+    assert spikes == {"steady": pytest.approx(0.5, abs=1 / 200), "driven": pytest.approx(0.25, abs=1 / 200)}
+
+
+def transformer(hidden: int = 16, wide: int = 24) -> onnx.ModelProto:
+    """Embedding, attention and a wide layer in ONNX Runtime's own operators, then attention over other values."""
+    rng = np.random.default_rng(0)
+    shapes = {
+        "words": (30, hidden), "places": (64, hidden), "kinds": (2, hidden), "in": (hidden, 3 * hidden),
+        "in_bias": (3 * hidden,), "out": (hidden, hidden), "up": (hidden, wide), "up_bias": (wide,),
+        "down": (wide, hidden), "short": (hidden, 8), **dict.fromkeys("gb", (hidden,)),
+    }  # fmt: skip
+    own = [
+        ("EmbedLayerNormalization", ["ids", "kind", "words", "places", "kinds", "g", "b", "mask"], ["e", "masked"]),
+        ("Attention", ["e", "in", "in_bias", "masked"], ["attended"], {"num_heads": 4}),
+        ("MatMul", ["attended", "out"], ["projected"]),
+        ("SkipLayerNormalization", ["projected", "e", "g", "b"], ["sum", "", "", "both"]),
+        ("MatMul", ["sum", "up"], ["wide"]), ("BiasGelu", ["wide", "up_bias"], ["bent"]),
+        ("FastGelu", ["bent"], ["again"]), ("MatMul", ["again", "down"], ["narrow"]),
+        ("MatMul", ["both", "short"], ["values"]),
+        ("MultiHeadAttention", ["sum", "narrow", "values"], ["y"], {"num_heads": 4}),
+    ]  # fmt: skip
+    nodes = [
+        NODE(op, reads, gives, domain="" if op == "MatMul" else "com.microsoft", **(how[0] if how else {}))
+        for op, reads, gives, *how in own
+    ]
+    ids = [
+        helper.make_tensor_value_info(name, TensorProto.INT32, ["rows", "steps"]) for name in ("ids", "kind", "mask")
+    ]
+    held = [numpy_helper.from_array(rng.normal(size=s).astype(np.float32), name) for name, s in shapes.items()]
+    proto = helper.make_graph(nodes, "g", ids, [helper.make_tensor_value_info("y", FLOAT, None)], held)
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft", 1)]
+    return helper.make_model(proto, opset_imports=opsets, ir_version=9)
+
+
+def test_a_transformer_in_onnx_runtimes_own_operators_has_the_shapes_of_its_run(tmp_path: Path) -> None:
+    path, steps = tmp_path / "m.onnx", 7
+    onnx.save(transformer(), path)
+    found = {value.name: value for node in graph(path).costs().nodes for value in node.outputs}
+    inputs = {name: np.ones((3, steps), np.int32) for name in ("ids", "kind", "mask")}
+    _, seen = watched(path, inputs)
+    sizes = {"rows": 1, "steps": steps}
+    for name, value in found.items():
+        dtype, shape = seen.shapes[name]
+        if name == "masked":
+            assert value.shape is None  # nobody knows it here
+        else:
+            assert value.dtype == dtype and tuple(sizes.get(dim, dim) for dim in value.shape or ()) == shape
+
+
+def test_a_transformers_multiply_accumulates_are_those_counted_by_hand() -> None:
+    found = of(transformer(), steps=7)
+    macs = [node.macs for node in found.nodes]
+    square, attention = 7 * 16 * 16, 7 * 16 * 48 + 7 * 7 * (16 + 16)
+    assert macs == [0, attention, square, 0, 7 * 16 * 24, 0, 0, 7 * 24 * 16, 7 * 16 * 8, 7 * 7 * (16 + 8)]
+    assert found.unknown == {} and of(transformer()).unknown == {"Attention": 1, "MatMul": 4, "MultiHeadAttention": 1}
+
+
 # --- in the view ------------------------------------------------------------------------------------------------------
+
+
+KEPT_EVAL = "const kept = eval; Object.defineProperty(window, 'eval', { get: () => kept, set() {} })"
+"""Netron takes it away, and axe is run by it."""
+
+
+@pytest.mark.browser
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_costs_and_differences_can_be_read_by_all(browser: Browser, theme: Any, tmp_path: Path) -> None:
+    onnx.save(chain(2), tmp_path / "a.onnx")
+    onnx.save(chain(1), tmp_path / "b.onnx")
+    costs = graph(tmp_path / "a.onnx").with_costs().save(tmp_path / "costs.html")
+    differs = diff(tmp_path / "a.onnx", tmp_path / "b.onnx").save(tmp_path / "diff.html")
+    context = browser.new_context(offline=True, bypass_csp=True, color_scheme=theme)
+    context.add_init_script(KEPT_EVAL)
+    page = context.new_page()
+    page.set_default_timeout(60_000)
+    page.goto(costs.as_uri())
+    page.get_by_role("button", name="Table").click()
+    page.locator("#workbench-table tbody button").first.click()
+    for ours in ("#workbench-costs", "#workbench-table"):
+        assert [one["id"] for one in Axe().run(page, context=ours).response["violations"]] == []
+    page.goto(differs.as_uri())
+    page.frame_locator("iframe").first.locator(".node-item-type").first.wait_for()
+    assert [one["id"] for one in Axe().run(page).response["violations"]] == []
+    context.close()
 
 
 @pytest.mark.browser
@@ -252,7 +466,9 @@ def test_the_view_shows_figures_in_the_side_panel_and_as_colour(browser: Browser
     page.on("pageerror", lambda error: problems.append(str(error)))
     page.set_default_timeout(60_000)
     page.goto(view.save(tmp_path / "page.html").as_uri())
-    page.get_by_label("Colour").select_option("macs")
+    menu = page.get_by_label("Colour")
+    menu.wait_for()
+    assert menu.input_value() == "macs"  # what was asked for
     shown = page.locator(".workbench-figure")
     figures = [node.macs for node in view.costs().nodes if node.macs]
     assert shown.count() == len(figures) == 3
@@ -262,6 +478,26 @@ def test_the_view_shows_figures_in_the_side_panel_and_as_colour(browser: Browser
     page.get_by_label("Colour").select_option("")
     assert shown.count() == 0
     assert problems == []
+    # A row of the table is a node, and a node a row; it is found by operator and shape.
+    menu.select_option("macs")
+    page.get_by_role("button", name="Table").click()
+    rows = page.locator("#workbench-table tbody tr")
+    assert rows.count() == len(view.costs().nodes)
+    rows.get_by_role("button", name="relu1").click()
+    assert page.locator("#workbench-table tr[aria-current]").inner_text().startswith("relu1")
+    assert (
+        page.locator("g.select .node-item-type").text_content() == "Relurelu1"
+    )  # its operator, and its name to point at
+    page.get_by_role("button", name="Table").click()  # out of the way
+    page.locator(".node-item-type", has_text="GlobalAveragePool").click()
+    page.get_by_role("button", name="Table").click()
+    assert page.locator("#workbench-table tr[aria-current]").inner_text().startswith("pool")
+    for words, many in (("conv 8x64x64", 3), ("8X64", 7), ("64x6", 0), ("add", 2), ("sum1", 1)):
+        page.get_by_role("searchbox").fill(words)
+        assert rows.count() == many, words
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("button", name="MACs").click()
+    assert [rows.nth(at).inner_text().split("\t")[1] for at in range(4)] == ["Conv", "Conv", "Conv", "Add"]
     page.context.close()
     # A page without figures carries none of it.
     assert "workbenchCosts" not in graph(path).page().split("</script>")[0]

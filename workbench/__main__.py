@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 import numpy as np
 
@@ -23,6 +23,10 @@ from .compare.options import Options
 from .errors import BadInput, WorkbenchError
 from .publish import sparing
 from .words import visible
+
+if TYPE_CHECKING:
+    from .graph import GraphView
+    from .graph.facts import Facts
 
 MOST_LINES = 10
 """Of one sort, about one file."""
@@ -263,36 +267,39 @@ def _detect(arguments: argparse.Namespace) -> int:
         help="print shapes, parameters and multiply-accumulates of each node of an ONNX file; a page only with -o",
     ),
     _argument("--around", metavar="NODE", help="only the nodes around one, by its name: for graphs too large to draw"),
-    _argument("--time", help="with --facts, also run the model and say how long each node takes in ONNX Runtime"),
+    _argument("--time", help="also run an ONNX file and say how long each node takes in ONNX Runtime"),
+    _argument(
+        "--watch", help="also run an ONNX file once: shapes where inference ends, and the spikes of a spiking network"
+    ),
+    _argument(
+        "--error", metavar="MODEL",
+        help="as --watch, and how far each node is from what is right: the layers of this native model (Keras), or the "
+        "values of the same names of this ONNX file",
+    ),
+    _argument("--inputs", metavar="ROWS", help="the rows for --time, --watch and --error, as compare takes them"),
     _argument(
         "--axis", action="append", default=[], type=_axis, metavar="NAME=SIZE",
         help="for --facts, the size of an axis that the model leaves open; repeatable (default: 1 for the first)",
     ),
+    _TRUST,
     _PAGE,
     _WRITTEN,
 )  # fmt: skip
 def _graph(arguments: argparse.Namespace) -> int:
-    from .costs import timed
     from .graph import graph
 
     view = graph(arguments.file, around=arguments.around)
-    if arguments.facts is not None:
-        if arguments.time:
-            measured = timed(arguments.file, **dict(arguments.axis))
-            facts = measured.facts
-            _say(measured.says, sys.stderr)
-            _say_some(measured.asked, "asked: ", sys.stderr)
-        else:
-            facts = view.costs(**dict(arguments.axis))
+    if arguments.facts is not None or arguments.time or arguments.watch or arguments.error or arguments.inputs:
+        facts = _facts(arguments, view)
         if arguments.facts == "json":
             _say_json(facts.to_dict())
-        else:
+        elif arguments.facts == "csv":
             _say_all(
                 facts.frame.map(lambda cell: visible(cell) if isinstance(cell, str) else cell)
                 .to_csv(index=False)
                 .rstrip("\n")
             )
-        if arguments.output is None:
+        if arguments.facts is not None and arguments.output is None:
             return 0
         view = view.with_costs(facts)
     page = view.save(arguments.output or f"{arguments.file}.html", overwrite=arguments.force)
@@ -301,6 +308,27 @@ def _graph(arguments: argparse.Namespace) -> int:
     else:
         _say(page)
     return 0
+
+
+def _facts(arguments: argparse.Namespace, view: GraphView) -> Facts:
+    """What ``graph`` is asked to say of each node; what the model was asked goes to stderr."""
+    from .costs import timed, watched
+
+    axes, inputs, facts = dict(arguments.axis), None, None
+    if arguments.watch or arguments.error or arguments.inputs:
+        if axes:
+            raise BadInput(
+                "--axis is for counting without a run; the rows of --watch, --error and --inputs have a size."
+            )
+        facts, seen = watched(arguments.file, arguments.inputs, against=arguments.error, trust=arguments.trust)
+        inputs = seen.inputs
+        _say_some(seen.says, "run: ", sys.stderr)
+    if arguments.time:
+        measured = timed(arguments.file, inputs, facts=facts, **axes)
+        facts = measured.facts
+        _say(measured.says, sys.stderr)
+        _say_some(measured.asked, "asked: ", sys.stderr)
+    return facts or view.costs(**axes)
 
 
 @_command(

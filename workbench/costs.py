@@ -1,4 +1,5 @@
-"""How long each node of an ONNX model takes in ONNX Runtime, beside what it costs on paper: `timed`.
+"""What each node of an ONNX model shows when it runs, beside what it costs on paper: its time (`timed`), and its error,
+spikes and shapes (`watched`).
 
 The times are ONNX Runtime's own profile's, of the run whose total is the median. Before it runs, ONNX Runtime merges
 nodes and lays out others anew: what a merged one takes stands at the node that does most of its work, and the others
@@ -19,13 +20,15 @@ from typing import Any
 import numpy as np
 
 from . import sandbox
-from .engines.onnxruntime import SETTINGS
-from .errors import UnsupportedModel
+from .compare.within import Within, within
+from .files import registry
+from .files.formats import identify
 from .files.header import Node, read_header
 from .graph import graph
 from .graph.facts import Facts
-from .invented import invent
+from .invented import first_answered, invent
 from .safety import external
+from .safety.trust import known_as
 from .scratch import fleeting_folder
 from .words import listed
 
@@ -45,7 +48,7 @@ class Timed:
         whole: seconds of the whole call, of the same run.
         added: {operator: seconds} of what ONNX Runtime added, such as changes of layout.
         runs: how many were measured.
-        asked: what the model was asked, in words.
+        asked: what the model was asked, in words, and how it is run where that is not as its file says.
     """
 
     facts: Facts
@@ -68,6 +71,27 @@ class Timed:
         )
 
 
+def watched(
+    path: str | os.PathLike[str], inputs: Any = None, *, against: Any = None, **options: Any
+) -> tuple[Facts, Within]:
+    """Run an ONNX model, and tell of each node its error, its spikes, and its shapes where inference ends.
+
+    Args: as `workbench.compare.within.within` takes them, which says what an error is.
+
+    Returns:
+        (the facts, multiply-accumulates for the row that was run; what the run told, and what was asked).
+
+    Raises:
+        WorkbenchError: as for `workbench.compare.within.within`, and `workbench.graph.GraphView.costs`.
+    """
+    seen = within(path, inputs, against=against, **options)
+    facts = graph(path).costs(options.get("cancel"), seen.shapes).measured(seen.errors, seen.spikes)
+    if facts.of_run:
+        values = listed(facts.of_run)
+        seen = replace(seen, says=(*seen.says, f"Inference ends before these, whose shapes are the run's: {values}."))
+    return facts, seen
+
+
 def timed(
     path: str | os.PathLike[str],
     inputs: dict[str, np.ndarray] | None = None,
@@ -77,6 +101,7 @@ def timed(
     threads: int | None = None,
     memory_mib: float | None = None,
     cancel: threading.Event | None = None,
+    facts: Facts | None = None,
     **axes: int,
 ) -> Timed:
     """Run an ONNX model under ONNX Runtime's profiler, in a worker process.
@@ -88,13 +113,14 @@ def timed(
         threads: within one operator; one per core if None.
         memory_mib: MiB for the worker, by the model's size if None.
         cancel: set it from another thread to give up.
+        facts: what the times are added to; the costs if None.
         axes: for the costs, as `workbench.graph.GraphView.costs` takes them.
 
     Raises:
         UnsupportedModel: it is no ONNX file, or answers none of the inputs that were made up.
         WorkbenchError: the model cannot be read or run, or took too long or too much memory.
     """
-    facts = graph(path).costs(**axes)
+    facts = facts or graph(path).costs(cancel, **axes)
     size = external.whole_size(Path(path))
     with fleeting_folder("profile-") as folder:
         profile = sandbox.run(
@@ -122,49 +148,39 @@ def _profiled(
     path: str, inputs: dict[str, np.ndarray] | None, folder: str, runs: int, seconds: float, threads: int | None
 ) -> _Profile:
     import onnx
-    import onnxruntime as ort
 
-    external.check(Path(path))
-    header = read_header(path)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    for key, value in SETTINGS.items():
-        options.add_session_config_entry(key, value)
-    options.intra_op_num_threads = threads or 0
-    options.enable_profiling, options.profile_file_prefix = True, os.path.join(folder, "run")
-    # What ran: the graph after its optimiser, whose weights nobody reads.
-    options.optimized_model_filepath = os.path.join(folder, "ran.onnx")
-    for key, value in (("file_name", "ran.data"), ("min_size_in_bytes", "0")):
-        options.add_session_config_entry(f"session.optimized_model_external_initializers_{key}", value)
-    try:
-        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise UnsupportedModel(f"ONNX Runtime cannot load {path}: {str(error).splitlines()[0]}") from error
-    feeds, asked = (inputs, ("what was given.",)) if inputs is not None else _made_up(session, header.graph, path)
-    for _ in range(WARM_UP):
-        session.run(None, feeds)
-    began, done = time.monotonic(), 0
-    while done < runs and (done == 0 or time.monotonic() - began < seconds):
-        session.run(None, feeds)
-        done += 1
-    events = json.loads(Path(session.end_profiling()).read_text())
-    ran = onnx.load(os.path.join(folder, "ran.onnx"), load_external_data=False).graph
+    from .engines.onnxruntime import RAN, OnnxRuntimeEngine
+
+    form = registry.of(identify(path).name).stands_for
+    file = registry.at(form)(Path(path), Path(folder)) if form else Path(path)
+    main = read_header(file).graph
+    with known_as(file, Path(path)), OnnxRuntimeEngine(file, threads=threads, profile=folder) as engine:
+        asked: tuple[str, ...] = ("what was given.",)
+        if inputs is None:
+            fillings, _ = first_answered(engine.run, invent(engine.inputs, main))
+            inputs = {filling.name: filling.array for filling in fillings}
+            asked = tuple(f"{filling.says}." for filling in fillings)
+        for _ in range(WARM_UP):
+            engine.run(inputs)
+        began, done = time.monotonic(), 0
+        while done < runs and (done == 0 or time.monotonic() - began < seconds):
+            engine.run(inputs)
+            done += 1
+        events = json.loads(Path(engine.profiled()).read_text())
+        remarks = engine.remarks
+    ran = onnx.load(os.path.join(folder, RAN), load_external_data=False).graph
     whole, nodes = _median_run(events, done)
-    as_run = {node.name: (node.op_type, list(node.input), list(node.output)) for node in ran.node}
-    return _Profile(whole, nodes, as_run, header.graph.nodes, done, asked)
-
-
-def _made_up(session: Any, main: Any, path: str) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
-    said: Exception | None = None
-    for fillings in invent(main.inputs, main):
-        feeds = {filling.name: filling.array for filling in fillings}
-        try:
-            session.run(None, feeds)
-        except Exception as error:  # of this alternative; the next may do
-            said = error
-            continue
-        return feeds, tuple(f"{filling.says}." for filling in fillings)
-    raise UnsupportedModel(f"{path} answers none of the inputs that were made up for it; give inputs=. {said or ''}")
+    as_run = {node.name: (node.op_type, list(node.input), list(node.output)) for node in ran.node if node.name}
+    # One without a name is called after its operator and a number that the file does not tell: of each operator they
+    # ran in the file's order.
+    nameless: dict[str, list[tuple[str, list[str], list[str]]]] = defaultdict(list)
+    for node in reversed(ran.node):
+        if not node.name:
+            nameless[node.op_type].append((node.op_type, list(node.input), list(node.output)))
+    for name, op_type, _ in nodes:
+        if name not in as_run and nameless[op_type]:
+            as_run[name] = nameless[op_type].pop()
+    return _Profile(whole, nodes, as_run, main.nodes, done, (*asked, *remarks))
 
 
 def _median_run(events: list[dict[str, Any]], runs: int) -> tuple[float, list[tuple[str, str, float]]]:
@@ -184,7 +200,7 @@ def _median_run(events: list[dict[str, Any]], runs: int) -> tuple[float, list[tu
 def _told(facts: Facts, profile: _Profile) -> Timed:
     model = _Model(profile)
     seconds: dict[int, float] = defaultdict(float)
-    operators: dict[int, str] = {}
+    operators: dict[int, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     added: dict[str, float] = defaultdict(float)
     for name, op_type, took in profile.events:
         last = model.last.get(name)
@@ -193,10 +209,11 @@ def _told(facts: Facts, profile: _Profile) -> Timed:
             continue
         seconds[last] += took
         if not op_type.startswith("Reorder"):
-            operators[last] = op_type
+            operators[last][op_type] += took
     nodes = list(facts.nodes)
     for last, members in model.merged(set(seconds)).items():
-        op_type = operators.get(last, nodes[last].op_type)
+        # Of a function, its body's longest.
+        op_type = max(operators[last], key=operators[last].__getitem__, default=nodes[last].op_type)
         most = max(members, key=lambda index: (nodes[index].macs or 0, nodes[index].op_type == op_type, index == last))
         others = ", ".join(dict.fromkeys(facts.nodes[index].op_type for index in sorted(members) if index != most))
         for index in members:

@@ -20,7 +20,7 @@ from .classes import Classes, fits, labels_of, named, scores_of
 from .errors import BadInput, UnsupportedModel
 from .files import registry
 from .files.header import read_header
-from .invented import invent
+from .invented import first_answered, invent
 from .kind import ENGINE_NAMES
 from .markup import render
 from .safety.external import whole_size
@@ -274,21 +274,10 @@ def _infer(path: str, progress: Callable[[str], object]) -> FirstInference | Tri
 
 def _tried(path: str, engine: Engine) -> TrialRun:
     """The first made-up inputs that it answers."""
-    refused = None
-    for fillings in invent(engine.inputs, read_header(path).graph):
-        try:
-            outputs = engine.run({filling.name: filling.array for filling in fillings})
-        except BadInput as error:
-            refused = error
-            continue
-        asked = tuple(f"{filling.says}." for filling in fillings)
-        code = ", ".join(f"{filling.name!r}: {filling.code}" for filling in fillings)
-        return _trial(path, engine, asked, f"{{{code}}}", outputs)
-    takes = listed(f"{v.name}: {v.dtype} {list(v.shape or ())}" for v in engine.inputs)
-    raise UnsupportedModel(
-        f"No rows at hand fit this model's inputs ({takes}), and it answers none that were made up. {refused or ''} "
-        "Ask it with your own: load_engine(path).run({name: array})."
-    )
+    fillings, outputs = first_answered(engine.run, invent(engine.inputs, read_header(path).graph))
+    asked = tuple(f"{filling.says}." for filling in fillings)
+    code = ", ".join(f"{filling.name!r}: {filling.code}" for filling in fillings)
+    return _trial(path, engine, asked, f"{{{code}}}", outputs)
 
 
 def _trial(path: str, engine: Engine, asked: tuple[str, ...], feeds: str, outputs: dict[str, np.ndarray]) -> TrialRun:

@@ -10,17 +10,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from .agreement import widened
 from .engines.base import STEPS
 from .engines.values import COARSE, dtype_of, sort_of
-from .errors import UnsupportedModel
+from .errors import BadInput, UnsupportedModel
 from .files.header import Graph, ValueInfo
 from .words import visible
 
@@ -34,6 +34,8 @@ RATE = 16_000
 """Samples a second of sound, which most networks for speech were trained on."""
 
 TEXTS = ("hello", "The quick brown fox jumps over the lazy dog.", "")
+
+Answer = TypeVar("Answer")
 
 Kind = Literal["random", "whole", "same", "range", "texts", "known"]
 
@@ -158,6 +160,28 @@ def invent(
             _filling(info, tuple(count if dim is None else dim for dim in shape), length, reads)
             for info, shape in zip(inputs, shapes, strict=True)
         )
+
+
+def first_answered(
+    ask: Callable[[dict[str, np.ndarray]], Answer], made_up: Iterator[tuple[Filling, ...]]
+) -> tuple[tuple[Filling, ...], Answer]:
+    """The first of what `invent` gives that a model answers, and its answer.
+
+    Args:
+        ask: raises BadInput where the model does not answer {input: array}.
+
+    Raises:
+        UnsupportedModel: it answers none; or as `invent`.
+    """
+    refused, last = None, ""
+    for fillings in made_up:
+        try:
+            return fillings, ask({filling.name: filling.array for filling in fillings})
+        except BadInput as error:
+            refused, last = error, "; ".join(filling.says for filling in fillings[:4])
+    raise UnsupportedModel(
+        f"The model answers none of the inputs made up for it (the last was {last}); give some of your own. {refused}"
+    )
 
 
 def _can(dtype: str) -> bool:

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from workbench import WorkbenchError, detect, load_engine
+from workbench import WorkbenchError, detect, graph, load_engine
+from workbench.graph.facts import Facts
 from workbench.paper.data import dataset
 
 from . import Verdict, not_yet, right
@@ -112,6 +113,39 @@ def _to_fahrenheit(answer: object) -> Verdict:
     )
 
 
+def _costs_of_a_wide_network(answer: object) -> Verdict:
+    if isinstance(answer, bool) or not isinstance(answer, int | float | np.number):
+        return not_yet("The answer is a number: how many multiply-accumulates.")
+    wide, narrow = _network(64), _network(16)
+    layers = [node.macs for node in wide.nodes if node.macs]
+    if answer == wide.total["macs"]:
+        return right(
+            f"{layers[0]} in the first product and {layers[1]} in the second. With 16, {narrow.total['macs']} were "
+            f"enough: {wide.total['macs'] / narrow.total['macs']:g} times as many neurons, and as many times the work."
+        )
+    for says, other in {
+        "That is the network with 16 hidden neurons.": narrow.total["macs"],
+        "That is one of its layers. The answer is for all nodes together.": None,
+        "Those are the parameters. A bias is stored and added, but multiplied with nothing.": wide.total["parameters"],
+    }.items():
+        if answer == other or (other is None and answer in layers):
+            return not_yet(says)
+    return not_yet("For each of the 64 neurons, 4 lengths are multiplied and added up. Go on from there.")
+
+
+def _network(hidden: int) -> Facts:
+    """What a network of so many hidden neurons costs, for the flowers of this chapter."""
+    shapes = {"w1": (4, hidden), "b1": (hidden,), "w2": (hidden, 3), "b2": (3,)}
+    steps = [("MatMul", "x w1"), ("Add", "0 b1"), ("Relu", "1"), ("MatMul", "2 w2"), ("Add", "3 b2"), ("Softmax", "4")]
+    nodes = [onnx.helper.make_node(op, reads.split(), [str(at)]) for at, (op, reads) in enumerate(steps)]
+    x, y = (
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["N", width])
+        for name, width in (("x", 4), ("5", 3))
+    )
+    held = [onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in shapes.items()]
+    return graph(onnx.helper.make_model(onnx.helper.make_graph(nodes, "network", [x], [y], held))).costs()
+
+
 def _what_instead(celsius: np.ndarray, given: np.ndarray) -> str:
     for says, wrong in {
         "It only doubles, as before.": celsius * 2,
@@ -135,4 +169,10 @@ def _only_answer(path: Path, rows: np.ndarray) -> np.ndarray | str:
     return np.asarray(answers[0]) if len(answers) == 1 else f"it has {len(answers)} outputs, and one is expected."
 
 
-EXERCISES = {"2.1": _field_of_a_byte, "2.2": _operator_of_the_trees, "2.3": _without_softmax, "2.4": _to_fahrenheit}
+EXERCISES = {
+    "2.1": _field_of_a_byte,
+    "2.2": _operator_of_the_trees,
+    "2.3": _without_softmax,
+    "2.4": _to_fahrenheit,
+    "2.5": _costs_of_a_wide_network,
+}

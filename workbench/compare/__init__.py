@@ -1,29 +1,29 @@
 """Native and ONNX side by side: the same inputs, the same answers, how fast: `compare`.
 
-Each side runs in a worker process of its own (`sides.py`) and is asked what `questions.py` finds. What
-belongs together is found by `matching.py`, and whether it agrees is judged by `verdict.py`; the first layer to differ
-is found by `layers.py`, and how long a call takes by `timing.py`. `answers.py` keeps rows.
+Each side runs in a worker process of its own (`sides.py`, opened by `opening.py`) and is asked what `questions.py`
+finds. What belongs together is found by `matching.py`, and whether it agrees is judged by `verdict.py`; the first layer
+to differ is found by `layers.py`, and how long a call takes by `timing.py`. `answers.py` keeps rows.
+`within.py` tells what a run gives inside an ONNX file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..classes import accuracy, fits
 from ..errors import WorkbenchError
-from ..sandbox import Cancelled, end_warm_worker
+from ..sandbox import Cancelled
 from ..words import counted, listed
 from .answers import Answers, keep, watch
 from .comparison import Comparison, SideResult
 from .layers import Divergence
+from .opening import LAYER_ROWS, opened
 from .options import Options, documented
 from .questions import (
     Questions,
@@ -45,12 +45,6 @@ Sides = tuple[Side, Side]
 
 
 __all__ = ["Answers", "Comparison", "Options", "SideResult", "compare"]
-
-LAYER_ROWS = 4
-"""Rows on which layers are held against each other, the worst ones first."""
-
-WAITING_MIB = 600
-"""MiB, from which a converter's worker does not wait while two sides are compared. One with scikit-learn holds 200."""
 
 PACKAGES = ("onnxruntime", "onnx", "numpy", "scikit-learn", "tensorflow", "keras", "tf-keras", "nengo", "nengo-dl")
 
@@ -78,7 +72,7 @@ def compare(native: Any, onnx: Any, inputs: Any = None, **options: Any) -> Compa
     check(inputs, wishes.target)
     warnings: list[str] = []
     with ExitStack() as open_sides:
-        sides = _sides(open_sides, (native, onnx), wishes, warnings)
+        sides = opened(open_sides, (native, onnx), wishes, warnings)
         asked = questions(inputs, sides, wishes, warnings)
         count, timed = rows_of(asked.onnx), batch_of(sides, asked.onnx, wishes.batch)
         wishes.say(f"Asking both sides {counted(count, 'row')}")
@@ -144,76 +138,6 @@ def _cpu() -> str:
             return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
-
-
-def _title(model: Any) -> str:
-    return os.path.basename(model) if isinstance(model, str | os.PathLike) else type(model).__name__
-
-
-def _sides(sides: ExitStack, models: tuple[Any, Any], wishes: Options, warnings: list[str]) -> Sides:
-    """Both sides, opened; they end with `sides`. How they run a model is told in `warnings`."""
-    from ..kind import ENGINE_NAMES
-
-    native, onnx = models
-    wishes.say(f"Loading {_title(native)}")
-    options = {"params": wishes.params, "trust": wishes.trust, "custom_objects": wishes.custom_objects}
-    theirs = _side(sides, native, wishes.engines[0], wishes, options | _read_as_converted(native, onnx))
-    wishes.say(f"Loading {_title(onnx)}")
-    # A spiking network is dispatched to Nengo, and this is the side of ONNX Runtime.
-    default = "onnxruntime" if isinstance(onnx, str | os.PathLike) else None
-    same = {"params": wishes.params} if wishes.params is not None and _title(native) == _title(onnx) else {}
-    ours = _side(sides, onnx, wishes.engines[1] or default, wishes, same)
-    if theirs.threads != ours.threads:
-        counts = [f"{side.name} with {side.threads or 'an unknown number'}" for side in (theirs, ours)]
-        warnings.append(f"Not the same threads on both sides: {' and '.join(counts)}; give paths, not open engines.")
-    if theirs.axes != ours.axes and {info.name for info in theirs.inputs} == {info.name for info in ours.inputs}:
-        # Both take the same arrays, and one of them does not name its axes.
-        theirs.axes = ours.axes = theirs.axes | ours.axes
-    for side, model in zip((theirs, ours), models, strict=True):
-        warnings += [f"{_title(model)} in {ENGINE_NAMES.get(side.name, side.name)}: {said}" for said in side.remarks]
-    return theirs, ours
-
-
-def _read_as_converted(native: Any, onnx: Any) -> dict[str, Any]:
-    """How a file that leaves something open (NIR) was read when this ONNX file was made of it, by its certificate."""
-    from ..convert.options import chosen, options_for
-    from ..files import certificate, registry
-    from ..files.formats import identify
-    from ..files.header import read_header
-
-    if not all(isinstance(path, str | os.PathLike) and os.path.isfile(path) for path in (native, onnx)):
-        return {}
-    if not registry.of(name := identify(native).name).over_time or identify(onnx).name != "ONNX":
-        return {}
-    stated = certificate.read(read_header(onnx).metadata_props) or {}
-    read = stated.get("read")
-    with open(native, "rb") as file:
-        same = stated.get("sha256") == hashlib.file_digest(file, "sha256").hexdigest()
-    return chosen(options_for(name), read, f"a file of {name}") if same and isinstance(read, dict) else {}
-
-
-def _side(sides: ExitStack, model: Any, engine: str | None, wishes: Options, options: dict[str, Any]) -> Side:
-    """A worker ends with `sides`; an engine that the caller opened stays open."""
-    from ..engines import leans
-    from ..engines.onnxruntime import LARGE
-    from ..engines.worker import WorkerEngine
-    from ..safety.external import whole_size
-    from .sides import Side, WorkerSide
-
-    if isinstance(model, WorkerEngine):
-        return WorkerSide(model)
-    if callable(getattr(model, "run", None)) and hasattr(model, "inputs"):
-        return Side(model)
-    large = isinstance(model, str | os.PathLike) and os.path.isfile(model) and whole_size(Path(model)) >= LARGE
-    # A worker that waits beside two sides is what a machine with 2 GB has no room for: a large network's leftovers
-    # beside any sides, and any beside a large network's.
-    end_warm_worker(0 if large else WAITING_MIB)
-    if large and leans(model):
-        # Its weights should not be in memory twice, beside another side that holds them too.
-        options["lean"] = True
-    options |= {"threads": wishes.threads, "memory_mib": wishes.memory_mib, "timeout": wishes.timeout}
-    options |= {"cancel": wishes.cancel}
-    return sides.enter_context(WorkerSide(model, engine, **options))
 
 
 def _divergence(

@@ -7,21 +7,27 @@ the file: only the rest of it is read, and ONNX Runtime maps the numbers from wh
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from importlib.metadata import version
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..engines.refusals import refusal
+from ..engines.eight_bits import EXACT, may_clip
+from ..engines.onnxruntime import FOLDER, OPTIMIZATION, Opened, extensions_for
+from ..engines.refusals import plain, refusal
+from ..engines.values import COARSE
 from ..errors import BadInput
-from ..files.header import read_header
 from ..files.light import without_weights
 from ..safety import external
 
 Arrays = Mapping[str, np.ndarray]
 
+
+_FLOATS = ("float", "double", "float16")
 
 STAYS = 2048
 """Bytes of one weight from which it stays in the file; shapes and axes are smaller, and ONNX Runtime needs them."""
@@ -41,7 +47,7 @@ class Inside:
         import onnx
 
         self.path = os.path.realpath(path)
-        external.check(Path(self.path))
+        self._header = external.check(Path(self.path))
         self.model = onnx.ModelProto.FromString(without_weights(Path(self.path), STAYS))
         graph = self.model.graph
         self.outputs = [value.name for value in graph.output]
@@ -54,11 +60,31 @@ class Inside:
         dims = [value.type.tensor_type.shape.dim for value in self.model.graph.input if value.name in inputs]
         return any(dim and dim[0].dim_value > 0 for dim in dims)
 
-    def sizes(self) -> dict[str, int | None]:
-        """Every floating-point tensor and its numbers per row; None where ONNX Runtime cannot tell beforehand."""
+    def read_as(self) -> dict[str, str]:
+        """{value: what its readers get}, where all of them read it through QuantizeLinear and DequantizeLinear, which
+        also does an activation's work by clipping."""
+        readers: dict[str, list[Any]] = {}
+        for node in self.model.graph.node:
+            for name in node.input[:1]:
+                readers.setdefault(name, []).append(node)
+            for name in node.input[1:]:  # a scale, or another operator's weights
+                readers.setdefault(name, []).append(None)
+
+        def through(value: str, op_type: str) -> str:
+            found = readers.get(value, [])
+            same = len(found) == 1 and found[0] is not None and found[0].op_type == op_type
+            return found[0].output[0] if same and value not in self.outputs else ""
+
+        coded = {value: through(value, "QuantizeLinear") for value in self.node_of}
+        return {value: through(code, "DequantizeLinear") or value for value, code in coded.items()}
+
+    def sizes(self, floats: bool = True) -> dict[str, int | None]:
+        """Every tensor, or floating-point one, and its numbers per row; None where ONNX Runtime cannot tell
+        beforehand. Dtypes that NumPy has not are left out."""
         found: dict[str, int | None] = {}
         for output in self._session(self.node_of).get_outputs():
-            if output.type in ("tensor(float)", "tensor(double)", "tensor(float16)"):
+            dtype = output.type.removeprefix("tensor(").removesuffix(")")
+            if dtype in _FLOATS or not (floats or dtype == output.type or dtype in COARSE):
                 dims = output.shape[1:]
                 found[output.name] = prod(dims) if all(isinstance(dim, int) for dim in dims) else None
         return found
@@ -68,32 +94,53 @@ class Inside:
         self.tensors = self.run(wanted, feeds)
 
     def run(self, names: Sequence[str], feeds: Arrays) -> dict[str, np.ndarray]:
+        return {name: array for name, array in self._run(names, feeds).items() if array.dtype.kind == "f"}
+
+    def in_parts(self, sizes: Mapping[str, int | None], feeds: Arrays, budget: int) -> Iterator[dict[str, np.ndarray]]:
+        """The tensors of these names, in order of execution, no more at once than a budget of bytes holds.
+
+        Args:
+            sizes: as `sizes` has them.
+        """
+        rows = max((len(array) for array in feeds.values() if array.ndim), default=1)
+        largest = max((size for size in sizes.values() if size is not None), default=1)
+        names: list[str] = []
+        left = budget
+        for name, size in sizes.items():
+            left -= 8 * rows * (largest if size is None else size)
+            if left < 0 and names:
+                yield self._run(names, feeds)
+                names, left = [], budget
+            names.append(name)
+        if names:
+            yield self._run(names, feeds)
+
+    def _run(self, names: Sequence[str], feeds: Arrays) -> dict[str, np.ndarray]:
         session = self._session(names)
         try:
             results = session.run(list(names), dict(feeds))
         except Exception as error:
-            raise BadInput(f"ONNX Runtime could not run {self.path} layer by layer: {str(error)[:300]}.") from error
-        arrays = {name: value for name, value in zip(names, results, strict=True) if isinstance(value, np.ndarray)}
-        return {name: array for name, array in arrays.items() if array.dtype.kind == "f"}
+            raise BadInput(f"ONNX Runtime could not run {self.path} layer by layer: {plain(str(error))}.") from error
+        return {name: value for name, value in zip(names, results, strict=True) if isinstance(value, np.ndarray)}
 
     def _session(self, names: Collection[str]) -> Any:
         import onnx
-        import onnxruntime as ort
 
         model = onnx.ModelProto()
         model.CopyFrom(self.model)
         model.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in self.outputs)
-        options = ort.SessionOptions()
-        options.log_severity_level = 4
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         # Prepacked kernels would be a second copy of the weights.
-        options.add_session_config_entry("session.disable_prepacking", "1")
-        folder = os.path.dirname(self.path)
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+        common = {FOLDER: os.path.dirname(self.path), "session.disable_prepacking": "1"}
+        extensions = extensions_for(self._header)
+        opened = Opened(None, OPTIMIZATION["off"], ("CPUExecutionProvider",), common, extensions)
+        data = model.SerializeToString()
+        if may_clip(self._header, fused=False):
+            with suppress(Exception):  # not where two nodes share a weight
+                return opened(data, {EXACT: "1"})
         try:
-            return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            return opened(data, {})
         except Exception as error:
-            raise refusal(self.path, str(error), read_header(self.path), ort.__version__) from error
+            raise refusal(self.path, str(error), self._header, version("onnxruntime")) from error
 
     def weight(self, name: str) -> np.ndarray:
         import onnx

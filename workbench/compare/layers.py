@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..agreement import FLOAT32, Tolerance, finite
+from ..agreement import FLOAT32, Tolerance, distance, finite
 from ..engines import LayerOutput
 from .faults import activation, found_in, nearest, per_channel, says_nothing, weights_changed
 from .inside import Inside
@@ -117,6 +117,46 @@ def first_divergence(
         UnreadableFile, UnsupportedModel: the ONNX file does not load.
         BadInput: it does not run on these inputs.
     """
+    story = _looked_into(native, onnx_path, onnx_inputs, tolerance, weights, budget)
+    if story is None:
+        return None
+    tensors = story.side.tensors
+    rows = story.rows
+    outputs = [name for name in story.side.outputs if name in tensors]
+    kept = {name: answers[name][:rows] for name in outputs if name in answers} if answers else {}
+    differing = [name for name, array in kept.items() if not found_in(array, tensors[name], tolerance)]
+    if kept and not differing:
+        return None
+    return story.first() or story.after(differing if kept else None)
+
+
+def layer_errors(
+    native: Sequence[LayerOutput], onnx_path: str | os.PathLike[str], onnx_inputs: Arrays,
+    tolerance: Tolerance = FLOAT32, *, weights: Weights | None = None, budget: int = BUDGET,
+) -> tuple[dict[str, float], tuple[str, ...]]:  # fmt: skip
+    """How far ONNX is from each layer of a network: {value in ONNX: `apart` of the layer}, and sentences about layers
+    and rows left out. A layer that is told by neither its numbers nor its name is not in it. Arguments and errors as of
+    `first_divergence`."""
+    story = _looked_into(native, onnx_path, onnx_inputs, tolerance, weights, budget)
+    return ({}, ()) if story is None else (story.errors(), story.notes)
+
+
+def apart(reference: np.ndarray, other: np.ndarray) -> float | None:
+    """The largest difference of two arrays of one shape, as a share of the reference's largest size. None where that
+    says nothing: one is not finite, or the reference is zero everywhere and the other is not."""
+    if not reference.size:
+        return 0.0
+    difference, largest = float(distance(reference, other).max()), float(np.abs(reference).max())
+    if not np.isfinite(difference) or not np.isfinite(largest):
+        return None
+    return difference / largest if largest else (None if difference else 0.0)
+
+
+def _looked_into(
+    native: Sequence[LayerOutput], onnx_path: str | os.PathLike[str], onnx_inputs: Arrays, tolerance: Tolerance,
+    weights: Weights | None, budget: int,
+) -> _Story | None:  # fmt: skip
+    """None where there is nothing to compare."""
     rows = max((len(array) for array in onnx_inputs.values() if array.ndim), default=1)
     side = Inside(os.fspath(onnx_path))
     inner = side.sizes()
@@ -126,13 +166,7 @@ def first_divergence(
         return None
     feeds = {name: array[:rows] if array.ndim else array for name, array in onnx_inputs.items()}
     side.ask([name for name, size in inner.items() if size in wanted or size is None], feeds)
-    outputs = [name for name in side.outputs if name in side.tensors]
-    kept = {name: answers[name][:rows] for name in outputs if name in answers} if answers else {}
-    differing = [name for name, array in kept.items() if not found_in(array, side.tensors[name], tolerance)]
-    if kept and not differing:
-        return None
-    story = _Story(side, layers, tolerance, feeds, weights or {}, tuple(notes))
-    return story.first() or story.after(differing if kept else None)
+    return _Story(side, layers, tolerance, feeds, weights or {}, tuple(notes), rows)
 
 
 def _within(
@@ -188,8 +222,9 @@ class _Story:
         feeds: Arrays,
         weights: Weights,
         notes: tuple[str, ...],
+        rows: int,
     ) -> None:
-        self.side, self.layers, self.tolerance = side, layers, tolerance
+        self.side, self.layers, self.tolerance, self.rows = side, layers, tolerance, rows
         self.feeds, self.weights, self.notes = feeds, weights, notes
         self.silent = {at for at, layer in enumerate(layers) if says_nothing(layer.array, tolerance)}
         self.found: dict[int, list[str]] = {}
@@ -277,6 +312,18 @@ class _Story:
                 if tensor in (self._named(later) or [tensor]) and apart[1] < apart[0] / 2:
                     together, at = [*together, at], later
         return self._told(at, tensor, together)
+
+    def errors(self) -> dict[str, float]:
+        """{value in ONNX: how far `apart` from its layer}; of several layers in one value, the furthest."""
+        errors: dict[str, float] = {}
+        for at, layer in enumerate(self.layers):
+            named = self._named(at) if layer.array.size else []
+            names = self.found.get(at) or [name for name in named if name not in self.matched][-1:]
+            for name in names:
+                view = nearest(layer.array, self.side.tensors[name])[1]
+                if (far := apart(layer.array, view)) is not None:
+                    errors[name] = max(far, errors.get(name, 0.0))
+        return errors
 
     def _chain(self, at: int) -> list[int]:
         """The layer and those after it, as long as each has one reader that reads nothing else."""

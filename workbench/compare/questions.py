@@ -18,7 +18,7 @@ from ..agreement import Tolerance, hold
 from ..engines.inputs import by_column, cast, is_frame, lacking, left_out, match, with_gaps
 from ..errors import BadInput, UnreadableFile
 from ..files.header import NotOnnx, ValueInfo, read_header
-from ..invented import TEXTS, Filling, invent
+from ..invented import TEXTS, Filling, first_answered, invent
 from ..lookups import MOST_KEYS, Known, nearly
 from ..rows import in_shape
 from ..sources import rows_for
@@ -147,12 +147,13 @@ def _asked(given: Any, sides: Sides, wishes: Options, wanted: int, size: int, wa
             given = given[list(sides[0].columns)]
         return Questions(given, columns=tuple(map(str, getattr(given, "columns", ()))), ours=False)
     if not side.inputs:
-        warnings.append("The model has no inputs, so both sides were asked for the one answer that they have.")
+        warnings.append("The model has no inputs, so the one answer that it has was asked for.")
         return Questions({})
-    both = "Both" if given is not None else "No inputs were given, so both"
+    who = "It was" if sides[0] is side else "Both sides were"
+    who = who if given is not None else f"No inputs were given, so {who.lower()}"
     data = rows_for(of_any_rows(side), wanted) if given != "random" else None
     if data is not None:
-        warnings.append(f"{both} sides were asked: {data.source}")
+        warnings.append(f"{who} asked: {data.source}")
         inputs = data.inputs
         if wishes.scale is not None and inputs.dtype.kind == "f":
             inputs = (inputs * wishes.scale).astype(inputs.dtype)
@@ -162,7 +163,7 @@ def _asked(given: Any, sides: Sides, wishes: Options, wanted: int, size: int, wa
         raise BadInput(f"No rows of the paper's data fit input {takes}: choose made-up ones, or a file of rows.")
     fillings = _made_up(sides, wanted, size, wishes)
     what = "; ".join(filling.says for filling in fillings[:MOST_TOLD])
-    warnings.append(f"{both} sides were asked what was made up for them: {what}{' …' * (len(fillings) > MOST_TOLD)}.")
+    warnings.append(f"{who} asked what was made up: {what}{' …' * (len(fillings) > MOST_TOLD)}.")
     return Questions({filling.name: filling.array for filling in fillings})
 
 
@@ -171,25 +172,17 @@ def _made_up(sides: Sides, wanted: int, size: int, wishes: Options) -> tuple[Fil
     as many rows as that takes.
 
     Raises:
-        BadInput: it answers none; UnsupportedModel: it takes what cannot be made up.
+        UnsupportedModel: it answers none, or takes what cannot be made up.
     """
-    side, graph, refused = sides[1], None, None
+    side, graph = sides[1], None
     known = _known(sides)
     if known and wishes.rows is None:
         wanted = max(wanted, -(-max(map(len, known.values())) // size) * size)
     with suppress(UnreadableFile, NotOnnx):
         graph = read_header(getattr(side.engine, "path", "")).graph
     outputs = getattr(side.engine, "outputs", ())
-    for fillings in invent(of_any_rows(side), graph, outputs=outputs, rows=wanted, multiple=size, known=known):
-        try:
-            answers_of(side, side.rows_first({filling.name: filling.array for filling in fillings}))
-        except BadInput as error:
-            refused = error
-        else:
-            return fillings
-    raise BadInput(
-        f"The model answers none of the inputs made up for it; give some, or a file of rows. {refused or ''}"
-    )
+    made_up = invent(of_any_rows(side), graph, outputs=outputs, rows=wanted, multiple=size, known=known)
+    return first_answered(lambda feeds: answers_of(side, side.rows_first(feeds)), made_up)[0]
 
 
 def _known(sides: Sides) -> Known:

@@ -151,6 +151,18 @@ class Side:
             return None, [f"Layers were not compared: {error}"]
         return None, [f"Layers were not compared: {self.name} does not tell what its layers give."]
 
+    def within(self, path: str, row: Arrays, rows: Arrays) -> Any:
+        """`workbench.compare.values.looked_into` this side's ONNX file."""
+        from .values import looked_into
+
+        return looked_into(self.engine, path, self._laid_out(row), self._laid_out(rows))
+
+    def apart(self, path: str, inputs: Arrays, rows: Arrays, tolerance: Tolerance | None) -> Any:
+        """`workbench.compare.values.errors_of` an ONNX file held against this side."""
+        from .values import errors_of
+
+        return errors_of(self.engine, path, self._laid_out(inputs), self._laid_out(rows), tolerance)
+
     def prepare(self, inputs: Any) -> list[str]:
         """Bind the engine's ordinary calls to these inputs, and warm up each.
 
@@ -288,6 +300,13 @@ class WorkerSide(Side):
 
     def diverges(self, *asked: Any) -> tuple[Divergence | None, list[str]]:
         return self._there("diverges", *asked, doing="Comparing the layers of")
+
+    def within(self, path: str, row: Arrays, rows: Arrays) -> Any:
+        return self._there("within", path, self._laid_out(row), self._laid_out(rows), doing="Looking into")
+
+    def apart(self, path: str, inputs: Arrays, rows: Arrays, tolerance: Tolerance | None) -> Any:
+        arrays = self._laid_out(inputs), self._laid_out(rows)
+        return self._there("apart", path, *arrays, tolerance, doing="Comparing the nodes of")
 
     def prepare(self, inputs: Any) -> list[str]:
         # The inputs travel there, once.

@@ -44,19 +44,29 @@ SETTINGS = {"session.intra_op.spin_duration_us": "50"}
 """Of every session. A thread that has done its part of an operator waits for the next one in a loop, and on a busy
 machine takes a core from whoever has work, the other threads of the same model among them."""
 
-_FOLDER = "session.model_external_initializers_file_folder_path"
+RAN = "ran.onnx"
+"""The graph that ran, after ONNX Runtime's optimiser, in the folder of a profile."""
+
+FOLDER = "session.model_external_initializers_file_folder_path"
 """ONNX Runtime's setting for where the data of a model lie that it is given as bytes."""
 
 
 @dataclass(frozen=True)
-class _Opened:
-    """Sessions with a person's settings: called with a model, and more of ONNX Runtime's own."""
+class Opened:
+    """Sessions with a person's settings: called with a model, and more of ONNX Runtime's own.
+
+    Attributes:
+        optimization: ONNX Runtime's own name of how much it rewrites the graph.
+        extensions: the library of `extensions_for`.
+        profile: a folder for a profile of what runs, and for the graph that does; see `OnnxRuntimeEngine`.
+    """
 
     threads: int | None
     optimization: str
     providers: tuple[str, ...]
     common: Mapping[str, str]
     extensions: str | None
+    profile: str | None = None
 
     def __call__(self, model: str | bytes, settings: Mapping[str, str]) -> onnxruntime.InferenceSession:
         import onnxruntime as ort
@@ -68,12 +78,18 @@ class _Opened:
         options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, self.optimization)
         for key, value in {**SETTINGS, **self.common, **settings}.items():
             options.add_session_config_entry(key, value)
+        if self.profile:
+            options.enable_profiling, options.profile_file_prefix = True, os.path.join(self.profile, "run")
+            # Nobody reads the weights of what ran.
+            options.optimized_model_filepath = os.path.join(self.profile, RAN)
+            for key, value in (("file_name", "ran.data"), ("min_size_in_bytes", "0")):
+                options.add_session_config_entry(f"session.optimized_model_external_initializers_{key}", value)
         if self.extensions:
             options.register_custom_ops_library(self.extensions)
         return ort.InferenceSession(model, options, providers=list(self.providers))
 
 
-def _extensions(header: Header | None) -> str | None:
+def extensions_for(header: Header | None) -> str | None:
     """The library of package onnxruntime-extensions, where a model's operators are of its domains and it is here."""
     if header is None or header.opset_import.keys().isdisjoint(EXTENSIONS) or not find_spec("onnxruntime_extensions"):
         return None
@@ -89,6 +105,7 @@ class OnnxRuntimeEngine(ModelEngine):
         threads: threads within one operator; None leaves the choice to ONNX Runtime (one per core).
         providers: execution providers in order of preference; the CPU unless you say otherwise.
         optimization: one of `OPTIMIZATION`.
+        profile: a folder, for a profile of every call until `profiled`, and for the graph that ran (`RAN`).
         lean: leave the weights in the file, mapped into memory, and in the order they have there. VGG16 takes 160 MiB
             beside its 511 of mapped file so, instead of 1,120; a single picture takes as long, eight at once a tenth
             longer. The file must not be cut short meanwhile, which would end this process: for workers.
@@ -116,6 +133,7 @@ class OnnxRuntimeEngine(ModelEngine):
         providers: Sequence[str] | None = None,
         optimization: str = "all",
         lean: bool = False,
+        profile: str | None = None,
         why: str = "",
     ) -> None:
         import onnxruntime as ort
@@ -137,8 +155,8 @@ class OnnxRuntimeEngine(ModelEngine):
         common = {} if header else {"session.load_model_format": "ORT"}
         if lean:
             model = without_weights(Path(folder, name))
-            common = {_FOLDER: folder, "session.disable_prepacking": "1"}
-        opened = _Opened(threads, OPTIMIZATION[optimization], tuple(wanted), common, _extensions(header))
+            common = {FOLDER: folder, "session.disable_prepacking": "1"}
+        opened = Opened(threads, OPTIMIZATION[optimization], tuple(wanted), common, extensions_for(header), profile)
         fused = optimization in ("all", "extended")
         clips = header is not None and may_clip(header, fused)
         try:
@@ -169,7 +187,7 @@ class OnnxRuntimeEngine(ModelEngine):
         )
         self._coarse = _coarse(session, self.path)
 
-    def _of_another_opset(self, opened: _Opened, header: Header | None, error: Exception, exact: bool) -> Any:
+    def _of_another_opset(self, opened: Opened, header: Header | None, error: Exception, exact: bool) -> Any:
         """A session of the model with its operators converted, where that mends what ONNX Runtime said.
 
         Raises:
@@ -187,7 +205,7 @@ class OnnxRuntimeEngine(ModelEngine):
             f"Its operators are of opset {opset}, for which ONNX Runtime {self.version} lacks kernels: they were "
             f"converted to opset {now} by onnx.version_converter."
         )
-        beside = {_FOLDER: os.path.dirname(os.path.abspath(self.path))}
+        beside = {FOLDER: os.path.dirname(os.path.abspath(self.path))}
         if exact:
             with suppress(Exception):
                 return opened(data, {**beside, eight_bits.EXACT: "1"})
@@ -196,6 +214,11 @@ class OnnxRuntimeEngine(ModelEngine):
     def close(self) -> None:
         super().close()
         self._session = None
+
+    def profiled(self) -> str:
+        """The file of the profile, in the form of Chrome's traces, which ends here."""
+        assert self._session is not None
+        return str(self._session.end_profiling())
 
     def answer(self, feeds: Arrays) -> Arrays:
         """A list of {label: score} becomes a float array (rows, labels), its labels in `classes`; other sequences

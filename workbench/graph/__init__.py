@@ -1,7 +1,7 @@
 """A model's graph in Netron's own view, live inside a notebook cell or an HTML file, offline.
 
-``graph(path)`` reads what the view needs (`slim.py` leaves the weights out), `netron.py` makes it one HTML
-document, and `svg.py` draws a still picture for places that strip scripts.
+``graph(path)`` reads what the view needs (`slim.py` leaves the weights out, `groups.py` folds what is too large),
+`netron.py` makes it one HTML document, and `svg.py` draws a still picture for places that strip scripts.
 """
 
 from __future__ import annotations
@@ -27,16 +27,17 @@ from ..markup import render
 from ..publish import write_text
 from ..safety import external
 from ..words import listed, visible
-from . import netron, slim, svg
+from . import groups, netron, slim, svg
 
 if TYPE_CHECKING:
     import onnx
     import pandas as pd
 
-    from .facts import Facts
+    from .facts import Facts, Ran
 
 MAX_NODES = 10_000
-"""Nodes of one graph up to which Netron is asked to draw: it takes 5 to 10 s for these."""
+"""Nodes of one graph up to which Netron is asked to draw: it takes 5 to 10 s for these. A main graph of more is folded
+into boxes (`groups`)."""
 
 MAX_SPANNED = 60_000
 """Levels that the edges of one graph span together, up to which Netron is asked to draw: its layout puts a point on
@@ -57,6 +58,8 @@ TALL = 600
 
 FACTS_SECONDS = 120
 """For ONNX's shape inference, twice."""
+
+_PARTS = "Look at a part: graph(path, around=node), or workbench graph FILE --around NODE."
 
 _ONNX = registry.of("ONNX").reader
 
@@ -95,8 +98,12 @@ class GraphView:
         if self._reason is not None or self._reader is None:
             return None, self._reason
         try:
-            costs = None if self._costs is None else self._costs.drawn
-            return _page(self._reader, self._data, self.name, self.notes, self._header, costs), None
+            costs, data = None if self._costs is None else self._costs.drawn, self._data
+            if self._folds:
+                data, levels = groups.folded(data)
+                if (trouble := _too_much(levels)) is not None:
+                    return None, f"{trouble} {_PARTS}"
+            return _page(self._reader, data, self.name, self.notes, self._header, costs), None
         except WorkbenchError as error:
             return None, str(error)
 
@@ -106,9 +113,18 @@ class GraphView:
         return self._live[1]
 
     @property
+    def _folds(self) -> bool:
+        return self._header is not None and len(self._header.graph.nodes) > MAX_NODES
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What a reader of the graph must know is missing from it: a summary, then one line each."""
         some = () if self.part is None else (f"A part of the graph: {self.part[0]:,} of its {self.part[1]:,} nodes.",)
+        if self._folds:
+            some = (
+                f"Its {self.nodes:,} nodes are folded into boxes, by scopes in names or in runs, with how many are in "
+                "each: + opens one.",
+            )
         if not self.shortened:
             return some
         many = len(self.shortened)
@@ -144,11 +160,12 @@ class GraphView:
         """What each node of an ONNX model gives and costs: `costs` as a table."""
         return (self._costs or self.costs()).frame
 
-    def costs(self, cancel: threading.Event | None = None, /, **axes: int) -> Facts:
+    def costs(self, cancel: threading.Event | None = None, ran: Ran | None = None, /, **axes: int) -> Facts:
         """Shapes, parameters and multiply-accumulates of each node of an ONNX model's main graph, for one row.
 
         Args:
             cancel: set it from another thread to give up.
+            ran: {value: (dtype, shape)} of a run (`workbench.costs.watched`), for where inference ends.
             axes: sizes of axes that the model leaves open, by their names; the first of an input is 1.
 
         Raises:
@@ -170,7 +187,7 @@ class GraphView:
             with opened(self._source) as buffer:
                 data = slim.onnx(buffer).data
         return sandbox.run(
-            facts, data, axes, timeout=FACTS_SECONDS, memory_mib=sandbox.memory_for(len(data)), warm=True,
+            facts, data, axes, ran, timeout=FACTS_SECONDS, memory_mib=sandbox.memory_for(len(data)), warm=True,
             cancel=cancel, what=f"Reading the shapes of {self.name}",
         )  # fmt: skip
 
@@ -302,8 +319,8 @@ def _onnx(
     shortened: tuple[slim.Shortened, ...] = ()
     if not header.graph.nodes:
         reason = "The graph has no operators, so there is nothing for Netron to draw."
-    elif trouble := _too_much([*header.graphs()]):
-        reason = f"{trouble} Look at a part: graph(path, around=node), or workbench graph FILE --around NODE."
+    elif trouble := _too_much([*header.graphs()][len(header.graph.nodes) > MAX_NODES :]):  # else it is folded
+        reason = f"{trouble} {_PARTS}"
     else:
         try:
             small = slim.onnx(buffer, part)

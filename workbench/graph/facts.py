@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import onnx
@@ -20,11 +20,15 @@ from onnx import TensorProto, helper
 
 from ..files.header import DTYPES
 from ..words import counted, visible
+from .stand_ins import stand_ins
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Shape = tuple[int | str | None, ...]
+
+FIGURES = ("macs", "parameters", "seconds", "error", "spikes")
+"""Of a node, that a view shows as colours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,10 @@ class NodeFacts:
         parameters: numbers stored in the initializers that it is the first to read, its subgraphs' among them; bytes:
             what they take.
         macs: multiply-accumulates for one row; None where unknown.
-        seconds: None until they are measured (`workbench.costs`); ran_as: what it became there, merged with others.
-        error: None until it is measured.
+        seconds, error, spikes: None until they are measured (`workbench.costs`): how long it takes; how far what it
+            gives is from what is right, as a share of the latter's size (`workbench.compare.within`); of a layer of
+            neurons, spikes per neuron and step.
+        ran_as: what it became where it was timed, merged with others.
     """
 
     name: str
@@ -58,6 +64,7 @@ class NodeFacts:
     macs: int | None
     seconds: float | None = None
     error: float | None = None
+    spikes: float | None = None
     ran_as: str = ""
 
 
@@ -68,10 +75,25 @@ class Facts:
     Attributes:
         nodes: in the file's order.
         unknown: {operator: how many nodes} whose multiply-accumulates are unknown; they are not in the total.
+        of_run: values whose shapes are those of a run, since inference ends before them.
     """
 
     nodes: tuple[NodeFacts, ...]
     unknown: dict[str, int]
+    of_run: tuple[str, ...] = ()
+
+    def measured(self, errors: Mapping[str, float], spikes: Mapping[str, float]) -> Facts:
+        """The same with what a run told.
+
+        Args:
+            errors: {value: error}; a node's is the largest of what it gives.
+            spikes: {layer: spikes per neuron and step}, by the name of its node.
+        """
+        nodes = []
+        for node in self.nodes:
+            found = [errors[value.name] for value in node.outputs if value.name in errors]
+            nodes.append(replace(node, error=max(found, default=None), spikes=spikes.get(node.name)))
+        return replace(self, nodes=tuple(nodes))
 
     @property
     def total(self) -> dict[str, Any]:
@@ -107,12 +129,13 @@ class Facts:
                 "seconds": node.seconds,
                 "ran_as": node.ran_as,
                 "error": node.error,
+                "spikes": node.spikes,
             }
             for node in self.nodes
         ]
         columns = [
             *("name", "op_type", "domain", "outputs", "dtype", "shape", "parameters", "bytes", "macs", "share"),
-            *("seconds", "ran_as", "error"),
+            *("seconds", "ran_as", "error", "spikes"),
         ]
         return pd.DataFrame(rows, columns=columns).astype({"macs": "Int64"})
 
@@ -123,7 +146,7 @@ class Facts:
             {
                 "outputs": [value.name for value in node.outputs],
                 "shape": ", ".join(shown(value.shape) for value in node.outputs),
-                **{key: getattr(node, key) for key in ("macs", "parameters", "seconds", "error")},
+                **{key: getattr(node, key) for key in FIGURES},
                 "ran_as": visible(node.ran_as),
             }
             for node in self.nodes
@@ -134,7 +157,7 @@ class Facts:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``workbench graph --facts json``."""
-        return {"nodes": [asdict(node) for node in self.nodes], "total": self.total}
+        return {"nodes": [asdict(node) for node in self.nodes], "total": self.total, "of_run": list(self.of_run)}
 
 
 def shown(shape: Shape | None) -> str:
@@ -142,15 +165,18 @@ def shown(shape: Shape | None) -> str:
     return "?" if shape is None else "×".join("?" if dim is None else str(dim) for dim in shape) or "1"
 
 
-def facts(data: bytes, axes: Mapping[str, int] | None = None) -> Facts:
+def facts(data: bytes, axes: Mapping[str, int] | None = None, ran: Ran | None = None) -> Facts:
     """The facts of a model's main graph.
 
     Args:
         data: the model, best without its weights (`workbench.graph.slim`): of a tensor only type and shape are read.
         axes: sizes of axes that the model leaves open, by their names; 1 for the first axis of an input.
+        ran: what a run with one row gave, its inputs among it: taken where inference ends.
     """
-    model = onnx.load_from_string(data)
-    open_ones, for_one_row = _inferred(model), _inferred(_bound(model, axes or {}))
+    model, ran = onnx.load_from_string(data), ran or {}
+    open_ones, for_one_row = _inferred(model), _inferred(_bound(model, axes or {}, ran))
+    of_run = _filled(open_ones, ran, lambda dim: dim is None)
+    _filled(for_one_row, ran, lambda dim: not isinstance(dim, int))
     stored = {tensor.name: tensor for tensor in model.graph.initializer}
     taken: set[str] = set()
     nodes = []
@@ -167,7 +193,7 @@ def facts(data: bytes, axes: Mapping[str, int] | None = None) -> Facts:
         sizes = [(_elements(tensor), tensor.data_type) for tensor in own]
         held = sum(math.ceil(count * _bits(dtype) / 8) for count, dtype in sizes)
         nodes.append(NodeFacts(node.name, node.op_type, domain, outputs, sum(count for count, _ in sizes), held, macs))
-    return Facts(tuple(nodes), dict(unknown))
+    return Facts(tuple(nodes), dict(unknown), tuple(of_run))
 
 
 # --- shapes -----------------------------------------------------------------------------------------------------------
@@ -176,18 +202,35 @@ def facts(data: bytes, axes: Mapping[str, int] | None = None) -> Facts:
 Known = dict[str, tuple[str | None, Shape | None]]
 """Value -> dtype and shape."""
 
+Ran = Mapping[str, tuple[str, tuple[int, ...]]]
+"""The same, of a run."""
 
-def _bound(model: onnx.ModelProto, axes: Mapping[str, int]) -> onnx.ModelProto:
-    """The model for one row, its open axes of these sizes."""
+
+def _filled(known: Known, ran: Ran, lacks: Callable[[int | str | None], bool]) -> list[str]:
+    """Fill in what a run tells; the values whose shapes it was."""
+    filled = []
+    for name, (dtype, found) in ran.items():
+        said, shape = known.get(name, (None, None))
+        if shape is None or any(map(lacks, shape)):
+            same = shape is not None and len(shape) == len(found)
+            dims = [there if lacks(here) else here for here, there in zip(shape or (), found, strict=False)]
+            known[name] = (said or dtype, tuple(dims) if same else found)
+            filled.append(name)
+    return filled
+
+
+def _bound(model: onnx.ModelProto, axes: Mapping[str, int], ran: Ran) -> onnx.ModelProto:
+    """The model for one row, its open axes of these sizes, or those of a run."""
     bound = onnx.ModelProto()
     bound.CopyFrom(model)
     stored = {tensor.name for tensor in model.graph.initializer}
     for value in bound.graph.input:
         if value.name in stored or not value.type.HasField("tensor_type"):
             continue
+        sizes = dict(enumerate(ran[value.name][1])) if value.name in ran else {0: 1}
         for place, dim in enumerate(value.type.tensor_type.shape.dim):
             if not dim.HasField("dim_value") or dim.dim_value < 0:
-                size = axes.get(dim.dim_param, 1 if place == 0 else None)
+                size = axes.get(dim.dim_param, sizes.get(place))
                 if size is not None:
                     dim.dim_value = size
     # What the file says of its values names the open axes, and would stand against what is found now.
@@ -198,11 +241,15 @@ def _bound(model: onnx.ModelProto, axes: Mapping[str, int]) -> onnx.ModelProto:
 
 
 def _inferred(model: onnx.ModelProto) -> Known:
+    model = stand_ins(model)
+    values = (*model.graph.input, *model.graph.value_info, *model.graph.output)
+    own = {dim.dim_param for value in values for dim in value.type.tensor_type.shape.dim}
     try:
         graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except Exception:  # a graph that contradicts itself: what it says of its values is all there is
         graph = model.graph
     known: Known = {}
+    own.discard("")  # inference makes up names for the others
     for value in (*graph.input, *graph.value_info, *graph.output):
         if not value.type.HasField("tensor_type"):
             known[value.name] = (value.type.WhichOneof("value"), None)
@@ -210,7 +257,8 @@ def _inferred(model: onnx.ModelProto) -> Known:
         tensor = value.type.tensor_type
         dims = tensor.shape.dim if tensor.HasField("shape") else None
         shape = None if dims is None else tuple(
-            dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in dims
+            dim.dim_value if dim.HasField("dim_value") else dim.dim_param if dim.dim_param in own else None
+            for dim in dims
         )  # fmt: skip
         known[value.name] = (_dtype(tensor.elem_type), shape)
     for tensor in graph.initializer:
@@ -261,7 +309,11 @@ class _Node:
         Raises:
             LookupError: its shape is not known.
         """
-        return self._shape(self._names.input[place])
+        return self._shape(self._names.input[place] if self.given(place) else "")
+
+    def given(self, place: int) -> bool:
+        """Whether there is an input, which may be left out."""
+        return place < len(self._names.input) and bool(self._names.input[place])
 
     @property
     def output(self) -> tuple[int, ...]:
@@ -284,7 +336,7 @@ def _macs(node: onnx.NodeProto, known: Known) -> int | None:
         return None
     try:
         return formula(_Node(node, known))
-    except LookupError:
+    except (LookupError, ValueError):  # unknown, or of another number of axes
         return None
 
 
@@ -330,6 +382,26 @@ def _einsum(node: _Node) -> int:
     return math.prod(sizes.values())
 
 
+def _attention(node: _Node) -> int:
+    """X (rows, steps, features) becomes queries, keys and values; each step meets all and those past, masked or not."""
+    rows, steps, features = node.input(0)
+    sizes = node.attributes.get("qkv_hidden_sizes") or [node.input(1)[1] // 3] * 3
+    past = node.input(4)[3] if node.given(4) else 0
+    return rows * steps * (features * sum(sizes) + (steps + past) * (sizes[0] + sizes[2]))
+
+
+def _multi_head(node: _Node) -> int:
+    """Of queries, keys and values that come computed, each (rows, steps, features)."""
+    rows, steps, features = node.input(0)
+    _, met, _ = node.input(1)
+    return rows * steps * met * (features + node.input(2)[2])
+
+
+def _packed_matmul(node: _Node) -> int:
+    """Weights of a few bits each, packed."""
+    return math.prod(node.input(0)) * int(node.attributes["N"])
+
+
 FORMULAS: dict[tuple[str, str], Callable[[_Node], int]] = {
     ("", "Conv"): _conv(1),
     ("", "ConvInteger"): _conv(1),
@@ -343,6 +415,11 @@ FORMULAS: dict[tuple[str, str], Callable[[_Node], int]] = {
     ("com.microsoft", "FusedMatMul"): _matmul,
     ("", "Gemm"): _gemm,
     ("com.microsoft", "FusedGemm"): _gemm,
+    ("com.microsoft", "DynamicQuantizeMatMul"): _matmul,
+    ("com.microsoft", "MatMulIntegerToFloat"): _matmul,
+    ("com.microsoft", "MatMulNBits"): _packed_matmul,
+    ("com.microsoft", "Attention"): _attention,
+    ("com.microsoft", "MultiHeadAttention"): _multi_head,
     ("", "LSTM"): _recurrent(4),
     ("", "GRU"): _recurrent(3),
     ("", "RNN"): _recurrent(1),
@@ -362,6 +439,13 @@ _NONE = {
         "ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round ScatterElements "
         "ScatterND Selu Shape Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt "
         "Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK Transpose Unsqueeze Upsample Where Xor "
+    ).split()
+} | {
+    ("com.microsoft", name)
+    for name in (
+        "BiasAdd BiasDropout BiasGelu BiasSoftmax DequantizeLinear EmbedLayerNormalization FastGelu Gelu GroupNorm "
+        "QuantizeLinear QuickGelu RotaryEmbedding SimplifiedLayerNormalization SkipGroupNorm SkipLayerNormalization "
+        "SkipSimplifiedLayerNormalization "
     ).split()
 } | {
     ("ai.onnx.ml", name)

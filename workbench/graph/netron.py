@@ -187,7 +187,7 @@ def _costs(told: Any) -> dict[str, Any] | None:
         return None
 
     def figures(of: Any) -> dict[str, float | None]:
-        known = {key: of.get(key) for key in ("macs", "parameters", "seconds", "error")}
+        known = {key: of.get(key) for key in ("macs", "parameters", "seconds", "error", "spikes")}
         return {key: value if isinstance(value, int | float) else None for key, value in known.items()}
 
     nodes = [

@@ -101,11 +101,11 @@ class SpikingEngine(Closing):
         spikes = (spikes,) if isinstance(spikes, str) else spikes
         if unknown := [name for name in spikes if name not in self.layers]:
             raise BadInput(f"There is no layer {unknown[0]!r}; the neuron layers are: {', '.join(self.layers)}.")
-        return self._answer(self._series(inputs, steps), tuple(dict.fromkeys(spikes)))
+        return self._answer(self.series(inputs, steps), tuple(dict.fromkeys(spikes)))
 
     def calls(self, inputs: Any, *, steps: int | None = None) -> dict[str, Callable[[], object]]:
         """The ordinary way to ask; see `workbench.engines.Engine.calls`. Inputs and `steps` as for `run`."""
-        series, answer = self._series(inputs, steps), self._answer
+        series, answer = self.series(inputs, steps), self._answer
         return {self.call: lambda: answer(series, ())}
 
     def settled(self, answers: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -116,7 +116,8 @@ class SpikingEngine(Closing):
         ordered = sorted(answers, key=lambda name: name not in filtered)
         return {name: answers[name][:, -1] if name in filtered else answers[name].mean(axis=1) for name in ordered}
 
-    def _series(self, inputs: Any, steps: int | None) -> dict[str, np.ndarray]:
+    def series(self, inputs: Any, steps: int | None = None) -> dict[str, np.ndarray]:
+        """Inputs as `run` takes them, as time series."""
         self._check_open()
         return series_of(self.network, inputs, steps)
 
