@@ -26,7 +26,7 @@ from workbench.frameworks.spiking.engine_onnxruntime import OnnxRuntimeSnnEngine
 from workbench.frameworks.spiking.lift import lifted
 from workbench.frameworks.spiking.load import load_network
 from workbench.frameworks.spiking.network import SpikingNetwork
-from workbench.frameworks.spiking.unroll import one_step
+from workbench.frameworks.spiking.unroll import Op, one_step
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 DATA = Path(__file__).parent / "data"
@@ -419,9 +419,10 @@ def test_layers_of_images_are_read_as_well(folded: bool) -> None:
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)  # a matrix product's rounding
 
 
-def test_voltages_that_come_out_beside_spikes_are_left_out_and_it_is_said() -> None:
+@pytest.mark.parametrize("reset", ["late", "subtract"])
+def test_voltages_come_out_beside_spikes_as_they_are_before_a_reset_and_else_are_left_out(reset: str) -> None:
     """As many networks of snnTorch are written: they return both."""
-    model = exported(plain(reset="late"), "scan", 1)
+    model = exported(plain(reset=reset), "scan", 1)
     (scan,) = (node for node in model.graph.node if node.op_type == "Scan")
     body = next(attribute.g for attribute in scan.attribute if attribute.name == "body")
     # The first state comes out at every step as well.
@@ -431,10 +432,17 @@ def test_voltages_that_come_out_beside_spikes_are_left_out_and_it_is_said() -> N
     model.graph.output.append(helper.make_tensor_value_info("voltages", 1, [STEPS, BATCH, HIDDEN]))
     step = one_step(model, None, None)
     network = lifted(step, 0.001)
-    assert [output.name for output in network.outputs] == ["y"] == list(step.form.outputs)
-    assert any("'voltages' is left out" in note for note in network.notes)
+    wanted = ["y", "voltages"] if reset == "late" else ["y"]
+    assert [output.name for output in network.outputs] == wanted == list(step.form.outputs)
+    assert any("'voltages' is left out" in note for note in network.notes) == (reset != "late")
     series = np.random.default_rng(0).normal(0, 2, (STEPS, BATCH, INPUTS)).astype(np.float32)
-    np.testing.assert_array_equal(by_time(network, series), asked(model, series))
+    expected = onnxruntime.InferenceSession(model.SerializeToString()).run(wanted, {"x": series})
+    with OnnxRuntimeSnnEngine(network) as engine:
+        answers = engine.run(np.ascontiguousarray(series.transpose(1, 0, 2)))
+    assert expected[0].any()
+    np.testing.assert_array_equal(answers["y"].transpose(1, 0, 2), expected[0])
+    for voltages in expected[1:]:  # a matrix product's rounding
+        np.testing.assert_allclose(answers["voltages"].transpose(1, 0, 2), voltages, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("path", sorted((DATA / "dynamics").glob("[DM]L_*.onnx")), ids=lambda path: path.stem)
@@ -465,11 +473,9 @@ def recorded() -> Conformance:
 
 
 REFUSED = {
-    "sinabs_iaf_legacy.onnx", "sinabs_lif_legacy.onnx",  # they begin where each sample of an earlier run ended
-    "snn_alpha_dynamo.onnx", "snn_alpha_legacy.onnx",  # a current that spikes reset
-    "snn_rleaky_dynamo.onnx", "snn_rleaky_legacy.onnx",  # a layer that reads the voltage
-    "spyx_ALIF_loop.onnx", "spyx_ALIF_step.onnx",  # a threshold that moves
-}  # fmt: skip
+    "sinabs_iaf_legacy.onnx",
+    "sinabs_lif_legacy.onnx",  # they begin where each sample of an earlier run ended
+}
 
 
 def test_every_file_gives_its_frameworks_own_spikes_or_is_refused(recorded: Conformance) -> None:
@@ -488,6 +494,52 @@ def test_readme_has_the_table_as_it_comes_out(recorded: Conformance) -> None:
     readme = (DATA.parent.parent / "README.md").read_text()
     shown = readme.partition("<!-- conformance:")[2].partition("-->\n")[2].partition("\n<!-- /conformance")[0]
     assert shown == recorded.markdown()
+
+
+SEVERAL = {"snn_alpha_legacy": "LeakyAlpha", "snn_rleaky_legacy": "LeakyVoltage", "spyx_ALIF_loop": "LeakyAdaptive"}
+
+
+@pytest.mark.parametrize(("name", "op"), SEVERAL.items())
+def test_neurons_of_several_memories_fire_as_the_file_does_on_other_inputs(name: str, op: str) -> None:
+    """The recordings have few spikes; these inputs are strong."""
+    model = onnx.load(DATA / "exported" / f"{name}.onnx")
+    step = one_step(model, None, None)
+    network = lifted(step, 0.001)
+    assert op in {node.op for node in network.nodes}
+    steps, shape = step.form.steps, step.form.shape
+    series = np.random.default_rng(0).uniform(0, 4, (steps, *shape)).astype(np.float32)
+    series *= np.random.default_rng(1).random((steps, shape[0], 1)) < 0.5
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    zeros = {entry: np.zeros(dims, np.float32) for entry, dims in step.form.zeros.items()}
+    expected = session.run(list(step.form.outputs), {step.form.input: series, **zeros})[0]
+    spikes = list(network.spiking())
+    with OnnxRuntimeSnnEngine(network) as engine:
+        answers = engine.run(np.ascontiguousarray(series.swapaxes(0, 1)), spikes=spikes)
+    with NengoEngine(network) as engine:
+        nengo_answers = engine.run(np.ascontiguousarray(series.swapaxes(0, 1)), spikes=spikes)
+    assert all(0.02 < (answers[layer] != 0).mean() < 0.95 for layer in spikes)
+    answer = answers[network.outputs[0].name].swapaxes(0, 1)
+    if op == "LeakyAdaptive":  # read through a leaky integrator, whose rounding is another's
+        np.testing.assert_allclose(answer, expected, rtol=1e-5, atol=1e-6)
+    else:
+        np.testing.assert_array_equal(answer, expected)
+    for layer in spikes:
+        np.testing.assert_array_equal(answers[layer], nengo_answers[layer])
+
+
+def test_a_threshold_that_rises_in_another_way_is_refused() -> None:
+    """Up to a height, as no neuron here does (0.4; by what a spike adds it would reach 1)."""
+    model = onnx.load(DATA / "exported" / "spyx_ALIF_step.onnx")
+    step = one_step(model, None, None)
+    (threshold,) = (
+        op for op in step.ops if op.op == "Add" and isinstance(op.taken[0], np.ndarray) and not op.taken[0].ndim
+    )
+    (rising,) = threshold.before()
+    bounded = Op("Min", "bounded", (rising, np.array(0.4, np.float32)), {}, rising.shape, rising.dtype, rising.time)
+    step.ops.insert(step.ops.index(threshold), bounded)
+    threshold.taken = (threshold.taken[0], bounded)
+    with pytest.raises(UnsupportedModel, match=r"no neuron here does that"):
+        lifted(step, 0.001)
 
 
 def test_a_wrong_answer_would_be_counted(tmp_path: Path) -> None:

@@ -374,9 +374,16 @@ def by_hand() -> SpikingNetwork:
     nodes.append(Node("LeakyIntegrator", "membrane", ("sum",), (24,), {**drive, **decay, **start}))
     fire = {**drive, **decay, **reset, **start}
     nodes.append(Node("LeakyIntegrateAndFire", "fire", ("sum",), (24,), fire, {"keep": 0.0}))
+    outputs += [Output("membrane out", "membrane"), Output("fire out", "fire")]
+    for op in ("LeakyVoltage", "LeakyAdaptive", "LeakyAlpha"):
+        own = {key: fire[key] if key in fire else np.abs(random(1, 24)) % 1 for key in NEURONS[op].weights}
+        begin = {state: np.zeros((1, 24), np.float32) for state in NEURONS[op].states}
+        keep = {"keep": 0.0} if NEURONS[op].parameters else {}
+        nodes.append(Node(op, op.lower(), ("sum",), (24,), {**drive, **own, **begin}, keep))
+        outputs.append(Output(f"{op} out", op.lower()))
     repeated = {"indices": np.array([3, 3, 0], np.int64)}
     nodes.append(Node("Slice", "repeated", ("sum",), (3,), repeated))
-    outputs += [Output("repeated out", "repeated"), Output("membrane out", "membrane"), Output("fire out", "fire")]
+    outputs.append(Output("repeated out", "repeated"))
     made = SpikingNetwork("by hand", 0.001, [Input("x", 24)], nodes, outputs, {"": 3}, ["A note."])
     made.metadata["author"] = "somebody"
     return made
@@ -395,7 +402,7 @@ def test_a_network_that_never_was_in_nengo_comes_back_and_runs_as_in_onnx_runtim
     got = run(net, net.inputs["x"], series)
     session = onnxruntime.InferenceSession(write(network).SerializeToString(), providers=["CPUExecutionProvider"])
     names = [output.name for output in network.outputs]
-    assert got["fire out"].any()
+    assert all(got[f"{op} out"].any() for op in ("fire", "LeakyVoltage", "LeakyAdaptive", "LeakyAlpha"))
     # Images in Nengo's vectors lie as CHW here; a layer is seen as HWC all the same.
     np.testing.assert_array_equal(got["layer"], got["hwc out"])
     for name, expected in zip(names, session.run(names, {"x": series[None]}), strict=True):

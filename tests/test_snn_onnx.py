@@ -44,9 +44,9 @@ def neuron(op: str, name: str, source: str, shape: tuple[int, ...], rng: Any, **
         states["voltage"] = rng.uniform(0, 1, ones).astype(np.float32)
     gain = rng.uniform(0.5, 1.5, ones).astype(np.float32) * (100 if "RectifiedLinear" in op else 1)
     weights = {"gain": gain, "bias": rng.uniform(0.5, 1.5, ones).astype(np.float32), **states}
-    for name_, value in (("decay", 0.9), ("threshold", 2.0), ("reset", -2.0), ("stream", 7.0)):
-        if name_ in NEURONS[op].weights:
-            weights[name_] = np.full((1,) * len(ones), value, np.float32)
+    own = {"decay": 0.9, "threshold": 2.0, "reset": -2.0, "stream": 7.0, "share": 1.1, "fading": 0.8, "growth": 0.3}
+    own |= {"quick_decay": 0.6, "scale": 1.5}
+    weights |= {key: np.full((1,) * len(ones), own[key], np.float32) for key in NEURONS[op].weights}
     return Node(op, name, (source,), shape, weights, attributes(op, **changed))
 
 

@@ -1,4 +1,4 @@
-"""The three neuron models of PyTorch's frameworks, a mean over time, and neurons that fire at random by numbers that
+"""The neuron models of PyTorch's frameworks and spyx, a mean over time, and neurons that fire at random by numbers that
 come again, as Nengo neuron types; their records are in `neurons`.
 
 Nengo has no such neurons. Both simulators run these: NengoDL through its fallback for types it does not know.
@@ -31,20 +31,23 @@ class _Linear(NeuronType):
         return self.current(x, gain, bias)
 
 
-class LeakyIntegrator(_Linear):
-    """``voltage = decay * voltage + J``, which is its output.
-
+class _Leaky(_Linear):
+    """
     Args:
         decay: (n,), what is left of the voltage after a step.
     """
-
-    state = {"voltage": Choice([0])}  # noqa: RUF012 (Nengo's class attributes)
 
     decay = NdarrayParam("decay", shape=("*",))
 
     def __init__(self, decay: Any, initial_state: dict[str, Any] | None = None) -> None:
         super().__init__(initial_state)
         self.decay = decay
+
+
+class LeakyIntegrator(_Leaky):
+    """``voltage = decay * voltage + J``, which is its output."""
+
+    state = {"voltage": Choice([0])}  # noqa: RUF012 (Nengo's class attributes)
 
     def step(self, dt: float, J: Any, output: Any, voltage: Any) -> None:
         voltage[...] = self.decay * voltage + J
@@ -78,8 +81,19 @@ class LeakyIntegrateAndFire(LeakyIntegrator):
         output[...] = spiked
 
 
+class LeakyVoltage(LeakyIntegrateAndFire):
+    """The same, but it gives its voltage, as it is before a spike resets it."""
+
+    spiking = False
+
+    def step(self, dt: float, J: Any, output: Any, voltage: Any) -> None:
+        risen = self.decay * voltage + J
+        super().step(dt, J, output, voltage)
+        output[...] = risen
+
+
 class LeakyMultiSpike(LeakyIntegrator):
-    """The same; it gives how often the threshold fits into the voltage, and takes that away.
+    """A `LeakyIntegrator` that gives how often the threshold fits into the voltage, and takes that away.
 
     Args:
         decay, threshold: (n,).
@@ -97,6 +111,64 @@ class LeakyMultiSpike(LeakyIntegrator):
         risen = self.decay * voltage + J
         output[...] = np.floor(np.maximum(risen, 0) / self.threshold)
         voltage[...] = risen - output * self.threshold
+
+
+class LeakyAdaptive(_Leaky):
+    """A `LeakyIntegrator` with a threshold that each spike raises; a spike takes share times that away.
+
+    Args:
+        decay, threshold, share: (n,).
+        fading, growth: (n,), of what lies on the threshold: what is left after a step, and what a spike adds.
+    """
+
+    spiking = True
+    state = {"voltage": Choice([0]), "raised": Choice([0])}  # noqa: RUF012
+
+    threshold = NdarrayParam("threshold", shape=("*",))
+    share = NdarrayParam("share", shape=("*",))
+    fading = NdarrayParam("fading", shape=("*",))
+    growth = NdarrayParam("growth", shape=("*",))
+
+    def __init__(
+        self, decay: Any, threshold: Any, share: Any, fading: Any, growth: Any,
+        initial_state: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(decay, initial_state)
+        self.threshold, self.share, self.fading, self.growth = threshold, share, fading, growth
+
+    def step(self, dt: float, J: Any, output: Any, voltage: Any, raised: Any) -> None:
+        risen = self.decay * voltage + J
+        level = self.threshold + raised
+        output[...] = risen > level
+        voltage[...] = risen - output * self.share * level
+        raised[...] = self.fading * raised + self.growth * output
+
+
+class LeakyAlpha(_Leaky):
+    """It fires where scale times the difference of two currents, which fade, is above its threshold; in the step after
+    a spike it takes nothing, and both are zero.
+
+    Args:
+        decay, quick_decay, scale, threshold: (n,).
+    """
+
+    spiking = True
+    state = {"slow": Choice([0]), "quick": Choice([0]), "fired": Choice([0])}  # noqa: RUF012
+
+    quick_decay = NdarrayParam("quick_decay", shape=("*",))
+    scale = NdarrayParam("scale", shape=("*",))
+    threshold = NdarrayParam("threshold", shape=("*",))
+
+    def __init__(
+        self, decay: Any, quick_decay: Any, scale: Any, threshold: Any, initial_state: dict[str, Any] | None = None
+    ) -> None:
+        super().__init__(decay, initial_state)
+        self.quick_decay, self.scale, self.threshold = quick_decay, scale, threshold
+
+    def step(self, dt: float, J: Any, output: Any, slow: Any, quick: Any, fired: Any) -> None:
+        slow[...] = (self.decay * slow + J) * (1 - fired)
+        quick[...] = (self.quick_decay * quick + J) * (1 - fired)
+        output[...] = fired[...] = self.scale * (slow - quick) > self.threshold
 
 
 class StochasticSpiking(RatesToSpikesNeuronType):

@@ -371,6 +371,47 @@ _LEAKY_INTEGRATE_AND_FIRE = Equations(
   voltage_next = Where (spiked, restarted, risen)
 """,
 )
+# Its voltage before a spike resets it, for what reads that.
+_LEAKY_VOLTAGE = replace(
+    _LEAKY_INTEGRATE_AND_FIRE,
+    step=_LEAKY_INTEGRATE_AND_FIRE.step.replace("  y = Where (spiked, one, zero)\n", "  y = Identity (risen)\n"),
+)
+# The same with a threshold that grows with each spike and comes back. A spike takes share times the threshold away.
+_LEAKY_ADAPTIVE = Equations(
+    "",
+    """
+  faded = Mul (decay, voltage)
+  risen = Add (faded, J)
+  level = Add (threshold, raised)
+  spiked = Greater (risen, level)
+  y = Where (spiked, one, zero)
+  taken = Mul (share, level)
+  lowered = Sub (risen, taken)
+  voltage_next = Where (spiked, lowered, risen)
+  eased = Mul (fading, raised)
+  grown = Mul (growth, y)
+  raised_next = Add (eased, grown)
+""",
+)
+# Two currents that fade at different paces: their difference, scaled, is the voltage. In the step after a spike nothing
+# arrives, and all begins at zero.
+_LEAKY_ALPHA = Equations(
+    "",
+    """
+  awake = Sub (one, fired)
+  slow_faded = Mul (decay, slow)
+  slow_full = Add (slow_faded, J)
+  slow_next = Mul (slow_full, awake)
+  quick_faded = Mul (quick_decay, quick)
+  quick_full = Add (quick_faded, J)
+  quick_next = Mul (quick_full, awake)
+  apart = Sub (slow_next, quick_next)
+  risen = Mul (scale, apart)
+  spiked = Greater (risen, threshold)
+  y = Where (spiked, one, zero)
+  fired_next = Identity (y)
+""",
+)
 
 
 # The same, but it fires as often in a step as the threshold fits into the voltage, and that is taken away at once.
@@ -721,6 +762,18 @@ _NEURONS = (
     Model(
         "LeakyIntegrateAndFire", _LEAKY_INTEGRATE_AND_FIRE, {"keep": ANY}, ("voltage",), True,
         ("decay", "threshold", "reset"), nengo=f"{_OURS}.LeakyIntegrateAndFire",
+    ),
+    Model(
+        "LeakyVoltage", _LEAKY_VOLTAGE, {"keep": ANY}, ("voltage",), weights=("decay", "threshold", "reset"),
+        nengo=f"{_OURS}.LeakyVoltage",
+    ),
+    Model(
+        "LeakyAdaptive", _LEAKY_ADAPTIVE, {}, ("voltage", "raised"), True,
+        ("decay", "threshold", "share", "fading", "growth"), nengo=f"{_OURS}.LeakyAdaptive",
+    ),
+    Model(
+        "LeakyAlpha", _LEAKY_ALPHA, {}, ("slow", "quick", "fired"), True,
+        ("decay", "quick_decay", "scale", "threshold"), nengo=f"{_OURS}.LeakyAlpha",
     ),
     Model(
         "LeakyMultiSpike", _LEAKY_MULTI_SPIKE, {}, ("voltage",), True, ("decay", "threshold"),
