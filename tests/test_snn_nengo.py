@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from workbench import convert, load_engine
 from workbench.errors import BadInput, UnsupportedModel
 from workbench.frameworks.spiking.from_nengo import from_nengo, inputs_of, outputs_of
 from workbench.frameworks.spiking.network import Input, Node, Output, SpikingNetwork
@@ -459,6 +460,66 @@ def test_an_onnx_file_becomes_a_nengo_network(tmp_path: Path) -> None:
     assert again == write(read(path)).SerializeToString() == path.read_bytes()
 
 
+# --- what no file holds, and a person feeds
+
+
+def fed_from_outside() -> nengo.Network:
+    """Noise of two ensembles, one with a recurrence, and a Python node between them."""
+    with nengo.Network(seed=3) as net:
+        x = nengo.Node([0.0], label="x")
+        noise = nengo.processes.WhiteNoise(seed=1)
+        first = nengo.Ensemble(30, 1, label="first", noise=noise, neuron_type=nengo.AdaptiveLIF())
+        second = nengo.Ensemble(20, 1, label="second", noise=nengo.processes.FilteredNoise(seed=2))
+        late = nengo.Node(lambda t, v: v, size_in=1)  # made before what it comes after
+        square = nengo.Node(lambda t, v: v**2 + t, size_in=1, label="square")
+        nengo.Connection(second, late, transform=3)
+        nengo.Connection(x, first, synapse=None)
+        nengo.Connection(first, square)
+        nengo.Connection(square, second, synapse=0.01)
+        nengo.Connection(second, second, synapse=0.1)
+        nengo.Connection(x, second.neurons, transform=np.ones((20, 1)), synapse=None)
+        nengo.Probe(first.neurons, label="spikes")
+        nengo.Probe(second.neurons, label="spikes after")
+    return net
+
+
+def test_noise_and_python_nodes_are_inputs_that_a_person_can_feed_as_nengo_does(tmp_path: Path) -> None:
+    net, steps, dt = fed_from_outside(), 200, 0.001
+    before = [(node.output, node.size_out) for node in net.all_nodes], [ens.noise for ens in net.all_ensembles]
+    made = convert(net, tmp_path / "n.onnx")
+    assert before == (
+        [(node.output, node.size_out) for node in net.all_nodes],
+        [ens.noise for ens in net.all_ensembles],
+    )
+    assert made.agreement.within_tolerance and not made.agreement.undecided
+    for name in ("'node.gets'", "'square.gets'", "'square.gives'", "'first.noise'", "'second.noise'"):
+        assert any(name in sentence for sentence in made.warnings)
+    # Nengo by itself, its own noise and its own Python; and the file, asked twice.
+    with net:
+        seen = nengo.Probe(net.all_nodes[2], label="seen")
+    net.all_nodes[0].output = np.ones(1) * 0.5
+    with nengo.Simulator(net, dt=dt, progress_bar=False) as simulator:
+        simulator.run_steps(steps)
+    fed = {"x": np.full((1, steps, 1), 0.5, np.float32), "square.gives": np.zeros((1, steps, 1), np.float32)}
+    fed["node.gives"] = fed["square.gives"]
+    for ens in net.all_ensembles:
+        numbers = ens.noise.run_steps(steps, d=ens.n_neurons, dt=dt)
+        fed[f"{ens.label}.noise"] = numbers[None].astype(np.float32)
+    with load_engine(made.output, "onnxruntime") as engine:
+        assert "square.gives" in engine.why
+        gets = engine.run(fed)["square.gets"]
+        time = (1 + np.arange(steps)).reshape(1, steps, 1) * dt
+        fed["square.gives"] = (gets**2 + time).astype(np.float32)
+        answers = engine.run(fed)
+    np.testing.assert_allclose(fed["square.gives"][0], simulator.data[seen], rtol=1e-4)  # float32 after 200 steps
+    for probe in net.all_probes[:2]:
+        assert simulator.data[probe].any()
+        np.testing.assert_array_equal(answers[probe.label][0] != 0, simulator.data[probe] != 0)
+    described = from_nengo(net)
+    again = from_nengo(to_nengo(described))
+    assert [entry.name for entry in again.inputs] == [entry.name for entry in described.inputs]
+
+
 # --- what is refused
 
 
@@ -470,6 +531,12 @@ def ring(net: nengo.Network, source: nengo.Node) -> None:
     a, b = nengo.Node(size_in=1, label="a"), nengo.Node(size_in=1, label="b")
     nengo.Connection(a, b, synapse=None)
     nengo.Connection(b, a, synapse=None)
+
+
+def comes_back(net: nengo.Network, source: nengo.Node) -> None:
+    odd, ens = nengo.Node(lambda t, x: x, 1, label="odd"), nengo.Ensemble(5, 1)
+    nengo.Connection(odd, ens)
+    nengo.Connection(ens, odd)
 
 
 def ensemble(**said: Any) -> Any:
@@ -487,15 +554,11 @@ def connection(size: int = 1, **said: Any) -> Any:
         (ensemble(neuron_type=nengo.PoissonSpiking(nengo.AdaptiveLIFRate())), "The ensemble 'odd' .*PoissonSpiking"),
         (ensemble(neuron_type=nengo.RegularSpiking(nengo.AdaptiveLIFRate())), "The ensemble 'odd' .*RegularSpiking"),
         (ensemble(neuron_type=Mine()), "The ensemble 'odd' .*Mine"),
-        (ensemble(noise=nengo.processes.WhiteNoise()), "The ensemble 'odd' has noise"),
         (connection(synapse=nengo.synapses.Triangle(0.2)), "The connection 'odd' .*Triangle of 100 steps"),
         (connection(synapse=nengo.LinearFilter([1], [1e-6, 3e-4, 0.03, 1])), "The connection 'odd' .* of 2 states"),
         (connection(function=lambda x: x**2), "The connection 'odd' computes a Python function"),
         (connection(transform=nengo.Convolution(1, (1, 1, 1, 1), (1,) * 3, (1,) * 3)), "'odd' is a 3-D convolution"),
-        (
-            lambda net, source: nengo.Connection(source, nengo.Node(lambda t, x: x, 1, label="odd")),
-            "The node 'odd' runs",
-        ),
+        (comes_back, "The node 'odd' runs Python .* comes back to it"),
         (ring, "cycle without a synapse, through .*a"),
     ],
 )

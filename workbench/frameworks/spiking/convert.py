@@ -321,16 +321,24 @@ def _in_nengo(source: Any, dt: float, freeze: bool = False, learnt: Any = None) 
     import nengo
 
     from .engine_nengo import ask
-    from .from_nengo import from_nengo, inputs_of
-    from .nengo_model import Stream, draws, lend_streams
+    from .from_nengo import calls_python, from_nengo, inputs_of
+    from .nengo_model import Given, Stream, draws, lend_streams
 
     nodes = inputs_of(source)
     # The optimiser lets equal neuron types draw from one stream.
     optimize = not draws(source)
     now: dict[Any, np.ndarray] = {}
+    seen: dict[Any, list[np.ndarray]] = {node: [] for node in calls_python(source)}
 
-    def feeder(node: Any) -> Callable[[float], np.ndarray]:
-        return lambda t: now[node][max(0, round(t / dt) - 1)] if node in now else np.zeros(node.size_out)
+    def feeder(thing: Any) -> Callable[..., np.ndarray]:
+        def fed(t: float, *taken: np.ndarray) -> np.ndarray:
+            if taken:
+                seen[thing].append(taken[0].copy())
+            if thing not in now:
+                return np.zeros(thing.size_out)
+            return now[thing][max(0, round(t / dt) - 1)]
+
+        return fed
 
     drawn: list[Stream] = []
 
@@ -340,10 +348,12 @@ def _in_nengo(source: Any, dt: float, freeze: bool = False, learnt: Any = None) 
         return simulator
 
     def made() -> Any:
-        kept, seed = [(node, node.output) for node in nodes], source.seed
+        # (an ensemble is given its noise)
+        attributes = [(thing, "noise" if hasattr(thing, "neurons") else "output") for thing in nodes]
+        kept, seed = [(*pair, getattr(*pair)) for pair in attributes], source.seed
         try:
-            for node in nodes:
-                node.output = feeder(node)
+            for thing, attribute in attributes:
+                setattr(thing, attribute, Given(feeder(thing)) if attribute == "noise" else feeder(thing))
             if not freeze:
                 return nengo.Simulator(source, dt=dt, progress_bar=False, optimize=optimize)
             if learnt is not None:
@@ -353,26 +363,30 @@ def _in_nengo(source: Any, dt: float, freeze: bool = False, learnt: Any = None) 
             )
         finally:
             source.seed = seed
-            for node, output in kept:
-                node.output = output
+            for thing, attribute, before in kept:
+                setattr(thing, attribute, before)
 
     with built() as simulator:
         network = from_nengo(simulator, freeze=freeze)
-        probes = {entry.name: probe for entry, probe in zip(network.outputs, _probes(source), strict=True)}
+        names = iter([entry.name for entry in network.outputs])
+        probes = {name: probe for probe, name in zip(_probes(source), names, strict=False)}
+        gets = {name: rows for rows, name in zip(seen.values(), names, strict=True)}
         fed = dict(zip(nodes, (entry.name for entry in network.inputs), strict=False))
 
         def feed(sample: Arrays) -> None:
             now.update({node: sample[name] for node, name in fed.items()})
             for stream in drawn:
                 stream.elapsed = 0
+            for rows in seen.values():
+                rows.clear()
 
         def rounded(series: Arrays) -> Arrays:
             with _float32(), built() as other:
-                return ask(other, probes, series, feed)
+                return ask(other, probes, series, feed, gets)
 
         yield Native(
             network,
-            lambda asked: [ask(simulator, probes, series, feed) for series in asked],
+            lambda asked: [ask(simulator, probes, series, feed, gets) for series in asked],
             f"Nengo {nengo.__version__}",
             rounded,
             STEPS_TO_LEARN if network.learns else STEPS,

@@ -14,6 +14,7 @@ from ...engines.inputs import cast, match
 from ...errors import BadInput
 from ...files.header import ValueInfo
 from ...kind import ENGINE_NAMES
+from ...words import listed
 from .load import load_network
 from .network import SpikingNetwork
 from .neurons import SYNAPSES
@@ -65,6 +66,10 @@ class SpikingEngine(Closing):
             self.network = source if isinstance(source, SpikingNetwork) else _from_nengo(source)
             self.path = self.network.name
         self.why = why or f"You asked for {ENGINE_NAMES[self.name]}."
+        answers = {probe.name for probe in self.network.outputs}
+        ends = [(f"{name.removesuffix('gives')}gets", name) for entry in self.network.inputs if (name := entry.name)]
+        if made := [f"{gives!r} of {gets!r}" for gets, gives in ends if gets in answers and gives.endswith(".gives")]:
+            self.why += f" Python stood there in Nengo: run it, make {listed(made)}, and run it with that."
         widths = {entry.name: entry.size for entry in self.network.inputs} | {
             node.name: node.size for node in self.network.nodes
         }

@@ -72,13 +72,18 @@ class NengoEngine(SpikingEngine):
 
 
 def ask(
-    simulator: nengo.Simulator, probes: Mapping[str, Any], series: Arrays, feed: Callable[[Arrays], None]
+    simulator: nengo.Simulator,
+    probes: Mapping[str, Any],
+    series: Arrays,
+    feed: Callable[[Arrays], None],
+    gets: Mapping[str, list[np.ndarray]] | None = None,
 ) -> Arrays:
     """Ask an open ``nengo.Simulator``, one sample after the other, each from its start state.
 
     Args:
         probes: {output: its Probe}; series: {input: (batch, steps, n)}.
         feed: takes each sample, {input: (steps, n)}, before it is run.
+        gets: {output: what is added to in each step}, which `feed` empties.
 
     Returns:
         {output: (batch, steps, n)}, float64.
@@ -91,5 +96,7 @@ def ask(
         simulator.run_steps(steps, progress_bar=False)
         for name, probe in probes.items():
             results[name][row] = np.reshape(simulator.data[probe], (steps, -1))
+        for name, rows in (gets or {}).items():
+            results.setdefault(name, np.empty((batch, steps, rows[0].size)))[row] = rows
         simulator.clear_probes()
     return results

@@ -35,6 +35,10 @@ _PROBED = {
     "Ensemble": ("decoded_output", "input"),
 }
 _FREEZE = "freeze=True keeps its weights as they are now, and of an open nengo.Simulator what it has learnt"
+_NOT_HERE = (
+    "which is expressed of a nengo.Network without layers of NengoDL alone: convert that, after "
+    "simulator.freeze_params(network)"
+)
 STEPS_INPUT = "steps"
 """What the input of a network is called that has none."""
 _LARGEST_MATRIX = 2**28
@@ -59,15 +63,26 @@ def from_nengo(source: Any, dt: float = 0.001, *, freeze: bool = False) -> Spiki
 
 
 def inputs_of(network: Any) -> list[Any]:
-    """The nodes of a ``nengo.Network`` that become inputs, in the order of ``SpikingNetwork.inputs``.
+    """What of a ``nengo.Network`` becomes inputs, in the order of ``SpikingNetwork.inputs``.
 
-    They are what takes no input: functions of time, processes, and zeros. Other constants belong to the network, unless
-    nothing else could be its input.
+    Nodes that take no input: functions of time, processes, and zeros. Other constants belong to the network, unless
+    nothing else could be its input. Then what `calls_python` gives, and the noise of ensembles.
     """
     free = [node for node in network.all_nodes if not node.size_in and node.size_out and not _is_bias(node)]
     free = [node for node in free if type(node).__name__ != "TensorNode"]
     fed = [node for node in free if not isinstance(node.output, np.ndarray) or not node.output.any()]
-    return fed or free
+    noisy = [ens for ens in network.all_ensembles if ens.noise is not None]
+    return [*(fed or free), *calls_python(network), *noisy]
+
+
+def calls_python(network: Any) -> list[Any]:
+    """The nodes of a ``nengo.Network`` that make something of their input in Python: what each gets is an output, after
+    those of probes and in this order, and what it gives an input."""
+    return [
+        node for node in network.all_nodes
+        if node.size_in and node.size_out and type(node).__name__ != "TensorNode"
+        and node.output is not None and not isinstance(node.output, Operation)
+    ]  # fmt: skip
 
 
 def outputs_of(network: Any) -> list[Any]:
@@ -91,6 +106,10 @@ class _Reader:
     later: list[tuple[Any, Any, str | None]] = field(default_factory=list)
     """(connection, synapse, name of its weights): in a recurrent network a synapse comes before its input."""
     recurrent: bool = False
+    called: dict[Any, str] = field(default_factory=dict)
+    """Nodes that call Python, and ensembles with noise -> what their inputs and outputs are called after."""
+    noise: dict[Any, Signal] = field(default_factory=dict)
+    """Ensemble -> what is added to its neurons' current."""
     rules: dict[Any, Any] = field(default_factory=dict)
     """Connection, or ensemble whose encoders learn -> its learning rule."""
     learners: dict[Any, Node] = field(default_factory=dict)
@@ -110,10 +129,19 @@ class _Reader:
             self.incoming.setdefault(connection.post_obj, []).append(connection)
         self.names = {ens: self.out.reserve(ens.label or None) for ens in self.built.network.all_ensembles}
         self.homes = dict(_homes(self.built.network, ()))
+        for thing in inputs_of(self.built.network):
+            if thing.size_in:
+                kind = "ensemble" if hasattr(thing, "neurons") else "node"
+                self.called[thing] = unused(thing.label or kind, self.called.values())
+        self._check_called()
         objects = self._sorted()
         self._find_inputs()
+        gets: dict[Any, Signal] = {}
         for thing in objects:
-            if thing not in self.values:
+            if thing in self.called and thing not in self.noise:
+                self.out.home = self.homes[thing]
+                gets[thing] = self.out.flat(self.total(thing, self.incoming.get(thing, []), None, None))
+            elif thing not in self.values:
                 self.out.home = self.homes[thing]
                 self.values[thing] = self._ensemble(thing) if hasattr(thing, "neurons") else self._node(thing)
         self._feed_synapses()
@@ -128,6 +156,8 @@ class _Reader:
             else:
                 part = "" if _reads_all(probe) else " of some neurons, or filtered"
                 self.out.notes.append(f"{called(probe)} reads {probe.attr!r}{part}, not an output: it is left out.")
+        for node in calls_python(self.built.network):
+            self.out.outputs.append((f"{self.called[node]}.gets", gets[node].name, ""))
         if not self.out.outputs:
             raise UnsupportedModel("The network has no probe on spikes or values: add a nengo.Probe to what to read.")
         made = self.out.finish(self.built.network.label or "network", self.out.dt, self.built.network.seed)
@@ -144,6 +174,27 @@ class _Reader:
             raise refuse(connection, "computes a Python function: put it into an ensemble's decoders, or leave it out")
         if (synapse := connection.synapse) is not None:
             self._check_synapse(connection, synapse)
+
+    def _check_called(self) -> None:
+        """That what Python gives never comes back to it: else nobody could tell it before the file has run."""
+        following: dict[Any, list[Any]] = {}
+        for c in self.connections:
+            end = c.post_obj.connection.post_obj if type(c.post_obj).__name__ == "LearningRule" else c.post_obj
+            following.setdefault(owner(c.pre_obj), []).append(owner(end))
+        for node in calls_python(self.built.network):
+            todo, reached = [node], set[Any]()
+            while todo:
+                new = set(following.get(todo.pop(), ())) - reached
+                reached |= new
+                todo += new
+            if node in reached:
+                raise refuse(
+                    node,
+                    "runs Python on its input, and what it gives comes back to it: no file expresses that; replace it "
+                    "by connections, or take it out of the loop",
+                )
+            if self.built.data is not None:
+                raise refuse(node, f"runs Python on its input, {_NOT_HERE}")
 
     def _check_rules(self, c: Any) -> None:
         """Note what a connection's rules change, each the weights of one connection or the encoders of an ensemble."""
@@ -197,13 +248,11 @@ class _Reader:
     # --- nodes
 
     def _find_inputs(self) -> None:
-        for node in inputs_of(self.built.network):
-            if not isinstance(node.output, np.ndarray):
-                self.out.notes.append(f"{called(node)} is computed by Python; it is an input here, to be fed.")
-            self.values[node] = Signal(self.out.reserve(node.label or None), (int(node.size_out),))
-            self.out.inputs.append(self.values[node])
-            if home := self.homes[node]:
-                self.out.homes[self.values[node].name] = home
+        for thing in inputs_of(self.built.network):
+            made = self._noise(thing) if hasattr(thing, "neurons") else self._fed(thing)
+            self.out.inputs.append(made)
+            if home := self.homes[thing]:
+                self.out.homes[made.name] = home
         if not self.out.inputs:
             self.out.inputs.append(Signal(self.out.reserve(STEPS_INPUT), (1,)))
             self.out.notes.append(
@@ -214,6 +263,29 @@ class _Reader:
                 self.values[node] = node.output.astype(float)
                 if not _is_bias(node):
                     self.out.notes.append(f"{called(node)} is a constant of the network; zeros make it an input.")
+
+    def _fed(self, node: Any) -> Signal:
+        name = f"{self.called[node]}.gives" if node in self.called else node.label
+        if node in self.called:
+            self.out.notes.append(
+                f"{called(node)} runs Python, which no file holds: what it gets is the output "
+                f"{self.called[node] + '.gets'!r}, and what it makes of that is to be fed as the input {name!r}."
+            )
+        elif not isinstance(node.output, np.ndarray):
+            self.out.notes.append(f"{called(node)} is computed by Python; it is an input here, to be fed.")
+        self.values[node] = Signal(self.out.reserve(name or None), (int(node.size_out),))
+        return self.values[node]
+
+    def _noise(self, ens: Any) -> Signal:
+        if self.built.data is not None:
+            raise refuse(ens, f"has noise, {_NOT_HERE}")
+        name = f"{self.called[ens]}.noise"
+        self.out.notes.append(
+            f"{called(ens)} has noise, which no file repeats: it is the input {name!r} here, to be fed, such as with "
+            f"ens.noise.run_steps(steps, d={ens.n_neurons}, dt=dt); zeros are no noise."
+        )
+        self.noise[ens] = Signal(self.out.reserve(name), (int(ens.n_neurons),))
+        return self.noise[ens]
 
     def _node(self, node: Any) -> Any:
         label = node.label or None
@@ -231,10 +303,8 @@ class _Reader:
                 operation.node.op, [x], shape, label, order, dict(operation.node.weights), operation.node.attributes
             )
         if node.output is not None:
-            if not node.size_out:
-                self.out.notes.append(f"{called(node)} runs Python and gives nothing to the network; it is left out.")
-                return None
-            raise refuse(node, "runs Python on its input, which no file expresses: replace it by connections")
+            self.out.notes.append(f"{called(node)} runs Python and gives nothing to the network; it is left out.")
+            return None
         value, constant = self.gather(self.incoming.get(node, []), label, (label, ".sum") if label else None)
         if value is None:
             return np.zeros(node.size_in) if constant is None else constant
@@ -531,6 +601,7 @@ class _Reader:
         if x is not None:
             parts.append(self._multiplied(ens, x, encoders, None, (name, ".encode")))
         parts += [self._brought(c, None) for c in coming if _is_full(c)]
+        parts += [self.noise[ens]] if ens in self.noise else []
         x, constant = self.gather(self.incoming.get(ens.neurons, []), None, (name, ".sum"))
         if constant is not None:
             bias = bias + gain * constant
@@ -590,8 +661,6 @@ class _Reader:
             # A class of one's own may have the name of one of Nengo's.
             name = type(kind).__name__ if direct else _path(kind)
             raise refuse(ens, f"has neurons of type {name}: {hint}; choose one of {', '.join(NEURONS)}")
-        if ens.noise is not None:
-            raise refuse(ens, "has noise, which no file repeats: set its noise to None")
         return op, {key: decimal(parameters[key]) for key in NEURONS[op].parameters}
 
     # --- probes

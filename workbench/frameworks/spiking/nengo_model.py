@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +98,17 @@ def streams(model: Any) -> dict[Any, np.ndarray]:
         made[ens] = (start + np.arange(ens.n_neurons)) % 2**24
         start += ens.n_neurons
     return made
+
+
+class Given(nengo.Process):
+    """Noise that a function of time gives."""
+
+    def __init__(self, given: Callable[[float], np.ndarray]) -> None:
+        super().__init__(default_size_in=0)
+        self.__dict__["given"] = given
+
+    def make_step(self, shape_in: Any, shape_out: Any, dt: float, rng: Any, state: Any) -> Any:
+        return self.given
 
 
 class Stream(np.random.RandomState):
