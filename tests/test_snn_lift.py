@@ -527,6 +527,41 @@ def test_neurons_of_several_memories_fire_as_the_file_does_on_other_inputs(name:
         np.testing.assert_array_equal(answers[layer], nengo_answers[layer])
 
 
+def adaptive(reset: str) -> onnx.ModelProto:
+    """Neurons whose threshold each spike raises, by as much as it says for each neuron, written out by hand."""
+    rng, g = np.random.default_rng(1), Graph()
+    weight, decay = rng.normal(0, 1.5, (INPUTS, HIDDEN)), rng.uniform(0.5, 0.95, HIDDEN)
+    fading, growth = rng.uniform(0.3, 0.9, HIDDEN), rng.uniform(0.1, 1, HIDDEN)
+    v, raised = (g.constant(np.zeros((BATCH, HIDDEN))) for _ in range(2))
+    spikes = []
+    for time in range(STEPS):
+        x = g("MatMul", g("Gather", "x", np.array(time), axis=0), weight)
+        v = g("Add", g("Mul", v, decay), g("Mul", x, np.float32(0.7)))
+        threshold = g("Add", g("Mul", raised, growth), np.float32(0.8))
+        spikes.append(g("Cast", g("GreaterOrEqual", g("Sub", v, threshold), np.float32(0)), to=1))
+        if reset == "to zero":
+            v = g("Mul", v, g("Sub", np.float32(1), spikes[-1]))
+        else:
+            v = g("Sub", v, g("Mul", spikes[-1], threshold if reset == "threshold" else np.float32(0.8)))
+        raised = g("Add", g("Mul", raised, fading), spikes[-1])
+    y = stacked(g, spikes)
+    stored = [numpy_helper.from_array(array, name) for name, array in g.stored.items()]
+    values = [helper.make_tensor_value_info("x", 1, [STEPS, BATCH, INPUTS]), helper.make_tensor_value_info(y, 1, None)]
+    graph = helper.make_graph(g.nodes, "unrolled", values[:1], values[1:], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("reset", ["threshold", "fixed", "to zero"])
+def test_adaptive_thresholds_are_found_however_a_spike_resets(reset: str) -> None:
+    model = adaptive(reset)
+    network = lifted(one_step(model, None, None), 0.001)
+    assert [node.op for node in network.neurons()] == ["LeakyAdaptive"]
+    series = np.random.default_rng(0).normal(0, 2, (STEPS, BATCH, INPUTS)).astype(np.float32)
+    expected = asked(model, series)
+    assert expected.any()
+    np.testing.assert_array_equal(by_time(network, series), expected)
+
+
 def test_a_threshold_that_rises_in_another_way_is_refused() -> None:
     """Up to a height, as no neuron here does (0.4; by what a spike adds it would reach 1)."""
     model = onnx.load(DATA / "exported" / "spyx_ALIF_step.onnx")

@@ -400,13 +400,13 @@ class _Lifter:
         island.check_order({op for op, spikes in counted.items() if spikes}, fitted)
         for op, (parameters, arriving) in fitted.items():
             if not counted[op]:
-                self._made("LeakyIntegrator", op, parameters, arriving, {})
+                self._made("LeakyIntegrator", op, parameters, arriving)
         if island.voltage is not None:
             spikes = [op for op in wanted if island.current_of(op) is None]
             self._add_neuron(island, dict.fromkeys([*spikes, *(op for ops in counted.values() for op in ops)]))
         for op, (parameters, arriving) in fitted.items():
             if counted[op]:
-                self._made("LeakyIntegrator", op, parameters, arriving, {})
+                self._made("LeakyIntegrator", op, parameters, arriving)
         for op in wanted:
             if (core := island.current_of(op)) is not None:
                 self._proportional(op, self.layers.values[self.names[core]], *island.shared(op, core))
@@ -417,7 +417,7 @@ class _Lifter:
         assert island.voltage is not None
         threshold, voltage = island.threshold(), island.voltage
         spikes, read = dict[Op, Any](), dict[Op, Any]()
-        found, keep = self.found.get(island), dict[str, float]()
+        found = self.found.get(island)
         try:
             for op in wanted:
                 try:
@@ -428,7 +428,6 @@ class _Lifter:
                     read[op] = island.shared(op, voltage, threshold)  # its voltage
             if found is None:
                 parameters, arriving = island.neuron()
-                keep = {"keep": float(parameters.pop("keep").flat[0])}
                 found = Found("LeakyIntegrateAndFire", arriving, parameters)
         except UnsupportedModel:
             if found is not None or (multiple := island.several(wanted)) is None:
@@ -436,12 +435,12 @@ class _Lifter:
             parameters, arriving, spikes = multiple
             found, read = Found("LeakyMultiSpike", arriving, parameters), {}
         if spikes or not read:
-            self._made(found.op, voltage, found.parameters, found.arriving, keep)
+            self._made(found.op, voltage, found.parameters, found.arriving)
         fired = self.layers.values.get(self.names[voltage])
         for op, share in spikes.items():
             self._proportional(op, fired, *share)
         if read:
-            self._made("LeakyVoltage", voltage, found.parameters, found.arriving, keep)
+            self._made("LeakyVoltage", voltage, found.parameters, found.arriving)
             risen = self.layers.values[self.names[voltage]]
             for op, share in read.items():
                 self._proportional(op, risen, *share)
@@ -470,10 +469,10 @@ class _Lifter:
         made: Value = self.layers.add(Node("Image", name, (value.signal,), value.dims, {}, {"order": "CHW"}))
         return made
 
-    def _made(
-        self, kind: str, op: Op, parameters: Arrays, arriving: list[tuple[Op, np.ndarray]], attributes: dict[str, float]
-    ) -> None:
+    def _made(self, kind: str, op: Op, parameters: Arrays, arriving: list[tuple[Op, np.ndarray]]) -> None:
         layers = self.layers
+        attributes = {key: float(parameters[key].flat[0]) for key in NEURONS[kind].parameters}
+        parameters = {key: array for key, array in parameters.items() if key not in attributes}
         if not arriving:
             raise UnsupportedModel(f"Nothing arrives at the neurons of {op.name!r}.")
         values = [self._as_image(layers.values[self.late.get(leaf) or self.names[leaf]]) for leaf, _ in arriving]

@@ -133,17 +133,25 @@ def _adaptive(asked: _Asked) -> Found | None:
     decay = snapped((still + asked.threshold - asked.ask(distance, lower)) / unit)
     weight = snapped(still + asked.threshold - asked.ask(distance, higher))
     fading = snapped(asked.ask(raised, higher) - asked.ask(raised, rest))
-    strong = 3 * (np.abs(threshold) + 1) / np.sum([gain for _, gain in arriving], axis=0)
-    fired = {b: asked.ask(a, rest, strong) for b, a in island.own.items()}
-    growth = weight * (asked.ask(raised, rest, strong) - asked.ask(raised, rest))
-    if not (decay.all() and fading.all() and threshold.all()):
+
+    def fired(times: float, raise_by: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The voltage that a strong current leads to, what a spike makes of it, and what lies on the threshold then."""
+        strong = 3 * times * (np.abs(threshold) + np.abs(weight) + 1) / np.sum([gain for _, gain in arriving], axis=0)
+        known = asked.before(at=(raised, raise_by))
+        after = {b: asked.ask(a, known, strong) for b, a in island.own.items()}
+        level = threshold + weight * asked.ask(raised, known, strong)
+        risen = asked.ask(distance, known, strong) - asked.threshold + threshold + weight * raise_by
+        return risen, (asked.ask(distance, after) - asked.threshold + level - bias) / decay, level - threshold
+
+    (risen, after, growth), (more, beyond, _), (_, above, _) = fired(1, 0), fired(2, 0), fired(1, 1)
+    keep, share = snapped((beyond - after) / (more - risen)), snapped((after - above) / weight)
+    if not (decay.all() and fading.all() and weight.all() and close(keep, keep.flat[0])):
         return None
-    risen = asked.ask(distance, rest, strong) - asked.threshold + threshold
-    after = (asked.ask(distance, fired) - asked.threshold + threshold + growth - bias) / decay
     adapted = weight * asked.ask(raised, asked.start) / fading
     begun = (asked.ask(distance, asked.start) - asked.threshold + threshold + adapted - bias) / decay
     return Found("LeakyAdaptive", arriving, {
-        "bias": bias, "decay": decay, "threshold": threshold, "share": snapped((risen - after) / threshold),
+        "bias": bias, "decay": decay, "threshold": threshold, "share": share, "keep": keep,
+        "reset": snapped(after - keep * risen + share * threshold),
         "fading": fading, "growth": growth, "voltage": snapped(begun), "raised": snapped(adapted),
     })  # fmt: skip
 
@@ -155,7 +163,8 @@ def _same_spikes(island: Island, found: Found) -> bool:
     flat = {key: np.broadcast_to(value, voltage.shape).astype(float).ravel() for key, value in found.parameters.items()}
     if not all(np.isfinite(value).all() for value in flat.values()):
         return False
-    neuron = model.nengo_class()(**{key: flat[key] for key in model.weights})
+    said = {key: flat[key] for key in model.weights} | {key: float(flat[key][0]) for key in model.parameters}
+    neuron = model.nengo_class()(**said)
     rng, ever = np.random.default_rng(0), False
     unit = np.abs(flat["threshold"]).max() + 1
     for scale in SCALES:

@@ -114,33 +114,38 @@ class LeakyMultiSpike(LeakyIntegrator):
 
 
 class LeakyAdaptive(_Leaky):
-    """A `LeakyIntegrator` with a threshold that each spike raises; a spike takes share times that away.
+    """A `LeakyIntegrator` with a threshold that each spike raises; where it fires it goes on from
+    ``keep * voltage + reset - share * threshold``.
 
     Args:
-        decay, threshold, share: (n,).
+        decay, threshold, reset, share: (n,).
         fading, growth: (n,), of what lies on the threshold: what is left after a step, and what a spike adds.
+        keep: as of `LeakyIntegrateAndFire`.
     """
 
     spiking = True
     state = {"voltage": Choice([0]), "raised": Choice([0])}  # noqa: RUF012
 
     threshold = NdarrayParam("threshold", shape=("*",))
+    reset = NdarrayParam("reset", shape=("*",))
     share = NdarrayParam("share", shape=("*",))
     fading = NdarrayParam("fading", shape=("*",))
     growth = NdarrayParam("growth", shape=("*",))
+    keep = NumberParam("keep")
 
     def __init__(
-        self, decay: Any, threshold: Any, share: Any, fading: Any, growth: Any,
+        self, decay: Any, threshold: Any, reset: Any, share: Any, fading: Any, growth: Any, keep: float,
         initial_state: dict[str, Any] | None = None,
     ) -> None:  # fmt: skip
         super().__init__(decay, initial_state)
-        self.threshold, self.share, self.fading, self.growth = threshold, share, fading, growth
+        self.threshold, self.reset, self.share, self.keep = threshold, reset, share, keep
+        self.fading, self.growth = fading, growth
 
     def step(self, dt: float, J: Any, output: Any, voltage: Any, raised: Any) -> None:
         risen = self.decay * voltage + J
         level = self.threshold + raised
         output[...] = risen > level
-        voltage[...] = risen - output * self.share * level
+        voltage[...] = np.where(output, self.keep * risen + self.reset - self.share * level, risen)
         raised[...] = self.fading * raised + self.growth * output
 
 

@@ -376,7 +376,7 @@ _LEAKY_VOLTAGE = replace(
     _LEAKY_INTEGRATE_AND_FIRE,
     step=_LEAKY_INTEGRATE_AND_FIRE.step.replace("  y = Where (spiked, one, zero)\n", "  y = Identity (risen)\n"),
 )
-# The same with a threshold that grows with each spike and comes back. A spike takes share times the threshold away.
+# The same with a threshold that grows with each spike and comes back, of which a reset may take a share away.
 _LEAKY_ADAPTIVE = Equations(
     "",
     """
@@ -385,8 +385,10 @@ _LEAKY_ADAPTIVE = Equations(
   level = Add (threshold, raised)
   spiked = Greater (risen, level)
   y = Where (spiked, one, zero)
+  kept = Mul (k_keep, risen)
+  restarted = Add (kept, reset)
   taken = Mul (share, level)
-  lowered = Sub (risen, taken)
+  lowered = Sub (restarted, taken)
   voltage_next = Where (spiked, lowered, risen)
   eased = Mul (fading, raised)
   grown = Mul (growth, y)
@@ -768,8 +770,8 @@ _NEURONS = (
         nengo=f"{_OURS}.LeakyVoltage",
     ),
     Model(
-        "LeakyAdaptive", _LEAKY_ADAPTIVE, {}, ("voltage", "raised"), True,
-        ("decay", "threshold", "share", "fading", "growth"), nengo=f"{_OURS}.LeakyAdaptive",
+        "LeakyAdaptive", _LEAKY_ADAPTIVE, {"keep": ANY}, ("voltage", "raised"), True,
+        ("decay", "threshold", "reset", "share", "fading", "growth"), nengo=f"{_OURS}.LeakyAdaptive",
     ),
     Model(
         "LeakyAlpha", _LEAKY_ALPHA, {}, ("slow", "quick", "fired"), True,
