@@ -20,6 +20,7 @@ from test_graph import Shown, hostile, shown, state  # noqa: F401  shown is a fi
 from workbench.__main__ import main
 from workbench.errors import BadInput, UnreadableFile, WorkbenchError
 from workbench.graph import graph
+from workbench.kind import detect
 from workbench.show.export import export, page
 
 DATA = Path(__file__).parent / "data"
@@ -65,6 +66,11 @@ def test_nothing_of_another_place_is_loaded(tmp_path: Path) -> None:
     assert "<script" not in text
     assert "http://" not in text and "https://" not in text
     assert "default-src 'none'; script-src 'none'" in text
+
+
+def test_a_kind_keeps_its_colour_and_shape_in_a_page() -> None:
+    card = new_output("display_data", {"text/html": detect(DATA / "mlp.onnx")._repr_html_()})
+    assert 'data-kind="DL"' in page(new_notebook(cells=[new_code_cell("x", outputs=[card])]), "n")
 
 
 def test_a_widget_is_shown_by_its_still_copy(tmp_path: Path) -> None:

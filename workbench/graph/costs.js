@@ -71,6 +71,7 @@ window.workbenchCosts = (app, costs) => {
     #workbench-table th { text-align: left; font-weight: 600; border-bottom: 1px solid #bbb; white-space: nowrap }
     #workbench-table td, #workbench-table th { padding: 0 8px 0 0 }
     #workbench-table td { border-bottom: 1px solid rgb(128 128 128 / .25); overflow-wrap: anywhere }
+    #workbench-table :is(td, th):is(:first-child, :nth-child(3)) { min-width: 11em }
     #workbench-table td:nth-child(n+4), #workbench-table th:nth-child(n+4) { text-align: right; white-space: nowrap }
     #workbench-table tbody button, #workbench-table th button { border: 0; padding: 0; text-align: left;
       font-weight: inherit }

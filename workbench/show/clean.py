@@ -29,8 +29,8 @@ _GONE = ("iframe", "metadata", "script", "template")
 
 _ATTRIBUTES = frozenset(
     (
-        "align alt border cellpadding cellspacing class color colspan datetime dir headers height id lang max min open "
-        "reversed role rowspan scope span start style summary tabindex title type valign value width "
+        "align alt border cellpadding cellspacing class color colspan data-kind datetime dir headers height id lang "
+        "max min open reversed role rowspan scope span start style summary tabindex title type valign value width "
         "clip-path clip-rule clipPathUnits cx cy d dominant-baseline dx dy fill fill-opacity fill-rule font-family "
         "font-size font-style font-weight fx fy gradientTransform gradientUnits letter-spacing marker-end marker-mid "
         "marker-start markerHeight markerUnits markerWidth mask maskContentUnits maskUnits offset opacity orient "

@@ -99,7 +99,7 @@ class ComparisonPanel(StepForm):
             [
                 self._engines,
                 fields["data"],
-                hint("The list holds this folder's files, too: upload yours on the left."),
+                hint("The list holds this folder's files, too; Upload… brings yours."),
                 self._file,
                 line(fields["rows"], self.more),
                 self._rare,

@@ -14,7 +14,7 @@ from ..convert.options import options_for
 from ..session import RESULTS, Session
 from ..show.report import Part, parts
 from ..words import size
-from .form import button, lead, note, plan, sentence, session_for, show_if
+from .form import button, lead, line, note, plan, sentence, session_for, show_if
 from .job import JobBar
 
 CHUNK = 1 << 20
@@ -47,9 +47,8 @@ class ReportPanel(ipywidgets.VBox):
         super().__init__(
             [
                 self._parts,
+                line(self.paths, self._live),
                 ipywidgets.HBox([self._write, *self._missing.values()]),
-                self.paths,
-                self._live,
                 *([JobBar(session, ["report"])] if bar else []),
                 self._said,
                 self._download,

@@ -412,7 +412,7 @@ async function check() {
     const allowed = largest === null ? "" : ` The largest difference of two numbers is ${text(largest)}; allowed are ${text(absolute)} and ${text(relative)} of the number itself.`;
     const classes = told.outputs.some((output) => output.classes || !output.float) ? ` ${flipped ? `In ${counted(flipped, "row")} the class or a label is another one.` : "No class and no label is another one."}` : "";
     const counts = fired ? ` The layers' counts of spikes differ by ${grouped(spikes)} of ${grouped(fired)}.` : "";
-    const verdict = apart ? `✗ ${counted(apart, "row")} of ${grouped(done)} differ from the answers` : `✓ ${counted(done, "row")} asked here, each with the answer`;
+    const verdict = apart ? `✗ ${counted(apart, "row")} of ${grouped(done)} differ from the answers` : `✓ ${counted(done, "row")} asked in this browser, with the answers`;
     say("checked", `${verdict} that ${told.runtime} gave when this page was made.${classes}${counts}${allowed}`);
     says.dataset.apart = apart;
     says.dataset.rows = done;
