@@ -149,6 +149,18 @@ def test_a_page_that_answers_otherwise_than_onnx_runtime_says_so(
 
 @needs_runtime
 @pytest.mark.browser
+def test_on_paper_stands_what_was_found_and_nothing_to_press(offline: Shown, iris: dict[str, Any]) -> None:
+    page = offline.page
+    checked(page, iris["page"])
+    page.emulate_media(media="print")
+    expect(page.locator("#live-checked")).to_be_visible()
+    expect(page.locator("#live :is(button, select, input)").filter(visible=True)).to_have_count(0)
+    page.evaluate("document.getElementById('live-checked').textContent = ''")  # before it was asked
+    expect(page.locator("details:has(#live)")).to_be_hidden()
+
+
+@needs_runtime
+@pytest.mark.browser
 def test_a_page_that_answers_keeps_nobody_out(offline: Shown, iris: dict[str, Any]) -> None:
     page, themes = offline.page, ("light", "dark")
     checked(page, iris["page"])
