@@ -306,3 +306,85 @@ def test_the_authors_spiking_network_is_theirs_with_its_activations_exchanged(
     assert [node.op_type for node in found.removed] == ["Tanh", "Tanh"]
     assert [node.op_type for node in found.added] == ["LIF", "LIF"]
     assert found.changed == () and found.weights[1] == 0
+
+
+TWO = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4]) for name in ("x", "q")]
+SCALARS = [helper.make_tensor_value_info(name, TensorProto.FLOAT, []) for name in ("low", "high")]
+ZERO, ONE = (numpy_helper.from_array(np.full(4, number, np.float32), "w") for number in (0, 1))
+NAN = {"replaced_value_float": float("nan"), "imputed_value_floats": [0.0, float("nan"), 1.0, 2.0]}
+
+
+def small(
+    nodes: list[onnx.NodeProto], outputs: str = "y", weights: Any = (), functions: Any = (), opset: int = 18
+) -> onnx.ModelProto:
+    infos = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs]
+    graph = helper.make_graph(nodes, "g", [*TWO, *SCALARS], infos, weights)
+    opsets = [helper.make_opsetid(*pair) for pair in (("", opset), ("ai.onnx.ml", 3), ("my", 1))]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8, functions=functions)
+
+
+def _function(*inputs: str) -> onnx.FunctionProto:
+    body = [helper.make_node("Sub", ["a", "b"], ["c"])]
+    return helper.make_function("my", "F", inputs, ["c"], body, [helper.make_opsetid("", 18)])
+
+
+RELU, NEG = helper.make_node("Relu", ["x"], ["y"]), helper.make_node("Neg", ["x"], ["z"])
+CALL = [helper.make_node("F", ["x", "q"], ["y"], domain="my")]
+SHAPE = helper.make_node("Shape", ["x"], ["s"])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([helper.make_node("Clip", ["x", "low", "high"], ["y"])], [helper.make_node("Clip", ["x", "low"], ["y"])]),
+        ([helper.make_node("Clip", ["x", "low"], ["y"])], [helper.make_node("Clip", ["x", "low", "high"], ["y"])]),
+        (
+            [SHAPE, helper.make_node("ConstantOfShape", ["s"], ["y"], value=numpy_helper.from_array(np.float32([0])))],
+            [SHAPE, helper.make_node("ConstantOfShape", ["s"], ["y"], value=numpy_helper.from_array(np.int64([0])))],
+        ),
+    ],
+    ids=["an input is left out", "an input is added", "the dtype of an attribute"],
+)
+def test_what_a_node_reads_and_makes_is_compared(tmp_path: Path, one: Any, other: Any) -> None:
+    found = compared(tmp_path, small(one), small(other))
+    assert len(found.changed) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "differ"),
+    [
+        (
+            small([RELU, NEG], "yz"),
+            small([helper.make_node("Relu", ["x"], ["z"]), helper.make_node("Neg", ["x"], ["y"])], "yz"),
+            2,
+        ),
+        (small([RELU, NEG], "yz"), small([RELU, NEG], "zy"), 1),
+        (
+            small([helper.make_node("Split", ["x"], ["y", ""], axis=1, num_outputs=2)]),
+            small([helper.make_node("Split", ["x"], ["", "y"], axis=1, num_outputs=2)]),
+            1,
+        ),
+        (small([RELU], "yw", [ZERO]), small([RELU], "yw", [ONE]), 1),
+        (small(CALL, functions=[_function("a", "b")]), small(CALL, functions=[_function("b", "a")]), 1),
+        (small([RELU], "yw", [ONE]), small([RELU], "yw", [ONE]), 0),
+        (small([RELU]), small([helper.make_node("Relu", ["x"], ["r"]), helper.make_node("Exp", ["r"], ["y"])]), 0),
+    ],
+    ids=[
+        "two outputs swapped", "outputs in another order", "another part", "a weight given", "a function's inputs",
+        "nothing", "one node more",
+    ],
+)  # fmt: skip
+def test_what_both_models_give_is_compared(tmp_path: Path, one: Any, other: Any, differ: int) -> None:
+    found = compared(tmp_path, one, other)
+    assert len(found.model) == differ and not found.changed
+
+
+def test_no_number_and_texts_are_what_they_are(tmp_path: Path) -> None:
+    texts = helper.make_tensor("t", TensorProto.STRING, [9], [b"%d" % number for number in range(9)])
+    nodes = [
+        helper.make_node("Imputer", ["x"], ["y"], domain="ai.onnx.ml", **NAN),
+        helper.make_node("Constant", [], ["t"], value=texts),
+        helper.make_node("Size", ["t"], ["z"]),
+    ]
+    found = compared(tmp_path, small(nodes, "yz"), small(nodes, "yz"))
+    assert (found.same, found.changed, found.model) == (2, (), ())

@@ -216,10 +216,14 @@ def difference(first: Path, second: Path) -> Difference:
     into = {node: heir[1] for node, heir in heirs.items() if merged_into(one, node, *heir, other)}
     found = _Found(one, other, pairs)
     changed = tuple(change for here, there in pairs.items() if (change := found.change(here, there)) is not None)
-    model = tuple(
-        f"{what}: {one.about.get(what, 'none')} → {other.about.get(what, 'none')}"
-        for what in {**one.about, **other.about}
-        if one.about.get(what) != other.about.get(what)
+    results = found.results()
+    model = (
+        *(
+            f"{what}: {one.about.get(what, 'none')} → {other.about.get(what, 'none')}"
+            for what in {**one.about, **other.about}
+            if one.about.get(what) != other.about.get(what)
+        ),
+        *results,
     )
     became = {
         **{node: f"what read it reads {_named(heir)}" for node, (_, heir) in heirs.items()},
@@ -230,7 +234,7 @@ def difference(first: Path, second: Path) -> Difference:
     merged = Counter((node.op_type, host.op_type) for node, host in into.items())
     same = len(pairs) - len(changed)
     weights = found.compared, found.apart
-    said = _says(removed, added, changed, same, model, weights, merged, found.furthest)
+    said = _says(removed, added, changed, same, model, results, weights, merged, found.furthest)
     return Difference(str(first), str(second), added, removed, changed, same, model, weights, said, written)
 
 
@@ -288,61 +292,82 @@ class _Found:
             said.append(f"{here.op_type} → {there.op_type}")
         names = {**here.attributes, **there.attributes}
         for name in names:
-            before, after = (_shown(node.attributes.get(name, "none")) for node in (here, there))
-            if here.attributes.get(name) != there.attributes.get(name):
-                said.append(f"{name}: {before} → {after}")
+            before, after = (node.attributes.get(name, "none") for node in (here, there))
+            if repr(before) != repr(after):  # of two that are not a number, neither is the other
+                said.append(f"{name}: {_shown(before)} → {_shown(after)}")
         far = self._weights(here, there, said)
-        read, reads = self._sources(self.one, here), self._sources(self.other, there)
-        said += [f"input {place}: another value" for place in read if read[place] != reads.get(place, read[place])]
+        for place in sorted(here.data.keys() & there.data.keys()):
+            if self._source(self.one, here.data[place]) != self._source(self.other, there.data[place]):
+                said.append(f"input {place}: another value")
         if not said:
             return None
         return Changed(here.label, here.op_type, "; ".join(said), far, (_gives(here), _gives(there)))
 
+    def results(self) -> tuple[str, ...]:
+        """What differs of the values that both models give, which no node may tell: each output gives what it gave?"""
+        said: list[str] = []
+        one, other = self.one, self.other
+        if one.outputs != other.outputs and sorted(one.outputs) == sorted(other.outputs):
+            said.append(f"order of outputs: {listed(one.outputs)} → {listed(other.outputs)}")
+        for name in (name for name in one.outputs if name in other.outputs):
+            if one.holds(name) and other.holds(name):
+                self._weight(name, name, name, f"output {name}", said)
+            elif self._source(one, name) != self._source(other, name):
+                said.append(f"output {name}: another value")
+        return tuple(said)
+
     def _weights(self, here: Node, there: Node, said: list[str]) -> float | None:
-        far = None
-        for place in sorted({*here.weights, *there.weights}):
-            if place not in here.weights or place not in there.weights:
-                had = "a weight" if place in here.weights else "computed" if place in here.data else "left out"
-                has = "a weight" if place in there.weights else "computed" if place in there.data else "left out"
+        found = []
+        for place in sorted({*here.weights, *there.weights, *here.data, *there.data}):
+            had, has = (
+                "a weight" if place in node.weights else "computed" if place in node.data else "left out"
+                for node in (here, there)
+            )
+            if had != has:
                 said.append(f"input {place}: {had} → {has}")
-                continue
-            self.compared += 1
-            name, other = here.weights[place], there.weights[place]
-            before, after = self.one.shape(name), self.other.shape(other)
-            if before == after and self.one.digest(name) == self.other.digest(other):
-                continue
-            try:
-                values = self.one.weight(name), self.other.weight(other)
-            except WorkbenchError as error:
-                said.append(str(error))
-                continue
-            if values[0].shape != values[1].shape:
-                self.apart += 1
-                said.append(f"input {place}: weights of shape {values[0].shape} → {values[1].shape}")
-            elif (how_far := _far(*values)) != 0:
-                self.apart += 1
-                dtypes = "" if before[0] == after[0] else f"{before[0]} → {after[0]}, "
-                said.append(f"input {place}: weights {dtypes}{_words(how_far)}")
-                if how_far is not None:
-                    far = max(far or 0.0, how_far)
-                    self.furthest = max(self.furthest, (how_far, here.label))
-        return far
+            elif place in here.weights:
+                found.append(
+                    self._weight(here.weights[place], there.weights[place], here.label, f"input {place}", said)
+                )
+        return max((far for far in found if far is not None), default=None)
 
-    def _sources(self, side: Side, node: Node) -> dict[int, Any]:
-        """What a node reads: inputs, and nodes that both graphs have, through those that only one has."""
+    def _weight(self, name: str, other: str, label: str, what: str, said: list[str]) -> float | None:
+        """How far two weights are apart; None where they are not, or it cannot be told."""
+        self.compared += 1
+        before, after = self.one.shape(name), self.other.shape(other)
+        if before == after and self.one.digest(name) == self.other.digest(other):
+            return None
+        try:
+            values = self.one.weight(name), self.other.weight(other)
+        except WorkbenchError as error:
+            said.append(str(error))
+            return None
+        if values[0].shape != values[1].shape:
+            self.apart += 1
+            said.append(f"{what}: weights of shape {values[0].shape} → {values[1].shape}")
+        elif (how_far := _far(*values)) != 0:
+            self.apart += 1
+            dtypes = "" if before[0] == after[0] else f"{before[0]} → {after[0]}, "
+            said.append(f"{what}: weights {dtypes}{_words(how_far)}")
+            if how_far is not None:
+                self.furthest = max(self.furthest, (how_far, label))
+                return how_far
+        elif values[0].dtype != values[1].dtype:
+            said.append(f"{what}: {values[0].dtype} → {values[1].dtype}, the same numbers")
+        return None
+
+    def _source(self, side: Side, value: str) -> Any:
+        """Where a value is from: an input, or a node that both graphs have, through those that only one has."""
         known = self.pairs if side is self.one else self.back
-
-        def source(value: str, seen: frozenset[str]) -> Any:
-            giver = side.giver.get(value)
-            if giver is None:
-                return side.inputs.index(value) if value in side.inputs else value
+        seen = set()
+        while (giver := side.giver.get(value)) is not None:
             if giver in known:
                 return (giver if side is self.one else known[giver]).index, giver.outputs.index(value)
             if value in seen or not giver.data:
                 return None
-            return source(next(iter(giver.data.values())), seen | {value})
-
-        return {place: source(value, frozenset()) for place, value in node.data.items()}
+            seen.add(value)
+            value = next(iter(giver.data.values()))
+        return side.inputs.index(value) if value in side.inputs else value
 
 
 def _far(one: np.ndarray, other: np.ndarray) -> float | None:
@@ -375,7 +400,8 @@ def _shown(value: Any) -> str:
 
 def _says(
     removed: tuple[Changed, ...], added: tuple[Changed, ...], changed: tuple[Changed, ...], same: int,
-    model: tuple[str, ...], weights: tuple[int, int], merged: Counter[tuple[str, str]], furthest: tuple[float, str],
+    model: tuple[str, ...], results: tuple[str, ...], weights: tuple[int, int], merged: Counter[tuple[str, str]],
+    furthest: tuple[float, str],
 ) -> str:  # fmt: skip
     compared, apart = weights
     held = (
@@ -385,11 +411,12 @@ def _says(
     )  # fmt: skip
     if not (removed or added or changed):
         about = f"; of the models differ: {listed(model)}" if model else ""
-        return f"Both graphs are the same: {counted(same, 'node')} with {counted(compared, 'weight')}{about}."
+        both = "have the same nodes" if model else "are the same"
+        return f"Both graphs {both}: {counted(same, 'node')} with {counted(compared, 'weight')}{about}."
     only_weights = all(
         change.how_far is not None and "→" not in change.what and "another" not in change.what for change in changed
     )
-    if not (removed or added) and only_weights:
+    if not (removed or added or results) and only_weights:
         return f"The graph is the same, with other weights: {held}."
     said = [f"{counted(count, f'{what} node')} merged into {host}" for (what, host), count in merged.most_common(4)]
     gone = Counter(node.op_type for node in removed if not node.what.startswith("merged into "))
@@ -403,5 +430,6 @@ def _says(
         said.append(f"{counted(len(changed), 'node')} changed")
     if apart:
         said.append(held)
+    said += [listed(results)] if results else []
     text = "; ".join([*said, f"{counted(same, 'node')} the same"])
     return f"{text[0].upper()}{text[1:]}."

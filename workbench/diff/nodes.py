@@ -80,6 +80,10 @@ class Side:
             for value in node.data.values():
                 self.takers.setdefault(value, []).append(node)
 
+    def holds(self, name: str) -> bool:
+        """Whether a value is a weight."""
+        return name in self._stored or name in self._turned
+
     def weight(self, name: str) -> np.ndarray:
         """The numbers of a weight.
 
@@ -115,9 +119,8 @@ class Side:
         while name not in self._stored:
             name = self._turned[name].input[0]
         tensor = self._stored[name]
-        if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            return _hashed(self.shape(name), self.weight(name).tobytes())
-        return _hashed(self.shape(name), numpy_helper.to_array(tensor).tobytes())
+        external = tensor.data_location == onnx.TensorProto.EXTERNAL
+        return _hashed(self.shape(name), _bytes(self.weight(name) if external else numpy_helper.to_array(tensor)))
 
 
 def read(path: Path) -> Side:
@@ -222,7 +225,8 @@ def _plain(attribute: onnx.AttributeProto) -> Any:
         return value.decode("utf-8", "replace")
     if isinstance(value, onnx.TensorProto):
         array = numpy_helper.to_array(value)
-        return array.tolist() if array.size <= 8 else f"tensor {_hashed(array.dtype, array.tobytes()).hex()[:12]}"
+        few = array.size <= 8
+        return f"{array.dtype} {array.tolist() if few else _hashed(array.shape, _bytes(array)).hex()[:12]}"
     if hasattr(value, "SerializeToString"):
         return f"graph {_hashed(value.SerializeToString(deterministic=True)).hex()[:12]}"
     if attribute.type in (onnx.AttributeProto.FLOATS, onnx.AttributeProto.INTS):
@@ -251,9 +255,12 @@ def _about(model: onnx.ModelProto, stored: set[str], versions: dict[str, int]) -
         },
     }
     for function in model.functions:
-        body = b"".join(node.SerializeToString(deterministic=True) for node in function.node)
+        body = onnx.FunctionProto()
+        body.CopyFrom(function)
+        body.ClearField("doc_string")
         name = f"{function.domain}:{function.name}".removeprefix(":")
-        said[f"function {name}"] = f"of {counted(len(function.node), 'node')}, {_hashed(body).hex()[:8]}"
+        digest = _hashed(body.SerializeToString(deterministic=True)).hex()[:8]
+        said[f"function {name}"] = f"of {counted(len(function.node), 'node')}, {digest}"
     return said
 
 
@@ -275,6 +282,11 @@ def _typed(value: onnx.ValueInfoProto) -> str:
         return dtype
     dims = [str(dim.dim_value) if dim.HasField("dim_value") else dim.dim_param or "?" for dim in tensor.shape.dim]
     return f"{dtype}[{', '.join(dims)}]"
+
+
+def _bytes(array: np.ndarray) -> bytes:
+    """Its numbers, or its texts, which are elsewhere in memory at each reading."""
+    return repr(array.tolist()).encode() if array.dtype == object else array.tobytes()
 
 
 def _hashed(*parts: Any) -> bytes:
