@@ -327,6 +327,20 @@ def test_what_has_no_counterpart_gets_a_sentence(tmp_path: Path) -> None:
         watched(Path(__file__), ROWS)
 
 
+def test_a_node_without_an_error_is_named_with_the_reason(tmp_path: Path) -> None:
+    """Right numbers of zero alone give no share, and what is not finite is no distance."""
+    nodes = [NODE("Mul", ["x", "w"], ["h"]), NODE("Exp", ["h"], ["y"])]
+    for name, factor in (("right", 0), ("wrong", 1e6), ("off", 1e-3)):
+        proto = model(nodes, ["N", 3], {})
+        proto.graph.initializer.append(numpy_helper.from_array(np.float32(factor), "w"))
+        onnx.save(proto, tmp_path / f"{name}.onnx")
+    found, seen = watched(tmp_path / "off.onnx", ROWS, against=tmp_path / "right.onnx")
+    assert [node.error is None for node in found.nodes] == [True, False]
+    assert any("told of h" in said for said in seen.says)
+    with pytest.raises(UnsupportedModel, match="told of h, y"):
+        watched(tmp_path / "wrong.onnx", ROWS, against=tmp_path / "right.onnx")
+
+
 def test_a_run_tells_shapes_where_inference_ends(tmp_path: Path) -> None:
     nodes = [
         NODE("NonZero", ["x"], ["places"]), NODE("Cast", ["places"], ["cast"], to=FLOAT),

@@ -22,7 +22,7 @@ import numpy as np
 from .compare.options import Options
 from .errors import BadInput, WorkbenchError
 from .publish import sparing
-from .words import visible
+from .words import no_formula, visible
 
 if TYPE_CHECKING:
     from .graph import GraphView
@@ -295,7 +295,7 @@ def _graph(arguments: argparse.Namespace) -> int:
             _say_json(facts.to_dict())
         elif arguments.facts == "csv":
             _say_all(
-                facts.frame.map(lambda cell: visible(cell) if isinstance(cell, str) else cell)
+                facts.frame.map(lambda cell: no_formula(visible(cell)) if isinstance(cell, str) else cell)
                 .to_csv(index=False)
                 .rstrip("\n")
             )

@@ -26,7 +26,7 @@ from nbformat import NotebookNode
 
 from workbench.errors import WorkbenchError
 from workbench.show.export import read, running
-from workbench.words import first_line, no_formula
+from workbench.words import first_line, no_formula, visible
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 MIME = "application/vnd.onnx-workbench.verdict+json"  # as in exercises
@@ -133,7 +133,7 @@ def scores(folder: Path, trust: bool = False) -> Iterator[dict[str, object]]:
     for path in sorted(folder.rglob("*.ipynb")):
         if ".ipynb_checkpoints" not in path.parts:
             if trust:
-                print(path, file=sys.stderr)  # each takes as long as its chapter
+                print(visible(path), file=sys.stderr)  # each takes as long as its chapter
             yield {"file": str(path.relative_to(folder)), **score(path, trust)}
 
 
@@ -160,7 +160,7 @@ def main() -> int:
     writer = csv.DictWriter(sys.stdout, HEAD, restval="", lineterminator="\n")
     writer.writeheader()
     for row in scores(asked.folder, asked.trust):
-        writer.writerow({name: no_formula(value) if isinstance(value, str) else value for name, value in row.items()})
+        writer.writerow({name: no_formula(visible(value, keep="")) if isinstance(value, str) else value for name, value in row.items()})
     return 0
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..agreement import FLOAT32, Tolerance
 from ..errors import WorkbenchError
+from ..words import listed
 from .inside import Inside
 from .layers import BUDGET, apart, layer_errors
 
@@ -52,22 +53,28 @@ def errors_of(
             found, notes = layer_errors(layers(inputs), path, rows, tolerance or FLOAT32, weights=weights)
             return found, [*notes] if found else [*notes, "No layer's numbers or name were found in the ONNX file."]
         if engine.name == "onnxruntime" and not hasattr(engine, "network"):
-            found = _value_errors(Inside(engine.path), inputs, Inside(path), rows)
-            return found, [] if found else [f"{engine.path} and {path} have no value of one name and shape."]
+            found, untold = _value_errors(Inside(engine.path), inputs, Inside(path), rows)
+            if untold:
+                why = "one side's numbers are not all finite, or the right ones are all zero"
+                return found, [f"No error can be told of {listed(untold)}: {why}."]
+            none = f"{engine.path} and {path} have no value of one name and shape that holds floating-point numbers."
+            return found, [] if found else [none]
     except WorkbenchError as error:
         return {}, [f"Nodes were not compared: {error}"]
     return {}, [f"Nodes were not compared: {engine.name} does not tell what its layers give."]
 
 
-def _value_errors(right: Inside, inputs: Arrays, side: Inside, rows: Arrays) -> dict[str, float]:
-    """Of values of one name and shape; of one that is quantised, as it is read."""
+def _value_errors(
+    right: Inside, inputs: Arrays, side: Inside, rows: Arrays
+) -> tuple[dict[str, float], tuple[str, ...]]:
+    """Of values of one name and shape; of one that is quantised, as it is read. And those of which none can be told."""
     theirs, ours = right.read_as(), side.read_as()
     sizes, known = right.sizes(), side.sizes()
     names = {
         theirs[name]: name for name in right.node_of
         if name in side.node_of and theirs[name] in sizes and ours[name] in known
     }  # fmt: skip
-    errors = {}
+    errors, untold = {}, []
     for part in right.in_parts({name: sizes[name] for name in names}, inputs, BUDGET):
         others = side.run([ours[names[name]] for name in part], rows)
         for name, array in part.items():
@@ -76,4 +83,6 @@ def _value_errors(right: Inside, inputs: Arrays, side: Inside, rows: Arrays) -> 
                 continue
             if (far := apart(array.astype(np.float64), other.astype(np.float64))) is not None:
                 errors[names[name]] = far
-    return errors
+            else:
+                untold.append(names[name])
+    return errors, tuple(untold)

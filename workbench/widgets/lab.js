@@ -123,7 +123,7 @@
       }
 
       // The workbench's widget, by its model's id. Names go as JSON in a text of plain ASCII: they are never code. And
-      // Python files beside a stranger's model are not among what can be imported.
+      // Python files beside a stranger's model are not among what can be imported from here on.
       async shown(kernel) {
         const ascii = JSON.stringify(this.asked())
           .replace(/[^ -~]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
