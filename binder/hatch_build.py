@@ -1,4 +1,5 @@
-"""What an installation puts beside the package: JupyterLab's extension, for the suffixes of our own formats."""
+"""What an installation puts beside the package: JupyterLab's extension, for the suffixes of our own formats, and the
+kernel of its tabs, which imports nothing from the folder it starts in: a stranger's model may lie there."""
 
 from __future__ import annotations
 
@@ -26,7 +27,7 @@ print(json.dumps(model_suffixes()))
 
 
 class LabExtension(BuildHookInterface[Any]):
-    """Makes ``share/jupyter/labextensions/onnx-workbench`` of `workbench/widgets/lab.js`."""
+    """Makes ``share/jupyter/labextensions/onnx-workbench`` of `workbench/widgets/lab.js`, and the kernel beside it."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         package = Path(self.root, "workbench")
@@ -42,17 +43,24 @@ class LabExtension(BuildHookInterface[Any]):
             "license": self.metadata.core.license,
             "jupyterlab": {"extension": True, "_build": {"load": load, "extension": "./extension"}},
         }
+        kernel = {
+            "argv": ["python", "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+            "display_name": "Python 3 (of Model workbench tabs)",
+            "language": "python",
+        }
+        extension, kernels = f"labextensions/{NAME}", f"kernels/{NAME}"
         files = {
-            load: script,
-            "package.json": json.dumps(described, indent=2),
-            "install.json": json.dumps({"packageManager": "python", "packageName": NAME}, indent=2),
+            f"{extension}/{load}": script,
+            f"{extension}/package.json": json.dumps(described, indent=2),
+            f"{extension}/install.json": json.dumps({"packageManager": "python", "packageName": NAME}, indent=2),
+            f"{kernels}/kernel.json": json.dumps(kernel, indent=2),
         }
         self.made = tempfile.TemporaryDirectory()
         for name, text in files.items():
             path = Path(self.made.name, name)
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
-            build_data["shared_data"][str(path)] = f"share/jupyter/labextensions/{NAME}/{name}"
+            build_data["shared_data"][str(path)] = f"share/jupyter/{name}"
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         self.made.cleanup()

@@ -146,6 +146,8 @@ def test_the_wheel_carries_the_package_its_data_its_command_and_jupyterlabs_exte
         (described,) = (name for name in names if name.endswith("labextensions/onnx-workbench/package.json"))
         load = json.loads(archive.read(described))["jupyterlab"]["_build"]["load"]
         script = archive.read(described.replace("package.json", load)).decode()
+        (kernel,) = (name for name in names if name.endswith("kernels/onnx-workbench/kernel.json"))
+        assert json.loads(archive.read(kernel))["argv"][:2] == ["python", "-P"]  # not from the folder it starts in
         # The suffixes come of the table of formats, read without any package but Python's own.
         assert script.startswith(f"globalThis.workbenchSuffixes = {json.dumps(model_suffixes())};\n")
     sources = {path.relative_to(ROOT).as_posix() for path in (ROOT / "workbench").rglob("*.py")}

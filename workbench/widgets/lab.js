@@ -43,6 +43,8 @@
         super();
         this.node.style.cssText = "overflow: auto; padding: 12px 16px; background: var(--jp-layout-color1)";
         this.session = session;
+        // Whose start imports nothing from the model's folder (binder/hatch_build.py).
+        session.kernelPreference = { ...session.kernelPreference, name: ID };
         this.asked = asked;
         this.rendermime = rendermime.clone();
         this.turn = 0;
@@ -123,7 +125,7 @@
       }
 
       // The workbench's widget, by its model's id. Names go as JSON in a text of plain ASCII: they are never code. And
-      // Python files beside a stranger's model are not among what can be imported from here on.
+      // Python files beside a stranger's model are not among what can be imported.
       async shown(kernel) {
         const ascii = JSON.stringify(this.asked())
           .replace(/[^ -~]/g, (sign) => `\\u${sign.charCodeAt(0).toString(16).padStart(4, "0")}`);
