@@ -342,11 +342,13 @@ def test_what_there_is_no_right_to_read_is_a_row(tmp_path: Path) -> None:
 
 
 def test_what_vanishes_meanwhile_costs_its_own_row(tmp_path: Path) -> None:
-    for number in range(700):
-        write(tmp_path / "a" / f"{number:04}.onnx", network(seed=number % 3))
-    found = audit(tmp_path, tell=lambda row: shutil.rmtree(tmp_path, ignore_errors=True), workers=1)
-    assert len(found.rows) == 700
-    gone = [row for row in found.rows if {"damaged"} == {one.id for one in row.findings}]
+    for _ in range(5):  # on a crowded machine all may be read before the first row is told
+        for number in range(700):
+            write(tmp_path / "a" / f"{number:04}.onnx", network(seed=number % 3))
+        found = audit(tmp_path, tell=lambda row: shutil.rmtree(tmp_path, ignore_errors=True), workers=1)
+        assert len(found.rows) == 700
+        if gone := [row for row in found.rows if {"damaged"} == {one.id for one in row.findings}]:
+            break
     assert gone and all("not there" in row.findings[0].says for row in gone)
     listing = places([tmp_path / "b"])
     for name in "cd":
