@@ -297,7 +297,7 @@ def test_a_report_names_no_folder_of_this_machine_unless_asked_to(
         ),  # a column's name
     ]
     for page in pages:
-        text = everything_in(page)
+        text = everything_in(page).replace("<wbr>", "")  # where a long name may go on in the next line
         for place in (folder, tmp_path, compared[0].parent, iris["native"].parent):
             assert str(place) not in text and place.name not in text
         assert "iris.skops" in text and "LinearClassifier" in text  # unpacked, too
@@ -307,7 +307,7 @@ def test_a_report_names_no_folder_of_this_machine_unless_asked_to(
 
 def test_a_native_model_is_drawn_as_the_onnx_made_from_it(tmp_path: Path, iris: dict[str, Any]) -> None:
     page = write(iris["native"], tmp_path / "r.html", conversion=iris["conversion"])
-    assert "The graph of iris.onnx" in text_of(page)
+    assert "The graph of iris.onnx" in text_of(page) and "No drawing of the graph" not in text_of(page), text_of(page)
     assert "LinearClassifier" in unquote(
         re.findall(r'<img alt="Drawing of the graph" src="([^"]*)', page.read_text())[0]
     )

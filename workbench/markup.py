@@ -113,15 +113,21 @@ def _harmless(value: object, limit: int | None = None) -> Html:
     """A value as markup: text is escaped, and cut where it is longer than `limit` characters."""
     if hasattr(value, "__html__"):
         return Html(value)
-    if (folders := _folders.get()) is not None:
-        value = folders.sub(lambda found: "" if found[0][-1] in "\\/" else "…", str(value))
+    value = _nameless(value)
     return Html(escape(value) if limit is None else escape(value, limit))
 
 
+def _nameless(value: object) -> object:
+    """A value without the folders that this page names nowhere."""
+    if (folders := _folders.get()) is None:
+        return value
+    return folders.sub(lambda found: "" if found[0][-1] in "\\/" else "…", str(value))
+
+
 def _soft(value: object, limit: int = MAX_SHOWN) -> Html:
-    """A value as markup with places where a long name may go on in the next line: after what parts it, and where a
-    capital begins a word."""
-    parts = re.split(r"(?<=[./_:\\-])(?=\w)|(?<=[a-z0-9])(?=[A-Z])", visible(value, limit))
+    """A value as markup with places where a long name, but no number, may go on in the next line: after what parts it,
+    and where a capital begins a word."""
+    parts = re.split(r"(?<=[./_:\\-])(?=[^\W\d])|(?<=[a-z0-9])(?=[A-Z])", visible(_nameless(value), limit))
     return Html("<wbr>".join(escape(part, limit + 1) for part in parts))
 
 
