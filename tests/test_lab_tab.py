@@ -23,8 +23,8 @@ DATA = Path(__file__).parent / "data"
 QUOTED = """it's "a\\nb\\"\u2028!touch ran-name é😀.onnx"""
 """Quotes, a backslash, and a line that IPython would run as a command, were a name ever code."""
 SHADOWS = (
-    "ipykernel_launcher ipykernel importlib runpy traceback workbench json numpy pandas onnx ipywidgets anywidget psutil "
-    "traitlets comm"
+    "ipykernel_launcher ipykernel importlib runpy traceback workbench json numpy pandas onnx ipywidgets anywidget "
+    "psutil traitlets comm"
 ).split()
 
 expect.set_options(timeout=180_000)  # on two busy cores; a tab's kernel is there in four seconds
