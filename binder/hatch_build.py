@@ -45,7 +45,7 @@ class LabExtension(BuildHookInterface[Any]):
         }
         kernel = {
             "argv": ["python", "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
-            "display_name": "Python 3 (of Model workbench tabs)",
+            "display_name": "Python 3 (a model's tab)",
             "language": "python",
         }
         extension, kernels = f"labextensions/{NAME}", f"kernels/{NAME}"

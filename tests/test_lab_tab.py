@@ -159,6 +159,9 @@ def test_a_tab_follows_its_file_and_starts_again_where_jupyterlab_shut_it_down(
 @pytest.mark.browser
 def test_the_launchers_tile_opens_it_empty_and_other_files_open_as_ever(page: Page, lab: str) -> None:
     land(page, lab)
+    expect(page.locator(".jp-LauncherCard:visible", has_text="Python 3")).to_have_count(
+        2
+    )  # no tile of the tabs' kernel
     page.locator(".jp-LauncherCard", has_text="Model workbench").click()
     expect(page.locator(".wb-file")).to_have_text("No model picked yet")
     assert len(sessions(page, lab)) == 1

@@ -189,6 +189,10 @@ from workbench.widgets.lab import open_tab; open_tab(${JSON.stringify(ascii)})`;
         name: ID, displayName: "Model", extensions: workbenchSuffixes, fileFormat: "base64", contentType: "file", icon,
       });
       docRegistry.addModelFactory(new ModelFactory());
+      // The tabs' own kernel is nobody's choice for a notebook.
+      const hidden = document.createElement("style");
+      hidden.textContent = `.jp-LauncherCard[title="Python 3 (a model's tab)"] { display: none; }`;
+      document.head.append(hidden);
       const factory = new WidgetFactory(app, rendermime);
       docRegistry.addWidgetFactory(factory);
       const files = new WidgetTracker({ namespace: `${ID}-files` });
