@@ -355,5 +355,5 @@ def test_a_model_of_thousands_of_inputs_gets_sentences_that_can_be_read(tmp_path
     assert "more" in str(caught.value) and len(str(caught.value)) < 600
     tried = first_inference(path)
     assert len(tried.says) < 600 and len(re.sub(r"<[^>]*>", "", tried._repr_html_())) < 10_000
-    shown = re.sub(r"<style>.*?</style>|<[^>]*>", "\n", detect(path)._repr_html_(), flags=re.S)
+    shown = re.sub(r"<style>.*?</style>|<[^>]*>", "\n", detect(path)._repr_html_().replace("<wbr>", ""), flags=re.S)
     assert "a_rather_long_feature_name_0: " in shown and max(map(len, shown.splitlines())) < 1000
