@@ -29,9 +29,8 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
     """A spiking network in ONNX Runtime. See `SpikingEngine`.
 
     Args:
-        threads: how many to use, one per core if None: each for other samples of a batch, since a step of neurons is
-            too little to share; of one sample, what is between the neurons is shared, such as a convolution of all
-            steps at once.
+        threads: how many to use, one per core if None: each for other samples of a batch, since a step of one sample
+            is too little to share.
 
     Attributes:
         state: after `run`, what every neuron and synapse remembers, {``<node>.<state>``: (batch, *shape)}; hand it to
@@ -50,12 +49,12 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         nodes = self.network.nodes
         self._states = {f"{node.name}.{state}": node.shape for node in nodes for state in node.states}
         self._widest = max((node.size for node in nodes), default=1)
-        self._sessions: dict[tuple[tuple[str, ...], bool, int], onnxruntime.InferenceSession] = {}
+        self._sessions: dict[tuple[tuple[str, ...], bool], onnxruntime.InferenceSession] = {}
         # Numbers too small for a normal float are slow, and a silent neuron's voltage decays to them: ONNX Runtime
         # rounds them to zero, in the thread that makes a session and in those that this thread starts. So that the
         # caller's own arithmetic stays what it was, that is never the caller's thread.
         self._aside = ThreadPoolExecutor(1)
-        self._aside.submit(self._session, (), False, 1).result()
+        self._aside.submit(self._session, (), False).result()
 
     def close(self) -> None:
         super().close()
@@ -96,7 +95,7 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         parts = [slice(begin, begin + rows) for begin in range(0, batch, rows)]
         stays = all(bool((array == array[:, :1]).all()) for array in series.values())
         held = stays and can_hold(_with_spikes(self.network, spikes))
-        session = self._session(spikes, held, self.threads if len(parts) == 1 else 1)
+        session = self._session(spikes, held)
         names = [output.name for output in session.get_outputs()]
         length = max(1, min(steps, AT_ONCE // (self._widest * rows)))
 
@@ -119,14 +118,14 @@ class OnnxRuntimeSnnEngine(SpikingEngine):
         self.state = {name: np.concatenate([state[name] for state in after]) for name in (after[0] if after else ())}
         return results
 
-    def _session(self, spikes: tuple[str, ...], held: bool, threads: int) -> onnxruntime.InferenceSession:
+    def _session(self, spikes: tuple[str, ...], held: bool) -> onnxruntime.InferenceSession:
         """A session with the spikes of some layers as outputs too, for input that is held or not."""
-        key = (spikes, held, threads)
+        key = (spikes, held)
         if key not in self._sessions:
             options = onnxruntime.SessionOptions()
             options.log_severity_level = 4
             options.add_session_config_entry("session.set_denormal_as_zero", "1")
-            options.intra_op_num_threads = threads
+            options.intra_op_num_threads = 1
             model = self.model(spikes, held)
             self._sessions[key] = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         return self._sessions[key]
