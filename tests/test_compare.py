@@ -654,6 +654,8 @@ def test_targets_count_once_for_each_row_and_are_checked_before_any_work(iris: t
     assert not [sentence for sentence in said if "Asking" in sentence]
     with pytest.raises(BadInput, match="targets have different lengths"):
         asked(*iris, IRIS, targets=[[1], [2, 3]])
+    with pytest.raises(BadInput, match="named by target='species'"):
+        asked(*iris, IRIS, targets="species")
     found = asked(*iris, IRIS, targets=SPECIES)
     # Numbers of columns, and one-hot, mean the same as names.
     assert found.native.accuracy == found.onnx.accuracy == iris[0].score(IRIS, NAMES[SPECIES])

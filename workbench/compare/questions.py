@@ -205,6 +205,11 @@ def _known(sides: Sides) -> Known:
 
 def classes_of(targets: Any, rows: int) -> Any:
     """One class for each row; of rows with a single one among zeros (one-hot), its column."""
+    if isinstance(targets, str):
+        raise BadInput(
+            f"targets are the right answers, one class for each row, not the text {targets!r}; a column of the file of "
+            f"rows is named by target={targets!r}."
+        )
     if targets is None:
         return None
     try:
