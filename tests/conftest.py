@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 # As the conversion worker does before it imports TensorFlow; here another test may import it first. With oneDNN,
 # TensorFlow 2.21 fuses Keras 2's layer normalisation wrongly ("scale must be 1D").
@@ -22,6 +22,8 @@ CHROMIUM_FLAGS = (
     "--no-sandbox --disable-gpu --disable-quic --no-first-run "
     "--disable-background-networking --disable-component-update --disable-sync"
 ).split()
+
+expect.set_options(timeout=180_000)  # on two busy cores; a page answers in two seconds, JupyterLab's kernel in four
 
 
 def _chromium() -> str | None:

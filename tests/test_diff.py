@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper, version_converter
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from workbench import diff
 from workbench.diff import Difference, difference
@@ -284,8 +284,9 @@ def test_the_page_marks_the_nodes_in_both_graphs_offline(browser: Browser, tmp_p
     first, second = (page.frame_locator("iframe").nth(which) for which in (0, 1))
     second.locator(".workbench-changed").first.wait_for()
     first.locator(".workbench-changed").first.wait_for()
-    assert (first.locator(".workbench-removed").count(), first.locator(".workbench-changed").count()) == (2, 2)
-    assert second.locator(".workbench-changed").count() == 2
+    for marked, count in ((first.locator(".workbench-removed"), 2), (first.locator(".workbench-changed"), 2)):
+        expect(marked).to_have_count(count)
+    expect(second.locator(".workbench-changed")).to_have_count(2)
     page.get_by_role("button", name="Conv_0").click()
     for frame in (first, second):
         frame.locator(".select").first.wait_for()

@@ -20,7 +20,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from tests.test_eight_bits import FORMS, network
 from workbench import convert, diff, graph, load_engine
@@ -482,35 +482,36 @@ def test_the_view_shows_figures_in_the_side_panel_and_as_colour(browser: Browser
     page.goto(view.save(tmp_path / "page.html").as_uri())
     menu = page.get_by_label("Colour")
     menu.wait_for()
-    assert menu.input_value() == "macs"  # what was asked for
+    expect(menu).to_have_value("macs")  # what was asked for
     shown = page.locator(".workbench-figure")
     figures = [node.macs for node in view.costs().nodes if node.macs]
-    assert shown.count() == len(figures) == 3
-    assert shown.filter(has_text=f"{figures[0] / 1e3:.0f} k").count() == 1
+    assert len(figures) == 3
+    expect(shown).to_have_count(3)
+    expect(shown.filter(has_text=f"{figures[0] / 1e3:.0f} k")).to_have_count(1)
     page.locator(".node-item-type", has_text="Conv").nth(1).click()
     page.locator("#sidebar input[value='MACs']").wait_for()
     page.get_by_label("Colour").select_option("")
-    assert shown.count() == 0
+    expect(shown).to_have_count(0)
     assert problems == []
     # A row of the table is a node, and a node a row; it is found by operator and shape.
     menu.select_option("macs")
     page.get_by_role("button", name="Table").click()
     rows = page.locator("#workbench-table tbody tr")
-    assert rows.count() == len(view.costs().nodes)
+    expect(rows).to_have_count(len(view.costs().nodes))
     rows.get_by_role("button", name="relu1").click()
-    assert page.locator("#workbench-table tr[aria-current]").inner_text().startswith("relu1")
-    assert (
-        page.locator("g.select .node-item-type").text_content() == "Relurelu1"
-    )  # its operator, and its name to point at
+    expect(page.locator("#workbench-table tr[aria-current]")).to_have_text(re.compile("^relu1"))
+    # Its operator, and its name to point at.
+    expect(page.locator("g.select .node-item-type")).to_have_text("Relurelu1")
     page.get_by_role("button", name="Table").click()  # out of the way
     page.locator(".node-item-type", has_text="GlobalAveragePool").click()
     page.get_by_role("button", name="Table").click()
-    assert page.locator("#workbench-table tr[aria-current]").inner_text().startswith("pool")
+    expect(page.locator("#workbench-table tr[aria-current]")).to_have_text(re.compile("^pool"))
     for words, many in (("conv 8x64x64", 3), ("8X64", 7), ("64x6", 0), ("add", 2), ("sum1", 1)):
         page.get_by_role("searchbox").fill(words)
-        assert rows.count() == many, words
+        expect(rows, words).to_have_count(many)
     page.get_by_role("searchbox").fill("")
     page.get_by_role("button", name="MACs").click()
+    expect(rows.nth(3)).to_contain_text("Add")
     assert [rows.nth(at).inner_text().split("\t")[1] for at in range(4)] == ["Conv", "Conv", "Conv", "Add"]
     page.context.close()
     # A page without figures carries none of it.

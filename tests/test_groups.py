@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from workbench import graph
 from workbench.graph.groups import DOMAIN, FEW, folded, tree
@@ -87,14 +87,16 @@ def test_a_graph_of_many_nodes_opens_as_boxes_with_what_they_cost_together(brows
     page.goto(view.with_costs().save(tmp_path / "page.html").as_uri())
     page.locator(".node-item-type", has_text="layer\u00b70 (500)").wait_for()
     figures = page.locator(".workbench-figure")
-    assert figures.count() == figures.filter(has_text="16").count() == LAYERS  # one product of four by four in each
+    expect(figures).to_have_count(LAYERS)
+    expect(figures.filter(has_text="16")).to_have_count(LAYERS)  # one product of four by four in each
     page.locator(".node-item", has_text="+").first.click()
     page.locator(".node-item-type", has_text="block4 (100)").wait_for()
     # What is inside a box is found, and leads to the box.
     page.get_by_role("button", name="Table").click()
     rows = page.locator("#workbench-table tbody tr")
-    assert rows.count() == LAYERS + 1
+    expect(rows).to_have_count(LAYERS + 1)
     page.get_by_role("searchbox").fill("layer.3 matmul")
+    expect(rows).to_have_count(1)
     rows.locator("button").click()
     page.locator("#sidebar").get_by_text("model/layer.3", exact=True).wait_for()
     assert problems == []

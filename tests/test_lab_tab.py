@@ -27,8 +27,6 @@ SHADOWS = (
     "psutil traitlets comm"
 ).split()
 
-expect.set_options(timeout=180_000)  # on two busy cores; a tab's kernel is there in four seconds
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

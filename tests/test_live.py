@@ -256,7 +256,8 @@ def test_a_spiking_network_shows_the_spikes_of_every_layer(offline: Shown, tmp_p
             fired = int(np.count_nonzero(answers[layer]))
             says = f"{layer}: {answers[layer].shape[2]} neurons, {fired:,} spike"
             expect(page.locator("figcaption b", has_text=says)).to_be_visible()
-    assert page.locator(".live-raster").count() == len(engine.layers) == 2
+    assert len(engine.layers) == 2
+    expect(page.locator(".live-raster")).to_have_count(2)
     assert quiet(offline, path)
 
 

@@ -518,7 +518,6 @@ def test_the_network_runs_in_a_frame_of_the_notebook(browser: Browser, lab: tupl
     context = browser.new_context(viewport={"width": 1280, "height": 1100})
     page = context.new_page()
     page.set_default_timeout(180_000)
-    expect.set_options(timeout=180_000)  # JupyterLab and a kernel on two busy cores
     page.goto(address.format("lab/tree/gui.ipynb"))
     expect(page.locator(".jp-Notebook .jp-CodeCell").first).to_be_visible()
     expect(page.get_by_text("| Idle").first).to_be_visible()

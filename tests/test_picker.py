@@ -57,7 +57,6 @@ def page(browser: Browser, folder: Path) -> Iterator[Page]:
 
 @pytest.fixture(autouse=True)
 def at_the_root(page: Page) -> None:
-    expect.set_options(timeout=180_000)
     page.locator(".wb-crumb").first.click()
     expect(row(page, "mlp.pt2")).to_be_visible()
 

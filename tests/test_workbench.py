@@ -92,9 +92,6 @@ def page(browser: Browser, lab: str) -> Iterator[Page]:
     closed(page, lab)
 
 
-expect.set_options(timeout=180_000)  # on two busy cores; the answers come in two seconds
-
-
 def picture(page: Page, name: str) -> None:
     if SCREENSHOTS:
         page.screenshot(path=str(Path(SCREENSHOTS) / f"{name}.png"))
