@@ -41,7 +41,7 @@
       // asked() gives what lab.py is asked to show.
       constructor(session, rendermime, asked) {
         super();
-        this.node.style.cssText = "overflow: auto; padding: 12px 16px; background: var(--jp-layout-color1)";
+        this.node.style.cssText = "overflow: auto; padding: 12px 16px; background: var(--jp-layout-color0)";
         this.session = session;
         // Whose start imports nothing from the model's folder (binder/hatch_build.py).
         session.kernelPreference = { ...session.kernelPreference, name: ID };
