@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.request import urlopen
 
 ROOT = Path(__file__).parent.parent
 
@@ -59,6 +60,10 @@ def jupyter_lab(folder: Path, base_url: str = "/user/ada/") -> Iterator[str]:
         else:
             info = None
         assert infos, (home / "log").read_text()
+        while server.poll() is None and time.monotonic() < deadline:  # its file is there before it listens
+            with suppress(OSError), urlopen(f"{info['url']}api?token={info['token']}", timeout=60):
+                break
+            time.sleep(0.1)
         yield f"{info['url']}{{}}?token={info['token']}"
     finally:
         server.terminate()

@@ -374,11 +374,13 @@ def test_the_panel_says_what_is_missing_and_leads_there(tmp_path: Path, iris: di
     shutil.copy(iris["native"], tmp_path / "<b>.skops")
     session = Session(root=tmp_path)
     panel = ReportPanel(session)
-    words, (write_button, convert_button, compare_button) = panel.children[0], panel.children[1].children
+    words, (_, answers), (write_button, convert_button, compare_button) = (
+        panel.children[0], *(row.children for row in panel.children[1:3])
+    )  # fmt: skip
     assert "Pick a model file first." in words.value and write_button.disabled
     session.pick(tmp_path / "<b>.skops")
     assert "Conversion to ONNX</b> (left out): Not converted." in words.value
-    assert panel.children[3].layout.display == "none"  # only an ONNX model can answer in its page
+    assert answers.layout.display == "none"  # only an ONNX model can answer in its page
     convert_button.click()
     assert session.step == "convert"
     compare_button.click()
