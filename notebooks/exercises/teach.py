@@ -160,7 +160,8 @@ def main() -> int:
     writer = csv.DictWriter(sys.stdout, HEAD, restval="", lineterminator="\n")
     writer.writeheader()
     for row in scores(asked.folder, asked.trust):
-        writer.writerow({name: no_formula(visible(value, keep="")) if isinstance(value, str) else value for name, value in row.items()})
+        texts = {name: no_formula(visible(value, keep="")) for name, value in row.items() if isinstance(value, str)}
+        writer.writerow({**row, **texts})
     return 0
 
 
