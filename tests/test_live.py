@@ -171,18 +171,22 @@ def test_a_page_that_answers_keeps_nobody_out(offline: Shown, iris: dict[str, An
         assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
+def of_pictures(path: Path, weights: np.ndarray, shape: tuple[int, int, int], ir_version: int) -> None:
+    """A classifier of pictures (channels, height, width): one product."""
+    model = onnx.parser.parse_model(
+        f'<ir_version: {ir_version}, opset_import: ["": 18]> g (float[N, {", ".join(map(str, shape))}] image) => '
+        f"(float[N, {weights.shape[1]}] scores) "
+        "{ flat = Flatten (image)  sums = MatMul (flat, weights)  scores = Softmax (sums) }"
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights.astype(np.float32), "weights"))
+    onnx.save(model, path)
+
+
 @needs_runtime
 @pytest.mark.browser
 def test_a_drawn_digit_is_asked_as_its_pixels_are(offline: Shown, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    model = onnx.parser.parse_model(
-        '<ir_version: 14, opset_import: ["": 18]> drawn (float[N, 1, 28, 28] image) => (float[N, 10] scores) '
-        "{ flat = Flatten (image)  sums = MatMul (flat, weights)  scores = Softmax (sums) }"
-    )
-    model.graph.initializer.append(
-        onnx.numpy_helper.from_array((rng.normal(size=(784, 10)) / 3000).astype(np.float32), "weights")
-    )
-    onnx.save(model, tmp_path / "drawn.onnx")
+    of_pictures(tmp_path / "drawn.onnx", rng.normal(size=(784, 10)) / 3000, (1, 28, 28), 14)
     path, page = report(tmp_path / "drawn.onnx", live=True), offline.page
     assert checked(page, path)["apart"] == 0
     canvas = page.locator("#live-faces canvas")
@@ -210,13 +214,7 @@ def test_a_drawn_digit_is_asked_as_its_pixels_are(offline: Shown, tmp_path: Path
 @pytest.mark.long
 def test_a_picture_of_the_readers_own_is_laid_out_as_the_model_takes_it(offline: Shown, tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    model = onnx.parser.parse_model(
-        '<ir_version: 10, opset_import: ["": 18]> colours (float[N, 3, 16, 24] image) => (float[N, 5] scores) '
-        "{ flat = Flatten (image)  sums = MatMul (flat, weights)  scores = Softmax (sums) }"
-    )
-    weights = (rng.normal(size=(3 * 16 * 24, 5)) / 10).astype(np.float32)
-    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "weights"))
-    onnx.save(model, tmp_path / "colours.onnx")
+    of_pictures(tmp_path / "colours.onnx", rng.normal(size=(3 * 16 * 24, 5)) / 10, (3, 16, 24), 10)
     path, page = write(tmp_path / "colours.onnx", live=True), offline.page
     assert checked(page, path)["apart"] == 0
     pixels, png = rng.integers(0, 256, (16, 24, 3), np.uint8), io.BytesIO()
