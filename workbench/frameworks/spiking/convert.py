@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -122,7 +122,7 @@ def convert_nengo(
     return finished(conversion, target, begun)
 
 
-def _chosen(options: Mapping[str, Any]) -> tuple[float | None, bool, str]:
+def _chosen(options: Mapping[str, Any]) -> tuple[float | None, bool, Literal["", "loop", "step"]]:
     """`dt`, `freeze` and `form`."""
     if unknown := [key for key in options if key not in ("dt", "freeze", "form")]:
         raise BadInput(
@@ -463,7 +463,7 @@ def _samples(network: SpikingNetwork, sample: Any, steps: int) -> Mapping[str, A
 # --- the file ------------------------------------------------------------------------------------------------------
 
 
-def _model(network: SpikingNetwork, form: str) -> tuple[Any, str]:
+def _model(network: SpikingNetwork, form: Literal["", "loop", "step"]) -> tuple[Any, str]:
     """(the model without a certificate, the SHA-256 of its bytes)"""
     from .plain import plain
     from .write import write

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ from .network import SpikingNetwork
 from .write import write
 
 
-def plain(network: SpikingNetwork, form: str) -> onnx.ModelProto:
+def plain(network: SpikingNetwork, form: Literal["loop", "step"]) -> onnx.ModelProto:
     """The ONNX model of a network, every node in the default domain. Equal networks give equal bytes.
 
     Args:
