@@ -434,7 +434,8 @@ def _passing_on(convert: Converter) -> Converter:
     def converter(scope: Any, operator: Any, container: Any) -> None:
         pipeline = operator.raw_operator
         steps = {id(step): step for _, step in pipeline.steps}
-        raw = (container.get_options(pipeline, {"raw_scores": False}) or {}).get("raw_scores", False)
+        asked = (container.get_options(pipeline, {"raw_scores": False}) or {}).get("raw_scores", False)
+        raw = asked and hasattr(pipeline, "decision_function")  # skl2onnx asks it of what has probabilities alone, too
 
         def adding(add: Callable[..., None]) -> Callable[..., None]:
             def add_known(model_id: int, options: dict[str, Any]) -> None:
