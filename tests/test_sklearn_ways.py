@@ -18,6 +18,7 @@ from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_diabetes, load_iris
 from sklearn.ensemble import (
     BaggingClassifier,
+    ExtraTreesClassifier,
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
@@ -148,7 +149,8 @@ def test_calibrated_probabilities_of_a_pipeline_agree(inner: Any, classes: int, 
         (GaussianNB(), 3),
         (make_pipeline(StandardScaler(), SVC()), 3),
         (RandomForestClassifier(5, random_state=0), 2),
-        # It has no decision function, which skl2onnx asks of every pipeline; only our way sends missing values right.
+        # What has no decision function, which skl2onnx asks of all but the one above.
+        (ExtraTreesClassifier(5, random_state=0), 2),
         (make_pipeline(StandardScaler(), RandomForestClassifier(5, random_state=0)), 2),
     ],
     ids=lambda value: type(value).__name__,

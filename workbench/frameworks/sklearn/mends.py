@@ -424,7 +424,27 @@ def _threshold_tensors(graph: _Graph, node: _Node) -> None:
     graph.Cast(node.outputs[-1], out=scores, to=told.get(scores, TensorProto.DOUBLE))
 
 
-# --- pipelines within -------------------------------------------------------------------------------------------------
+# --- estimators within ------------------------------------------------------------------------------------------------
+
+
+def _of_scores_or_probabilities(convert: Converter) -> Converter:
+    """Calibration asked raw scores of what has probabilities alone, too; but for a RandomForestClassifier."""
+
+    def converter(scope: Any, operator: Any, container: Any) -> None:
+        within = {id(fold.estimator): fold.estimator for fold in operator.raw_operator.calibrated_classifiers_}
+
+        def adding(add: Callable[..., None]) -> Callable[..., None]:
+            def add_known(model_id: int, options: dict[str, Any]) -> None:
+                if model_id in within and not hasattr(within[model_id], "decision_function"):
+                    options = {**options, "raw_scores": False}
+                add(model_id, options)
+
+            return add_known
+
+        with changed_attributes([(owner, "add_options", adding(owner.add_options)) for owner in (scope, container)]):
+            convert(scope, operator, container)
+
+    return converter
 
 
 def _passing_on(convert: Converter) -> Converter:
@@ -434,8 +454,7 @@ def _passing_on(convert: Converter) -> Converter:
     def converter(scope: Any, operator: Any, container: Any) -> None:
         pipeline = operator.raw_operator
         steps = {id(step): step for _, step in pipeline.steps}
-        asked = (container.get_options(pipeline, {"raw_scores": False}) or {}).get("raw_scores", False)
-        raw = asked and hasattr(pipeline, "decision_function")  # skl2onnx asks it of what has probabilities alone, too
+        raw = (container.get_options(pipeline, {"raw_scores": False}) or {}).get("raw_scores", False)
 
         def adding(add: Callable[..., None]) -> Callable[..., None]:
             def add_known(model_id: int, options: dict[str, Any]) -> None:
@@ -874,6 +893,7 @@ _NEIGHBOURS = "KNeighborsClassifier KNeighborsRegressor RadiusNeighborsClassifie
 
 _MENDS: dict[str, Mend] = {
     **dict.fromkeys(_TREES, in_float32),
+    "CalibratedClassifierCV": _of_scores_or_probabilities,
     "CountVectorizer": _changed(_characters),
     "HistGradientBoostingClassifier": in_float64,
     "HistGradientBoostingRegressor": lambda convert: _changed(_link)(in_float64(convert)),
