@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from workbench.files.certificate import delimited
+from workbench.files.wire import delimited
 
 DATA = Path(__file__).parent / "data"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..words import readable
-from .wire import encode_varint
+from .wire import delimited
 
 KEY = "workbench.certificate"
 
@@ -74,8 +74,3 @@ def _number(value: Any) -> str:
         return readable(value) if isinstance(value, int | float) else "unknown"
     except OverflowError:  # JSON has integers of any length
         return "unknown"
-
-
-def delimited(number: int, payload: bytes) -> bytes:
-    """A length-delimited protobuf field."""
-    return encode_varint(number << 3 | 2) + encode_varint(len(payload)) + payload

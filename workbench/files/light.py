@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from .certificate import delimited
 from .header import MAX_DEPTH
-from .wire import LEN, Buffer, Span, Wire, encode_varint, opened
+from .wire import LEN, Buffer, Span, Wire, delimited, encode_varint, opened
 
 LARGE_TENSOR = 1 << 16
 """Bytes of a tensor from which it counts as weights; smaller ones may be shapes, which a checker must know."""
@@ -26,7 +25,7 @@ def without_weights(path: Path, least: int = LARGE_TENSOR) -> bytes:
         wire = Wire(buffer)
         return b"".join(
             delimited(number, _light_graph(wire, span, path.name, least)) if (number, kind) == (_GRAPH, LEN)
-            else _copied(wire, number, kind, span)
+            else wire.copied(number, kind, span)
             for number, kind, _, span in wire.fields(wire.span)
         )  # fmt: skip
 
@@ -92,7 +91,7 @@ def _light_graph(wire: Wire, graph: Span, location: str, least: int) -> bytes:
     return b"".join(
         delimited(number, _light_tensor(wire, span, location))
         if (number, kind) == (_INITIALIZER, LEN) and span[1] - span[0] > least
-        else _copied(wire, number, kind, span)
+        else wire.copied(number, kind, span)
         for number, kind, _, span in wire.fields(graph)
     )
 
@@ -104,12 +103,8 @@ def _light_tensor(wire: Wire, tensor: Span, location: str) -> bytes:
         return wire.data(tensor)
     # Numbers in the file itself leave what is said about another one without meaning, and it stays so.
     gone = (_RAW_DATA, _EXTERNAL_DATA, _DATA_LOCATION)
-    out = [_copied(wire, number, kind, span) for number, kind, _, span in fields if number not in gone]
+    out = [wire.copied(number, kind, span) for number, kind, _, span in fields if number not in gone]
     where = {"location": location, "offset": str(place[0]), "length": str(place[1] - place[0])}
     for key, value in where.items():
         out.append(delimited(_EXTERNAL_DATA, delimited(1, key.encode()) + delimited(2, value.encode())))
     return b"".join([*out, encode_varint(_DATA_LOCATION << 3), encode_varint(1)])
-
-
-def _copied(wire: Wire, number: int, kind: int, span: Span) -> bytes:
-    return delimited(number, wire.data(span)) if kind == LEN else encode_varint(number << 3 | kind) + wire.data(span)

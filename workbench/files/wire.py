@@ -15,7 +15,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, Protocol, TypeAlias, overload
+from typing import Protocol, TypeAlias, overload
 
 from ..errors import UnreadableFile
 
@@ -134,20 +134,6 @@ class Wire:
         """The whole buffer as a span."""
         return 0, len(self.buffer)
 
-    def varint(self, pos: int, end: int) -> tuple[int, int]:
-        """Decode one base-128 varint at `pos`; returns (value, next position)."""
-        value = shift = 0
-        while pos < end:
-            byte = self.buffer[pos]
-            pos += 1
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value & 0xFFFF_FFFF_FFFF_FFFF, pos
-            shift += 7
-            if shift > 63:
-                raise WireError(f"damaged at byte {pos:,}: a number does not end")
-        raise WireError(f"cut short at byte {end:,}: a number does not end")
-
     def fields(self, span: Span) -> Iterator[tuple[int, int, int, Span]]:
         """Walk one message.
 
@@ -230,6 +216,15 @@ class Wire:
                 return value & 0xFFFF_FFFF_FFFF_FFFF, at
         raise WireError(f"damaged at byte {self._base + at:,}: a number does not end")
 
+    def within(self, span: Span, number: int) -> Iterator[Span]:
+        """Each length-delimited field of this number in a message."""
+        return (inner for field, kind, _, inner in self.fields(span) if field == number and kind == LEN)
+
+    def copied(self, number: int, kind: int, span: Span) -> bytes:
+        """A field as it stands in the file, key and all."""
+        payload = self.data(span)
+        return delimited(number, payload) if kind == LEN else encode_varint(number << 3 | kind) + payload
+
     def data(self, span: Span, limit: int | None = None) -> bytes:
         """Copy of a span's bytes, at most `limit` of them."""
         start, stop = span
@@ -310,6 +305,11 @@ def encode_varint(value: int) -> bytes:
     return bytes(out)
 
 
+def delimited(number: int, payload: bytes) -> bytes:
+    """A length-delimited field."""
+    return encode_varint(number << 3 | LEN) + encode_varint(len(payload)) + payload
+
+
 def signed(value: int) -> int:
     """An int64 or int32 field's value from its varint (two's complement over 64 bits)."""
     return value - (1 << 64) if value >> 63 else value
@@ -322,22 +322,17 @@ def opened(path: str | os.PathLike[str]) -> Iterator[FileBytes]:
     Raises:
         UnreadableFile: missing, a folder, not a regular file, empty, or no permission.
     """
-    with _open(path) as file:
-        yield FileBytes(file.fileno())
-
-
-def _open(path: str | os.PathLike[str]) -> BinaryIO:
     name = os.fspath(path)
     try:
         if not stat.S_ISREG(os.stat(name).st_mode):
             # A pipe would block in open(), a device would never end.
             raise UnreadableFile(f"{name} is not a regular file; name a model file.")
-        file = open(name, "rb", buffering=0)  # noqa: SIM115, closed by the caller
+        file = open(name, "rb", buffering=0)  # noqa: SIM115, closed below
     except (OSError, ValueError) as error:
         # ValueError: a NUL byte in the name.
         reason = getattr(error, "strerror", None) or error
         raise UnreadableFile(f"{name} cannot be read: {reason}.") from error
-    if os.fstat(file.fileno()).st_size == 0:
-        file.close()
-        raise UnreadableFile(f"{name} is empty (0 bytes); was the upload or download complete?")
-    return file
+    with file:
+        if not (content := FileBytes(file.fileno())):
+            raise UnreadableFile(f"{name} is empty (0 bytes); was the upload or download complete?")
+        yield content

@@ -6,11 +6,11 @@ the wire level from a model without weights (`slim.py`). Field numbers as there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..files.header import Graph, Node
-from ..files.wire import LEN, Wire, encode_varint
+from ..files.wire import LEN, Wire, delimited, encode_varint
 
 FEW = 300
 """Nodes that are not folded any further."""
@@ -49,12 +49,10 @@ def folded(data: bytes) -> tuple[bytes, tuple[Graph, ...]]:
     for number, kind, _, span in wire.fields(wire.span):
         if number == 7 and kind == LEN:
             fold = _Fold(Wire(wire.data(span)))
-            out.append(_field(7, fold.graph()))
+            out.append(delimited(7, fold.graph()))
             graphs += fold.levels
         else:
-            out.append(
-                _field(number, wire.data(span)) if kind == LEN else encode_varint(number << 3 | kind) + wire.data(span)
-            )
+            out.append(wire.copied(number, kind, span))
     return b"".join(out), tuple(graphs)
 
 
@@ -108,16 +106,13 @@ class _Fold:
         self.results: set[str] = set()
         self.levels: list[Graph] = []
         for number, kind, _, span in wire.fields(wire.span):
-            payload = wire.data(span)
-            if kind != LEN:
-                self.others.append(encode_varint(number << 3 | kind) + payload)
-            elif number == 1:
-                self.nodes.append((_node(wire, span), payload))
-            elif number == 5:
-                self.tensors[_text(wire, span, 8)] = payload
+            if kind == LEN and number == 1:
+                self.nodes.append((_node(wire, span), wire.data(span)))
+            elif kind == LEN and number == 5:
+                self.tensors[_text(wire, span, 8)] = wire.data(span)
             else:
-                self.others.append(_field(number, payload))
-                if number in (11, 12):
+                self.others.append(wire.copied(number, kind, span))
+                if kind == LEN and number in (11, 12):
                     name = _text(wire, span, 1)
                     self.inputs += [name] * (number == 11)
                     self.results |= {name} if number == 12 else set()
@@ -143,9 +138,9 @@ class _Fold:
                 node, payload = self.nodes[item]
                 read.update(dict.fromkeys(node.inputs))
             drawn.append(node)
-            fields.append(_field(1, payload))
+            fields.append(delimited(1, payload))
         self.levels[at] = Graph("", tuple(drawn), (), (), {})
-        return [*fields, *(_field(5, self.tensors[name]) for name in read if name in self.tensors)]
+        return [*fields, *(delimited(5, self.tensors[name]) for name in read if name in self.tensors)]
 
     def _folded(self, box: Box) -> tuple[Node, bytes]:
         """A box as a node."""
@@ -159,11 +154,11 @@ class _Fold:
             if value in self.results or any(place not in within for place in self.readers.get(value, ()))
         )  # fmt: skip
         kind = f"{box.name.replace('.', '·')} ({len(within):,})"  # Netron shows what follows a dot
-        body = b"".join([*self._level(box), *(_field(12, _field(1, value.encode())) for value in outputs)])
-        attribute = _field(1, b"nodes") + _field(6, body) + encode_varint(20 << 3) + encode_varint(5)
+        body = b"".join([*self._level(box), *(delimited(12, delimited(1, value.encode())) for value in outputs)])
+        attribute = delimited(1, b"nodes") + delimited(6, body) + encode_varint(20 << 3) + encode_varint(5)
         values = [*((1, value) for value in inputs), *((2, value) for value in outputs)]
         texts = [*values, (3, box.scope), (4, kind), (7, DOMAIN)]
-        payload = b"".join(_field(number, text.encode()) for number, text in texts) + _field(5, attribute)
+        payload = b"".join(delimited(number, text.encode()) for number, text in texts) + delimited(5, attribute)
         return Node(kind, DOMAIN, box.scope, inputs, outputs), payload
 
 
@@ -176,11 +171,4 @@ def _node(wire: Wire, span: tuple[int, int]) -> Node:
 
 
 def _text(wire: Wire, span: tuple[int, int], wanted: int) -> str:
-    found: Iterable[str] = (
-        wire.text(inner) for number, kind, _, inner in wire.fields(span) if number == wanted and kind == LEN
-    )
-    return next(iter(found), "")
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return encode_varint(number << 3 | LEN) + encode_varint(len(payload)) + payload
+    return next(map(wire.text, wire.within(span, wanted)), "")

@@ -6,7 +6,7 @@ Sources: ``tensorflow/core/framework/graph.proto``, ``tensorflow/compiler/mlir/l
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from ..errors import UnreadableFile
 from ..files.header import Graph, Node, in_order
@@ -32,20 +32,16 @@ def graph_def(buffer: Buffer) -> Graphs:
 
 def saved_model(buffer: Buffer) -> Graphs:
     wire = Wire(buffer, Steps(MOST))
-    found = (_graphs_of(wire, graph) for meta in _within(wire, wire.span, 2) for graph in _within(wire, meta, 2))
+    found = (_graphs_of(wire, graph) for meta in wire.within(wire.span, 2) for graph in wire.within(meta, 2))
     return tuple(graph for graphs in found for graph in graphs)
 
 
 def _graphs_of(wire: Wire, span: Span) -> Graphs:
     """A GraphDef's own nodes, and each function's of its library."""
-    bodies = [list(_within(wire, span, 1))]
-    for library in _within(wire, span, 2):
-        bodies += [list(_within(wire, function, 3)) for function in _within(wire, library, 1)]
+    bodies = [list(wire.within(span, 1))]
+    for library in wire.within(span, 2):
+        bodies += [list(wire.within(function, 3)) for function in wire.within(library, 1)]
     return tuple(_graph(node for place in body if (node := _node(wire, place)).op_type != "Const") for body in bodies)
-
-
-def _within(wire: Wire, span: Span, *numbers: int) -> Iterator[Span]:
-    yield from (inner for number, kind, _, inner in wire.fields(span) if kind == LEN and number in numbers)
 
 
 def _node(wire: Wire, span: Span) -> Node:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from ..errors import UnreadableFile, UnsupportedModel
 from ..files.header import MAX_DEPTH
 from ..files.pickle_walk import Budget
 from ..files.unpack import compressed, unpacked
-from ..files.wire import I32, I64, LEN, VARINT, Buffer, Span, Wire, WireError, encode_varint, opened
+from ..files.wire import I32, I64, LEN, VARINT, Buffer, Span, Wire, WireError, delimited, encode_varint, opened
 from ..words import first_line
 from .layouts import Flat
 
@@ -203,7 +204,7 @@ class _Copy:
                     self._field(rules, number, kind, inner, depth, producer=name == "Model" and number in (2, 3))
                 )
         # What is left out is seen as an input.
-        out += [self._emit(11, LEN, _delimited(1, value.encode())) for value in (part.open if part else ())]
+        out += [self._emit(11, LEN, delimited(1, value.encode())) for value in (part.open if part else ())]
         return b"".join(out)
 
     def _belongs(self, part: Part, number: int, span: Span) -> bool:
@@ -212,10 +213,7 @@ class _Copy:
         if number not in names:
             return number in (2, 10)
         known = part.gives if number == 1 else part.gives | part.reads
-        return any(
-            self.wire.text(inner, TEXT_LIMIT) in known
-            for field, kind, _, inner in self.wire.fields(span) if field == names[number] and kind == LEN
-        )  # fmt: skip
+        return any(self.wire.text(inner, TEXT_LIMIT) in known for inner in self.wire.within(span, names[number]))
 
     def _field(
         self, rules: _Message, number: int, kind: int, span: Span, depth: int, *, producer: bool = False
@@ -223,7 +221,7 @@ class _Copy:
         if kind != LEN:
             return self._emit(number, kind, self.wire.data(span))
         if number in rules.nested:
-            return _delimited(number, self.message(rules.nested[number], span, depth))
+            return delimited(number, self.message(rules.nested[number], span, depth))
         if number in rules.text:
             text = self._text(span)
             if producer:
@@ -234,7 +232,7 @@ class _Copy:
         return self._emit(number, LEN, self.wire.data(span))
 
     def _emit(self, number: int, kind: int, payload: bytes) -> bytes:
-        field = _delimited(number, payload) if kind == LEN else encode_varint(number << 3 | kind) + payload
+        field = delimited(number, payload) if kind == LEN else encode_varint(number << 3 | kind) + payload
         self.size += len(field)
         if self.size > OUTPUT_LIMIT:
             raise UnsupportedModel(
@@ -281,7 +279,7 @@ class _Copy:
         for number, kind, _, inner in self.wire.fields(span):
             if kind == LEN and number == 5:
                 data, shortened = self._attribute(inner, depth)
-                out.append(_delimited(5, data))
+                out.append(delimited(5, data))
                 cut += shortened
                 continue
             if kind == LEN and number == 6:
@@ -345,7 +343,7 @@ class _Copy:
 
     def _element(self, number: int, kind: int, span: Span, depth: int) -> bytes:
         if number == _TENSORS and kind == LEN:
-            return _delimited(number, self._tensor(span, depth))
+            return delimited(number, self._tensor(span, depth))
         return self._emit(number, kind, self._text(span) if kind == LEN else self.wire.data(span))
 
     def _packed(self, number: int, span: Span, found: _List) -> None:
@@ -357,11 +355,8 @@ class _Copy:
                 found.kept.append(self._emit(number, I32, self.wire.data((pos, pos + 4))))
         else:
             total = _count_varints(self.wire.buffer, start, end)
-            pos = start
-            while pos < end and len(found.kept) < LIST_LIMIT:
-                first = pos
-                _, pos = self.wire.varint(pos, end)
-                found.kept.append(self._emit(number, VARINT, self.wire.data((first, pos))))
+            for value in self.wire.packed(span, LIST_LIMIT - len(found.kept)):
+                found.kept.append(self._emit(number, VARINT, encode_varint(value)))
         found.total += total
 
     def _run(self, number: int, kind: int, pos: int, end: int) -> tuple[int, int]:
@@ -390,10 +385,6 @@ class _List:
 
     kept: list[bytes] = field(default_factory=list)
     total: int = 0
-
-
-def _delimited(number: int, payload: bytes) -> bytes:
-    return b"".join((encode_varint(number << 3 | LEN), encode_varint(len(payload)), payload))
 
 
 def _count_varints(buffer: Buffer, start: int, end: int) -> int:
@@ -501,7 +492,8 @@ def keras(path: str | os.PathLike[str]) -> Slim:
         if not info.filename.endswith(".h5"):
             return _small(archive, info)
         with tempfile.TemporaryFile() as file, archive.open(info) as source:
-            _spool(source, file, info.file_size)
+            shutil.copyfileobj(source, file)  # as many bytes as it announces, at most
+            file.seek(0)
             return hdf5(file).data
 
     return _rezip(path, entry)
@@ -552,15 +544,6 @@ def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     if len(data) > OUTPUT_LIMIT:
         raise UnsupportedModel(f"The archive's {info.filename} is over {OUTPUT_LIMIT >> 20} MiB.")
     return data
-
-
-def _spool(source: IO[bytes], target: IO[bytes], size: int) -> None:
-    """Copy `size` bytes at most: an entry that unpacks to more than it announced is a bomb."""
-    left = size
-    while data := source.read(min(1 << 20, left)):
-        target.write(data)
-        left -= len(data)
-    target.seek(0)
 
 
 def _bounded(data: bytes) -> Slim:
