@@ -45,7 +45,9 @@ def network(**told: Any) -> onnx.ModelProto:
     weights = [numpy_helper.from_array(rng.random((4, 4), np.float32), name) for name in "ab"]
     nodes = [
         helper.make_node("MatMul", ["x", "a"], ["h"], name=told.get("name", "first"), doc_string=told.get("doc", "")),
-        helper.make_node(told.get("op_type", "Relu"), ["h"], ["r"], domain=told.get("domain", "")),
+        helper.make_node(
+            told.get("op_type", "Relu"), ["h"], ["r"], domain=told.get("domain", ""), **told.get("attributes", {})
+        ),
         helper.make_node("MatMul", ["r", "b"], ["y"]),
     ]
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in "xy")
@@ -155,6 +157,13 @@ def test_nothing_is_said_of_clean_files_and_each_is_a_row_once(found: Audit, tre
     (copy,) = (row for row in found.rows if row.path.endswith("z_copy.onnx"))
     assert copy.duplicate_of.endswith("a.onnx")
     assert copy.sha256 == hashlib.sha256(Path(copy.path).read_bytes()).hexdigest()
+
+
+def test_graphs_are_twins_where_their_weights_alone_differ(tmp_path: Path) -> None:
+    for seed, (name, alpha) in enumerate({"a": 0.1, "b": 0.1, "c": 0.2}.items()):
+        write(tmp_path / f"{name}.onnx", network(seed=seed, op_type="LeakyRelu", attributes={"alpha": alpha}))
+    found = audit(tmp_path)
+    assert [os.path.basename(row.same_graph_as) for row in found.rows] == ["", "a.onnx", ""]
 
 
 @pytest.mark.parametrize("sample", ["gru.onnx", "net.nir"])

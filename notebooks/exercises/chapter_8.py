@@ -11,8 +11,9 @@ from typing import Any
 import onnx
 
 from workbench import WorkbenchError
-from workbench.audit.look import Row, look, sha256
+from workbench.audit.look import Row, look
 from workbench.audit.policy import read_policy
+from workbench.files.remote import sha256
 
 from . import Verdict, not_yet, right
 
@@ -67,7 +68,8 @@ def _twins(answer: object) -> Verdict:
     if sha256(first.path) == sha256(second.path):
         return not_yet("These two have the same bytes, so one is a copy of the other: their weights are the same, too.")
     if not first.structure or first.structure != second.structure:
-        return not_yet(f"Their graphs differ: {_nodes(first)}, {_nodes(second)}, or weights of other shapes.")
+        one, other = _nodes(first), _nodes(second)
+        return not_yet(f"Their graphs differ: {one}, {other}, or attributes or weights of other shapes.")
     return right("The operators and their wiring are the same, and the bytes are not: only the weights can differ.")
 
 

@@ -24,7 +24,7 @@ from ..publish import write_text
 from ..sandbox import Cancelled
 from .cluster import rows_from
 from .exports import EXPORTS, page
-from .look import Row, look, lost, sha256
+from .look import Row, look, lost
 from .places import Place, places
 from .policy import Policy, read_policy
 from .result import Rows
@@ -222,7 +222,7 @@ def _duplicates(rows: list[Row], found: list[Place], every: bool) -> list[Row]:
     for row, place in zip(rows, found, strict=True):
         wanted = every or (sizes[row.size] > 1 and not remote.is_url(place.path))
         if row.format and not row.sha256 and row.size and wanted:
-            row = replace(row, sha256=sha256(place.path))
+            row = replace(row, sha256=remote.sha256(place.path))
         first = seen.setdefault(row.sha256, row.path) if row.sha256 else row.path
         like = graphs.setdefault(row.structure, row.path) if row.structure and row.nodes else row.path
         if first != row.path:

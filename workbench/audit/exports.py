@@ -21,7 +21,7 @@ from ..files import remote
 from ..graph import policy
 from ..markup import render, script, whole_page
 from ..words import no_formula, size, visible
-from .look import Row, sha256
+from .look import Row
 from .result import Rows
 
 MOST_ROWS, MOST_CARDS, MOST_PLACES = 20_000, 2_000, 50
@@ -95,7 +95,7 @@ def sbom(audit: Rows) -> str:
     for row in audit.rows:
         if row.kind is None:
             continue
-        digest = row.sha256 or ("" if remote.is_url(row.path) else sha256(row.path))
+        digest = row.sha256 or ("" if remote.is_url(row.path) else remote.sha256(row.path))
         facts = {
             "format": row.format, "kind": row.kind, "because": row.because, "producer": row.producer,
             "opsets": ", ".join(f"{domain or 'ai.onnx'} {number}" for domain, number in row.opsets.items()),

@@ -9,7 +9,7 @@ import hashlib
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cache
@@ -23,8 +23,8 @@ from ..files.formats import against_name
 from ..files.header import Header
 from ..files.light import texts
 from ..files.records import Format
-from ..files.wire import Buffer, opened
-from ..kind import Detection, detect, detect_bytes
+from ..files.wire import LEN, Buffer, Steps, StepsSpent, Wire, opened
+from ..kind import READING, Detection, detect, detect_bytes
 from ..words import listed, visible
 
 MOST_TEXT = 16 << 20
@@ -43,7 +43,7 @@ class Row:
         not_here: operators that ONNX Runtime does not know and the file has no body for, as ``domain:op_type``.
         external: names of the files that hold weights beside it.
         certificate: what the file says of its conversion, as a claim; "" where it says nothing.
-        structure: a digest of an ONNX file's graph without its weights; "" of others.
+        structure: a digest of an ONNX file's graph without its weights; "" of others, and of what is too large for one.
         findings: worst first.
         duplicate_of: path of an earlier file of the same bytes; same_graph_as: of one with the same graph and other
             weights. "" where there is none.
@@ -139,7 +139,8 @@ def _row(detection: Detection, buffer: Buffer | None, size: int, changed: int) -
             "producer": f"{header.producer_name} {header.producer_version}".strip(), "ir_version": header.ir_version,
             "opsets": dict(header.opset_import), "nodes": len(header.graph.nodes), "parameters": header.parameters,
             "not_here": missing, "external": tuple(header.external_data),
-            "certificate": certificate.says(proof) if proof is not None else "", "structure": _structure(header),
+            "certificate": certificate.says(proof) if proof is not None else "",
+            "structure": _structure(header, buffer),
         }  # fmt: skip
     deciding = tuple(f"{signal.signal} {signal.value}" for signal in detection.deciding)
     facts = {name: value for name, value in detection.to_dict().items() if name not in ("components", "findings")}
@@ -314,7 +315,7 @@ def _of_certificate(path: str, header: Header, proof: dict[str, Any] | None) -> 
         return  # what is beside it is not looked for
     name, digest = str(proof.get("source", "")), str(proof.get("sha256", ""))
     source = Path(path).parent / name
-    if digest and name and os.path.basename(name) == name and source.is_file() and sha256(str(source)) != digest:
+    if digest and name and os.path.basename(name) == name and source.is_file() and remote.sha256(str(source)) != digest:
         says = f"Its certificate is of another {visible(name, 80, '')} than the one beside it."
         yield Finding("certificate", "warning", certificate.KEY, says, "Convert it anew, or find the source it was of.")
 
@@ -322,31 +323,43 @@ def _of_certificate(path: str, header: Header, proof: dict[str, Any] | None) -> 
 # --- sameness --------------------------------------------------------------------------------------------------------
 
 
-def _structure(header: Header) -> str:
-    """A digest of operators, how they are wired, and the weights' shapes; names and numbers are left out."""
+def _structure(header: Header, buffer: Buffer) -> str:
+    """A digest of operators with their attributes, how they are wired, and the weights' shapes; names and weights are
+    left out."""
     digest = hashlib.sha256()
     for graph in (header.graph, *(function.body for function in header.functions)):
         for part in graph.walk():
-            place = {name: str(number) for number, name in enumerate(_wires(part.inputs, part))}
+            wires = (*(info.name for info in part.inputs), *part.initializers)
+            place = {name: str(number) for number, name in enumerate(wires)}
             for node in part.nodes:
                 reads = ",".join(place.get(name, name and "?") for name in node.inputs)
                 digest.update(f"{node.key}({reads})>{len(node.outputs)};".encode())
                 place |= {name: str(len(place) + number) for number, name in enumerate(node.outputs)}
             digest.update("".join(f"{one.dtype}{one.shape}" for one in part.initializers.values()).encode())
+    try:
+        for told in _attributes(Wire(buffer, Steps(READING))):
+            digest.update(told)
+    except StepsSpent:
+        return ""
     return digest.hexdigest()[:32]
 
 
-def _wires(inputs: Iterable[Any], graph: Any) -> Iterator[str]:
-    yield from (info.name for info in inputs)
-    yield from graph.initializers
-
-
-def sha256(path: str) -> str:
-    """Of a file or URL; "" where it cannot be read, or is a folder."""
-    if remote.is_url(path):
-        return remote.sha256(path)
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError:
-        return ""
+def _attributes(wire: Wire) -> Iterator[bytes]:
+    """What is written in the nodes' attributes, in the file's order: of tensors type and shape. Those of classical
+    operators are left out, since they hold what these have learnt. Field numbers are those of onnx/onnx.proto."""
+    graphs = [(graph, 1) for graph in wire.within(wire.span, 7)]
+    for body, nodes in (*graphs, *((function, 7) for function in wire.within(wire.span, 25))):
+        todo = [*wire.within(body, nodes)]
+        for node in todo:
+            if "ai.onnx.ml" in map(wire.text, wire.within(node, 7)):
+                continue
+            yield b";"
+            for attribute in wire.within(node, 5):
+                for number, kind, _, inner in wire.fields(attribute):
+                    if kind == LEN and number in (6, 11):
+                        todo += wire.within(inner, 1)
+                    elif kind == LEN and number in (5, 10):
+                        parts = [wire.data(part) for field, _, _, part in wire.fields(inner) if field in (1, 2)]
+                        yield repr((number, parts)).encode()
+                    elif number not in (13, 22, 23):  # what is said about it, and sparse weights
+                        yield repr((number, wire.data(inner))).encode()
