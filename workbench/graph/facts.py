@@ -13,12 +13,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
 from onnx import TensorProto, helper
 
 from ..files.header import DTYPES
+from ..safety.names import listed
 from ..words import counted, visible
 from .stand_ins import stand_ins
 
@@ -116,20 +118,11 @@ class Facts:
         macs = self.total["macs"]
         rows = [
             {
-                "name": node.name,
-                "op_type": node.op_type,
-                "domain": node.domain,
+                **asdict(node),
                 "outputs": ", ".join(value.name for value in node.outputs),
                 "dtype": ", ".join(value.dtype or "?" for value in node.outputs),
                 "shape": ", ".join(shown(value.shape) for value in node.outputs),
-                "parameters": node.parameters,
-                "bytes": node.bytes,
-                "macs": node.macs,
                 "share": node.macs / macs if node.macs is not None and macs else None,
-                "seconds": node.seconds,
-                "ran_as": node.ran_as,
-                "error": node.error,
-                "spikes": node.spikes,
             }
             for node in self.nodes
         ]
@@ -328,10 +321,10 @@ class _Node:
 
 
 def _macs(node: onnx.NodeProto, known: Known) -> int | None:
-    key = ("" if node.domain == "ai.onnx" else node.domain, node.op_type)
-    if key in _NONE:
+    domain = node.domain or "ai.onnx"
+    if node.op_type in _NONE.get(domain, ()):
         return 0
-    formula = FORMULAS.get(key)
+    formula = FORMULAS.get(f"{domain}:{node.op_type}")
     if formula is None:
         return None
     try:
@@ -402,56 +395,30 @@ def _packed_matmul(node: _Node) -> int:
     return math.prod(node.input(0)) * int(node.attributes["N"])
 
 
-FORMULAS: dict[tuple[str, str], Callable[[_Node], int]] = {
-    ("", "Conv"): _conv(1),
-    ("", "ConvInteger"): _conv(1),
-    ("", "QLinearConv"): _conv(3),
-    ("com.microsoft", "FusedConv"): _conv(1),
-    ("com.microsoft", "NhwcFusedConv"): _conv(1),
-    ("", "ConvTranspose"): _conv_transpose,
-    ("", "MatMul"): _matmul,
-    ("", "MatMulInteger"): _matmul,
-    ("", "QLinearMatMul"): _matmul,
-    ("com.microsoft", "FusedMatMul"): _matmul,
-    ("", "Gemm"): _gemm,
-    ("com.microsoft", "FusedGemm"): _gemm,
-    ("com.microsoft", "DynamicQuantizeMatMul"): _matmul,
-    ("com.microsoft", "MatMulIntegerToFloat"): _matmul,
-    ("com.microsoft", "MatMulNBits"): _packed_matmul,
-    ("com.microsoft", "Attention"): _attention,
-    ("com.microsoft", "MultiHeadAttention"): _multi_head,
-    ("", "LSTM"): _recurrent(4),
-    ("", "GRU"): _recurrent(3),
-    ("", "RNN"): _recurrent(1),
-    ("", "Einsum"): _einsum,
+FORMULAS: dict[str, Callable[[_Node], int]] = {
+    "ai.onnx:Conv": _conv(1),
+    "ai.onnx:ConvInteger": _conv(1),
+    "ai.onnx:QLinearConv": _conv(3),
+    "com.microsoft:FusedConv": _conv(1),
+    "com.microsoft:NhwcFusedConv": _conv(1),
+    "ai.onnx:ConvTranspose": _conv_transpose,
+    "ai.onnx:MatMul": _matmul,
+    "ai.onnx:MatMulInteger": _matmul,
+    "ai.onnx:QLinearMatMul": _matmul,
+    "com.microsoft:FusedMatMul": _matmul,
+    "ai.onnx:Gemm": _gemm,
+    "com.microsoft:FusedGemm": _gemm,
+    "com.microsoft:DynamicQuantizeMatMul": _matmul,
+    "com.microsoft:MatMulIntegerToFloat": _matmul,
+    "com.microsoft:MatMulNBits": _packed_matmul,
+    "com.microsoft:Attention": _attention,
+    "com.microsoft:MultiHeadAttention": _multi_head,
+    "ai.onnx:LSTM": _recurrent(4),
+    "ai.onnx:GRU": _recurrent(3),
+    "ai.onnx:RNN": _recurrent(1),
+    "ai.onnx:Einsum": _einsum,
 }
-"""(domain, op_type) -> its multiply-accumulates for one row, from the shapes of what it reads and gives."""
+"""domain:op_type -> its multiply-accumulates for one row, from the shapes of what it reads and gives."""
 
-_NONE = {
-    ("", name)
-    for name in (
-        "Abs Add And ArgMax ArgMin AveragePool BatchNormalization Cast CastLike Ceil Celu Clip Compress "
-        "Concat Constant ConstantOfShape Cos DepthToSpace DequantizeLinear Div Dropout DynamicQuantizeLinear "
-        "Elu Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu GlobalAveragePool "
-        "GlobalMaxPool Greater GreaterOrEqual HardSigmoid HardSwish Hardmax Identity InstanceNormalization "
-        "LayerNormalization LeakyRelu Less LessOrEqual Log LogSoftmax LRN Max MaxPool Mean Min Mish Mod Mul "
-        "Neg NonZero Not OneHot Or PRelu Pad Pow QuantizeLinear Range Reciprocal ReduceL1 ReduceL2 ReduceMax "
-        "ReduceMean ReduceMin ReduceProd ReduceSum ReduceSumSquare Relu Reshape Resize Round ScatterElements "
-        "ScatterND Selu Shape Sigmoid Sign Sin Size Slice Softmax Softplus Softsign SpaceToDepth Split Sqrt "
-        "Squeeze Sub Sum Tan Tanh ThresholdedRelu Tile TopK Transpose Unsqueeze Upsample Where Xor "
-    ).split()
-} | {
-    ("com.microsoft", name)
-    for name in (
-        "BiasAdd BiasDropout BiasGelu BiasSoftmax DequantizeLinear EmbedLayerNormalization FastGelu Gelu GroupNorm "
-        "QuantizeLinear QuickGelu RotaryEmbedding SimplifiedLayerNormalization SkipGroupNorm SkipLayerNormalization "
-        "SkipSimplifiedLayerNormalization "
-    ).split()
-} | {
-    ("ai.onnx.ml", name)
-    for name in (
-        "ArrayFeatureExtractor Binarizer CategoryMapper DictVectorizer FeatureVectorizer Imputer LabelEncoder "
-        "Normalizer OneHotEncoder Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor ZipMap "
-    ).split()
-}  # fmt: skip
-"""Operators that published figures do not count: they move, compare, or work on each number by itself."""
+_NONE = listed(Path(__file__).with_name("uncounted.txt"))
+"""domain -> operators that published figures do not count."""
