@@ -6,7 +6,6 @@ browser, within limits of time and memory. Without either of them the boxes stan
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterable
@@ -15,6 +14,7 @@ from itertools import pairwise
 from typing import Any
 
 from ..files.header import Graph, Header, Initializer, Node, ValueInfo
+from ..markup import Html, render
 from . import netron
 
 MAX_NODES = 400
@@ -66,6 +66,10 @@ class Box:
     @property
     def height(self) -> float:
         return _HEAD + (_ROWS + _ROW * len(self.rows) if self.rows else 0)
+
+    @property
+    def ink(self) -> str:
+        return "#222" if self.color == _VALUE else "#fff"
 
 
 @dataclass(slots=True)
@@ -144,7 +148,7 @@ def _boxes(graph: Graph, operators: dict[tuple[str, str], dict[str, Any]]) -> tu
         index = len(boxes)
         operator = operators.get(node.key, {})
         color = _COLORS.get(operator.get("category", ""), _DARK)
-        boxes.append(Box(short(node.op_type) or "?", color, _rows(node, graph, operator), node.name))
+        boxes.append(Box(short(node.op_type) or "?", color, _rows(node, graph, operator), _clean(node.name)))
         for name in dict.fromkeys((*node.inputs, *_captured(node))):
             if name and name not in graph.initializers and name not in constants:
                 links.append((name, index))
@@ -170,7 +174,7 @@ def _value_box(value: ValueInfo) -> Box:
     rows = []
     if value.dtype != "undefined":
         rows.append(short(f"{value.sort} {_shape(value.shape) if value.shape is not None else ''}".strip()))
-    return Box(short(value.name), _VALUE, rows, value.name)
+    return Box(short(value.name), _VALUE, rows, _clean(value.name))
 
 
 def _rows(node: Node, graph: Graph, operator: dict[str, Any]) -> list[str]:
@@ -272,32 +276,12 @@ def draw(boxes: list[Box], edges: list[Edge], lines: list[str], within: tuple[in
     columns = list(pairwise(cuts))
     lines = [_clean(line[:200]) for line in lines[:4]]
     banner = 18 * len(lines) + (8 if lines else 0)
-    width = max([wide * len(columns), *(_width(line, 11) + 32 for line in lines)])
-    height = max(bottom - top for top, bottom in columns) + banner
-    out = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height:.0f}" '
-        f'viewBox="0 0 {width:.0f} {height:.0f}" font-family="Helvetica, Arial, sans-serif" font-size="11">'
-        '<defs><marker id="arrow" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 1L10 5L0 9z" fill="#555"/></marker></defs>'
-        f'<rect width="{width:.0f}" height="{height:.0f}" fill="#fff"/>'
-    ]
-    for number, line in enumerate(lines):
-        text = html.escape(line)
-        out.append(f'<text x="12" y="{20 + 18 * number:.1f}" fill="#7a5b00">{text}</text>')
-    for number, (top, bottom) in enumerate(columns):
-        area = f"{wide:.0f} {bottom - top:.0f}"
-        place = 'x="{:.0f}" y="{}" width="{}" height="{}"'.format(wide * number, banner, *area.split())
-        out.append(f'<svg {place} viewBox="{left:.0f} {top:.0f} {area}">')
-        if number:
-            out.append('<use href="#graph"/></svg>')
-            continue
-        out.append('<g id="graph">')
-        for edge in edges:
-            if edge.points:
-                out.append(f'<path d="{_curve(edge.points)}" fill="none" stroke="#555" marker-end="url(#arrow)"/>')
-        out += [_draw_box(box) for box in boxes]
-        out.append("</g></svg>")
-    return "".join(out) + "</svg>"
+    return render(
+        "drawing", boxes=boxes, curves=[Html(_curve(edge.points)) for edge in edges if edge.points],
+        lines=lines, left=left, wide=wide, columns=columns, banner=banner, head=_HEAD, row=_ROW,
+        width=max([wide * len(columns), *(_width(line, 11) + 32 for line in lines)]),
+        height=max(bottom - top for top, bottom in columns) + banner,
+    )  # fmt: skip
 
 
 def _cuts(boxes: list[Box], wide: float, within: tuple[int, int] | None) -> list[float]:
@@ -323,36 +307,6 @@ def _cuts(boxes: list[Box], wide: float, within: tuple[int, int] | None) -> list
         if scale > largest + 0.01 or (abs(scale - largest) <= 0.01 and len(cuts) < len(best)):
             best, largest = cuts, scale
     return best
-
-
-def _draw_box(box: Box) -> str:
-    x, y = box.x - box.width / 2, box.y - box.height / 2
-    ink = "#222" if box.color == _VALUE else "#fff"
-    out = [f"<g><title>{html.escape(_clean(box.tip[:500]))}</title>" if box.tip else "<g>"]
-    out.append(
-        f'<rect x="{x:.1f}" y="{y:.1f}" width="{box.width:.1f}" height="{box.height:.1f}" rx="5" fill="#fff" '
-        f'stroke="#333"/>'
-    )
-    if box.rows:
-        right, base = x + box.width, y + _HEAD
-        out.append(
-            f'<path d="M{x:.1f} {base:.1f}V{y + 5:.1f}q0 -5 5 -5H{right - 5:.1f}q5 0 5 5V{base:.1f}z" '
-            f'fill="{box.color}" stroke="#333"/>'
-        )
-    else:
-        out.append(
-            f'<rect x="{x:.1f}" y="{y:.1f}" width="{box.width:.1f}" height="{_HEAD}" rx="5" fill="{box.color}" '
-            f'stroke="#333"/>'
-        )
-    out.append(
-        f'<text x="{box.x:.1f}" y="{y + 14.5:.1f}" fill="{ink}" text-anchor="middle">{html.escape(box.label)}</text>'
-    )
-    for number, row in enumerate(box.rows):
-        out.append(
-            f'<text x="{x + 7:.1f}" y="{y + _HEAD + 13 + _ROW * number:.1f}" font-size="9" fill="#333">'
-            f"{html.escape(row)}</text>"
-        )
-    return "".join(out) + "</g>"
 
 
 def _curve(points: list[tuple[float, float]]) -> str:
