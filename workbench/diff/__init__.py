@@ -21,6 +21,7 @@ import numpy as np
 
 from ..errors import BadInput, UnsupportedModel, WorkbenchError
 from ..files.formats import identify
+from ..files.wire import stamp
 from ..graph import frame, graph, policy
 from ..markup import render, script, whole_page
 from ..publish import write_text
@@ -127,7 +128,7 @@ class Difference:
         nonce = secrets.token_hex(16)
         views = []
         for path, written in zip((self.first, self.second), self.written, strict=True):
-            if _written(path) != written:
+            if stamp(path) != written:
                 raise BadInput(f"{path} is not as it was when both files were compared; compare them again.")
             views.append(graph(path, cancel=cancel))
             if cancel is not None and cancel.is_set():
@@ -206,7 +207,7 @@ def difference(first: Path, second: Path) -> Difference:
     from .merging import merged_into
     from .nodes import read
 
-    written = _written(first), _written(second)
+    written = stamp(first), stamp(second)
     one, other = read(first), read(second)
     pairs = match(one, other)
     gone = [node for node in one.nodes if node not in pairs]
@@ -236,14 +237,6 @@ def difference(first: Path, second: Path) -> Difference:
     weights = found.compared, found.apart
     said = _says(removed, added, changed, same, model, results, weights, merged, found.furthest)
     return Difference(str(first), str(second), added, removed, changed, same, model, weights, said, written)
-
-
-def _written(path: str | Path) -> object:
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_size
 
 
 def _gives(node: Node) -> str:
@@ -294,7 +287,7 @@ class _Found:
         for name in names:
             before, after = (node.attributes.get(name, "none") for node in (here, there))
             if repr(before) != repr(after):  # of two that are not a number, neither is the other
-                said.append(f"{name}: {_shown(before)} → {_shown(after)}")
+                said.append(f"{name}: {visible(before, 60)} → {visible(after, 60)}")
         far = self._weights(here, there, said)
         for place in sorted(here.data.keys() & there.data.keys()):
             if self._source(self.one, here.data[place]) != self._source(self.other, there.data[place]):
@@ -392,10 +385,6 @@ def _far(one: np.ndarray, other: np.ndarray) -> float | None:
 
 def _words(far: float | None) -> str:
     return "differ" if far is None else f"by up to {readable(100 * far)} % of the largest"
-
-
-def _shown(value: Any) -> str:
-    return visible(str(value), 60)
 
 
 def _says(

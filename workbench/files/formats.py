@@ -18,11 +18,11 @@ from typing import Any
 
 from ..errors import UnreadableFile
 from .archives import Archive, Text, Unlisted
-from .onnx_forms import is_model
+from .onnx_forms import first_fields, is_model
 from .pickled import MAX_MARKERS, WINDOW
 from .records import Format
 from .registry import FORMATS, PROBES
-from .wire import Buffer, Span, Steps, Wire, WireError, opened
+from .wire import Buffer, Steps, Wire, opened
 
 NAMES: tuple[str, ...] = tuple(FORMATS)
 
@@ -127,22 +127,10 @@ _BY_MAGIC: tuple[tuple[re.Pattern[bytes], Callable[..., Format | None]], ...] = 
 
 def _protobuf(wire: Wire) -> Format | None:
     """Messages are told apart by their field numbers; first whether it is a ModelProto of ONNX."""
-    fields: list[tuple[int, int, int, Span]] = []
-    damaged = ""
-    most = min(20_000, wire.steps.left // 8)
-    try:
-        for item in wire.fields(wire.span):
-            fields.append(item)
-            if len(fields) == most:
-                break
-    except WireError as error:
-        damaged = str(error)
+    fields, damaged = first_fields(wire, max(0, min(20_000, wire.steps.left // 8)))
     if not fields:
         return None
-    kinds: dict[int, set[int]] = {}
-    for number, kind, _, _ in fields:
-        kinds.setdefault(number, set()).add(kind)
-    if is_model(wire, fields, kinds, bool(damaged)):
+    if is_model(wire, fields, damaged):
         return Format("ONNX")
     if damaged:
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from itertools import islice
+from typing import TypeAlias
 
 from .archives import Archive, Text
 from .pickle_walk import Budget, BudgetSpent
@@ -16,8 +17,25 @@ _ONNX_KINDS = {
 }  # fmt: skip
 
 
-def is_model(wire: Wire, fields: list[tuple[int, int, int, Span]], kinds: dict[int, set[int]], damaged: bool) -> bool:
+Field: TypeAlias = tuple[int, int, int, Span]
+"""As `Wire.fields` gives it."""
+
+
+def first_fields(wire: Wire, most: int) -> tuple[list[Field], bool]:
+    """The first fields of a message, and whether it is damaged behind them."""
+    fields: list[Field] = []
+    try:
+        fields += islice(wire.fields(wire.span), most)
+    except WireError:
+        return fields, True
+    return fields, False
+
+
+def is_model(wire: Wire, fields: list[Field], damaged: bool) -> bool:
     """A ModelProto: an IR version or opset beside a graph. A file cut short inside its graph still counts."""
+    kinds: dict[int, set[int]] = {}
+    for number, kind, _, _ in fields:
+        kinds.setdefault(number, set()).add(kind)
     if any(kinds.get(number, {kind}) != {kind} for number, kind in _ONNX_KINDS.items()):
         return False
     if damaged:
@@ -42,15 +60,9 @@ def gzipped(buffer: Buffer) -> Format | None:
         head = unpacked(buffer, Budget(0, 1 << 22)).read(WINDOW)
     except (OSError, BudgetSpent):
         return None
-    wire, fields, kinds = Wire(head), list[tuple[int, int, int, Span]](), dict[int, set[int]]()
-    damaged = False
-    try:
-        for item in wire.fields(wire.span):
-            fields.append(item)
-            kinds.setdefault(item[0], set()).add(item[1])
-    except WireError:
-        damaged = True  # cut off where the window ends
-    return Format("ONNX packed", "gzip") if fields and is_model(wire, fields, kinds, damaged) else None
+    wire = Wire(head)
+    fields, damaged = first_fields(wire, WINDOW)  # cut off where the window ends
+    return Format("ONNX packed", "gzip") if fields and is_model(wire, fields, damaged) else None
 
 
 def zipped(archive: Archive) -> Format | None:

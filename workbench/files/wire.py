@@ -315,6 +315,15 @@ def signed(value: int) -> int:
     return value - (1 << 64) if value >> 63 else value
 
 
+def stamp(path: str | os.PathLike[str]) -> tuple[int, int] | None:
+    """When a file was last written, and its size: by these it is known whether it changed. None where there is none."""
+    try:
+        found = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 @contextmanager
 def opened(path: str | os.PathLike[str]) -> Iterator[FileBytes]:
     """A file's bytes, to read a little of: headers, magic numbers.

@@ -90,7 +90,7 @@ def onnx_metadata(op_types: Collection[tuple[str, str]], opset_import: Mapping[s
             continue
         if (domain, name) not in best or best[domain, name].get("version", 0) < version:
             best[domain, name] = entry
-    return json.dumps([{k: v for k, v in entry.items() if k != "examples"} for entry in best.values()]).encode()
+    return json.dumps([*best.values()]).encode()
 
 
 def module(name: str) -> str:
@@ -228,16 +228,18 @@ def _module(name: str) -> tuple[str, tuple[str, ...]]:
 
 @functools.lru_cache(64)
 def _asset(name: str) -> bytes:
-    return json.dumps([{k: v for k, v in entry.items() if k != "examples"} for entry in _metadata(name)]).encode()
+    return json.dumps(_metadata(name)).encode()
 
 
 @functools.lru_cache(8)
 def _metadata(name: str) -> list[dict[str, Any]]:
+    """Netron's operator help, without its examples."""
     try:
         entries = json.loads(_text(name))
     except (NetronLayoutError, ValueError):
         return []  # colours and operator help are lost, nothing else
-    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    entries = [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+    return [{key: value for key, value in entry.items() if key != "examples"} for entry in entries]
 
 
 @functools.lru_cache(32)

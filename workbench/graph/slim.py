@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import IO, Any
 
 from ..errors import UnreadableFile, UnsupportedModel
@@ -64,7 +64,7 @@ class Shortened:
         return f"{self.attribute}: first {self.kept:,} of {self.total:,} {self.unit}"
 
     def to_dict(self) -> dict[str, object]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)

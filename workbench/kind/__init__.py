@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -67,10 +68,7 @@ class Evidence:
     decides: bool = False
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "signal": self.signal, "value": self.value, "count": self.count, "nodes": list(self.nodes),
-            "supports": self.supports, "decides": self.decides,
-        }  # fmt: skip
+        return {**asdict(self), "nodes": list(self.nodes)}
 
 
 @dataclass(frozen=True)
@@ -81,7 +79,7 @@ class PaperRule:
     because: str
 
     def to_dict(self) -> dict[str, Any]:
-        return {"kind": self.kind, "because": self.because}
+        return asdict(self)
 
 
 @dataclass(frozen=True)
@@ -129,12 +127,10 @@ class Detection:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``workbench detect --json``."""
-        return {
-            "path": self.path, "format": self.format, "format_detail": self.format_detail,
-            "size_bytes": self.size_bytes, "kind": self.kind, "engine": self.engine, "because": self.because,
+        told = {name: value for name, value in vars(self).items() if name != "header"}
+        return told | {
             "evidence": [signal.to_dict() for signal in self.evidence], "paper_rule": self.paper_rule.to_dict(),
-            "components": self.components, "warnings": list(self.warnings),
-            "findings": [finding.to_dict() for finding in self.findings],
+            "warnings": list(self.warnings), "findings": [finding.to_dict() for finding in self.findings],
         }  # fmt: skip
 
     def _repr_html_(self) -> str:
@@ -386,12 +382,8 @@ def _verdict_on(content: Format) -> Verdict:
 
 def _folder_size(path: str) -> int:
     """Bytes of the files within a folder, links not followed; of the first 10,000 where there are more."""
-    total = seen = 0
-    for root, _, files in os.walk(path):
-        for name in files:
-            seen += 1
-            if seen > 10_000:
-                return total
-            with suppress(OSError):  # gone meanwhile, or not ours to see
-                total += os.lstat(os.path.join(root, name)).st_size
+    total = 0
+    for file in islice((os.path.join(root, name) for root, _, files in os.walk(path) for name in files), 10_000):
+        with suppress(OSError):  # gone meanwhile, or not ours to see
+            total += os.lstat(file).st_size
     return total

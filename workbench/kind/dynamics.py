@@ -234,7 +234,7 @@ class Dynamics:
         candidates = [(node, kept) for node in near.values() if (kept := self._kept(node, state, weighted))]
         if not candidates:
             return None
-        descent = self._forward((name,))
+        descent = dict.fromkeys(self._reached((name,)))
         emitted = self._emitted(state, descent)
         for node, kept in candidates:
             # A step on its own fires after the reset: what leaves it is the spike of the state it made.
@@ -313,9 +313,6 @@ class Dynamics:
     def _fires_again(self, starts: Iterable[str], state: str) -> bool:
         """Whether values come to a threshold: another state's, or this one's where a loop carries it round."""
         return any(value in self._states and (self._carried or value != state) for value in self._reached(starts))
-
-    def _forward(self, starts: Iterable[str]) -> dict[str, None]:
-        return dict.fromkeys(self._reached(starts))
 
     def _reached(self, starts: Iterable[str]) -> Iterator[str]:
         """`starts`, and values reached from them through pointwise operators and round a loop, nearest first."""

@@ -99,11 +99,16 @@ def check(path: Path) -> Header:
         UnsupportedModel: a data file lies outside the model's folder, or is something else than a file of its own.
     """
     header = read_header(path, searched=1 << 62)
+    refuse(path, header)
+    return header
+
+
+def refuse(path: Path, header: Header) -> None:
+    """Raise what `check` says of a header that is read already."""
     for finding in findings(path, header):
         raise (UnsupportedModel if finding.level == "error" else UnreadableFile)(
             f"{path} is not loaded. {finding.says} {finding.advice}"
         )
-    return header
 
 
 def _outside(path: Path, data: External) -> Finding | None:

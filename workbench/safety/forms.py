@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
-from ..errors import UnreadableFile, UnsupportedModel
+from ..errors import UnreadableFile
 from ..files.formats import identify
 from ..files.header import Header, read_header
 from ..files.pickle_walk import Budget, BudgetSpent
@@ -39,7 +39,7 @@ def as_onnx(path: Path, folder: Path) -> Path:
     if identify(path).detail == "zip":
         return target  # its data lies within
     header = read_header(target)
-    _own_data(path, header)
+    external.refuse(path, header)
     for data in external.files(path, header):
         place = folder / data.relative_to(path.parent)
         place.parent.mkdir(parents=True, exist_ok=True)
@@ -88,14 +88,6 @@ def header(path: Path, steps: int) -> Header:
 
     with fleeting_folder("workbench-form-") as folder:
         return read_header(_taken_out(path, folder), steps=Steps(steps))
-
-
-def _own_data(path: Path, header: Header) -> None:
-    """As `external.check`, for a model that is not its own file."""
-    for finding in external.findings(path, header):
-        raise (UnsupportedModel if finding.level == "error" else UnreadableFile)(
-            f"{path} is not loaded. {finding.says} {finding.advice}"
-        )
 
 
 def _parsed(path: Path, form: str) -> bytes:

@@ -102,17 +102,18 @@ class _Found:
 
     def imported(self, module: str, name: str, called: bool = False) -> None:
         self.imports[module, name] = called or self.imports.get((module, name), False)
-        if len(self.imports) > _MOST:
-            raise BudgetSpent
+        self._within_bounds()
 
     def act(self, what: str) -> None:
         self.acts.add(what)
-        if len(self.acts) > _MOST:
-            raise BudgetSpent
+        self._within_bounds()
 
     def seldom(self, what: str) -> None:
         self.odd.add(what)
-        if len(self.odd) > _MOST:
+        self._within_bounds()
+
+    def _within_bounds(self) -> None:
+        if max(len(self.imports), len(self.acts), len(self.odd)) > _MOST:
             raise BudgetSpent
 
     def suspect(self) -> _Found:

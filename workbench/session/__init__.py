@@ -25,6 +25,7 @@ from ..convert.options import options_for
 from ..diff import Difference, diff
 from ..errors import BadInput, NeedsTrust, UnsupportedModel, WorkbenchError
 from ..files.registry import is_model_folder
+from ..files.wire import stamp
 from ..graph import GraphView, graph
 from ..inference import first_inference
 from ..kind import detect
@@ -692,15 +693,7 @@ def session_of(root: str | os.PathLike[str] | None = None) -> Session:
 def _stamp(path: str) -> object:
     """What changes when the file does; of a folder that is a model, when something in it does."""
     inside = [os.path.join(path, name) for name in os.listdir(path)] if is_model_folder(path) else []
-    return [_written(file) for file in (path, *inside)]
-
-
-def _written(file: str) -> tuple[int, int] | None:
-    try:
-        stat = os.stat(file)
-    except (OSError, ValueError):
-        return None
-    return stat.st_mtime_ns, stat.st_size
+    return [stamp(file) for file in (path, *inside)]
 
 
 def _attempt(find: Callable[[], Result]) -> tuple[Result | None, str]:
