@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -75,9 +75,9 @@ def _options(name: str) -> dict[str, Any]:
     return {"target_opset": {"": 18, "ai.onnx.ml": 3}} if name == "IsolationForest" else {"target_opset": 18}
 
 
-def fitted_estimators() -> Iterator[tuple[str, Any, np.ndarray, np.ndarray]]:
+def fitted_estimators(every: int = 1, also: Collection[str] = ()) -> Iterator[tuple[str, Any, np.ndarray, np.ndarray]]:
     """(name, fitted estimator, rows it takes, the same as its ONNX form takes them) of every scikit-learn estimator
-    that skl2onnx says it supports; in alphabetical order.
+    that skl2onnx says it supports; in alphabetical order. `every` 4: of each fourth, and of those named.
 
     DictVectorizer and FeatureHasher, which take dictionaries, come unfitted with no rows.
     """
@@ -110,7 +110,9 @@ def fitted_estimators() -> Iterator[tuple[str, Any, np.ndarray, np.ndarray]]:
     }  # fmt: skip
     own = {"ColumnTransformer", "FeatureUnion", "Pipeline"}
     supported = {cls.__name__ for cls in sklearn_operator_name_map} | own
-    for name, cls in sorted((name, cls) for name, cls in all_estimators() if name in supported):
+    for place, (name, cls) in enumerate(sorted((name, cls) for name, cls in all_estimators() if name in supported)):
+        if place % every and name not in also:
+            continue
         data = inputs.get(name, x)
         y = targets.get(name, iris_y[: len(data)])
         model = _make(name, cls)
@@ -127,8 +129,8 @@ def fitted_estimators() -> Iterator[tuple[str, Any, np.ndarray, np.ndarray]]:
                 yield name, model.fit(data, y), data, data
 
 
-def sklearn_models() -> Iterator[tuple[str, bytes]]:
-    """(estimator name, ONNX file) for every scikit-learn estimator that converts here by skl2onnx alone."""
+def sklearn_models(every: int = 1, also: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
+    """(estimator name, ONNX file) for those of `fitted_estimators` that convert here by skl2onnx alone."""
     from skl2onnx import to_onnx
     from skl2onnx.common import _container
 
@@ -143,7 +145,7 @@ def sklearn_models() -> Iterator[tuple[str, bytes]]:
         }
         return make_node(*args, **plain)
 
-    for name, model, _, data in fitted_estimators():
+    for name, model, _, data in fitted_estimators(every, also):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -157,8 +159,9 @@ def sklearn_models() -> Iterator[tuple[str, bytes]]:
         yield name, onnx_model.SerializeToString()
 
 
-def every_estimator() -> Iterator[tuple[str, Any]]:
-    """(name, estimator) of every one that scikit-learn has, fitted on the first data of a few sorts that it takes."""
+def every_estimator(part: int) -> Iterator[tuple[str, Any]]:
+    """(name, estimator) of a quarter of those that scikit-learn has, fitted on the first data of a few sorts that it
+    takes."""
     from sklearn.base import clone
     from sklearn.datasets import load_iris
     from sklearn.utils import all_estimators
@@ -173,7 +176,7 @@ def every_estimator() -> Iterator[tuple[str, Any]]:
     ]  # fmt: skip
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, cls in all_estimators():
+        for name, cls in all_estimators()[part::4]:
             try:
                 model = next(iter(_construct_instances(cls)))
             except Exception:

@@ -1,6 +1,6 @@
-"""One format's share of the fuzz, in a process of its own: ``python tests/fuzz.py FOLDER FAMILY COUNT SEED [--load]``.
+"""The fuzz of some formats, in a process of its own: ``python fuzz.py '{"FOLDER": "FAMILY"}' COUNT SEED [--load]``.
 
-FOLDER holds sound files of the format. Each mutated file is looked at by `detect` and a thorough `scan`, and with
+FOLDER holds sound files of a format. Each mutated file is looked at by `detect` and a thorough `scan`, and with
 ``--load`` drawn and opened without trust as well. Printed is one JSON object: how many files, and every fault.
 """
 
@@ -16,6 +16,7 @@ import time
 import traceback
 from contextlib import suppress
 from importlib import metadata
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,9 @@ def watched(call: Any, *args: Any) -> tuple[Any, list[str], float, float]:
     return result, faults, time.process_time() - start, held_mib("VmHWM") - before
 
 
-def main(folder: str, family: str, count: int, seed: int, load: bool) -> None:
-    sound = sorted(path for path in Path(folder).iterdir() if path.is_file())
+def main(families: dict[str, str], count: int, seed: int, load: bool) -> None:
+    """Mutate so many files of each folder, as its family of formats is mutated."""
+    sound = {folder: sorted(path for path in Path(folder).iterdir() if path.is_file()) for folder in families}
     limit = CPU_SECONDS * max(1.0, _pace() / PACE)
     faults: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as scratch:
@@ -100,13 +102,13 @@ def main(folder: str, family: str, count: int, seed: int, load: bool) -> None:
         for record in registry.FORMATS.values():
             if record.scan:
                 registry.at(record.scan)
-        for path in sound:
+        for path in (path for paths in sound.values() for path in paths):
             detect(path)
             if path.suffix not in HDF5:
                 scan(path)
         sys.addaudithook(hook)
-        for index in range(count):
-            source = sound[index % len(sound)]
+        for folder, index in product(families, range(count)):
+            family, source = families[folder], sound[folder][index % len(sound[folder])]
             path = Path(scratch, f"m{source.suffix}")
             path.write_bytes(mutate(source.read_bytes(), family, seed + index))
             found: list[str] = []
@@ -135,8 +137,8 @@ def main(folder: str, family: str, count: int, seed: int, load: bool) -> None:
                 kept = Path(tempfile.gettempdir(), f"workbench-fuzz-{source.name}-{seed + index}{source.suffix}")
                 kept.write_bytes(path.read_bytes())
                 faults.append({"source": source.name, "seed": seed + index, "file": str(kept), "faults": found})
-    print(json.dumps({"files": count, "faults": faults}))
+    print(json.dumps({"files": count * len(families), "faults": faults}))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), "--load" in sys.argv)
+    main(json.loads(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), "--load" in sys.argv)

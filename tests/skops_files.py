@@ -1,5 +1,5 @@
 """skops archives made by hand, node by node; and, run as a program, all that `workbench.safety` lets pass, opened while
-Python's audit listens: ``python skops_files.py FOLDER fitted|hostile`` prints what it heard as JSON."""
+Python's audit listens: ``python skops_files.py FOLDER fitted|hostile|"some hostile"`` prints what it heard as JSON."""
 
 from __future__ import annotations
 
@@ -95,6 +95,15 @@ def _hostile() -> Iterator[tuple[str, dict[str, Any]]]:
         yield name, node("TypeNode", name)
 
 
+def _some() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every name once, one of its contents after the other."""
+    contents: dict[str, list[dict[str, Any]]] = {}
+    for name, made in _hostile():
+        contents.setdefault(name, []).append(made)
+    for place, (name, each) in enumerate(contents.items()):
+        yield name, each[place % len(each)]
+
+
 def _fitted() -> Iterator[tuple[str, bytes]]:
     """Every estimator of scikit-learn, as skops' own tests make and fit them."""
     import skops.io
@@ -132,7 +141,7 @@ def main(folder: Path, which: str) -> None:
     sys.addaudithook(heard)
     opened, cases, alarms = 0, 0, {}
     path = folder / "m.skops"
-    for name, made in _fitted() if which == "fitted" else _hostile():
+    for name, made in {"fitted": _fitted, "hostile": _hostile, "some hostile": _some}[which]():
         data = made if isinstance(made, bytes) else archive(path, made).read_bytes()
         path.write_bytes(data)
         cases += 1

@@ -88,6 +88,10 @@ def test_an_audit_that_was_cancelled_goes_on_in_the_next_kernel(folder: Path, fo
     assert results.read_text().splitlines()[: len(before)] == before
     assert len(results.read_text().splitlines()) == len(again.audit.rows)
     assert Session(root=folder).audit(anew=True).earlier is None
+    # Rows that another version kept are read anew, too.
+    results.write_text('{"path": "rows of another shape"}\n')
+    again = Session(root=folder).audit()
+    assert again.earlier is None and names(again.audit) == names(found.audit)
 
 
 class _AfterRows(threading.Event):
@@ -99,14 +103,6 @@ class _AfterRows(threading.Event):
 
     def is_set(self) -> bool:
         return any(file.stat().st_size for file in (self._cache / "onnx-workbench" / "audits").glob("*"))
-
-
-def test_rows_that_another_version_kept_are_read_anew(folder: Path, found: Audited, cache: Path) -> None:
-    Session(root=folder).audit()
-    (results,) = (cache / "onnx-workbench" / "audits").glob("*")
-    results.write_text('{"path": "rows of another shape"}\n')
-    again = Session(root=folder).audit()
-    assert again.earlier is None and names(again.audit) == names(found.audit)
 
 
 def test_an_audit_runs_where_nothing_can_be_kept(folder: Path, found: Audited, tmp_path: Path) -> None:
