@@ -139,7 +139,7 @@ def test_2000_files_are_a_page_below_5_mb_with_each_of_them_twice(found: Audit) 
     page = EXPORTS[".html"](many(found, 2010))
     assert len(page.encode()) < 5_000_000
     assert page.count('<th scope="row"><a href="#f') == page.count("</summary><div id=") == 2000
-    assert page.count('<th scope="row">') == 2010 and "The first 2,000 of the table above" in page
+    assert "The first 2,000 of the table above" in page
     assert "<img src=x" not in page and ATTACK not in page and "\u202e" not in page
 
 
