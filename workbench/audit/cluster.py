@@ -91,20 +91,33 @@ def _answer(future: Any, paths: list[str]) -> list[Row]:
 
 # --- on a worker -----------------------------------------------------------------------------------------------------
 
-_readers: dict[int, Reader[Row]] = {}
-"""Thread of the worker -> its own process."""
+
+class Readers:
+    """A process that reads for each thread that asks."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, Reader[Row]] = {}
+
+    def read(self, paths: list[str], given_up: threading.Event | None = None) -> list[Row]:
+        """The rows of files, in their order; of those that nobody came back from, `lost`."""
+        rows: list[Row | None] = []
+        reader = self._of.setdefault(threading.get_ident(), Reader(look, "Reading files for an audit"))
+        reader.read(paths, rows.extend, given_up or threading.Event())
+        rows += [None] * (len(paths) - len(rows))
+        return [row or lost(path) for path, row in zip(paths, rows, strict=True)]
+
+    def close(self) -> None:
+        while self._of:
+            self._of.popitem()[1].close()
+
+
+_readers = Readers()
 
 
 def read(paths: list[str]) -> list[Row]:
-    """The rows of files, in their order."""
-    rows: list[Row | None] = []
-    reader = _readers.setdefault(threading.get_ident(), Reader(look, "Reading files for an audit"))
-    reader.read(paths, rows.extend, threading.Event())
-    rows += [None] * (len(paths) - len(rows))
-    return [row or lost(path) for path, row in zip(paths, rows, strict=True)]
+    return _readers.read(paths)
 
 
 def end() -> None:
     """End the processes that read."""
-    while _readers:
-        _readers.popitem()[1].close()
+    _readers.close()

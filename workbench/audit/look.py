@@ -11,7 +11,7 @@ import re
 import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from ..files.formats import against_name
 from ..files.header import Header
 from ..files.light import texts
 from ..files.records import Format
-from ..files.wire import LEN, Buffer, Steps, StepsSpent, Wire, opened
+from ..files.wire import LEN, Buffer, Steps, StepsSpent, Wire, opened, stamp
 from ..kind import READING, Detection, detect, detect_bytes
 from ..words import listed, visible
 
@@ -107,19 +107,15 @@ def _looked(path: str, size: int, changed: int, opening: AbstractContextManager[
                 size, changed = len(buffer), buffer.changed
             detection = detect(path) if buffer is None else detect_bytes(buffer, path, far=far)
             return _row(detection, buffer, size, changed)
-    except remote.Unreachable as error:
-        advice = "Look whether the address is right, and whether you may read it."
-        return Row(
-            path,
-            size,
-            changed,
-            findings=(Finding("unreachable", "warning", "", str(error).replace(f"{path} ", "It ", 1), advice),),
-        )
     except WorkbenchError as error:
-        return Row(path, size, changed, findings=(_damaged(str(error).replace(f"{path} ", "It ", 1)),))
+        finding = _damaged(str(error).replace(f"{path} ", "It ", 1))
+        if isinstance(error, remote.Unreachable):
+            advice = "Look whether the address is right, and whether you may read it."
+            finding = replace(finding, id="unreachable", advice=advice)
     except Exception as error:
         says = f"It could not be read to its end, as happens with damaged files ({type(error).__name__})."
-        return Row(path, size, changed, findings=(_damaged(says),))
+        finding = _damaged(says)
+    return Row(path, size, changed, findings=(finding,))
 
 
 def _damaged(says: str) -> Finding:
@@ -153,17 +149,13 @@ def _row(detection: Detection, buffer: Buffer | None, size: int, changed: int) -
 
 def lost(path: str) -> Row:
     """The row of a file that nobody came back from."""
+    says = "It took its reader down, or more time or memory than reading a header takes."
+    advice = "Do not open it: it is damaged, or made to do that."
+    changed, size = stamp(path) or (0, 0)
     if remote.is_url(path):
         says = "Reading its header took longer than is waited for, or took its reader down."
-        finding = Finding("reader-lost", "error", "", says, "Download it, and look at the copy.")
-        return Row(remote.shown(path), 0, findings=(finding,))
-    says = "It took its reader down, or more time or memory than reading a header takes."
-    finding = Finding("reader-lost", "error", "", says, "Do not open it: it is damaged, or made to do that.")
-    try:
-        about = os.stat(path)
-    except OSError:
-        return Row(path, 0, findings=(finding,))
-    return Row(path, about.st_size, about.st_mtime_ns, findings=(finding,))
+        path, advice = remote.shown(path), "Download it, and look at the copy."
+    return Row(path, size, changed, findings=(Finding("reader-lost", "error", "", says, advice),))
 
 
 # --- findings beside those of `detect` -------------------------------------------------------------------------------
@@ -210,7 +202,7 @@ def _not_here(header: Header) -> set[str]:
 
 def _of_versions(header: Header, missing: tuple[str, ...]) -> Iterator[Finding]:
     _, opset, ir_version = _runtime()
-    has = header.opset_import.get("", header.opset_import.get("ai.onnx", 0))
+    has = header.opset_import.get("", 0)
     if has > opset:
         says = f"It needs opset {has}, and ONNX Runtime here knows up to {opset}."
         yield Finding("opset-newer", "warning", "ai.onnx", says, "Use a newer ONNX Runtime, or convert it down.")
@@ -307,7 +299,7 @@ def _of_certificate(path: str, header: Header, proof: dict[str, Any] | None) -> 
             says = "It has a certificate of conversion that cannot be read."
             yield Finding("certificate", "warning", certificate.KEY, says, "Convert it anew.")
         return
-    opset = header.opset_import.get("", header.opset_import.get("ai.onnx"))
+    opset = header.opset_import.get("")
     if isinstance(proof.get("opset"), int) and proof["opset"] != opset:
         says = f"Its certificate is of a file with opset {proof['opset']}, and it has {opset}: it was changed since."
         yield Finding("certificate", "warning", certificate.KEY, says, "Convert it anew, or prove it by a comparison.")

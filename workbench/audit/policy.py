@@ -81,7 +81,7 @@ class Policy:
                     no("policy-domain", f"It has operators of {domain}, which is not allowed.", "Convert it without.")
         if self.opset is not None and row.opsets:
             least, most = self.opset
-            has = row.opsets.get("", row.opsets.get("ai.onnx"))
+            has = row.opsets.get("")
             if has is not None and not least <= has <= most:
                 no("policy-opset", f"It has opset {has}, and {least} to {most} are allowed.", "Convert its opset.")
         if self.largest is not None and row.size > self.largest:
