@@ -378,13 +378,11 @@ class _Reader:
 
     def _entry(self, span: Span) -> tuple[str, str]:
         """StringStringEntryProto."""
-        key = value = ""
+        texts: dict[int, str] = {}
         for number, kind, _, inner in self.wire.fields(span):
-            if kind == LEN and number == 1:
-                key = self.wire.text(inner)
-            elif kind == LEN and number == 2:
-                value = self.wire.text(inner)
-        return key, value
+            if kind == LEN and number in (1, 2):
+                texts[number] = self.wire.text(inner)
+        return texts.get(1, ""), texts.get(2, "")
 
     def _graph(self, spans: list[Span], depth: int) -> Graph:
         if depth > MAX_DEPTH:
@@ -510,9 +508,8 @@ class _Reader:
 
     def _training(self, span: Span) -> None:
         """TrainingInfoProto: two graphs that inference never runs, whose tensors some readers load all the same."""
-        for number, kind, _, inner in self.wire.fields(span):
-            if number in (1, 2) and kind == LEN:
-                self._graph([inner], 1)
+        for graph in (*self.wire.within(span, 1), *self.wire.within(span, 2)):
+            self._graph([graph], 1)
 
     def _tensor(self, span: Span) -> Initializer:
         wire = self.wire
@@ -607,8 +604,7 @@ class _Reader:
             if number == 1 and kind == VARINT:
                 dtype = DTYPES.get(value, f"type {value}")
             elif number == 2 and kind == LEN:
-                dims = (dim for n, k, _, dim in self.wire.fields(inner) if n == 1 and k == LEN)
-                shape = tuple(self._dim(dim) for dim in islice(dims, MAX_RANK + 1))
+                shape = tuple(self._dim(dim) for dim in islice(self.wire.within(inner, 1), MAX_RANK + 1))
                 _check_rank(len(shape))
         return dtype, shape
 

@@ -539,43 +539,32 @@ def _tuple_of(count: int) -> Callable[[Walk], None]:
     return load
 
 
-def _sized(form: str, encoding: str) -> Callable[[Walk], None]:
-    """A text with its length before it."""
+def _held(form: str, most: int, sort: Sort, keep: Callable[[Walk, bytes], None]) -> Callable[[Walk], None]:
+    """What has its length before it: kept where it is short, else stepped over."""
 
     def load(walk: Walk) -> None:
         size = walk._number(form)
-        if size > 4 * MAX_NAME:
+        if sort is BYTES:
+            walk.blob(size)
+        if size > most:
             walk.skip(size)
-            walk._push(TEXT)
+            walk._push(sort)
         else:
-            walk._text(walk._take(size).decode(encoding, "surrogatepass"))
+            keep(walk, walk._take(size))
 
     return load
+
+
+def _sized(form: str, encoding: str) -> Callable[[Walk], None]:
+    return _held(form, 4 * MAX_NAME, TEXT, lambda walk, data: walk._text(data.decode(encoding, "surrogatepass")))
 
 
 def _bytes(form: str) -> Callable[[Walk], None]:
-    def load(walk: Walk) -> None:
-        size = walk._number(form)
-        walk.blob(size)
-        if size > 4 * MAX_NAME:
-            walk.skip(size)
-            walk._push(BYTES)
-        else:
-            walk._push(walk._take(size))
-
-    return load
+    return _held(form, 4 * MAX_NAME, BYTES, Walk._push)
 
 
 def _long_of(form: str) -> Callable[[Walk], None]:
-    def load(walk: Walk) -> None:
-        size = walk._number(form)
-        if size > 16:
-            walk.skip(size)
-            walk._push(NUMBER)
-        else:
-            walk._push(pickle.decode_long(walk._take(size)))
-
-    return load
+    return _held(form, 16, NUMBER, lambda walk, data: walk._push(pickle.decode_long(data)))
 
 
 def _constant(value: Any) -> Callable[[Walk], None]:

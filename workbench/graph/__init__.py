@@ -142,9 +142,7 @@ class GraphView:
             nonce: of its scripts, where a page around it has a policy that names one.
         """
         page, reason = self._live
-        if page is not None:
-            return page.html(nonce)
-        return self._drawn(reason)
+        return self._drawn(reason) if page is None else page.html(nonce)
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write `page` to a file; it appears whole or not at all.
