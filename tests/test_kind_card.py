@@ -182,10 +182,7 @@ def test_what_cannot_be_shown_is_said_in_one_sentence(tmp_path: Path) -> None:
     assert kind.alert and kind.card == ""
     assert kind.said == panel.frame.said == session.problems["kind"]
     session.pick(DATA / "net.nir")
-    deadline = time.monotonic() + 300
-    while "Its ONNX file has a graph to show" not in panel.frame.said:
-        assert time.monotonic() < deadline, panel.frame.said
-        time.sleep(0.01)
+    wait(lambda: "Its ONNX file has a graph to show" in panel.frame.said)
     assert panel.frame.markup == ""
     panel.convert.click()
     assert session.step == "convert"
