@@ -13,52 +13,23 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import LEVELS, BadInput, Finding
 from ..files import remote
-from ..publish import write_text
 from ..sandbox import Cancelled
 from .cluster import Readers, rows_from
-from .exports import EXPORTS, page
 from .look import Row, look
 from .places import Place, places
 from .policy import Policy, read_policy
-from .result import Rows
+from .result import Audit as Audit
 
 Progress = Callable[[str], object]
 
-SHOWN = 200
-"""Files in a notebook's table."""
-
 AHEAD = 64
 """Files that a worker is handed at once, at most: they take a tenth of a second, where they are near."""
-
-
-@dataclass(frozen=True)
-class Audit(Rows):
-    """What came of an audit: see `workbench.audit.result.Rows`."""
-
-    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
-        """Write it as what the name ends in: ``.json`` (lines), ``.csv``, ``.sarif``, ``.cdx.json`` (a
-        bill of materials), ``.html``.
-
-        Raises:
-            BadInput: it ends in something else; WorkbenchError: it exists already, or cannot be written.
-        """
-        target = Path(path)
-        export = next((make for ending, make in EXPORTS.items() if target.name.lower().endswith(ending)), None)
-        if export is None:
-            raise BadInput(f"An audit is written as {', '.join(EXPORTS)}, and {target.name} is none of these.")
-        return write_text(export(self), target, overwrite=overwrite, inputs=[row.path for row in self.rows[:1000]])
-
-    def _repr_html_(self) -> str:
-        return page(self, SHOWN)
-
-    def __str__(self) -> str:
-        return self.says
 
 
 def audit(

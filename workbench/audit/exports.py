@@ -22,23 +22,23 @@ from ..graph import policy
 from ..markup import render, script, whole_page
 from ..words import no_formula, size, visible
 from .look import Row
-from .result import Rows
+from .result import Audit
 
 MOST_ROWS, MOST_CARDS, MOST_PLACES = 20_000, 2_000, 50
 """Files in a page's table, with all their facts, and below one sort of finding."""
 
 
-def json_lines(audit: Rows) -> str:
+def json_lines(audit: Audit) -> str:
     """A line for each file, and one of the summary."""
     return "\n".join(map(json.dumps, lines(audit))) + "\n"
 
 
-def lines(audit: Rows) -> Iterator[dict[str, Any]]:
+def lines(audit: Audit) -> Iterator[dict[str, Any]]:
     yield from (row.to_dict() for row in audit.rows)
     yield {"summary": audit.summary}
 
 
-def csv(audit: Rows) -> str:
+def csv(audit: Audit) -> str:
     """`Audit.frame`; no text of a file is a formula in it."""
     frame = audit.frame
     for name in frame.columns:
@@ -46,7 +46,7 @@ def csv(audit: Rows) -> str:
     return str(frame.to_csv(index=False))
 
 
-def sarif(audit: Rows) -> str:
+def sarif(audit: Audit) -> str:
     """A result for each finding; its fingerprint stays as long as file, sort of finding and place do."""
     rules: dict[str, dict[str, Any]] = {}
     results = []
@@ -73,7 +73,7 @@ def sarif(audit: Rows) -> str:
     return json.dumps({"$schema": schema, "version": "2.1.0", "runs": [run]}, indent=1) + "\n"
 
 
-def sbom(audit: Rows) -> str:
+def sbom(audit: Audit) -> str:
     """CycloneDX 1.6: a component for each model, with what its header proves and its SHA-256.
 
     Raises:
@@ -113,12 +113,12 @@ def sbom(audit: Rows) -> str:
     return str(JsonV1Dot6(bom).output_as_string(indent=1)) + "\n"
 
 
-def html(audit: Rows) -> str:
+def html(audit: Audit) -> str:
     with whole_page():
         return page(audit)
 
 
-def page(audit: Rows, most: int | None = None) -> str:
+def page(audit: Audit, most: int | None = None) -> str:
     """Counts, a table with the worst files first, findings by sort, and each file's facts: one page, or without `most`
     files and what only a page has, for a cell of a notebook."""
     sorts: dict[str, list[tuple[str, Finding]]] = {}
@@ -162,7 +162,7 @@ def _with_findings(rows: Iterable[Row]) -> dict[str, int]:
     return {name: files[name] for name in (*reversed(LEVELS), *sorted({*files} - {*LEVELS}))}
 
 
-EXPORTS: dict[str, Callable[[Rows], str]] = {
+EXPORTS: dict[str, Callable[[Audit], str]] = {
     ".cdx.json": sbom,
     ".json": json_lines,
     ".csv": csv,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import LEVELS, Finding, Level
+from ..errors import LEVELS, BadInput, Finding, Level
+from ..files.registry import at
+from ..publish import write_text
 from ..words import counted, listed
 from .look import Row
 
@@ -14,8 +18,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+SHOWN = 200
+"""Files in a notebook's table."""
+
+
 @dataclass(frozen=True)
-class Rows:
+class Audit:
     """What came of an audit.
 
     Attributes:
@@ -78,6 +86,26 @@ class Rows:
 
     def to_dict(self) -> dict[str, Any]:
         return {"files": [row.to_dict() for row in self.rows], "summary": self.summary}
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write it as what the name ends in: ``.json`` (lines), ``.csv``, ``.sarif``, ``.cdx.json`` (a
+        bill of materials), ``.html``.
+
+        Raises:
+            BadInput: it ends in something else; WorkbenchError: it exists already, or cannot be written.
+        """
+        target, exports = Path(path), at("workbench.audit.exports:EXPORTS")
+        export = next((make for ending, make in exports.items() if target.name.lower().endswith(ending)), None)
+        if export is None:
+            raise BadInput(f"An audit is written as {', '.join(exports)}, and {target.name} is none of these.")
+        return write_text(export(self), target, overwrite=overwrite, inputs=[row.path for row in self.rows[:1000]])
+
+    def _repr_html_(self) -> str:
+        html: str = at("workbench.audit.exports:page")(self, SHOWN)
+        return html
+
+    def __str__(self) -> str:
+        return self.says
 
 
 def _shown(text: str) -> str:
