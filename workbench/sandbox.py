@@ -33,7 +33,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
+
+import psutil
 
 from .errors import WorkbenchError
 from .words import first_line
@@ -66,7 +68,7 @@ _START = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[2])
 from workbench.sandbox import _work
-_work(int(sys.argv[1]), sys.argv[3])
+_work(int(sys.argv[1]), bool(sys.argv[3]))
 """
 
 
@@ -115,14 +117,15 @@ def run(
         Cancelled: `cancel` was set.
         WorkbenchError: one that the function itself raised comes through with its type.
     """
-    task = _task(function, args, progress, "wait" if warm else "end", what)
-    limits = _Limits(what or _name(function), timeout, since, None, memory_mib, adjustable, cancel)
+    name = what or _name(function)
+    task = _task(function, args, progress, name)
+    watch = _Watch(name, timeout, since, memory_mib=memory_mib, adjustable=adjustable, cancel=cancel)
     worker = _take() if warm else None
     while True:
         waited, keep = worker is not None, False
-        worker = worker or _Process("wait" if warm else "end")
+        worker = worker or _Process()
         try:
-            result, keep = _attend(worker, task, limits, progress)
+            result, keep = _attend(worker, task, watch, progress)
             return cast("Result", result)
         except _IdledOut:
             # It ended while the task was on its way.
@@ -130,7 +133,7 @@ def run(
                 raise
         finally:
             # Also on KeyboardInterrupt, and where `progress` raised.
-            if not (keep and _put_back(worker)):
+            if not (warm and keep and _put_back(worker)):
                 worker.end()
         worker = None
 
@@ -197,7 +200,7 @@ class Worker:
         self.memory_mib = memory_mib
         self._adjustable = adjustable
         self._turn = threading.Lock()
-        self._process: _Process | None = _Process("stay", environment)
+        self._process: _Process | None = _Process(stays=True, environment=environment)
 
     def __enter__(self) -> Worker:
         return self
@@ -221,16 +224,16 @@ class Worker:
             processor: seconds of the processor's time, which do not pass while other programs have it.
         """
         name = what or _name(function)
-        task = _task(function, args, progress, "stay", what)
+        task = _task(function, args, progress, name)
         with self._turn:
             process, done = self._process, False
             if process is None:
                 raise WorkerFailed(
                     f"{name} is not possible: its worker process has ended; start again with a fresh one."
                 )
-            limits = _Limits(name, timeout, None, processor, self.memory_mib, self._adjustable, cancel)
+            watch = _Watch(name, timeout, None, processor, self.memory_mib, self._adjustable, cancel)
             try:
-                result, done = _attend(process, task, limits, progress)
+                result, done = _attend(process, task, watch, progress)
                 return cast("Result", result)
             except WorkerFailed:
                 if self._process is None:
@@ -256,40 +259,20 @@ class _IdledOut(WorkerFailed):
     """The worker had waited too long when the task came."""
 
 
-After = Literal["end", "wait", "stay"]
-"""What a worker does after a task: end; tidy up and wait for another caller's; stay as it is for the same caller's."""
-
-
-def _task(
-    function: Callable[..., Any], args: tuple[Any, ...], progress: object, after: After, what: str | None
-) -> tuple[bytes, bytes]:
+def _task(function: Callable[..., Any], args: tuple[Any, ...], progress: object, name: str) -> tuple[bytes, bytes]:
     """(settings, call) as they are sent to the worker."""
     try:
         if getattr(function, "__module__", None) == "__main__":
             raise pickle.PicklingError("it is defined in a notebook cell or script, not in a module")
         call = pickle.dumps((function, args, progress is not None), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
-        name = what or _name(function)
         raise WorkerFailed(f"{name} cannot be sent to a worker process: {first_line(error)}.") from error
     place = os.getcwd() if os.path.isdir(os.curdir) else None
-    return pickle.dumps(([str(entry) for entry in sys.path], place, after, what)), call
-
-
-@dataclass(frozen=True, slots=True)
-class _Limits:
-    """What a task may take, and what it is called in the sentences that end it; see `run` and `Worker.run`."""
-
-    name: str
-    timeout: float | None
-    since: float | None
-    processor: float | None
-    memory_mib: float | None
-    adjustable: bool
-    cancel: threading.Event | None
+    return pickle.dumps(([str(entry) for entry in sys.path], place, name)), call
 
 
 def _attend(
-    worker: _Process, task: tuple[bytes, bytes], limits: _Limits, progress: Callable[[Any], object] | None
+    worker: _Process, task: tuple[bytes, bytes], watch: _Watch, progress: Callable[[Any], object] | None
 ) -> tuple[Any, bool]:
     """Give the worker the task and watch over it. The caller ends the worker unless this returns.
 
@@ -299,17 +282,12 @@ def _attend(
     Raises:
         _IdledOut: it had ended before the task came. Others: see `run`.
     """
-    name, timeout, cancel = limits.name, limits.timeout, limits.cancel
-    begun = time.monotonic() if limits.since is None else limits.since
-    watch = _Watch(worker.pid, limits)
+    watch.begin(worker.pid)
     messages = worker.send(task)
     while True:
         # Between messages, too: a chatty worker is not an obedient one.
         now = time.monotonic()
-        if cancel is not None and cancel.is_set():
-            raise Cancelled(f"{name} was cancelled.")
-        if timeout is not None and now > begun + timeout:
-            raise _too_long(name, timeout, "seconds")
+        watch.check(now)
         # Not anew for each of many short tasks: a look takes 1 ms or more.
         if now >= worker.next_look:
             watch.look()
@@ -323,51 +301,74 @@ def _attend(
             elif kind == "error":
                 raise value
             elif kind == "end":
-                raise (_IdledOut if worker.wait() == _IDLE_EXIT else WorkerFailed)(worker.obituary(name))
+                raise (_IdledOut if worker.wait() == _IDLE_EXIT else WorkerFailed)(worker.obituary(watch.name))
 
 
-def _too_long(name: str, given: float, of: str) -> WorkerFailed:
-    return WorkerFailed(
-        f"{name} took more than the {round(given, 1):g} {of} it was given and was stopped; if its file may be damaged, "
-        "get it again, and try when the machine has less to do."
-    )
-
-
+@dataclass
 class _Watch:
-    """What a worker takes of the machine during one task."""
+    """What a task may take of time and of the machine, and the sentences that end it; see `run` and `Worker.run`."""
 
-    def __init__(self, pid: int, limits: _Limits) -> None:
-        self.pid, self.limits = pid, limits
+    name: str
+    timeout: float | None
+    since: float | None
+    processor: float | None = None
+    memory_mib: float | None = None
+    adjustable: bool = False
+    cancel: threading.Event | None = None
+
+    def begin(self, pid: int) -> None:
+        self.pid = pid
+        self.begun = time.monotonic() if self.since is None else self.since
+        self.before = 0.0 if self.processor is None else _processor_seconds(pid)
         self.room: float | None = None
-        self.before = 0.0 if limits.processor is None else _processor_seconds(pid)
+
+    def check(self, now: float) -> None:
+        """
+        Raises:
+            Cancelled, WorkerFailed: it is to end, or its time is over.
+        """
+        if self.cancel is not None and self.cancel.is_set():
+            raise Cancelled(f"{self.name} was cancelled.")
+        if self.timeout is not None and now > self.begun + self.timeout:
+            raise self._too_long(self.timeout, "seconds")
 
     def look(self) -> None:
         """
         Raises:
-            WorkerFailed: it is more than its limits.
+            WorkerFailed: the process has more than it may.
         """
-        name, given, processor = self.limits.name, self.limits.memory_mib, self.limits.processor
-        if processor is not None and _processor_seconds(self.pid) - self.before > processor:
-            raise _too_long(name, processor, "seconds of processor time")
-        if given is None:
+        if self.processor is not None and _processor_seconds(self.pid) - self.before > self.processor:
+            raise self._too_long(self.processor, "seconds of processor time")
+        if self.memory_mib is None:
             return
         used, own = _memory_mib(self.pid)
         if self.room is None:
             self.room = own + left_mib()
-        if used > given:
-            more = "give it more with memory_mib (--memory), or" if self.limits.adjustable else "give it"
-            limit = f"the {given:,.0f} MiB it was given, and was stopped; {more}"
+        if used > self.memory_mib:
+            more = "give it more with memory_mib (--memory), or" if self.adjustable else "give it"
+            limit = f"the {self.memory_mib:,.0f} MiB it was given, and was stopped; {more}"
         elif own > self.room:
             used, limit = own, f"the {self.room:,.0f} MiB this machine had left for it, and was stopped; give it"
         else:
             return
-        raise WorkerFailed(f"{name} used {used:,.0f} MiB of memory, more than {limit} a smaller model or batch.")
+        raise WorkerFailed(f"{self.name} used {used:,.0f} MiB of memory, more than {limit} a smaller model or batch.")
+
+    def _too_long(self, given: float, of: str) -> WorkerFailed:
+        return WorkerFailed(
+            f"{self.name} took more than the {round(given, 1):g} {of} it was given and was stopped; if its file may be "
+            "damaged, get it again, and try when the machine has less to do."
+        )
 
 
 class _Process:
-    """A process waiting for a task, and the pipe to it."""
+    """A process waiting for a task, and the pipe to it.
 
-    def __init__(self, after: After, environment: Mapping[str, str] | None = None) -> None:
+    Args:
+        stays: it takes one task after the other from one caller, with nothing tidied between them; else it may wait
+            for another caller's.
+    """
+
+    def __init__(self, *, stays: bool = False, environment: Mapping[str, str] | None = None) -> None:
         # What it prints goes to a file: standard output may be our caller's data.
         self.output = tempfile.TemporaryFile()  # noqa: SIM115
         self.connection, theirs = Pipe()
@@ -377,7 +378,7 @@ class _Process:
         with theirs:
             start = lambda: subprocess.Popen(  # noqa: E731
                 # -P: what it imports first is Python's, not a file of that name in the current folder.
-                [sys.executable, "-P", "-X", "faulthandler", "-c", _START, str(theirs.fileno()), path, after],
+                [sys.executable, "-P", "-X", "faulthandler", "-c", _START, str(theirs.fileno()), path, "stays" * stays],
                 stdin=subprocess.DEVNULL,
                 stdout=self.output,
                 stderr=self.output,
@@ -387,7 +388,7 @@ class _Process:
                 start_new_session=True,
             )
             # Linux ends a worker with the thread that started it (`_work`), and this one may outlive its first caller.
-            self.process = start() if after == "end" else _starter().submit(start).result()
+            self.process = _starter.submit(start).result()
         self.pid, self.owner = self.process.pid, os.getpid()
 
     def send(self, task: tuple[bytes, bytes]) -> queue.SimpleQueue[tuple[str, Any]]:
@@ -458,15 +459,8 @@ def _converse(connection: Connection, task: tuple[bytes, bytes], messages: queue
 
 _waiting: list[_Process] = []
 _lock = threading.Lock()
-_starters: list[ThreadPoolExecutor] = []
-
-
-def _starter() -> ThreadPoolExecutor:
-    """One thread that lives as long as this process."""
-    with _lock:
-        if not _starters:
-            _starters.append(ThreadPoolExecutor(1, "workbench-sandbox"))
-        return _starters[0]
+_starter = ThreadPoolExecutor(1, "workbench-sandbox")
+"""One thread that lives as long as this process."""
 
 
 def _take() -> _Process | None:
@@ -480,8 +474,6 @@ def _take() -> _Process | None:
 
 def _put_back(worker: _Process) -> bool:
     """Let it wait for another task; no if another one waits already, or it is not as clean as a fresh one."""
-    import psutil
-
     with suppress(psutil.Error):
         process = psutil.Process(worker.pid)
         if process.memory_info().rss > WARM_MIB * 2**20 or process.children():
@@ -505,10 +497,9 @@ def end_warm_worker(holding_mib: float = 0) -> None:
 
 def _forget() -> None:
     """In a forked child: the worker and the thread are its parent's."""
-    global _lock
-    _lock = threading.Lock()
+    global _lock, _starter
+    _lock, _starter = threading.Lock(), ThreadPoolExecutor(1, "workbench-sandbox")
     _waiting.clear()
-    _starters.clear()
 
 
 os.register_at_fork(after_in_child=_forget)
@@ -529,8 +520,6 @@ def left_mib(groups: Path = Path("/proc/self/cgroup"), root: Path = Path("/sys/f
     Args:
         groups: which groups this process is in; root: where the groups are.
     """
-    import psutil
-
     left: float = psutil.virtual_memory().available
     lines = groups.read_text().splitlines() if groups.exists() else []
     for _, controllers, path in (line.split(":", 2) for line in lines):
@@ -559,8 +548,6 @@ def _left_in(group: Path, total: str) -> float:
 
 def _memory_mib(pid: int) -> tuple[float, float]:
     """MiB of a process and its children: (resident, its own: not shared with others or kept in files)."""
-    import psutil
-
     resident = own = 0
     with suppress(psutil.Error):
         process = psutil.Process(pid)
@@ -573,8 +560,6 @@ def _memory_mib(pid: int) -> tuple[float, float]:
 
 
 def _processor_seconds(pid: int) -> float:
-    import psutil
-
     with suppress(psutil.Error):
         times = psutil.Process(pid).cpu_times()
         return times.user + times.system
@@ -596,8 +581,8 @@ def in_worker() -> bool:
     return _is_worker
 
 
-def _work(descriptor: int, after: After) -> None:
-    """Run a task, and another if told so."""
+def _work(descriptor: int, stays: bool) -> None:
+    """Run one task after the other."""
     global _is_worker
     _is_worker = True
     if sys.platform == "linux":
@@ -619,37 +604,32 @@ def _work(descriptor: int, after: After) -> None:
 
     while True:
         try:
-            settings, call = tasks.get(timeout=None if after == "stay" else IDLE_SECONDS)
+            settings, call = tasks.get(timeout=None if stays else IDLE_SECONDS)
         except queue.Empty:
             os._exit(_IDLE_EXIT)
-        sys.path[:], place, after, what = pickle.loads(settings)
+        sys.path[:], place, name = pickle.loads(settings)
         if place is not None:
             with suppress(OSError):
                 os.chdir(place)
-        _do(call, after, what, send)
+        _do(call, stays, name, send)
         del settings, call
-        if after == "wait":
+        if not stays:
             release_memory()
-        if after == "end":
-            # Not the interpreter's own end: unloading TensorFlow takes long and may crash after the work is done.
-            os._exit(0)
 
 
-def _do(call: bytes, after: After, what: str | None, send: Callable[[str, Any], None]) -> None:
+def _do(call: bytes, stays: bool, name: str, send: Callable[[str, Any], None]) -> None:
     """One task: its result goes back, or its error, and then the process ends."""
-    name = what or "The task"
     before = set(sys.modules)
-    if after != "stay":
+    if not stays:
         _reset_peak()
     try:
         function, args, wants_progress = pickle.loads(call)
-        name = what or _name(function)
         del call
         result = function(*args, **({"progress": lambda message: send("progress", message)} if wants_progress else {}))
         del args
-        if after != "stay":
+        if not stays:
             release_memory()
-        keep = after == "stay" or (after == "wait" and not _foreign_modules(before))
+        keep = stays or not _foreign_modules(before)
         try:
             send("result", (result, keep))
         except Exception as error:
@@ -657,6 +637,7 @@ def _do(call: bytes, after: After, what: str | None, send: Callable[[str, Any], 
             raise WorkerFailed(f"{name} returned a {kind}, which cannot be sent back: {first_line(error)}.") from None
     except BaseException as error:
         send("error", portable(error, name))
+        # Not the interpreter's own end: unloading TensorFlow takes long, and may crash.
         os._exit(0)
 
 
