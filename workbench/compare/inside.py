@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from ..engines.eight_bits import EXACT, may_clip
-from ..engines.onnxruntime import FOLDER, OPTIMIZATION, Opened, extensions_for
+from ..engines.onnxruntime import OPTIMIZATION, Opened, extensions_for
 from ..engines.refusals import plain, refusal
+from ..engines.rewritten import FOLDER
 from ..engines.values import COARSE
 from ..errors import BadInput
 from ..files.light import without_weights

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..files.header import Header
+from .rewritten import FOLDER
 
 if TYPE_CHECKING:
     import onnx
@@ -84,7 +85,7 @@ def exact_session(
     with suppress(Exception):
         copied = own_weights(onnx.load(path, load_external_data=False)).SerializeToString()
         folder = os.path.dirname(os.path.abspath(path))
-        return opened(copied, {EXACT: "1", "session.model_external_initializers_file_folder_path": folder})
+        return opened(copied, {EXACT: "1", FOLDER: folder})
     return opened(model, {"session.disable_quant_qdq": "1"})
 
 

@@ -22,7 +22,7 @@ from . import eight_bits
 from .base import Arrays, Calls, ModelEngine
 from .eight_bits import exact_session, may_clip
 from .refusals import EXTENSIONS, REFERENCE, may_be_mended, plain, refusal
-from .rewritten import loadable
+from .rewritten import FOLDER, loadable
 from .values import COARSE, CONTAINERS, answered, numpy_of, ort_value, unboxed, value_info
 
 if TYPE_CHECKING:
@@ -46,9 +46,6 @@ machine takes a core from whoever has work, the other threads of the same model 
 
 RAN = "ran.onnx"
 """The graph that ran, after ONNX Runtime's optimiser, in the folder of a profile."""
-
-FOLDER = "session.model_external_initializers_file_folder_path"
-"""ONNX Runtime's setting for where the data of a model lie that it is given as bytes."""
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 OLDEST = 7
 """The opset from which on ONNX Runtime has kernels."""
 
+FOLDER = "session.model_external_initializers_file_folder_path"
+"""ONNX Runtime's setting for where the data of a model lie that it is given as bytes."""
+
 SECONDS = 120
 """For converting a model without its weights, which takes a few at most."""
 
@@ -49,7 +52,7 @@ def _loadable(light: bytes, path: str, opsets: list[int]) -> tuple[bytes, int] |
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     folder = os.path.dirname(os.path.abspath(path))
-    options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
+    options.add_session_config_entry(FOLDER, folder)
     model = inlined(onnx.ModelProto.FromString(light))
     for opset in opsets:
         with suppress(Exception):  # no way to this one, or not far enough
@@ -70,19 +73,18 @@ def inlined(model: onnx.ModelProto) -> onnx.ModelProto:
     defaults = {
         (function.domain, function.name, function.overload): function.attribute_proto for function in model.functions
     }
-    bodies = [model.graph.node, *(function.node for function in model.functions)]
-    for node in (node for body in bodies for node in _walk(body)):
+    parts = [part for whole in (model.graph, *model.functions) for part in with_bodies(whole)]
+    for node in (node for part in parts for node in part.node):
         given = {attribute.name for attribute in node.attribute}
         missing = defaults.get((node.domain, node.op_type, node.overload), ())
         node.attribute.extend(attribute for attribute in missing if attribute.name not in given)
     return inliner.inline_local_functions(model)
 
 
-def _walk(nodes: object) -> Iterator[onnx.NodeProto]:
-    """These nodes, and all in the graphs of their attributes."""
-    todo = list(nodes)  # type: ignore[call-overload]
-    while todo:
-        yield (node := todo.pop())
+def with_bodies(graph: onnx.GraphProto | onnx.FunctionProto) -> Iterator[onnx.GraphProto | onnx.FunctionProto]:
+    """A graph, and the bodies of its Loop, Scan and If, and those in them."""
+    yield graph
+    for node in graph.node:
         for attribute in node.attribute:
-            for graph in (*attribute.graphs, *([attribute.g] if attribute.HasField("g") else [])):
-                todo += graph.node
+            for body in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from with_bodies(body)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import onnx
+from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
+
+from ...engines.rewritten import with_bodies
 from .inputs import Signature
-
-if TYPE_CHECKING:
-    import onnx
 
 
 def declared(signature: Signature, dtype: str) -> list[tuple[str, Any]]:
     """As skl2onnx declares inputs; under plain names, for it knows no brackets."""
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType, Int64TensorType, StringTensorType
-
     kinds = {"float32": FloatTensorType, "float64": DoubleTensorType, "int64": Int64TensorType}
     return [
         (f"input_{index}", kinds.get(info.dtype, StringTensorType)([None, info.shape[1]]))  # type: ignore[index]
@@ -33,15 +32,10 @@ def name_inputs(signature: Signature, model: onnx.ModelProto) -> None:
         _rename(model.graph, old, name)
 
 
-def _rename(graph: Any, old: str, new: str) -> None:
-    for node in graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == old:
-                    names[index] = new
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                _rename(attribute.g, old, new)
-    for value in graph.output:
-        if value.name == old:
-            value.name = new
+def _rename(graph: onnx.GraphProto, old: str, new: str) -> None:
+    for part in with_bodies(graph):
+        for names in (names for node in part.node for names in (node.input, node.output)):
+            names[:] = [new if name == old else name for name in names]
+        for value in part.output:
+            if value.name == old:
+                value.name = new

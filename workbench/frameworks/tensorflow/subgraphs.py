@@ -6,28 +6,19 @@ from collections.abc import Iterator
 
 import onnx
 
+from ...engines.rewritten import with_bodies
+
 
 def all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    for node in graph.node:
-        yield node
-        for body in _bodies(node):
-            yield from all_nodes(body)
+    return (node for part in with_bodies(graph) for node in part.node)
 
 
 def all_reads(graph: onnx.GraphProto) -> Iterator[str]:
     """Every name that a node reads, or that the graph or a body gives out."""
-    for node in graph.node:
-        yield from node.input
-        for body in _bodies(node):
-            yield from all_reads(body)
-    yield from (value.name for value in graph.output)
-
-
-def _bodies(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
+    for part in with_bodies(graph):
+        for node in part.node:
+            yield from node.input
+        yield from (value.name for value in part.output)
 
 
 def drop_unread(graph: onnx.GraphProto) -> None:
