@@ -9,8 +9,7 @@ import numpy as np
 from ...convert.draft import Arrays
 from ...errors import UnsupportedModel
 from .engine import SklearnEngine
-from .inputs import Signature, walk
-from .trees import splits
+from .inputs import Signature
 
 
 class Native:
@@ -74,7 +73,3 @@ def _shaped(answer: Any, rows: int, shape: tuple[int, ...] | None) -> np.ndarray
     if array.size == rows * int(np.prod(shape)) and array.shape[:1] == (rows,):
         return array.reshape(rows, *shape)
     return array
-
-
-def has_trees(estimator: Any) -> bool:
-    return any(len(splits(part)[0]) for part in walk(estimator))

@@ -6,6 +6,9 @@ import json
 import re
 from typing import Any
 
+from sklearn.feature_extraction import DictVectorizer, FeatureHasher
+from sklearn.feature_extraction.text import CountVectorizer
+
 from ...errors import UnsupportedModel
 from .inputs import walk
 from .texts import in_re2
@@ -34,8 +37,6 @@ def _check_new_rows(estimator: Any) -> None:
 
 
 def _dictionaries(part: Any, name: str) -> str:
-    from sklearn.feature_extraction import DictVectorizer, FeatureHasher
-
     if not isinstance(part, DictVectorizer | FeatureHasher):
         return ""
     return (
@@ -93,8 +94,6 @@ def _marks(part: Any, name: str) -> str:
 
 def _text(part: Any, name: str) -> str:
     """ONNX splits texts by a regular expression, and that is all it does."""
-    from sklearn.feature_extraction.text import CountVectorizer
-
     if not isinstance(part, CountVectorizer):
         return ""
     foreign = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -15,9 +16,24 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import onnx
+import onnxruntime
+import skl2onnx
+import sklearn
+from skl2onnx import convert_sklearn, update_registered_converter
+from skl2onnx._supported_operators import sklearn_operator_name_map
+from skl2onnx.common import shape_calculator
+from skl2onnx.common._registration import _converter_pool
+from sklearn.compose import ColumnTransformer
+from sklearn.decomposition import KernelPCA
+from sklearn.ensemble import RandomTreesEmbedding, VotingClassifier
+from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, KernelOperator, WhiteKernel
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import Pipeline
 
 from ...agreement import Tolerance, hold
 from ...convert import batch
@@ -29,18 +45,16 @@ from ...files.header import GAPS, ValueInfo
 from ...words import first_line, listed
 from . import OPSETS as WRITTEN
 from . import OPTIONS
-from .answers import Native, has_trees
+from .answers import Native
 from .cannot import check_convertible
 from .declared import declared, name_inputs
 from .engine import check_fitted, load, tolerance, unwrapped
-from .inputs import Signature, examples, first_steps, signature_of, walk
+from .inputs import Signature, first_steps, parts_of, signature_of, walk
 from .mends import Mend, changed_attributes, lightgbm, mended, register, xgboost
-from .points import Odd, odd_values, only_values, rows_worth_asking
+from .points import Odd, examples, odd_values, only_values, rows_worth_asking
 from .texts import in_re2
 from .ties import answers_otherwise
-
-if TYPE_CHECKING:
-    import onnx
+from .trees import splits
 
 __all__ = ["draft", "load"]
 
@@ -96,24 +110,19 @@ def draft(
     choices = chosen(OPTIONS, {"opset": opset, **(options or {})}, "scikit-learn")
     inner = unwrapped(estimator)
     try:
-        made, sentence = _made(estimator, inner, sample, choices, progress)
+        check_convertible(inner)
+        check_fitted(inner)
+        signature = signature_of(inner, sample)
+        fast = choices["cdist"] and any(map(_by_cdist, walk(inner)))
+        dtypes = [choices["dtype"]] if choices["dtype"] else DTYPES if "float" in signature.kinds else DTYPES[:1]
+        ways = [Way(*how, dtype) for dtype in dtypes for how in HOW if fast or not how[1]]
+        made, sentence = _Making(estimator, inner, signature, sample, choices, progress, ways[0]).by(ways)
     except UnsupportedModel as error:
         if other := _saved_elsewhere(estimator):
             raise UnsupportedModel(f"{error} {other}") from error
         raise
     made.notes[:0] = filter(None, [sentence])
     return made
-
-
-def _made(estimator: Any, inner: Any, sample: Any, choices: dict[str, Any], progress: Progress) -> tuple[Draft, str]:
-    """See `_Making.by`."""
-    check_convertible(inner)
-    check_fitted(inner)
-    signature = signature_of(inner, sample)
-    fast = choices["cdist"] and any(map(_by_cdist, walk(inner)))
-    dtypes = [choices["dtype"]] if choices["dtype"] else DTYPES if "float" in signature.kinds else DTYPES[:1]
-    ways = [Way(*how, dtype) for dtype in dtypes for how in HOW if fast or not how[1]]
-    return _Making(estimator, inner, signature, sample, choices, progress, ways[0]).by(ways)
 
 
 class Way(NamedTuple):
@@ -160,8 +169,6 @@ class _Making:
         Raises:
             UnsupportedModel: none does.
         """
-        import skl2onnx
-
         for index, way in enumerate(ways):
             self.progress(f"Converting {type(self.inner).__name__} with skl2onnx {skl2onnx.__version__}")
             try:
@@ -193,8 +200,6 @@ class _Making:
         return " ".join(said)
 
     def _draft(self, model: onnx.ModelProto, way: Way) -> Draft:
-        import skl2onnx
-
         inner, signature = self.inner, self.signature
         native, tolerated = Native(inner, signature), tolerance(inner, way.dtype)
         odd = odd_values(inner, signature, native.engine.answer)
@@ -259,7 +264,7 @@ def _with_gaps(
 
 def _fault(estimator: Any) -> str:
     """What float32 does to this estimator, in half a sentence."""
-    if has_trees(estimator):
+    if any(len(splits(part)[0]) for part in walk(estimator)):
         return "rounding moved rows to the other side of a tree's threshold"
     if any("Neighbor" in type(part).__name__ or "Outlier" in type(part).__name__ for part in walk(estimator)):
         return "distances between rows that lie close together were too coarse to tell which is nearer"
@@ -267,8 +272,6 @@ def _fault(estimator: Any) -> str:
 
 
 def _convert(estimator: Any, signature: Signature, way: Way, choices: dict[str, Any]) -> onnx.ModelProto:
-    from skl2onnx import convert_sklearn
-
     register()
     _register_boosters(estimator)
     failure: Exception | None = None
@@ -303,10 +306,6 @@ def _convert(estimator: Any, signature: Signature, way: Way, choices: dict[str, 
 
 def _converter_options(estimator: Any, zipmap: bool, way: Way) -> dict[Any, Any]:
     """Options by class, for every class skl2onnx knows and that has them; and by instance, which come first."""
-    from skl2onnx._supported_operators import sklearn_operator_name_map
-    from skl2onnx.common._registration import _converter_pool
-    from sklearn.pipeline import Pipeline
-
     # Scaler would multiply by 1/scale, which rounds to another float than the division scikit-learn does.
     wanted = {"zipmap": zipmap, "div": "div"} if way.mended else {"zipmap": zipmap}
     chosen: dict[Any, Any] = {}
@@ -330,10 +329,6 @@ def _converter_options(estimator: Any, zipmap: bool, way: Way) -> dict[Any, Any]
 
 def _by_cdist(part: Any) -> bool:
     """Whether its distances are (squared) Euclidean ones, which ONNX Runtime's CDist computes."""
-    from sklearn.decomposition import KernelPCA
-    from sklearn.gaussian_process import GaussianProcessClassifier, GaussianProcessRegressor
-    from sklearn.gaussian_process.kernels import RBF, ConstantKernel, Kernel, KernelOperator, WhiteKernel
-
     if isinstance(part, GaussianProcessClassifier | GaussianProcessRegressor):
         each = [part.kernel_, *(one for one in part.kernel_.get_params().values() if isinstance(one, Kernel))]
         return all(isinstance(one, RBF | ConstantKernel | WhiteKernel | KernelOperator) for one in each)
@@ -344,10 +339,6 @@ def _by_cdist(part: Any) -> bool:
 
 def _convertible(estimator: Any, signature: Signature) -> AbstractContextManager[None]:
     """Within it, what skl2onnx cannot read of the estimator is said another way."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.ensemble import RandomTreesEmbedding, VotingClassifier
-    from sklearn.neighbors import NearestNeighbors
-
     changes: list[tuple[Any, str, Any]] = []
     for part in walk(estimator):
         if hasattr(part, "cluster_centers_"):
@@ -369,11 +360,7 @@ def _convertible(estimator: Any, signature: Signature) -> AbstractContextManager
         if isinstance(part, ColumnTransformer):
             # Column names, masks and slices as plain numbers: skl2onnx knows no masks, and no name with a bracket.
             places = signature.places if any(part is first for first in first_steps(estimator)) else {}
-            plain = [
-                (name, step, [places.get(int(i), int(i)) for i in part._transformer_to_input_indices[name]])
-                for name, step, _ in part.transformers_
-                if not (isinstance(step, str) and step == "drop")
-            ]
+            plain = [(name, step, [places.get(i, i) for i in columns]) for name, step, columns in parts_of(part)]
             changes.append((part, "transformers_", plain))
     return changed_attributes(changes)
 
@@ -387,9 +374,6 @@ BOOSTERS: dict[str, tuple[str, tuple[str, ...], Mend]] = {
 
 def _register_boosters(estimator: Any) -> None:
     """Tell skl2onnx of XGBoost and LightGBM where the estimator holds one."""
-    from skl2onnx import update_registered_converter
-    from skl2onnx.common import shape_calculator
-
     for package in {type(part).__module__.split(".")[0] for part in walk(estimator)} & set(BOOSTERS):
         name, beginnings, mend = BOOSTERS[package]
         try:
@@ -411,9 +395,6 @@ def _register_boosters(estimator: Any) -> None:
 
 def _reason(estimator: Any, error: Exception) -> str:
     """One sentence that names the estimator at fault."""
-    import re
-
-    from skl2onnx._supported_operators import sklearn_operator_name_map
 
     text = str(error)
     lacking = [type(part).__name__ for part in walk(estimator) if type(part) not in sklearn_operator_name_map]
@@ -442,8 +423,6 @@ def _tidy_opsets(model: onnx.ModelProto) -> None:
 
 def _split_sequences(model: onnx.ModelProto) -> None:
     """A multi-output classifier gives a sequence of probability arrays: make each an output of its own."""
-    import onnx
-
     makers = {node.output[0]: node for node in model.graph.node if node.op_type == "SequenceConstruct"}
     outputs = list(model.graph.output)
     if not any(out.name in makers for out in outputs):
@@ -469,8 +448,6 @@ def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> Cal
     Raises:
         _Failure: ONNX Runtime does not load or run it; the sentence names the operator.
     """
-    import onnxruntime
-
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4
     settings.intra_op_num_threads = 1
@@ -505,8 +482,6 @@ def _settle_outputs(model: onnx.ModelProto, native: Native, rows: Arrays) -> Cal
 
 
 def _saved_elsewhere(outer: Any) -> str:
-    import sklearn
-
     if not (version := vars(outer).get("_saved_with")):
         return ""
     return (

@@ -9,7 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import joblib
 import numpy as np
+import sklearn
+from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
+from sklearn.ensemble import VotingClassifier
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_selection import SelectorMixin
+from sklearn.frozen import FrozenEstimator
+from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
+from sklearn.neighbors import NearestNeighbors
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import check_is_fitted
+from threadpoolctl import threadpool_limits
 
 from ...agreement import Tolerance
 from ...engines.base import Arrays, Calls, ModelEngine
@@ -20,7 +32,8 @@ from ...files.header import ValueInfo
 from ...safety.trust import cleared
 from ...words import first_line
 from . import skops
-from .inputs import Signature, examples, signature_of, walk
+from .inputs import Signature, signature_of, walk
+from .points import examples
 from .ties import answers_otherwise
 
 
@@ -60,8 +73,6 @@ class SklearnEngine(ModelEngine):
         threads: int | None = None,
         why: str = "",
     ) -> None:
-        import sklearn
-
         is_file = isinstance(source, str | os.PathLike)
         named = os.fspath(source) if is_file else f"{type(source).__name__} (in memory)"
         if is_file:
@@ -145,13 +156,6 @@ def _dtype(array: Any) -> str:
 
 def _answers(estimator: Any, table: Any) -> dict[str, Any]:
     """Everything the last estimator has to say of a table, in the order of skl2onnx's outputs."""
-    from sklearn.base import is_classifier, is_clusterer, is_outlier_detector, is_regressor
-    from sklearn.ensemble import VotingClassifier
-    from sklearn.feature_selection import SelectorMixin
-    from sklearn.mixture import BayesianGaussianMixture, GaussianMixture
-    from sklearn.neighbors import NearestNeighbors
-    from sklearn.pipeline import Pipeline
-
     last = estimator
     while isinstance(last, Pipeline):
         table = last[:-1].transform(table) if len(last) > 1 else table
@@ -185,8 +189,6 @@ def _answers(estimator: Any, table: Any) -> dict[str, Any]:
 
 def _limit_threads(estimator: Any, threads: int) -> Callable[[], None]:
     """Let this process use so many; returns what undoes it. Done once: entering a limit takes up to a millisecond."""
-    from threadpoolctl import threadpool_limits
-
     limits = threadpool_limits(threads)
     jobs = [(part, part.n_jobs) for part in walk(estimator) if getattr(part, "n_jobs", None) is not None]
     for part, _ in jobs:
@@ -216,8 +218,6 @@ def load(path: Path, format_name: str, *, trust: bool = False) -> Any:
         UnreadableFile: the file is damaged, or of a scikit-learn this one cannot read.
         UnsupportedModel: a package is missing, or the object inside is no estimator.
     """
-    import joblib
-
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -229,8 +229,6 @@ def load(path: Path, format_name: str, *, trust: bool = False) -> Any:
             f"{path} needs the Python package {error.name!r}, which is not installed: install it and try again."
         ) from error
     except Exception as error:
-        import sklearn
-
         wrote = identify(path).detail
         raise UnreadableFile(
             f"{path} cannot be opened ({first_line(error)}): it is damaged, or was written by a scikit-learn too "
@@ -282,8 +280,6 @@ def _load_skops(path: Path, trust: bool) -> Any:
 
 def unwrapped(estimator: Any) -> Any:
     """The estimator that answers, where the outer one only searched for it."""
-    from sklearn.frozen import FrozenEstimator
-
     while True:
         if isinstance(estimator, FrozenEstimator):
             estimator = estimator.estimator
@@ -298,9 +294,6 @@ def check_fitted(estimator: Any) -> None:
     Raises:
         UnsupportedModel: it is not a fitted estimator.
     """
-    from sklearn.exceptions import NotFittedError
-    from sklearn.utils.validation import check_is_fitted
-
     if not hasattr(estimator, "get_params") or isinstance(estimator, type):
         raise UnsupportedModel(
             f"A {type(estimator).__name__} was given, and only fitted scikit-learn estimators are taken here."

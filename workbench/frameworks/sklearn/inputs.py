@@ -7,6 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
+from sklearn.compose import ColumnTransformer
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.preprocessing import LabelBinarizer, LabelEncoder
 
 from ...engines.base import Arrays
 from ...errors import BadInput, UnsupportedModel
@@ -103,8 +108,6 @@ class Signature:
         return mixed
 
     def _framed(self, columns: dict[int, Any], rows: int) -> Any:
-        import pandas as pd
-
         assert self.columns is not None
         empty = np.full(rows, np.nan)
         # One array per column: a dictionary would lose a name that occurs twice.
@@ -117,9 +120,6 @@ class Signature:
 
 def signature_of(estimator: Any, sample: Any) -> Signature:
     """Input names and types: from the estimator, and from the sample what it leaves open."""
-    from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer
-    from sklearn.preprocessing import LabelBinarizer, LabelEncoder
-
     first = first_steps(estimator)[0]
     if isinstance(first, CountVectorizer | HashingVectorizer):
         return Signature(("string",), ("X",), 1, {0: 0}, flat=True)
@@ -140,7 +140,7 @@ def signature_of(estimator: Any, sample: Any) -> Signature:
     if len({kinds[i] for i in used}) == 1:
         # One matrix: also the columns nobody uses, so that the user's table goes in as it is.
         return Signature((kinds[used[0]],) * width, ("X",), width, {i: i for i in range(width)}, columns)
-    labels = columns or tuple(map(str, _sample_names(sample) or [f"x{i}" for i in range(width)]))
+    labels = columns or tuple(map(str, getattr(sample, "columns", [f"x{i}" for i in range(width)])))
     return Signature(
         tuple(kinds[i] for i in used),
         tuple(labels[i] for i in used),
@@ -168,8 +168,6 @@ def _width(estimator: Any, sample: Any) -> int:
 
 def first_steps(estimator: Any) -> list[Any]:
     """The estimators that see the rows themselves."""
-    from sklearn.pipeline import FeatureUnion, Pipeline
-
     found: list[Any] = []
     if isinstance(estimator, Pipeline):
         found = [step for _, step in estimator.steps if step not in (None, "passthrough")][:1]
@@ -178,25 +176,23 @@ def first_steps(estimator: Any) -> list[Any]:
     return [one for step in found for one in first_steps(step)] or [estimator]
 
 
+def parts_of(transformer: Any) -> Iterator[tuple[str, Any, list[int]]]:
+    """(name, step, the numbers of its columns) of what a ColumnTransformer is made of, but for what it drops."""
+    for name, step, _ in transformer.transformers_:
+        if step != "drop":
+            yield name, step, [int(i) for i in transformer._transformer_to_input_indices.get(name, [])]
+
+
 def _kinds(first: Any, width: int) -> tuple[list[str], list[int]]:
     """The kind of each column by what the first estimator learnt of it, and the numbers of the columns in use."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.feature_extraction.text import CountVectorizer
-
     kinds, used = ["float"] * width, list(range(width))
     if isinstance(first, ColumnTransformer):
-        taken: set[int] = set()
-        for name, step, _ in first.transformers_:
-            columns = [int(i) for i in first._transformer_to_input_indices.get(name, [])]
-            if isinstance(step, str) and step == "drop":
-                continue
-            taken.update(columns)
-            if isinstance(step, str):
-                continue
+        used = []
+        for _, step, columns in parts_of(first):
+            used += columns
             inner, _ = _kinds(first_steps(step)[0], len(columns))
             for column, kind in zip(columns, inner, strict=True):
                 kinds[column] = kind if kind != "float" else kinds[column]
-        used = sorted(taken)
     elif isinstance(first, CountVectorizer):
         kinds = ["string"] * width
     elif hasattr(first, "categories_"):
@@ -206,75 +202,25 @@ def _kinds(first: Any, width: int) -> tuple[list[str], list[int]]:
     return kinds, used
 
 
-def examples(estimator: Any, signature: Signature) -> Arrays:
-    """Two rows that the estimator takes: zeros and empty texts, and of categories the first it knows."""
-    known = _categories(estimator, list(range(signature.width)))
-    if signature.flat and hasattr(first := first_steps(estimator)[0], "classes_"):
-        known[0] = first.classes_
-    arrays: Arrays = {}
-    for number, info in enumerate(signature.inputs("float64")):
-        text = info.dtype == "string"
-        array = np.zeros((2, len(signature.kinds) if signature.one else 1), object if text else info.dtype)
-        array[:] = "" if text else 0
-        for place, ours in signature.places.items():
-            fitting = [value for value in known.get(place, ()) if isinstance(value, str) is text]
-            if fitting and (signature.one or ours == number):
-                array[:, ours if signature.one else 0] = fitting[0]
-        arrays[info.name] = array
-    return arrays
-
-
-def _categories(step: Any, columns: list[int]) -> dict[int, Any]:
-    """Column number -> its categories, as the first to learn some of it did; the estimator sees these columns."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.pipeline import FeatureUnion, Pipeline
-
-    found: dict[int, Any] = {}
-    if isinstance(step, ColumnTransformer):
-        for name, inner, _ in step.transformers_:
-            found |= _categories(inner, [columns[int(i)] for i in step._transformer_to_input_indices.get(name, [])])
-    elif isinstance(step, Pipeline):
-        for _, inner in step.steps:
-            # A ColumnTransformer gives other columns on.
-            if (found := _categories(inner, columns)) or isinstance(inner, ColumnTransformer):
-                break
-    elif isinstance(step, FeatureUnion):
-        for _, inner in step.transformer_list:
-            found |= _categories(inner, columns)
-    else:
-        found = dict(zip(columns, getattr(step, "categories_", ()), strict=False))
-    return found
-
-
 def _kind_of(categories: Any) -> str:
     if categories.dtype.kind == "M":
         raise UnsupportedModel("A column holds dates, which no ONNX tensor holds: turn them into numbers first.")
-    if categories.dtype.kind in "OUST":
-        return "string" if any(isinstance(value, str) for value in categories) else "float"
+    if _texts(categories):
+        return "string"
     return "int64" if categories.dtype.kind in "biu" else "float"
 
 
 def _sample_kinds(sample: Any, names: Any, width: int) -> list[str]:
     """ "string" for each column in which the sample has text, else "float"."""
-    kinds = ["float"] * width
-    for index in range(width):
-        if hasattr(sample, "columns") and hasattr(sample, "iloc"):
-            place = (
-                index if names is None else next((i for i, n in enumerate(sample.columns) if n == names[index]), None)
-            )
-            column = None if place is None or place >= sample.shape[1] else sample.iloc[:, place].to_numpy()
-        elif isinstance(sample, np.ndarray) and sample.ndim == 2:
-            column = sample[:, index]
-        else:
-            continue
-        if column is not None and _texts(column):
-            kinds[index] = "string"
-    return kinds
+    columns: dict[int, Any] = {}
+    if hasattr(sample, "columns") and hasattr(sample, "iloc"):
+        own = list(sample.columns)
+        places = range(len(own)) if names is None else [own.index(name) if name in own else -1 for name in names]
+        columns = {index: sample.iloc[:, place].to_numpy() for index, place in enumerate(places) if place >= 0}
+    elif isinstance(sample, np.ndarray) and sample.ndim == 2:
+        columns = dict(enumerate(sample.T))
+    return ["string" if index in columns and _texts(columns[index]) else "float" for index in range(width)]
 
 
 def _texts(column: Any) -> bool:
     return column.dtype.kind in "OUST" and any(isinstance(value, str) for value in column)
-
-
-def _sample_names(sample: Any) -> list[str] | None:
-    return list(sample.columns) if hasattr(sample, "columns") else None

@@ -16,6 +16,28 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+from skl2onnx import _parse, update_registered_converter
+from skl2onnx.algebra import complex_functions, onnx_ops
+from skl2onnx.common import _registration, shape_calculator
+from skl2onnx.common._registration import _converter_pool as pool
+from skl2onnx.common.data_types import (
+    DoubleTensorType,
+    FloatTensorType,
+    Int64TensorType,
+    StringTensorType,
+    guess_proto_type,
+)
+from skl2onnx.operator_converters import (
+    calibrated_classifier_cv,
+    decision_tree,
+    gradient_boosting,
+    isolation_forest,
+    nearest_neighbours,
+    random_forest,
+)
+from sklearn.isotonic import IsotonicRegression
+from sklearn.preprocessing import normalize
 
 from ...errors import UnsupportedModel
 from .texts import SPACE
@@ -29,18 +51,6 @@ Mend = Callable[[Converter], Converter]
 @contextmanager
 def mended() -> Iterator[None]:
     """skl2onnx with its faults put right; every patch is taken back on leaving."""
-    from skl2onnx import _parse
-    from skl2onnx.common import _registration
-    from skl2onnx.common._registration import _converter_pool as pool
-    from skl2onnx.operator_converters import (
-        calibrated_classifier_cv,
-        decision_tree,
-        gradient_boosting,
-        isolation_forest,
-        nearest_neighbours,
-        random_forest,
-    )
-
     patches: list[tuple[Any, str, Any]] = [
         (_parse, "_fetch_input_slice", _in_the_order_asked(_parse._fetch_input_slice)),
         (calibrated_classifier_cv, "_transform_isotonic", _calibrated),
@@ -61,10 +71,6 @@ def mended() -> Iterator[None]:
 
 def register() -> None:
     """Tell skl2onnx of estimators that it does not know, for the rest of this process."""
-    from skl2onnx import update_registered_converter
-    from skl2onnx.common import shape_calculator
-    from sklearn.isotonic import IsotonicRegression
-
     shapes = shape_calculator.calculate_linear_regressor_output_shapes
     update_registered_converter(IsotonicRegression, "SklearnIsotonicRegression", shapes, _converter(_isotonic))
 
@@ -108,8 +114,6 @@ class _Graph:
     """
 
     def __init__(self, scope: Any, operator: Any, container: Any) -> None:
-        from skl2onnx.common.data_types import DoubleTensorType
-
         self.scope, self.operator, self.container = scope, operator, container
         self.wide = isinstance(operator.inputs[0].type, DoubleTensorType)
 
@@ -131,11 +135,15 @@ class _Graph:
 
     def rows(self) -> str:
         """The operator's input as one float matrix."""
-        from onnx import TensorProto
-
         kind = TensorProto.DOUBLE if self.wide else TensorProto.FLOAT
         names = [self.Cast(name, to=kind) for name in self.operator.input_full_names]
         return names[0] if len(names) == 1 else self.Concat(*names, axis=1)
+
+    def answer(self, name: str) -> None:
+        """Give this tensor as the operator's output."""
+        (out,) = self.operator.outputs
+        # What comes next was told this type, which is float32 for some also in a float64 graph.
+        self.Cast(name, out=out.full_name, to=guess_proto_type(out.type))
 
     def normalized(self, x: str, norm: str, smallest: float) -> str:
         """Rows divided by their norm ("l1", "l2" or "max"), where that is not below `smallest`."""
@@ -147,8 +155,6 @@ class _Graph:
         return self.Div(x, self.Where(self.Less(size, smallest), 1, size))
 
     def _constant(self, value: Any) -> str:
-        from onnx import TensorProto, helper
-
         array = np.asarray(value)
         if array.dtype.kind == "f" or not isinstance(value, np.ndarray):
             array = array.astype(np.float64 if self.wide else np.float32)
@@ -210,15 +216,24 @@ def _anew(write: Callable[[_Graph, Any], str]) -> Mend:
     return lambda _: _converter(write)
 
 
+def _instead(write: Callable[[_Graph, Callable[[], None]], None]) -> Mend:
+    """`write` takes the graph, and a call that writes what the converter always wrote, for where that is right."""
+
+    def mend(convert: Converter) -> Converter:
+        def converter(scope: Any, operator: Any, container: Any) -> None:
+            write(_Graph(scope, operator, container), lambda: convert(scope, operator, container))
+
+        return converter
+
+    return mend
+
+
 def _converter(write: Callable[[_Graph, Any], str]) -> Converter:
     """A converter of its own: `write` takes the graph and the estimator, and gives the answer's name."""
 
     def converter(scope: Any, operator: Any, container: Any) -> None:
-        from skl2onnx.common.data_types import guess_proto_type
-
-        graph, (out,) = _Graph(scope, operator, container), operator.outputs
-        # What comes next was told this type, which is float32 for some also in a float64 graph.
-        graph.Cast(write(graph, operator.raw_operator), out=out.full_name, to=guess_proto_type(out.type))
+        graph = _Graph(scope, operator, container)
+        graph.answer(write(graph, operator.raw_operator))
 
     return converter
 
@@ -333,9 +348,6 @@ def in_float32(convert: Converter) -> Converter:
     """
 
     def converter(scope: Any, operator: Any, container: Any) -> None:
-        from onnx import TensorProto
-        from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
-
         graph = _Graph(scope, operator, container)
         if not graph.wide:
             convert(scope, operator, container)
@@ -405,9 +417,6 @@ def _mean_of_trees(graph: _Graph, node: _Node) -> None:
 
 
 def _threshold_tensors(graph: _Graph, node: _Node) -> None:
-    from onnx import TensorProto, numpy_helper
-    from skl2onnx.common.data_types import guess_proto_type
-
     if not node.op_type.startswith("TreeEnsemble"):
         return
     if not graph.wide:
@@ -476,29 +485,22 @@ def _passing_on(convert: Converter) -> Converter:
 # --- nodes changed ----------------------------------------------------------------------------------------------------
 
 
-def _imputer(convert: Converter) -> Converter:
+def _imputer(graph: _Graph, as_always: Callable[[], None]) -> None:
     """SimpleImputer refused text whose missing values are NaN or None: in ONNX these are words; and whole numbers for
     missing ones. ONNX Runtime has no float64 Imputer."""
-
-    def converter(scope: Any, operator: Any, container: Any) -> None:
-        from onnx import TensorProto
-        from skl2onnx.common.data_types import StringTensorType
-
-        graph, imputer, out = _Graph(scope, operator, container), operator.raw_operator, operator.outputs[0].full_name
-        marker = imputer.missing_values
-        if isinstance(operator.inputs[0].type, StringTensorType) and not isinstance(marker, str):
-            x = graph.Concat(*operator.input_full_names, axis=1)
-            words = {"op_domain": "ai.onnx.ml", "op_version": 2, "keys_strings": [str(marker)], "values_int64s": [1]}
-            gone = graph.Cast(graph.LabelEncoder(x, default_int64=0, **words), to=TensorProto.BOOL)
-            graph.Where(gone, np.array(imputer.statistics_, object), x, out=out)
-        elif graph.wide or not isinstance(marker, float):
-            x = graph.rows()
-            missing = graph.IsNaN(x) if np.isnan(marker) else graph.Equal(x, marker)
-            graph.Where(missing, imputer.statistics_, x, out=out)
-        else:
-            convert(scope, operator, container)
-
-    return converter
+    imputer, out = graph.operator.raw_operator, graph.operator.outputs[0].full_name
+    marker = imputer.missing_values
+    if isinstance(graph.operator.inputs[0].type, StringTensorType) and not isinstance(marker, str):
+        x = graph.Concat(*graph.operator.input_full_names, axis=1)
+        words = {"op_domain": "ai.onnx.ml", "op_version": 2, "keys_strings": [str(marker)], "values_int64s": [1]}
+        gone = graph.Cast(graph.LabelEncoder(x, default_int64=0, **words), to=TensorProto.BOOL)
+        graph.Where(gone, np.array(imputer.statistics_, object), x, out=out)
+    elif graph.wide or not isinstance(marker, float):
+        x = graph.rows()
+        missing = graph.IsNaN(x) if np.isnan(marker) else graph.Equal(x, marker)
+        graph.Where(missing, imputer.statistics_, x, out=out)
+    else:
+        as_always()
 
 
 def _plain_svm(graph: _Graph, node: _Node) -> None:
@@ -549,9 +551,6 @@ def _distances(convert: Callable[..., Any]) -> Callable[..., Any]:
     it divides by no norm below ten roundings. Chebyshev distances, max |x - y|, were not known."""
 
     def distances(x: Any, fit: np.ndarray, metric: str, dtype: Any, op_version: int, **sizes: Any) -> Any:
-        from skl2onnx.algebra import complex_functions, onnx_ops
-        from sklearn.preprocessing import normalize
-
         version = {"op_version": op_version}
         if metric == "cosine":
             norm = onnx_ops.OnnxSqrt(onnx_ops.OnnxReduceSumSquareApi18(x, axes=[1], keepdims=1, **version), **version)
@@ -591,8 +590,6 @@ def _real_roots(graph: _Graph, node: _Node) -> None:
 def _missing_categories(graph: _Graph, node: _Node) -> None:
     """OrdinalEncoder looked missing numbers up, and LabelEncoder never finds NaN. Codes are floats, as NaN is one; NaN
     that is no category is as unknown as any."""
-    from onnx import TensorProto
-
     if node.op_type != "LabelEncoder":
         return
     for integer, real in (("values_int64s", "values_floats"), ("default_int64", "default_float")):
@@ -622,8 +619,6 @@ def _flat_labels(graph: _Graph, node: _Node) -> None:
 
 def _tuned_threshold(graph: _Graph, node: _Node) -> None:
     """TunedThresholdClassifierCV decides at its own threshold; the converter left it at one half."""
-    from onnx import TensorProto
-
     tuned = graph.operator.raw_operator
     label, probabilities = (out.full_name for out in graph.operator.outputs)
     if not hasattr(tuned.estimator_, "predict_proba") or tuned.response_method == "decision_function":
@@ -640,8 +635,6 @@ def _tuned_threshold(graph: _Graph, node: _Node) -> None:
 
 def _characters(graph: _Graph, node: _Node) -> None:
     """Texts taken apart by characters kept runs of blanks, which scikit-learn makes one."""
-    from onnx import TensorProto
-
     if node.op_type != "Tokenizer" or graph.operator.raw_operator.analyzer != "char":
         return
     run = f"[{SPACE}]{{2,}}"
@@ -678,8 +671,6 @@ def _knn_imputer(graph: _Graph, imputer: Any) -> str:
     A missing number of a row becomes the mean of those of its nearest neighbours that have one; distances are over the
     numbers both have, scaled up to all. The column's mean where no neighbour shares a number with the row.
     """
-    from onnx import TensorProto
-
     x, fit, gone = graph.rows(), imputer._fit_X.astype(np.float64), imputer._mask_fit_X
     real, far = TensorProto.DOUBLE if graph.wide else TensorProto.FLOAT, 1e30
     lacks = graph.IsNaN(x)
@@ -740,8 +731,6 @@ def _quantile_transformer(graph: _Graph, estimator: Any) -> str:
     not below it; their references are averaged by x's place between them, and evenly where both equal x, as on a step
     of equal quantiles. 0 and 1 at the ends. Source: ``QuantileTransformer._transform_col``.
     """
-    from onnx import TensorProto
-
     if estimator.output_distribution != "uniform":
         raise UnsupportedModel(
             'QuantileTransformer with output_distribution="normal" cannot be converted: ONNX has no inverse of the '
@@ -784,8 +773,6 @@ def _isotonic(graph: _Graph, regressor: Any) -> str:
 
 def _calibrated(scope: Any, container: Any, model: Any, scores: str, k: int, dtype: Any, proto_type: Any) -> str:
     """Isotonic calibration took the nearest threshold's probability, where scikit-learn draws a line to the next."""
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
-
     given = SimpleNamespace(type=(DoubleTensorType if dtype == np.float64 else FloatTensorType)())
     graph = _Graph(scope, SimpleNamespace(inputs=[given]), container)
     return _interpolated(graph, graph.Reshape(scores, np.array([-1, 1])), model.calibrators[k])
@@ -812,9 +799,6 @@ def _interpolated(graph: _Graph, x: str, regressor: Any) -> str:
 def _memberships(graph: _Graph, encoder: Any) -> Iterator[str]:
     """For each column an encoder learnt, (rows, categories): 1 where a row holds the category, else 0. Missing text is
     a word, and a truth value beside text its number, as skl2onnx casts it."""
-    from onnx import TensorProto
-    from skl2onnx.common.data_types import Int64TensorType, StringTensorType
-
     real = TensorProto.DOUBLE if graph.wide else TensorProto.FLOAT
     columns = (
         (value.type, graph.Gather(value.full_name, np.array([place]), axis=1))
@@ -837,34 +821,29 @@ def _memberships(graph: _Graph, encoder: Any) -> Iterator[str]:
         yield graph.Cast(found, to=real)
 
 
-def _one_hot(convert: Converter) -> Converter:
+def _one_hot(graph: _Graph, as_always: Callable[[], None]) -> None:
     """OneHotEncoder knew whole numbers and texts alone, and no rare categories put together."""
-
-    def write(graph: _Graph, encoder: Any) -> str:
-        out = []
-        for index, found in enumerate(_memberships(graph, encoder)):
-            count = len(encoder.categories_[index])
-            grouped = encoder._default_to_infrequent_mappings[index] if encoder._infrequent_enabled else None
-            into = np.eye(count) if grouped is None else np.eye(max(grouped) + 1)[grouped]
-            drop = encoder._drop_idx_after_grouping
-            kept = [place for place in range(into.shape[1]) if drop is None or place != drop[index]]
-            column = graph.MatMul(found, into[:, kept])
-            if grouped is not None and encoder.handle_unknown in ("infrequent_if_exist", "warn"):
-                unknown = graph.Sub(1, graph.MatMul(found, np.ones((count, 1))))
-                column = graph.Add(column, graph.Mul(unknown, np.eye(into.shape[1])[-1][kept]))
-            out.append(column)
-        return graph.Concat(*out, axis=1)
-
-    def converter(scope: Any, operator: Any, container: Any) -> None:
-        encoder = operator.raw_operator
-        whole = all(
-            categories.dtype.kind != "f" or (categories == np.trunc(categories)).all()
-            for categories in map(np.asarray, encoder.categories_)
-        )
-        own = _anew(write)(convert) if encoder._infrequent_enabled or not whole else convert
-        own(scope, operator, container)
-
-    return converter
+    encoder = graph.operator.raw_operator
+    whole = all(
+        categories.dtype.kind != "f" or (categories == np.trunc(categories)).all()
+        for categories in map(np.asarray, encoder.categories_)
+    )
+    if whole and not encoder._infrequent_enabled:
+        as_always()
+        return
+    out = []
+    for index, found in enumerate(_memberships(graph, encoder)):
+        count = len(encoder.categories_[index])
+        grouped = encoder._default_to_infrequent_mappings[index] if encoder._infrequent_enabled else None
+        into = np.eye(count) if grouped is None else np.eye(max(grouped) + 1)[grouped]
+        drop = encoder._drop_idx_after_grouping
+        kept = [place for place in range(into.shape[1]) if drop is None or place != drop[index]]
+        column = graph.MatMul(found, into[:, kept])
+        if grouped is not None and encoder.handle_unknown in ("infrequent_if_exist", "warn"):
+            unknown = graph.Sub(1, graph.MatMul(found, np.ones((count, 1))))
+            column = graph.Add(column, graph.Mul(unknown, np.eye(into.shape[1])[-1][kept]))
+        out.append(column)
+    graph.answer(graph.Concat(*out, axis=1))
 
 
 def _target_encoder(graph: _Graph, encoder: Any) -> str:
@@ -880,8 +859,6 @@ def _target_encoder(graph: _Graph, encoder: Any) -> str:
 
 def _shape_of_means(operator: Any) -> None:
     """TargetEncoder refused float64, and counted a column for many classes."""
-    from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
-
     given = operator.inputs[0]
     kind = DoubleTensorType if isinstance(given.type, DoubleTensorType) else FloatTensorType
     operator.outputs[0].type = kind([given.get_first_dimension(), len(operator.raw_operator.encodings_)])
@@ -903,7 +880,7 @@ _MENDS: dict[str, Mend] = {
     "MiniBatchKMeans": _changed(_real_roots),
     "Normalizer": _anew(_normalizer),
     "OneClassSVM": _changed(_plain_svm),
-    "OneHotEncoder": _one_hot,
+    "OneHotEncoder": _instead(_one_hot),
     "OrdinalEncoder": _changed(_missing_categories),
     "Pipeline": _passing_on,
     "PowerTransformer": _anew(_power_transformer),
@@ -911,7 +888,7 @@ _MENDS: dict[str, Mend] = {
     "QuantileTransformer": _anew(_quantile_transformer),
     "SVC": _changed(_scores_by_class),
     "SVR": _changed(_plain_svm),
-    "SimpleImputer": _imputer,
+    "SimpleImputer": _instead(_imputer),
     "TargetEncoder": _anew(_target_encoder),
     "TfidfTransformer": _anew(_tfidf),
     "TfidfVectorizer": _changed(_characters),

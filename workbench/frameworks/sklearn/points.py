@@ -6,13 +6,15 @@ Nothing of the training data is needed: a fitted estimator says where it looked.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import FeatureUnion, Pipeline
 
-from ...convert.draft import Arrays
-from .inputs import Signature, examples, first_steps, walk
+from ...engines.base import Arrays
+from .inputs import Signature, first_steps, parts_of, walk
 from .trees import Questions, asked_of_columns, both_sides
 
 LIMIT = 2000
@@ -43,9 +45,10 @@ def rows_worth_asking(
     numbers = [place for place, kind in kinds.items() if kind == "float"]
     questions = asked_of_columns(estimator, LIMIT // 3)
     near = _near(estimator, signature, numbers, questions, sample, rng)
+    values = known_values(estimator, range(signature.width))
     others: dict[int, np.ndarray] = {}
     for place, kind in kinds.items():
-        known = _known_values(estimator, place)
+        known = values.get(place)
         if kind == "float":
             if known is not None:
                 near[:, place] = rng.choice(np.asarray(known, float), NEAR)
@@ -58,7 +61,7 @@ def rows_worth_asking(
     floats = both_sides(near.astype(dtype), questions, rng)
     rows = max([len(floats), *map(len, others.values())])
     columns = {place: np.resize(floats, (rows, floats.shape[1]))[:, place] for place in numbers}
-    columns |= {place: np.resize(values, rows) for place, values in others.items()}
+    columns |= {place: np.resize(each, rows) for place, each in others.items()}
     return signature.arrays(_with_odd(columns, odd, rng), dtype)
 
 
@@ -87,12 +90,13 @@ def odd_values(estimator: Any, signature: Signature, ask: Callable[[Arrays], Any
         return True
 
     numbers = [place for place, kind in kinds.items() if kind == "float"]
+    all_known = known_values(estimator, range(signature.width))
     found: Odd = {}
     if numbers and taken(numbers, np.nan):
         found = dict.fromkeys(numbers, (np.nan,))
     for place, kind in [] if signature.flat else list(kinds.items())[:MOST_ODD]:
         values: list[Any] = [] if kind == "int64" else [np.nan]
-        if (known := _known_values(estimator, place)) is not None:
+        if (known := all_known.get(place)) is not None:
             values += [None, "zqx"] if kind == "string" else [max([0, *(v for v in known if v == v)]) + 1]
         found[place] = tuple(value for value in values if taken([place], value))
     return found
@@ -100,19 +104,20 @@ def odd_values(estimator: Any, signature: Signature, ask: Callable[[Arrays], Any
 
 def only_values(estimator: Any, signature: Signature, odd: Odd, dtype: str) -> Arrays:
     """{input name: its categories}, of inputs of one column that take no others."""
+    if signature.flat or (signature.one and signature.width > 1):
+        return {}
     found: Arrays = {}
-    for place, ours in [] if signature.one and signature.width > 1 else list(signature.places.items()):
-        values = _known_values(estimator, place)
-        if (
-            values is None
-            or signature.flat
-            or any(value is not None and value == value for value in odd.get(place, ()))
-        ):
-            continue
-        info = signature.inputs(dtype)[ours]
-        kept = [value for value in values if value is not None and value == value]
-        found[info.name] = np.array(kept, object if info.dtype == "string" else info.dtype)
+    infos = signature.inputs(dtype)
+    for place, values in known_values(estimator, range(signature.width)).items():
+        if place in signature.places and not any(map(_is_there, odd.get(place, ()))):
+            info = infos[signature.places[place]]
+            found[info.name] = np.array([*filter(_is_there, values)], object if info.dtype == "string" else info.dtype)
     return found
+
+
+def _is_there(value: Any) -> bool:
+    """Neither None nor NaN."""
+    return value is not None and bool(value == value)
 
 
 def _with_odd(columns: dict[int, np.ndarray], odd: Odd, rng: np.random.Generator) -> dict[int, np.ndarray]:
@@ -197,35 +202,46 @@ def _known_rows(estimator: Any, width: int) -> np.ndarray | None:
     return None
 
 
-def _known_values(estimator: Any, index: int) -> Any:
-    """Categories or labels of a column, or sentences made of a vocabulary's words; None where nothing is known."""
-    from sklearn.compose import ColumnTransformer
-
-    for first in first_steps(estimator):
-        if not isinstance(first, ColumnTransformer):
-            continue
-        for name, step, _ in first.transformers_:
-            columns = [int(i) for i in first._transformer_to_input_indices.get(name, [])]
-            if not isinstance(step, str) and index in columns:
-                known = _known_values(step, columns.index(index))
-                if known is not None:
-                    return known
-    for part in _steps(estimator):
-        if hasattr(part, "vocabulary_"):
-            return _sentences(part)
-        if hasattr(part, "categories_"):
-            return part.categories_[index]
-        if hasattr(part, "n_categories_"):
-            return range(int(part.n_categories_[index]))
-        if hasattr(part, "classes_") and not hasattr(part, "predict"):
-            return part.classes_
-    return None
+def examples(estimator: Any, signature: Signature) -> Arrays:
+    """Two rows that the estimator takes: zeros and empty texts, and of categories the first it knows."""
+    known = known_values(estimator, range(signature.width))
+    arrays: Arrays = {}
+    for number, info in enumerate(signature.inputs("float64")):
+        text = info.dtype == "string"
+        array = np.zeros((2, len(signature.kinds) if signature.one else 1), object if text else info.dtype)
+        array[:] = "" if text else 0
+        for place, ours in signature.places.items():
+            fitting = [value for value in known.get(place, ()) if isinstance(value, str) is text]
+            if fitting and (signature.one or ours == number):
+                array[:, ours if signature.one else 0] = fitting[0]
+        arrays[info.name] = array
+    return arrays
 
 
-def _steps(estimator: Any) -> list[Any]:
-    from sklearn.pipeline import Pipeline
-
-    return [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
+def known_values(step: Any, columns: Sequence[int]) -> dict[int, Any]:
+    """Column number -> its categories or labels, or sentences made of a vocabulary's words, as the first to learn some
+    of it did; the estimator sees these columns."""
+    found: dict[int, Any] = {}
+    if isinstance(step, ColumnTransformer):
+        for _, inner, places in parts_of(step):
+            found = known_values(inner, [columns[place] for place in places]) | found
+    elif isinstance(step, FeatureUnion):
+        for _, inner in step.transformer_list:
+            found = known_values(inner, columns) | found
+    elif isinstance(step, Pipeline):
+        for _, inner in step.steps:
+            # A ColumnTransformer gives other columns on.
+            if (found := known_values(inner, columns)) or isinstance(inner, ColumnTransformer):
+                break
+    elif hasattr(step, "vocabulary_"):
+        found = dict.fromkeys(columns, _sentences(step))
+    elif hasattr(step, "categories_"):
+        found = dict(zip(columns, step.categories_, strict=False))
+    elif hasattr(step, "n_categories_"):
+        found = {place: range(int(count)) for place, count in zip(columns, step.n_categories_, strict=False)}
+    elif hasattr(step, "classes_") and not hasattr(step, "predict"):
+        found = dict.fromkeys(columns, step.classes_)
+    return found
 
 
 def _sentences(vectorizer: Any) -> list[str]:

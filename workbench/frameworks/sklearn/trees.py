@@ -6,6 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.compose import ColumnTransformer
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
+
+from .inputs import parts_of
 
 
 @dataclass(frozen=True)
@@ -112,8 +117,6 @@ def _booster_splits(part: Any) -> tuple[np.ndarray, np.ndarray]:
 def asked_of_columns(estimator: Any, most: int) -> Questions:
     """The comparisons that its last step makes, as comparisons of the columns it is given; at most so many of them are
     asked, spread evenly over all."""
-    from sklearn.pipeline import Pipeline
-
     last, steps = estimator, []
     while isinstance(last, Pipeline):
         steps += [step for _, step in last.steps[:-1] if not isinstance(step, str) and step is not None]
@@ -167,10 +170,6 @@ def _lead(row: np.ndarray, ways: list[tuple[int, float, bool]]) -> None:
 def _pull_back(step: Any, features: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Comparisons after a transformer, as comparisons before it: their columns and thresholds; column -1 where it mixes
     several columns. Where they were -1 they stay so."""
-    from sklearn.compose import ColumnTransformer
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import FunctionTransformer, MaxAbsScaler, MinMaxScaler, RobustScaler, StandardScaler
-
     known = features >= 0
     if not known.all():
         out, values = np.full(len(features), -1), np.zeros(len(features))
@@ -193,14 +192,13 @@ def _pull_back(step: Any, features: np.ndarray, thresholds: np.ndarray) -> tuple
         return features, thresholds
     out, values = np.full(len(features), -1), np.zeros(len(features))
     if isinstance(step, ColumnTransformer):
-        for name, inner, _ in step.transformers_:
+        for name, inner, columns in parts_of(step):
             place = step.output_indices_[name]
             mine = (features >= place.start) & (features < place.stop)
-            if (isinstance(inner, str) and inner == "drop") or not mine.any():
+            if not mine.any():
                 continue
             local, values[mine] = features[mine] - place.start, thresholds[mine]
             if not isinstance(inner, str):
                 local, values[mine] = _pull_back(inner, local, thresholds[mine])
-            columns = np.asarray(step._transformer_to_input_indices.get(name, []), np.int64)
-            out[mine] = np.where(local >= 0, columns[local], -1)
+            out[mine] = np.where(local >= 0, np.asarray(columns, np.int64)[local], -1)
     return out, values
