@@ -65,11 +65,12 @@ def operators(made: Any) -> set[str]:
 # --- one way after the other -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("metric", [{"metric": "manhattan"}, {"metric": "cosine"}, {"p": 3}])
-def test_distances_that_are_not_euclidean_are_computed_without_cdist(metric: dict[str, Any], tmp_path: Path) -> None:
-    for model in (KNeighborsClassifier(**metric), KNeighborsRegressor(**metric)):
-        agreement, made, said = proved(model.fit(NEAR, SPECIES), tmp_path, sample=NEAR + 0.01)
-        assert agreement.within_tolerance and "CDist" not in operators(made) and said == []
+@pytest.mark.parametrize(
+    "model", [KNeighborsClassifier(metric="manhattan"), KNeighborsRegressor(metric="cosine"), KNeighborsClassifier(p=3)]
+)
+def test_distances_that_are_not_euclidean_are_computed_without_cdist(model: Any, tmp_path: Path) -> None:
+    agreement, made, said = proved(model.fit(NEAR, SPECIES), tmp_path, sample=NEAR + 0.01)
+    assert agreement.within_tolerance and "CDist" not in operators(made) and said == []
 
 
 def test_outliers_by_another_metric_agree(tmp_path: Path) -> None:
@@ -221,23 +222,26 @@ def test_boosting_behind_coded_columns_agrees_on_rows_beside_its_thresholds(enco
 
 
 @pytest.mark.parametrize(
-    "settings",
+    ("columns", "settings"),
     [
-        {"handle_unknown": "infrequent_if_exist", "min_frequency": 70},
-        {"handle_unknown": "infrequent_if_exist", "max_categories": 3},
-        {"handle_unknown": "ignore", "max_categories": 3, "drop": "first"},
-        {"handle_unknown": "ignore"},
+        (["city"], {"handle_unknown": "infrequent_if_exist", "min_frequency": 70}),
+        (["half"], {"handle_unknown": "infrequent_if_exist", "max_categories": 3}),
+        (["city", "code"], {"handle_unknown": "infrequent_if_exist", "max_categories": 3}),
+        (["half"], {"handle_unknown": "ignore", "max_categories": 3, "drop": "first"}),
+        (["city", "code"], {"handle_unknown": "ignore", "max_categories": 3, "drop": "first"}),
+        (["half"], {"handle_unknown": "ignore"}),
     ],
 )
-def test_categories_of_any_sort_agree_rare_ones_together(settings: dict[str, Any], tmp_path: Path) -> None:
+def test_categories_of_any_sort_agree_rare_ones_together(
+    columns: list[str], settings: dict[str, Any], tmp_path: Path
+) -> None:
     frame, _ = mixed()
     frame["half"] = frame["code"] / 2
-    for columns in (["city"], ["half"], ["city", "code"]):
-        rows = frame[columns].to_numpy(object if "city" in columns else float)
-        if len(columns) == 2:
-            rows = frame[columns]
-        model = OneHotEncoder(sparse_output=False, **settings).fit(rows)
-        assert proved(model, tmp_path, sample=rows)[0].within_tolerance, columns
+    rows: Any = frame[columns]
+    if len(columns) == 1:
+        rows = rows.to_numpy(object if "city" in columns else float)
+    model = OneHotEncoder(sparse_output=False, **settings).fit(rows)
+    assert proved(model, tmp_path, sample=rows)[0].within_tolerance
 
 
 @pytest.mark.parametrize("target", ["numbers", "two classes", "many classes"])
