@@ -14,6 +14,9 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto
 
+_TRUTH = ("And", "Equal", "GreaterOrEqual", "IsInf", "Less", "Not", "Or", "Xor")
+"""Operators that give truth values."""
+
 
 class _Node:
     """A node of tf2onnx's graph. `inputs`: tensor names; `dtype`: of its output."""
@@ -24,13 +27,14 @@ class _Node:
         self.dtype: int = graph.get_dtype(node.output[0])
 
     def add(self, op: str, *inputs: str, dtype: int | None = None, domain: str = "", **attributes: Any) -> str:
-        """An ONNX node that gives `dtype`, that of the replaced node where None; its output."""
+        """An ONNX node; its output. `dtype` is what it gives: where None, a truth value, what it casts to, or the
+        dtype of the replaced node."""
         from tf2onnx.utils import make_name
 
+        dtype = dtype or (TensorProto.BOOL if op in _TRUTH else attributes["to"] if op == "Cast" else self.dtype)
         return self.graph.make_node(
-            op, list(inputs), name=make_name(self.node.name), attr=attributes, dtypes=[dtype or self.dtype],
-            domain=domain,
-        ).output[0]  # fmt: skip
+            op, list(inputs), name=make_name(self.node.name), attr=attributes, dtypes=[dtype], domain=domain
+        ).output[0]
 
     def constant(self, value: Any, dtype: int | None = None) -> str:
         from tf2onnx import utils
@@ -99,10 +103,7 @@ def _log1p(node: _Node) -> str:
     u = node.add("Add", x, one)
     lost = node.add("Sub", u, one)
     # Where u is 1 there is nothing to divide by, and where it is infinite nothing to multiply with.
-    plain = node.add(
-        "Or", node.add("Equal", lost, node.constant(0), dtype=TensorProto.BOOL),
-        node.add("IsInf", u, dtype=TensorProto.BOOL), dtype=TensorProto.BOOL,
-    )  # fmt: skip
+    plain = node.add("Or", node.add("Equal", lost, node.constant(0)), node.add("IsInf", u))
     return node.add("Where", plain, x, node.add("Mul", node.add("Log", u), node.add("Div", x, lost)))
 
 
@@ -110,8 +111,8 @@ _FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorPro
 
 
 def _signs_differ(node: _Node, left: str, right: str) -> str:
-    signs = [node.add("Less", name, node.constant(0), dtype=TensorProto.BOOL) for name in (left, right)]
-    return node.add("Xor", *signs, dtype=TensorProto.BOOL)
+    signs = [node.add("Less", name, node.constant(0)) for name in (left, right)]
+    return node.add("Xor", *signs)
 
 
 def _floor_mod(node: _Node) -> str:
@@ -121,9 +122,8 @@ def _floor_mod(node: _Node) -> str:
     if node.dtype not in _FLOATS:
         return node.add("Mod", x, y)
     left = node.add("Mod", x, y, fmod=1)
-    nothing = node.add("Equal", left, node.constant(0), dtype=TensorProto.BOOL)
-    fits = node.add("Or", nothing, node.add("Not", _signs_differ(node, left, y), dtype=TensorProto.BOOL),
-                    dtype=TensorProto.BOOL)  # fmt: skip
+    nothing = node.add("Equal", left, node.constant(0))
+    fits = node.add("Or", nothing, node.add("Not", _signs_differ(node, left, y)))
     return _where(node, fits, left, node.add("Add", left, y))
 
 
@@ -133,9 +133,8 @@ def _floor_div(node: _Node) -> str:
     if node.dtype in _FLOATS:
         return node.add("Floor", node.add("Div", x, y))
     quotient = node.add("Div", x, y)
-    exact = node.add("Equal", node.add("Mod", x, y), node.constant(0), dtype=TensorProto.BOOL)
-    lower = node.add("And", node.add("Not", exact, dtype=TensorProto.BOOL), _signs_differ(node, x, y),
-                     dtype=TensorProto.BOOL)  # fmt: skip
+    exact = node.add("Equal", node.add("Mod", x, y), node.constant(0))
+    lower = node.add("And", node.add("Not", exact), _signs_differ(node, x, y))
     return node.add("Sub", quotient, node.add("Cast", lower, to=node.dtype))
 
 
@@ -144,16 +143,16 @@ def _one_hot(node: _Node) -> str | None:
     has none on; and tf2onnx looks rows up in a matrix for most dtypes, which stops at an index outside.)"""
     indices, depth, on, off = node.inputs
     axis, shape = node.node.get_attr_value("axis", -1), node.graph.get_shape(indices)
-    int64, boolean = TensorProto.INT64, TensorProto.BOOL
+    int64 = TensorProto.INT64
     if axis != -1 and shape is None:
         return None
-    whole = node.add("Cast", indices, dtype=int64, to=int64)
-    count = node.add("Cast", depth, dtype=int64, to=int64)
+    whole = node.add("Cast", indices, to=int64)
+    count = node.add("Cast", depth, to=int64)
     places = node.add("Range", node.constant(0, int64), count, node.constant(1, int64), dtype=int64)
     if axis != -1 and (behind := len(shape) - axis):
         places = node.add("Unsqueeze", places, node.constant(range(1, behind + 1), int64), dtype=int64)
     column = node.add("Unsqueeze", whole, node.constant([axis], int64), dtype=int64)
-    return _where(node, node.add("Equal", column, places, dtype=boolean), on, off)
+    return _where(node, node.add("Equal", column, places), on, off)
 
 
 def _resize(node: _Node) -> str:
@@ -163,7 +162,7 @@ def _resize(node: _Node) -> str:
     bicubic, nearest = node.node.type == "ResizeBicubic", node.node.type == "ResizeNearestNeighbor"
     wide = kind if nearest and kind in _RESIZABLE else TensorProto.FLOAT
     if kind != wide:
-        picture = node.add("Cast", picture, dtype=wide, to=wide)
+        picture = node.add("Cast", picture, to=wide)
     channels_first = node.add("Transpose", picture, dtype=wide, perm=[0, 3, 1, 2])
     channels = (node.graph.get_shape(node.inputs[0]) or [-1])[-1]
     # ONNX Runtime moves the Transpose behind a Resize that makes less of it, and has no bicubic one for channels last.
@@ -172,7 +171,7 @@ def _resize(node: _Node) -> str:
         channels_first = node.add("Reshape", channels_first, node.constant([-1, 1, 0, 0], int64), dtype=wide)
     kept = node.add("Slice", node.add("Shape", channels_first, dtype=int64), node.constant([0], int64),
                     node.constant([2], int64), dtype=int64)  # fmt: skip
-    sizes = node.add("Concat", kept, node.add("Cast", size, dtype=int64, to=int64), dtype=int64, axis=0)
+    sizes = node.add("Concat", kept, node.add("Cast", size, to=int64), dtype=int64, axis=0)
     corners, half = (bool(node.node.get_attr_value(name)) for name in ("align_corners", "half_pixel_centers"))
     cubic: dict[str, Any] = {"cubic_coeff_a": -0.5 if half else -0.75, "exclude_outside": int(half)}
     made = node.add(
@@ -212,11 +211,11 @@ def _bucketize(node: _Node) -> str:
     if dtype not in (TensorProto.FLOAT, TensorProto.DOUBLE):
         # TensorFlow's boundaries are float32; integers beyond 2**24 would be rounded before they are compared.
         dtype = TensorProto.DOUBLE
-        x = node.add("Cast", x, dtype=dtype, to=dtype)
+        x = node.add("Cast", x, to=dtype)
     axis = node.constant([-1], TensorProto.INT64)
     boundaries = node.constant(list(node.node.get_attr_value("boundaries")), dtype)
     column = node.add("Unsqueeze", x, axis, dtype=dtype)
-    above = node.add("GreaterOrEqual", column, boundaries, dtype=TensorProto.BOOL)
+    above = node.add("GreaterOrEqual", column, boundaries)
     return node.add("ReduceSum", node.add("Cast", above, to=node.dtype), axis, keepdims=0)
 
 
@@ -239,9 +238,9 @@ def _bitcast(node: _Node) -> str | None:
     if not users or dtypes != (TensorProto.FLOAT, TensorProto.INT32) or not all(map(wants_sign, users)):
         return None
     zero = node.constant(0, TensorProto.FLOAT)
-    below = node.add("Less", x, zero, dtype=TensorProto.BOOL)
+    below = node.add("Less", x, zero)
     inverse = node.add("Reciprocal", x, dtype=TensorProto.FLOAT)
-    negative = node.add("Or", below, node.add("Less", inverse, zero, dtype=TensorProto.BOOL), dtype=TensorProto.BOOL)
+    negative = node.add("Or", below, node.add("Less", inverse, zero))
     return node.add("Where", negative, node.constant(lowest), node.constant(0))
 
 
@@ -266,7 +265,7 @@ def _where(node: _Node, condition: str, *branches: str) -> str:
         return node.add("Where", condition, *branches)
     # One that holds all values of the dtype.
     wide = TensorProto.FLOAT if node.dtype in (TensorProto.FLOAT16, TensorProto.BFLOAT16) else TensorProto.INT64
-    casts = [node.add("Cast", branch, dtype=wide, to=wide) for branch in branches]
+    casts = [node.add("Cast", branch, to=wide) for branch in branches]
     return node.add("Cast", node.add("Where", condition, *casts, dtype=wide), to=node.dtype)
 
 
