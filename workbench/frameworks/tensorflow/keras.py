@@ -268,7 +268,7 @@ def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: 
         UnreadableFile: damaged, or not a Keras file.
     """
     start_keras()
-    version = written_by(path)
+    version, config = _described(path)
     library: Any
     # Keras 3 names itself in each of its files; early Keras did not.
     if version.startswith(("0.", "1.", "2.")) or not (version or zipfile.is_zipfile(path)):
@@ -277,7 +277,7 @@ def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: 
         import keras as library  # type: ignore[no-redef]
     given = dict(custom_objects or {})
     # Keras looks for what was registered under its package's name, too.
-    needed = brought(_description(path), tuple(given))
+    needed = brought(config, tuple(given))
     given |= {name: given[last] for name in needed if (last := name.rpartition(">")[2]) in given}
     try:
         with lean():
@@ -286,23 +286,9 @@ def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: 
         raise _load_error(path, version, error, [name for name in needed if name not in given]) from error
 
 
-def _description(path: Path) -> Any:
-    """A network's description as it stands in its file; None where there is none to read."""
-    with suppress(OSError, KeyError, ValueError, zipfile.BadZipFile):
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                config = json.loads(archive.read("config.json"))
-            config.pop("compile_config", None)
-            return config
-        import h5py
-
-        with h5py.File(path) as file:
-            return json.loads(file.attrs["model_config"])
-    return None
-
-
-def written_by(path: Path) -> str:
-    """The Keras version a file names: an attribute of HDF5, ``metadata.json`` in ``.keras``; "" where it names none.
+def _described(path: Path) -> tuple[str, Any]:
+    """(the Keras version that a file names, an attribute of HDF5 or in the ``metadata.json`` of a ``.keras``, "" where
+    it names none; its network's description).
 
     Raises:
         UnsupportedModel: the file holds weights only.
@@ -311,7 +297,10 @@ def written_by(path: Path) -> str:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
-                return str(json.loads(archive.read("metadata.json")).get("keras_version", ""))
+                version = json.loads(archive.read("metadata.json")).get("keras_version", "")
+                config = json.loads(archive.read("config.json")) if "config.json" in archive.namelist() else {}
+            config.pop("compile_config", None)
+            return str(version), config
         import h5py
 
         with h5py.File(path) as file:
@@ -320,7 +309,8 @@ def written_by(path: Path) -> str:
                 raise UnsupportedModel(
                     f"{path.name} holds weights without the network: save the whole model (model.save), convert that."
                 )
-            return version.decode() if isinstance(version, bytes) else str(version)
+            config = json.loads(file.attrs["model_config"])
+            return version.decode() if isinstance(version, bytes) else str(version), config
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise UnreadableFile(
             f"{path.name} is not a readable Keras file: {first_line(error)}; save or copy it again."

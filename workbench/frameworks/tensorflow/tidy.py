@@ -13,13 +13,8 @@ _PASSES_ON = ("Cast", "Identity")
 
 
 def tidy(graph: onnx.GraphProto) -> None:
-    """Change `graph` in place; what nothing reads any more stays in it. Bodies of Loop, Scan and If are left as they
-    are."""
-    _settle_shapes(graph)
-
-
-def _settle_shapes(graph: onnx.GraphProto) -> None:
-    """Reshape to [one computed size, known sizes …] is Reshape to [-1, known sizes …]: a valid one leaves no choice."""
+    """Reshape to [one computed size, known sizes …] is Reshape to [-1, known sizes …]: a valid one leaves no choice.
+    Changes `graph` in place; what nothing reads any more stays in it, and bodies of Loop, Scan and If as they are."""
     makers = {name: node for node in graph.node for name in node.output}
     constants = {tensor.name: tensor for tensor in graph.initializer}
     for node in graph.node:
