@@ -1,4 +1,5 @@
-"""Files that end a process that reads them, or keep it for ever. Each does so in the library that is tested with it."""
+"""Files that end a process that reads them, or keep it for ever. Each does so in the library that is tested with it.
+And objects that run code when they are unpickled."""
 
 from __future__ import annotations
 
@@ -6,10 +7,21 @@ import io
 import json
 import struct
 from pathlib import Path
+from typing import Any
 
 import h5py
 import nir
 import numpy as np
+
+
+class Runs:
+    """Pickles to a call of a function."""
+
+    def __init__(self, function: Any, *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> Any:
+        return self.call
 
 
 def endless_hdf5(data: bytes) -> bytes:

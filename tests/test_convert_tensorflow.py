@@ -9,7 +9,7 @@ import networks
 import numpy as np
 import onnx
 import pytest
-from tf_models import agree, library, unsuspected
+from tf_models import agree, job, library, unsuspected
 
 from workbench import detect, load_engine
 from workbench.convert import convert as workbench_convert
@@ -30,6 +30,11 @@ COMMON = [
 RECURRENT = ["lstm", "gru", "bidirectional"]
 
 
+def some(names: list[str], *asked: str) -> list[Any]:
+    """Those that are asked with every commit, the others in the long run."""
+    return [pytest.param(name, marks=[] if name in asked else pytest.mark.long) for name in names]
+
+
 @pytest.fixture(scope="module", autouse=True)
 def tf() -> Any:
     return route.start()
@@ -45,21 +50,21 @@ def saved_model(which: str, name: str, folder: Path) -> Path:
     return unsuspected(path)
 
 
-def convert(path: Path, format_name: str, **options: Any) -> Draft:
-    return route.draft(path, format_name, progress=lambda sentence: None, folder=path.parent, **options)
+def convert(path: Path, format_name: str, sample: Any = None, **options: Any) -> Draft:
+    return route.draft(job(path, format_name, **options), sample, print)
 
 
 # --- SavedModel ----------------------------------------------------------------------------------------------------
 
 
-IN_BOTH = ("dense", "lenet_1", "residual", "lstm", "string_lookup")
+ASKED = {("Keras 3", "lenet_1"), ("Keras 3", "residual"), ("Keras 2", "lstm"), ("Keras 3", "string_lookup")}
 """What is asked with every commit."""
 
 
 @pytest.mark.parametrize(
     ("which", "name"),
     [
-        pytest.param(which, name, id=f"{name}-{which}", marks=[] if name in IN_BOTH else pytest.mark.long)
+        pytest.param(which, name, id=f"{name}-{which}", marks=[] if (which, name) in ASKED else pytest.mark.long)
         for name in (*COMMON, *RECURRENT, "string_lookup", "mixed_precision", "conv2d")
         for which in ("Keras 3", "Keras 2")
     ],
@@ -86,12 +91,12 @@ def test_a_signature_is_chosen_by_name(tf: Any, tmp_path: Path) -> None:
 
     module, path = Two(), tmp_path / "two"
     tf.saved_model.save(module, str(path), signatures={"forward": module.forward, "back": module.back})
-    draft = convert(path, "SavedModel", options={"signature": "back"})
+    draft = convert(path, "SavedModel", signature="back")
     assert [(value.name, value.shape) for value in draft.inputs] == [("y", ("N", 3))]
     assert draft.notes == ["Of the signatures back, forward, back is converted."]
     agree(draft)
     with pytest.raises(BadInput, match="no signature 'sideways'; choose one of: back, forward"):
-        convert(path, "SavedModel", options={"signature": "sideways"})
+        convert(path, "SavedModel", signature="sideways")
     tf.saved_model.save(tf.Module(), str(tmp_path / "none"))
     with pytest.raises(UnsupportedModel, match="has no signature"):
         convert(tmp_path / "none", "SavedModel")
@@ -137,7 +142,13 @@ def frozen(tf: Any, name: str, folder: Path, *, lower: bool = False) -> Path:
     return unsuspected(path)
 
 
-@pytest.mark.parametrize("name", [*COMMON, *RECURRENT, "conv2d"])
+@pytest.mark.parametrize(
+    "name",
+    some(
+        [*COMMON, *RECURRENT, "conv2d"],
+        "batch_normalisation", "depthwise_and_separable", "embedding", "several_inputs_and_outputs", "lstm",
+    ),
+)  # fmt: skip
 def test_a_frozen_graph_answers_as_in_tensorflow(tf: Any, name: str, tmp_path: Path) -> None:
     draft = convert(frozen(tf, name, tmp_path), "GraphDef")
     agree(draft)
@@ -163,11 +174,11 @@ def test_a_lookup_table_in_a_frozen_graph_is_filled_and_its_keys_are_asked(tf: A
 
 def test_inputs_and_outputs_of_a_graph_can_be_named(tf: Any, tmp_path: Path) -> None:
     path = frozen(tf, "dense", tmp_path)
-    draft = convert(path, "GraphDef", options={"inputs": ["in_0"], "outputs": ["sequential/dense/Relu"]})
+    draft = convert(path, "GraphDef", inputs=["in_0"], outputs=["sequential/dense/Relu"])
     agree(draft)
     assert [(v.name, v.shape) for v in read_header(draft.model).graph.outputs] == [("Relu", ("N", 16))]
     with pytest.raises(BadInput, match="does not hold the inputs or outputs asked for"):
-        convert(path, "GraphDef", options={"outputs": ["nowhere"]})
+        convert(path, "GraphDef", outputs=["nowhere"])
 
 
 def test_loops_taken_apart_are_refused_with_the_way_out(tf: Any, tmp_path: Path) -> None:
@@ -183,7 +194,7 @@ def test_a_graph_with_its_weights_elsewhere_is_refused(tf: Any, tmp_path: Path) 
         tf.matmul(x, v1.get_variable("w", [2, 2], use_resource=False), name="y")
     (tmp_path / "loose.pb").write_bytes(graph.as_graph_def().SerializeToString())
     with pytest.raises(UnsupportedModel, match=r"loose\.pb is not frozen"):
-        convert(tmp_path / "loose.pb", "GraphDef", options={"outputs": ["y"]})
+        convert(tmp_path / "loose.pb", "GraphDef", outputs=["y"])
 
 
 def test_an_input_without_a_shape_takes_it_from_the_sample(tf: Any, tmp_path: Path) -> None:
@@ -196,7 +207,7 @@ def test_an_input_without_a_shape_takes_it_from_the_sample(tf: Any, tmp_path: Pa
     with pytest.raises(UnsupportedModel, match="does not say the shape of its input 'x'"):
         convert(path, "GraphDef")
     sample = np.random.default_rng(0).random((5, 3), dtype=np.float32)
-    draft = convert(path, "GraphDef", sample=sample)
+    draft = convert(path, "GraphDef", sample)
     assert draft.inputs[0].shape == ("N", 3)
     agree(draft, sample)
 
@@ -225,7 +236,14 @@ def tflite(tf: Any, which: str, name: str, folder: Path, quantized: str = "") ->
     return unsuspected(path)
 
 
-@pytest.mark.parametrize("name", [*COMMON, "discretization", "multi_head_attention", "activation_layers"])
+@pytest.mark.parametrize(
+    "name",
+    some(
+        [*COMMON, "discretization", "multi_head_attention", "activation_layers"],
+        "depthwise_and_separable", "several_inputs_and_outputs", "an_output_twice_and_an_input_as_output",
+        "discretization", "multi_head_attention",
+    ),
+)  # fmt: skip
 def test_a_tflite_file_answers_as_in_its_interpreter(tf: Any, name: str, tmp_path: Path) -> None:
     # Which Keras made the network leaves no trace in TFLite's operators.
     draft = convert(tflite(tf, "Keras 3", name, tmp_path), "TFLite")
@@ -239,14 +257,20 @@ def test_a_tflite_file_answers_as_in_its_interpreter(tf: Any, name: str, tmp_pat
 @pytest.mark.parametrize("which", ["SavedModel", "TFLite"])
 def test_a_batch_asked_for_is_in_every_shape_and_both_sides_agree(tf: Any, which: str, tmp_path: Path) -> None:
     made = tflite(tf, "Keras 3", "dense", tmp_path) if which == "TFLite" else saved_model("Keras 3", "dense", tmp_path)
-    draft = convert(made, which, options={"batch": 3})
+    draft = convert(made, which, batch=3)
     graph = read_header(draft.model).graph
     assert {value.shape[0] for value in (*graph.inputs, *graph.outputs) if value.shape} == {3}
     assert agree(draft).samples % 3 != 0
 
 
 @pytest.mark.parametrize(
-    ("name", "ends"), [("residual", "int8"), ("dense", "uint8"), ("lenet_1", "int8"), ("lenet_1", "float32")]
+    ("name", "ends"),
+    [
+        ("residual", "int8"),
+        ("dense", "uint8"),
+        pytest.param("lenet_1", "int8", marks=pytest.mark.long),
+        ("lenet_1", "float32"),
+    ],
 )
 def test_a_quantized_tflite_file_differs_by_its_rounding_only(tf: Any, name: str, ends: str, tmp_path: Path) -> None:
     """In LeNet, one step before tanh and softmax becomes a dozen behind them."""
@@ -283,7 +307,7 @@ def test_a_file_in_16_bits_is_told_from_others_and_converted_to_float32_where_as
     path = tflite(tf, "Keras 3", "dense", tmp_path, "int16x8")
     with pytest.raises(UnsupportedModel, match=r"computes in 16 bits \(int16x8\).*dequantize=True"):
         convert(path, "TFLite")
-    draft = convert(path, "TFLite", options={"dequantize": True})
+    draft = convert(path, "TFLite", dequantize=True)
     assert ("", "QuantizeLinear") not in read_header(draft.model).op_types()
     ((name, (low, high)),) = draft.ranges.items()
     rows = np.random.default_rng(0).standard_normal((20, *draft.inputs[0].shape[1:])).astype(np.float32)
@@ -335,4 +359,4 @@ def test_damaged_files_and_unknown_options_are_refused_in_a_sentence(tf: Any, tm
     with pytest.raises(UnreadableFile, match="TensorFlow cannot read empty"):
         convert(tmp_path / "empty", "SavedModel")
     with pytest.raises(BadInput, match="no option 'inputs' for SavedModel; choose from: opset, batch, signature"):
-        convert(tmp_path / "empty", "SavedModel", options={"inputs": ["x"]})
+        convert(tmp_path / "empty", "SavedModel", inputs=["x"])

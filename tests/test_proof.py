@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -623,13 +622,3 @@ def test_a_large_file_is_checked_without_its_weights_and_faults_are_still_found(
     with pytest.raises(UnsupportedModel, match="breaks ONNX's rules"):
         check_file(path)
     assert [file.name for file in tmp_path.iterdir()] == ["m.onnx"]
-
-
-def test_external_data_gets_the_outputs_name(tmp_path: Path) -> None:
-    made = tmp_path / "made"
-    made.mkdir()
-    onnx.save(linear(), str(made / "model.onnx"), save_as_external_data=True, location="w.bin", size_threshold=0)
-    one = draft(made / "model.onnx", lambda a: {"y": a["x"] @ WEIGHTS})
-    path = worker._write(one, made, "final.onnx")
-    assert sorted(file.name for file in made.iterdir()) == ["final.onnx", "final.onnx.data"]
-    assert hold_against(ask_native(one), path, TOLERANCE)[0].within_tolerance

@@ -8,7 +8,7 @@ from typing import Any
 from workbench import detect, safety
 from workbench.convert.check import check_file
 from workbench.convert.conversion import Agreement
-from workbench.convert.draft import Draft
+from workbench.convert.draft import Draft, Job
 from workbench.convert.proof import ask_native, hold_against
 
 
@@ -27,6 +27,11 @@ def library(which: str) -> Any:
     import keras
 
     return keras
+
+
+def job(path: Path, format_name: str, **options: Any) -> Job:
+    """To convert a file into its folder."""
+    return Job("", path, format_name, None, b"", path.parent, "m.onnx", "m", None, None, False, options)
 
 
 def agree(draft: Draft, sample: Any = None) -> Agreement:

@@ -41,8 +41,8 @@ class Draft:
     """An unproved conversion.
 
     Attributes:
-        model: the ONNX model, or the path of one already written (with external data beside it) where holding the
-            weights once more would cost too much.
+        model: the ONNX model, or the job's output path where it was written there already (with external data beside
+            it): holding the weights once more would cost too much.
         converter: name and version of the tool that made it.
         inputs: what both sides take, in order: the ONNX model's inputs.
         native: the source model: {input name: array} -> {ONNX output name: array}.
@@ -93,7 +93,7 @@ class Job:
         source: the private copy; format: its `workbench.files.formats` name.
         estimator: a pickled object in memory, instead of a copy.
         parcel: the pickled sample and custom objects, which may be of classes that only the caller defines.
-        folder: where ``model.onnx`` is to be written, with external data named after `output_name`.
+        folder: where the ONNX file is to be written as `output_name`, with external data named after it.
         name: of the source, for the certificate; sha256: of its content, None for objects in memory.
     """
 

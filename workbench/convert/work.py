@@ -115,9 +115,9 @@ def _prove(job: Job, draft: Draft, sample: Any, progress: Progress) -> Proved:
     """Write the draft and hold it against its source. The source model is let go of before ONNX Runtime loads the
     file, unless a mend may need it: both hold the weights."""
     progress("Checking the ONNX file")
-    path = _write(draft, job.folder, job.output_name)
+    path = job.folder / job.output_name
+    _write(draft, path)
     release_memory()
-    draft.model = path
     check_file(path)
     progress("Asking the source model")
     asked = ask_native(draft, sample)
@@ -138,45 +138,20 @@ def _gone(arrays: Any) -> Any:
     raise WorkbenchError("The source model was let go of already.")
 
 
-def _write(draft: Draft, folder: Path, name: str) -> Path:
-    """The draft as ``<name>`` in `folder`, with external data, if any, in ``<name>.data``."""
+def _write(draft: Draft, path: Path) -> None:
+    """The draft as `path`, with external data, if any, in its ``.data``."""
     import onnx
 
-    path, data = folder / name, folder / f"{name}.data"
     if isinstance(draft.model, Path):
-        _adopt(draft.model, path, data)
-        return path
+        return  # the converter wrote it
     model = draft.model
     # The proto is let go of once written.
     draft.model = path
     if model.ByteSize() > MOST_IN_ONE_FILE:
-        onnx.save(model, str(path), save_as_external_data=True, location=data.name, size_threshold=1024)
+        data = f"{path.name}.data"
+        onnx.save(model, str(path), save_as_external_data=True, location=data, size_threshold=1024)
     else:
         path.write_bytes(model.SerializeToString(deterministic=True))
-    return path
-
-
-def _adopt(written: Path, path: Path, data: Path) -> None:
-    """Give a model that the converter wrote, and its data file, the names they will keep."""
-    import onnx
-
-    locations = read_header(written).external_data
-    if not locations:
-        written.replace(path)
-        return
-    model = onnx.load(str(written), load_external_data=False)
-    if len(locations) > 1:
-        onnx.external_data_helper.load_external_data_for_model(model, str(written.parent))
-        onnx.save(model, str(path), save_as_external_data=True, location=data.name, size_threshold=1024)
-    else:
-        (written.parent / locations[0]).replace(data)
-        for tensor in onnx.external_data_helper._get_all_tensors(model):
-            for entry in tensor.external_data:
-                if entry.key == "location":
-                    entry.value = data.name
-        path.write_bytes(model.SerializeToString(deterministic=True))
-    if written != path:
-        written.unlink()
 
 
 def _certificate(job: Job, proved: Proved) -> dict[str, Any]:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from ...convert.draft import Draft, Job
@@ -13,7 +12,7 @@ from . import convert_graph_def as graph_def
 from . import convert_saved_model as saved_model
 from . import convert_tflite as tflite
 from .convert_start import start
-from .to_onnx import tried
+from .to_onnx import Progress, Writing, tried
 
 __all__ = ["draft", "start"]
 
@@ -25,50 +24,26 @@ _CONVERTERS: dict[str, Callable[..., Draft]] = {
 """Format name -> its converter."""
 
 
-def draft_file(job: Job, sample: Any, custom_objects: object, progress: Callable[[str], object]) -> Draft:
-    """`draft` of the file or folder that the worker was given."""
-    assert job.source is not None
-    return tried(
-        partial(
-            _draft_as, job.source, job.format, sample=sample, opset=job.opset, options=job.options, progress=progress,
-            folder=job.folder,
-        )
-    )  # fmt: skip
+def draft_file(job: Job, sample: Any, custom_objects: object, progress: Progress) -> Draft:
+    """`draft`; should it not prove right, one with tf2onnx's forms alone."""
+    return tried(partial(draft, job, sample, progress))
 
 
-def _draft_as(path: Path, format_name: str, plain: bool, **given: Any) -> Draft:
-    return draft(path, format_name, plain=plain, **given)
-
-
-def draft(
-    path: Path,
-    format_name: str,
-    *,
-    sample: Any = None,
-    opset: int | None = None,
-    options: Mapping[str, Any] | None = None,
-    progress: Callable[[str], object],
-    folder: Path,
-    plain: bool = False,
-) -> Draft:
-    """Convert a SavedModel folder, a frozen ``.pb`` graph or a TFLite file.
+def draft(job: Job, sample: Any, progress: Progress, plain: bool = False) -> Draft:
+    """Convert the SavedModel folder, frozen ``.pb`` graph or TFLite file that the worker was given.
 
     Args:
-        path: the folder or file.
-        format_name: ``SavedModel``, ``GraphDef`` or ``TFLite``.
+        job: its options are those of `convert.options`: ``batch``; of a SavedModel ``signature`` (its name); of a
+            GraphDef ``inputs`` and ``outputs`` (names of its nodes or tensors; found where they are not named); of
+            TFLite ``dequantize`` (float operators instead of QuantizeLinear and DequantizeLinear).
         sample: arrays for inputs whose rank a GraphDef does not say: one, several in order, or {name: array}.
-        opset: 13 to 18; 18 where None.
-        options: those of `convert.options`: ``batch``; of a SavedModel ``signature`` (its name); of a GraphDef
-            ``inputs`` and ``outputs`` (names of its nodes or tensors; found where they are not named); of TFLite
-            ``dequantize`` (float operators instead of QuantizeLinear and DequantizeLinear).
-        progress: called with a stage.
-        folder: where the ONNX file is written.
-        plain: with tf2onnx's forms of operators alone.
+        progress, plain: see `Writing`.
 
     Raises:
         UnsupportedModel: an operator has no ONNX form (named), or the file has no signature, inputs or outputs.
         BadInput: an option, opset or signature that is not there.
         UnreadableFile: the file is damaged.
     """
-    choices = chosen(options_for(format_name), {"opset": opset, **(options or {})}, format_name)
-    return _CONVERTERS[format_name](path, sample, progress=progress, folder=folder, plain=plain, **choices)
+    choices = chosen(options_for(job.format), {"opset": job.opset, **job.options}, job.format)
+    writing = Writing(job.folder / job.output_name, progress, choices.pop("opset"), choices.pop("batch"), plain)
+    return _CONVERTERS[job.format](job.source, sample, writing, **choices)

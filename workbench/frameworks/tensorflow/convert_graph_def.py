@@ -16,26 +16,17 @@ from .convert_start import start
 from .graphs import FILLS_TABLE, FrozenGraph
 from .names import shape_of
 from .network import Network, lift, take_marks_off
-from .to_onnx import Progress, draft_of
+from .to_onnx import Writing, draft_of
 from .weights import Weight
 
 
 def draft(
-    path: Path,
-    sample: Any,
-    *,
-    inputs: Sequence[str] | None,
-    outputs: Sequence[str] | None,
-    opset: int | None,
-    batch: int | None,
-    progress: Progress,
-    folder: Path,
-    plain: bool,
+    path: Path, sample: Any, writing: Writing, *, inputs: Sequence[str] | None, outputs: Sequence[str] | None
 ) -> Draft:
     """Convert what lies between `inputs` and `outputs`, nodes or tensors; where not named, these are the Placeholders
     and the nodes nobody reads. See `tensorflow.draft`."""
     tf = start()
-    progress("Tracing the network")
+    writing.progress("Tracing the network")
     frozen = FrozenGraph.load(path, inputs or (), outputs or (), sample)
     nodes = [name.partition(":")[0] for name in frozen.fetches]
     network = Network(
@@ -51,7 +42,7 @@ def draft(
     take_marks_off(network.graph_def)
     lift(network, _large_constants(network.graph_def))
     try:
-        return draft_of(network, frozen.answer, opset=opset, batch=batch, progress=progress, folder=folder, plain=plain)
+        return draft_of(network, frozen.answer, writing)
     except UnsupportedModel as error:
         if not lowered:
             raise

@@ -16,7 +16,7 @@ from . import convert_saved_model as saved_model
 from .convert_start import start
 from .network import freeze
 from .state import state_of
-from .to_onnx import Progress, draft_of, tried
+from .to_onnx import Progress, Writing, draft_of, tried
 
 
 def load(path: Path, *, custom_objects: Mapping[str, Any] | None = None, trust: bool = False) -> Any:
@@ -29,53 +29,34 @@ def draft_file(job: Job, sample: Any, custom_objects: Mapping[str, Any], progres
     """`draft` of the file that the worker was given."""
     source = job.source
     assert source is not None
+    choices = chosen(OPTIONS, {"opset": job.opset, **job.options}, "Keras")
 
     def make(plain: bool) -> Draft:
+        writing = Writing(job.folder / job.output_name, progress, **choices, plain=plain)
         if source.is_dir():
-            choices = chosen(OPTIONS, {"opset": job.opset, **job.options}, "Keras")
-            made = saved_model.draft(
-                source, sample, signature=None, **choices, progress=progress, folder=job.folder, plain=plain
-            )
+            made = saved_model.draft(source, sample, writing, signature=None)
             made.notes.append(
                 "Keras cannot save this model, so its SavedModel was converted: names are those in there."
             )
             return made
-        return draft(
-            load(source, custom_objects=custom_objects, trust=job.trust), sample=sample, opset=job.opset,
-            options=job.options, progress=progress, folder=job.folder, plain=plain,
-        )  # fmt: skip
+        return draft(load(source, custom_objects=custom_objects, trust=job.trust), sample, writing)
 
     return tried(make)
 
 
-def draft(
-    model: Any,
-    *,
-    sample: Any = None,
-    opset: int | None = None,
-    options: Mapping[str, Any] | None = None,
-    progress: Progress,
-    folder: Path,
-    plain: bool = False,
-) -> Draft:
+def draft(model: Any, sample: Any, writing: Writing) -> Draft:
     """Convert a Keras model, of Keras 3 or of ``tf_keras``.
 
     Args:
         model: built: its input shapes are known, or follow from `sample`.
         sample: an array, several in the inputs' order, or {input name: array}; needed by subclassed models that were
-            never called.
-        opset: 13 to 18; 18 where None.
-        options: those of `convert.options`: ``batch``.
-        progress: called with a stage.
-        folder: where the ONNX file is written.
-        plain: with tf2onnx's forms of operators alone.
+            never called; None elsewhere.
 
     Raises:
         UnsupportedModel: an operator has no ONNX form; the input shapes are not known, or not those of dense tensors.
     """
     start()
-    choices = chosen(OPTIONS, {"opset": opset, **(options or {})}, "Keras")
-    progress("Tracing the network")
+    writing.progress("Tracing the network")
     engine = keras.KerasEngine(model, sample=sample)
     names = [info.name for info in engine.outputs]
     network = freeze(
@@ -84,6 +65,6 @@ def draft(
         list(zip(names, engine.traced.outputs, strict=True)),
         str(model.name),
     )
-    made = draft_of(network, engine.answer, **choices, progress=progress, folder=folder, plain=plain)
+    made = draft_of(network, engine.answer, writing)
     made.state = state_of(engine.traced)
     return made

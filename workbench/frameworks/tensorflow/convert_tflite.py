@@ -17,21 +17,11 @@ from .convert_start import start
 from .limits import Ranges, Step, ranges_of
 from .network import Network
 from .tflite import TfliteEngine
-from .to_onnx import CONVERTER, NoForm, Progress, finish, run_tf2onnx
+from .to_onnx import CONVERTER, NoForm, Writing, finish, run_tf2onnx
 from .tolerance import DEQUANTIZED
 
 
-def draft(
-    path: Path,
-    sample: Any,
-    *,
-    dequantize: bool,
-    opset: int | None,
-    batch: int | None,
-    progress: Progress,
-    folder: Path,
-    plain: bool,
-) -> Draft:
+def draft(path: Path, sample: Any, writing: Writing, *, dequantize: bool) -> Draft:
     """Convert a file, with float operators for quantized ones if `dequantize`; see `tensorflow.draft`."""
     tf = start()
     # The plain kernels answer as the file says; XNNPACK's take shortcuts.
@@ -43,11 +33,11 @@ def draft(
             "last that tf2onnx writes: convert the float32 model that it was made from, or with dequantize=True "
             "(--option dequantize=true) and rows of your data as sample= into one that computes in float32."
         )
-    progress("Writing ONNX operators")
+    writing.progress("Writing ONNX operators")
     notes: list[str] = []
     with tf.device("/cpu:0"), tf.Graph().as_default():
         model = run_tf2onnx(
-            None, opset, notes, plain=plain, tflite_path=str(path), dequantize=dequantize,
+            None, writing, notes, tflite_path=str(path), dequantize=dequantize,
             # The first name counts for an output that is also an input, or given twice.
             tensors_to_rename={d["name"]: info.name for d, info in reversed(list(zip(details, infos, strict=True)))},
         )  # fmt: skip
@@ -60,10 +50,10 @@ def draft(
         own_weights(model)
     shapes: dict[str, Any] = {info.name: info.shape for info in infos}
     network = Network(None, {}, {}, path.stem, shapes)
-    onnx_path = finish(model, network, batch, progress, folder)
+    finish(model, network, writing)
     assert engine.tolerance is not None
-    inputs = freed(read_header(onnx_path).graph.inputs, shapes)
-    made = Draft(onnx_path, CONVERTER, inputs, engine.answer, engine.tolerance, ranges=_ranges(engine), notes=notes)
+    inputs = freed(read_header(writing.path).graph.inputs, shapes)
+    made = Draft(writing.path, CONVERTER, inputs, engine.answer, engine.tolerance, ranges=_ranges(engine), notes=notes)
     if dequantize and engine.quantized:
         made.tolerance = DEQUANTIZED
         if cut := _cut_off(engine):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -34,6 +35,25 @@ from .weights import attach
 Progress = Callable[[str], object]
 
 CONVERTER = "tf2onnx", version("tf2onnx")
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a network becomes a file, whatever it comes from.
+
+    Attributes:
+        path: of the ONNX file.
+        progress: called with a stage.
+        opset: 13 to 18; 18 where None.
+        batch: rows in every call of the ONNX model; any number where None.
+        plain: with tf2onnx's forms of operators alone.
+    """
+
+    path: Path
+    progress: Progress
+    opset: int | None = None
+    batch: int | None = None
+    plain: bool = False
 
 
 PLAIN = "The workbench's own forms of some operators do not prove right in this graph, so tf2onnx's were taken."
@@ -68,40 +88,25 @@ def tried(make: Callable[[bool], Draft]) -> Draft:
     return draft
 
 
-def draft_of(
-    network: Network,
-    native: Callable[[Arrays], Arrays],
-    *,
-    opset: int | None,
-    batch: int | None,
-    progress: Progress,
-    folder: Path,
-    plain: bool = False,
-) -> Draft:
+def draft_of(network: Network, native: Callable[[Arrays], Arrays], writing: Writing) -> Draft:
     """Convert with tf2onnx.
 
     Args:
         native: runs the source model: {input name: array} -> {output name: array}.
-        opset: 13 to 18; 18 where None.
-        batch: rows in every call of the ONNX model; any number where None.
-        folder: where the ONNX file is written.
-        plain: with tf2onnx's forms of operators alone.
 
     Raises:
         UnsupportedModel: an operator has no ONNX form; named, with the layer it is in.
-        BadInput: the network does not take `batch` rows.
+        BadInput: the network does not take so many rows.
     """
     ranges, tolerance = input_ranges(network), tolerance_of(network.graph_def)
     notes: list[str] = []
-    path = _to_onnx(network, opset, batch, progress, folder, notes, plain)
+    _to_onnx(network, writing, notes)
+    path, known = writing.path, known_values(network)
     inputs = freed(read_header(path).graph.inputs, network.shapes)
-    return Draft(path, CONVERTER, inputs, native, tolerance, ranges=ranges, known=known_values(network), notes=notes)
+    return Draft(path, CONVERTER, inputs, native, tolerance, ranges=ranges, known=known, notes=notes)
 
 
-def _to_onnx(
-    network: Network, opset: int | None, batch: int | None, progress: Progress, folder: Path, notes: list[str],
-    plain: bool,
-) -> Path:  # fmt: skip
+def _to_onnx(network: Network, writing: Writing, notes: list[str]) -> None:
     tf = start()
     from tf2onnx.tf_loader import fix_freezing_errors_part2, tf_optimize
 
@@ -114,21 +119,20 @@ def _to_onnx(
             tf.import_graph_def(graph_def, name="")
             graph_def = tf_optimize(inputs, outputs, graph_def)
         _set_op(graph_def, network.weights, "Placeholder")
-        progress("Writing ONNX operators")
+        writing.progress("Writing ONNX operators")
         with tf.Graph().as_default() as graph:
             tf.import_graph_def(graph_def, name="")
             del graph_def
             model = run_tf2onnx(
                 graph,
-                opset,
+                writing,
                 notes,
-                plain=plain,
                 input_names=inputs,
                 output_names=outputs,
                 tensors_to_rename={**network.inputs, **network.outputs},
                 initialized_tables=network.tables or None,
             )
-    return finish(model, network, batch, progress, folder)
+    finish(model, network, writing)
 
 
 def _set_op(graph_def: Any, names: Mapping[str, object], op: str, **attributes: bytes) -> None:
@@ -142,14 +146,11 @@ def _set_op(graph_def: Any, names: Mapping[str, object], op: str, **attributes: 
                 node.attr[key].s = value
 
 
-def run_tf2onnx(
-    graph: Any, opset: int | None, notes: list[str], *, plain: bool = False, **options: Any
-) -> onnx.ModelProto:
-    """Convert and optimise a ``tf.Graph``, or the file that `options` name, to `opset`. Unknown operators stay in.
+def run_tf2onnx(graph: Any, writing: Writing, notes: list[str], **options: Any) -> onnx.ModelProto:
+    """Convert and optimise a ``tf.Graph``, or the file that `options` name. Unknown operators stay in.
 
     Args:
         notes: gets a sentence for each of tf2onnx's optimisers that fails and is left out.
-        plain: without our own forms of operators.
 
     Raises:
         UnsupportedModel: tf2onnx fails.
@@ -157,16 +158,15 @@ def run_tf2onnx(
     import tf2onnx.optimizer
     import tf2onnx.tfonnx
 
-    own = handlers(options.get("initialized_tables") or {})
+    own = None if writing.plain else handlers(options.get("initialized_tables") or {})
     left_out: set[str] = set()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         while True:
             try:
                 made = tf2onnx.tfonnx.process_tf_graph(
-                    graph, continue_on_error=True, opset=opset or OPSETS[1], custom_op_handlers=None if plain else own,
-                    **options,
-                )  # fmt: skip
+                    graph, continue_on_error=True, opset=writing.opset or OPSETS[1], custom_op_handlers=own, **options
+                )
             except Exception as error:
                 said = f"{type(error).__name__}: {first_line(error)}"
                 raise UnsupportedModel(f"tf2onnx cannot convert this graph: {said}") from error
@@ -200,22 +200,22 @@ def run_tf2onnx(
                 )
 
 
-def finish(model: onnx.ModelProto, network: Network, batch: int | None, progress: Progress, folder: Path) -> Path:
+def finish(model: onnx.ModelProto, network: Network, writing: Writing) -> None:
     """Check every operator, name what people see, and write the file, weights included."""
     check_operators(model)
     tidy(model.graph)
     _give_ranks(model)
     _name_axes(model.graph, network.shapes)
-    if batch is not None:
-        fix(model.graph, batch, only=network.shapes)
+    if writing.batch is not None:
+        fix(model.graph, writing.batch, only=network.shapes)
     model.graph.name = network.name
     if not any(node.domain == "ai.onnx.ml" for node in all_nodes(model.graph)):
         # tf2onnx imports it into every file, and readers take that for a classical model.
         kept = [entry for entry in model.opset_import if entry.domain != "ai.onnx.ml"]
         del model.opset_import[:]
         model.opset_import.extend(kept)
-    progress("Writing the weights")
-    return attach(model, {f"{node}:0": weight for node, weight in network.weights.items()}, folder)
+    writing.progress("Writing the weights")
+    attach(model, {f"{node}:0": weight for node, weight in network.weights.items()}, writing.path)
 
 
 def check_operators(model: onnx.ModelProto) -> None:

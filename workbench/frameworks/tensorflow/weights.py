@@ -55,31 +55,26 @@ class Weight:
         return Weight(result.shape, result.dtype, lambda: step(self.read()))
 
 
-def attach(model: onnx.ModelProto, weights: Mapping[str, Weight], folder: Path) -> Path:
+def attach(model: onnx.ModelProto, weights: Mapping[str, Weight], path: Path) -> None:
     """Turn the inputs named in `weights` into initializers and write the file; `model` is used up.
 
     Args:
         model: the network, weights among its inputs.
         weights: input name -> weight.
-        folder: where to write.
-
-    Returns:
-        ``model.onnx`` in `folder`, with ``model.onnx.data`` beside it above `ONE_FILE`.
+        path: where to write; above `ONE_FILE` with its ``.data`` beside it.
     """
     graph = model.graph
     kept = [value for value in graph.input if value.name not in weights]
     del graph.input[:]
     graph.input.extend(kept)
     stored = _fold(graph, weights)
-    path = folder / "model.onnx"
     if sum(weight.nbytes for weight in stored.values()) <= ONE_FILE:
         with path.open("wb") as file:
             _stream(model, stored, file)
     else:
-        with (folder / f"{path.name}.data").open("wb") as file:
+        with path.with_name(f"{path.name}.data").open("wb") as file:
             _stream_external(model, stored, file, f"{path.name}.data")
         path.write_bytes(model.SerializeToString())
-    return path
 
 
 def _stream_external(model: onnx.ModelProto, weights: Mapping[str, Weight], file: BinaryIO, location: str) -> None:
