@@ -18,6 +18,7 @@ import joblib
 import numpy as np
 import onnx
 import pytest
+from hostile import Runs
 from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
@@ -36,6 +37,7 @@ from workbench import (
     safety,
     sandbox,
 )
+from workbench.__main__ import main
 from workbench.convert import output
 from workbench.files import certificate  # fmt: skip
 from workbench.sandbox import Cancelled, WorkerFailed
@@ -54,16 +56,6 @@ def _alive_and_tidy(tmp_path: Path) -> Any:
     """Whatever a test did, this process lives on and no half-written folder is left."""
     yield
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-class Runs:
-    """Pickles to a call of a function."""
-
-    def __init__(self, function: Any, *arguments: Any) -> None:
-        self.call = function, arguments
-
-    def __reduce__(self) -> Any:
-        return self.call
 
 
 def pickled(path: Path, what: Any) -> Path:
@@ -464,10 +456,15 @@ def test_the_command_converts_and_prints_one_json_object(tmp_path: Path, iris: L
         (["--timeout", "soon"], 2, "invalid float value: 'soon'"),
     ],
 )
-def test_wrong_arguments_end_in_one_line(tmp_path: Path, arguments: list[str], code: int, sentence: str) -> None:
-    done = run(str(tmp_path / "none.joblib"), *arguments)
+def test_wrong_arguments_end_in_one_line(
+    tmp_path: Path, arguments: list[str], code: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    try:
+        done = main(["convert", str(tmp_path / "none.joblib"), *arguments])
+    except SystemExit as ended:  # as argparse does
+        done = ended.code
     # The parser prints the usage before its line.
-    assert done.returncode == code and sentence in done.stderr.splitlines()[-1]
+    assert done == code and sentence in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_a_sample_without_rows_is_refused(iris: LogisticRegression) -> None:

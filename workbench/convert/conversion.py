@@ -52,11 +52,11 @@ class Conversion:
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``workbench convert --json``."""
         return {
-            "source": self.source, "output": self.output, "kind": self.kind, "converter": dict(self.converter),
-            "opset": self.opset, "seconds": self.seconds, "peak_mib": self.peak_mib, "sha256": self.sha256,
-            "agreement": self.agreement.to_dict(), "warnings": list(self.warnings),
-            "source_bytes": self.source_bytes, "output_bytes": self.output_bytes,
-        }  # fmt: skip
+            **vars(self),
+            "converter": dict(self.converter),
+            "agreement": self.agreement.to_dict(),
+            "warnings": list(self.warnings),
+        }
 
     def _repr_html_(self) -> str:
         return self._html("headline", "details")

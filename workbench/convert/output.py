@@ -45,10 +45,6 @@ def _checked(output: str | os.PathLike[str] | None, source: Path | None, stem: s
     return target
 
 
-def _exists(path: Path) -> WorkbenchError:
-    return WorkbenchError(f"{path} exists already; give another output, or overwrite it with overwrite=True (--force).")
-
-
 def _data(target: Path) -> Path:
     return target.with_name(target.name + ".data")
 
@@ -100,9 +96,6 @@ def _move(made: Path, target: Path, overwrite: bool) -> None:
     try:
         # Unlike a rename, a link never replaces a file that came up meanwhile.
         os.link(made, target)
-    except FileExistsError:
-        raise _exists(target) from None
-    except OSError:  # a file system without links
-        if target.exists():
-            raise _exists(target) from None
+    except OSError:  # a file came up, or the file system has no links
+        refuse(target, False, ())
         made.replace(target)
