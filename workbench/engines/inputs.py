@@ -17,7 +17,7 @@ import numpy as np
 from ..agreement import widened
 from ..errors import BadInput, UnsupportedModel
 from ..files.header import ValueInfo
-from ..words import counted
+from ..words import counted, listed
 from .values import COARSE, CONTAINERS, bounds_of, boxed, dtype_of, largest_of, sort_of, unboxed
 
 
@@ -40,7 +40,7 @@ def match(
         BadInput: missing, unknown or too many inputs.
     """
     names = [info.name for info in inputs]
-    expected = f"the model's inputs are {_listed(names)}" if names else "the model has no inputs"
+    expected = f"the model's inputs are {listed(map(repr, names), 10)}" if names else "the model has no inputs"
     if is_frame(given):
         if len(inputs) == 1:
             return [(inputs[0], given)]
@@ -336,11 +336,6 @@ def _hint(given: tuple[int, ...], expected: tuple[int | str | None, ...]) -> str
     if len(given) > 1 and math.prod(given[1:]) == math.prod(row):
         return f"use x.reshape(-1, {', '.join(map(str, row))})"
     return ""
-
-
-def _listed(names: list[str]) -> str:
-    shown = [repr(name) for name in names[:10]]
-    return ", ".join(shown) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def _shown(value: Any) -> str:
