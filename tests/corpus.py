@@ -75,9 +75,11 @@ def _options(name: str) -> dict[str, Any]:
     return {"target_opset": {"": 18, "ai.onnx.ml": 3}} if name == "IsolationForest" else {"target_opset": 18}
 
 
-def fitted_estimators(every: int = 1, also: Collection[str] = ()) -> Iterator[tuple[str, Any, np.ndarray, np.ndarray]]:
+def fitted_estimators(
+    part: int = 0, parts: int = 1, also: Collection[str] = ()
+) -> Iterator[tuple[str, Any, np.ndarray, np.ndarray]]:
     """(name, fitted estimator, rows it takes, the same as its ONNX form takes them) of every scikit-learn estimator
-    that skl2onnx says it supports; in alphabetical order. `every` 4: of each fourth, and of those named.
+    that skl2onnx says it supports, or of one in so many and those named; in alphabetical order.
 
     DictVectorizer and FeatureHasher, which take dictionaries, come unfitted with no rows.
     """
@@ -111,7 +113,7 @@ def fitted_estimators(every: int = 1, also: Collection[str] = ()) -> Iterator[tu
     own = {"ColumnTransformer", "FeatureUnion", "Pipeline"}
     supported = {cls.__name__ for cls in sklearn_operator_name_map} | own
     for place, (name, cls) in enumerate(sorted((name, cls) for name, cls in all_estimators() if name in supported)):
-        if place % every and name not in also:
+        if place % parts != part and name not in also:
             continue
         data = inputs.get(name, x)
         y = targets.get(name, iris_y[: len(data)])
@@ -129,7 +131,7 @@ def fitted_estimators(every: int = 1, also: Collection[str] = ()) -> Iterator[tu
                 yield name, model.fit(data, y), data, data
 
 
-def sklearn_models(every: int = 1, also: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
+def sklearn_models(parts: int = 1, also: Collection[str] = ()) -> Iterator[tuple[str, bytes]]:
     """(estimator name, ONNX file) for those of `fitted_estimators` that convert here by skl2onnx alone."""
     from skl2onnx import to_onnx
     from skl2onnx.common import _container
@@ -145,7 +147,7 @@ def sklearn_models(every: int = 1, also: Collection[str] = ()) -> Iterator[tuple
         }
         return make_node(*args, **plain)
 
-    for name, model, _, data in fitted_estimators(every, also):
+    for name, model, _, data in fitted_estimators(0, parts, also):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:

@@ -45,7 +45,7 @@ CASES = [("Keras 3", name) for name in networks.FAMILIES] + [
 ]
 
 IN_BOTH = (
-    "lenet_1", "batch_normalisation", "bidirectional", "masked_lstm", "multi_head_attention",
+    "lenet_1", "batch_normalisation", "gru", "bidirectional", "masked_lstm", "multi_head_attention", "nested_models",
     "several_inputs_and_outputs", "string_lookup", "mixed_precision",
 )  # fmt: skip
 """What is asked of both with every commit; of the rest every fourth, of Keras 3."""
