@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, expect, sync_playwright
 # TensorFlow 2.21 fuses Keras 2's layer normalisation wrongly ("scale must be 1D").
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
 
-# Over a thousand interpreters are started from here: from compiled modules a worker takes half as long to start.
+# Over a thousand interpreters are started from here: from compiled modules a worker takes 0.3 s to start, not 0.5.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 ROOT = Path(__file__).parent.parent
