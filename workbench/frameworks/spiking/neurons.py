@@ -1,7 +1,8 @@
-"""The neuron, synapse and learning models: one record each, with its equations in ONNX text, by Nengo's names.
+"""The neuron, synapse and learning models: one record each, with its equations, by Nengo's names.
 
-`operators.py` makes ONNX functions of them. A step computes ``y`` and each ``<state>_next`` from the current
-``J = gain * x + bias`` (a synapse: from ``x_t``) and each ``<state>``; attributes are there as ``k_<name>``.
+`equations.py` says how they are written, and `operators.py` makes ONNX functions of them. A step computes ``y`` and
+each ``<state>_next`` from the current ``J = gain * x + bias`` (a synapse: from ``x_t``) and each ``<state>``;
+attributes are there as ``k_<name>``, and the numbers ``zero`` and ``one``.
 
 Constants are made at function scope and captured by the Scan's body: onnx.reference cannot resolve an attribute
 reference inside a subgraph. Equations: Nengo 4.1 ``neurons.py`` and ``synapses.py``, NengoDL 3.6
@@ -13,11 +14,14 @@ A new model is its equations and a record at the end of this file, and a class i
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
 from itertools import chain
 from typing import Any
+
+from .equations import Equations, equations, lines
 
 
 @dataclass(frozen=True)
@@ -34,23 +38,6 @@ ANY = Bound()
 POSITIVE = Bound("more than 0", least=1.2e-38)
 NOT_NEGATIVE = Bound("0 or more", least=0)
 NOT_POSITIVE = Bound("0 or less", most=0)
-
-
-@dataclass(frozen=True)
-class Equations:
-    """One model's arithmetic, in ONNX's text syntax.
-
-    Attributes:
-        setup: constants made once from the attributes (which are there as ``k_<name>``).
-        step: from the current ``J`` and each ``<state>`` to ``y`` and each ``<state>_next``.
-        enter, leave: what a state becomes before and after the loop, where the loop keeps it in another form: from
-            ``<state>_in`` to ``<state>_first``, from ``<state>_last`` to ``<state>_out``.
-    """
-
-    setup: str
-    step: str
-    enter: str = ""
-    leave: str = ""
 
 
 @dataclass(frozen=True)
@@ -110,40 +97,24 @@ class Model:
 
 # ONNX has neither expm1 nor log1p, and float32's 1 + x forgets most of a small x: a strong current would make tenths of
 # a voltage of that. So these are computed in double (names ending in _d), and rounded once.
-_LIF = Equations(
+_LIF = equations(
     """
-  alpha = Div (k_amplitude, k_dt)
-  tau_negative = Neg (k_tau_rc)
-  tau_d = Cast <to = 11> (k_tau_rc)
-  one_d = Cast <to = 11> (one)
-""",
-    """
-  left = Sub (k_dt, refractory_time)
-  delta = Clip (left, zero, k_dt)
-  exponent = Div (delta, tau_negative)
-  exponent_d = Cast <to = 11> (exponent)
-  exp_d = Exp (exponent_d)
-  expm1_d = Sub (exp_d, one_d)
-  expm1 = Cast <to = 1> (expm1_d)
-  distance = Sub (voltage, J)
-  change = Mul (distance, expm1)
-  risen = Add (voltage, change)
-  spiked = Greater (risen, one)
-  y = Where (spiked, alpha, zero)
-  excess = Sub (risen, one)
-  over = Sub (J, one)
-  q = Div (excess, over)
-  q_d = Cast <to = 11> (q)
-  kept_d = Sub (one_d, q_d)
-  log1p_d = Log (kept_d)
-  early_d = Mul (tau_d, log1p_d)
-  early = Cast <to = 1> (early_d)
-  pause = Add (k_tau_ref, early)
-  shorter = Sub (refractory_time, k_dt)
-  refractory_time_next = Where (spiked, pause, shorter)
-  floored = Max (risen, k_min_voltage)
-  voltage_next = Where (spiked, zero, floored)
-""",
+    delta = Clip(k_dt - refractory_time, zero, k_dt)
+    expm1 = single(Exp(double(delta / tau_negative)) - one_d)
+    risen = voltage + (voltage - J) * expm1
+    spiked = risen > one
+    y = Where(spiked, alpha, zero)
+    q = (risen - one) / (J - one)
+    early = single(tau_d * Log(one_d - double(q)))
+    refractory_time_next = Where(spiked, k_tau_ref + early, refractory_time - k_dt)
+    voltage_next = Where(spiked, zero, Max(risen, k_min_voltage))
+    """,
+    setup="""
+    alpha = k_amplitude / k_dt
+    tau_negative = -k_tau_rc
+    tau_d = double(k_tau_rc)
+    one_d = double(one)
+    """,
 )
 
 # The same neuron with neither Exp, Log nor Where in the loop, much faster. The loop keeps, instead of the refractory
@@ -152,149 +123,96 @@ _LIF = Equations(
 # u' = 1 - (1 - q) exp((tau_ref - dt) / tau_rc) with q = (v - 1) / (J - 1). Min picks the right one of both: a neuron
 # fires only with u > 0, where waiting leads to c0 or more, and of two such any is right, for more than c0 is no more.
 # ThresholdedRelu keeps the voltages of those that fired, Clip makes them ones.
-_LIF_FAST = Equations(
+_LIF_FAST = equations(
     """
-  alpha = Div (k_amplitude, k_dt)
-  tiny = Constant <value_float = 1.0e-30> ()
-  one_d = Cast <to = 11> (one)
-  dt_d = Cast <to = 11> (k_dt)
-  tau_d = Cast <to = 11> (k_tau_rc)
-  dt_in_tau = Div (k_dt, k_tau_rc)
-  dt_in_tau_d = Cast <to = 11> (dt_in_tau)
-  dt_negative_d = Neg (dt_in_tau_d)
-  waited_d = Exp (dt_negative_d)
-  waited = Cast <to = 1> (waited_d)
-  c0_d = Sub (one_d, waited_d)
-  c0 = Cast <to = 1> (c0_d)
-  pause = Sub (k_tau_ref, k_dt)
-  pause_in_tau = Div (pause, k_tau_rc)
-  pause_in_tau_d = Cast <to = 11> (pause_in_tau)
-  paused_d = Exp (pause_in_tau_d)
-  paused = Cast <to = 1> (paused_d)
-  shut_d = Sub (one_d, paused_d)
-  back_d = Sub (shut_d, c0_d)
-  back = Cast <to = 1> (back_d)
-""",
-    """
-  over = Sub (J, one)
-  over_safe = Max (over, tiny)
-  scale = Div (paused, over_safe)
-  share = Clip (refractory_time, zero, c0)
-  distance = Sub (J, voltage)
-  change = Mul (distance, share)
-  risen = Add (voltage, change)
-  fired = ThresholdedRelu <alpha: float = 1.0> (risen)
-  spike = Clip (fired, zero, one)
-  y = Mul (spike, alpha)
-  excess = Sub (fired, spike)
-  q = Mul (excess, scale)
-  shut_again = Mul (spike, back)
-  after_spike = Add (shut_again, q)
-  after_wait = Mul (refractory_time, waited)
-  less = Min (after_wait, after_spike)
-  refractory_time_next = Add (less, c0)
-  kept = Sub (risen, fired)
-  voltage_next = Max (kept, k_min_voltage)
-""",
-    """
-  r_less = Sub (refractory_time_in, k_dt)
-  r_less_d = Cast <to = 11> (r_less)
-  r_in_tau_d = Div (r_less_d, tau_d)
-  r_exp_d = Exp (r_in_tau_d)
-  u_first_d = Sub (one_d, r_exp_d)
-  u_first = Cast <to = 1> (u_first_d)
-  refractory_time_first = Min (u_first, c0)
-""",
-    """
-  u_last_d = Cast <to = 11> (refractory_time_last)
-  u_rest_d = Sub (one_d, u_last_d)
-  u_log_d = Log (u_rest_d)
-  u_time_d = Mul (u_log_d, tau_d)
-  r_out_d = Add (u_time_d, dt_d)
-  refractory_time_out = Cast <to = 1> (r_out_d)
-""",
+    over = J - one
+    scale = paused / Max(over, tiny)
+    share = Clip(refractory_time, zero, c0)
+    risen = voltage + (J - voltage) * share
+    fired = ThresholdedRelu(risen, alpha=1.0)
+    spike = Clip(fired, zero, one)
+    y = spike * alpha
+    q = (fired - spike) * scale
+    after_spike = spike * back + q
+    after_wait = refractory_time * waited
+    refractory_time_next = Min(after_wait, after_spike) + c0
+    voltage_next = Max(risen - fired, k_min_voltage)
+    """,
+    setup="""
+    alpha = k_amplitude / k_dt
+    tiny = 1e-30
+    one_d = double(one)
+    dt_d = double(k_dt)
+    tau_d = double(k_tau_rc)
+    waited_d = Exp(-double(k_dt / k_tau_rc))
+    waited = single(waited_d)
+    c0_d = one_d - waited_d
+    c0 = single(c0_d)
+    paused_d = Exp(double((k_tau_ref - k_dt) / k_tau_rc))
+    paused = single(paused_d)
+    back = single(one_d - paused_d - c0_d)
+    """,
+    enter="""
+    u_d = one_d - Exp(double(refractory_time_in - k_dt) / tau_d)
+    refractory_time_first = Min(single(u_d), c0)
+    """,
+    leave="""
+    left_d = Log(one_d - double(refractory_time_last)) * tau_d
+    refractory_time_out = single(left_d + dt_d)
+    """,
 )
 
 
-def _adaptive(base: Equations, output: str = "y") -> Equations:
+def _adaptive(base: Equations) -> Equations:
     """A model with an adaptation n that is subtracted from its current and grows with its output."""
+    grown = lines("adaptation_next = adaptation + pace * (k_inc_n * y - adaptation)")
     return replace(
         base,
-        setup=base.setup + "  pace = Div (k_dt, k_tau_n)\n",
-        step="  J = Sub (J_full, adaptation)\n"
-        + base.step
-        + f"""
-  grown = Mul (k_inc_n, {output})
-  drive = Sub (grown, adaptation)
-  moved = Mul (pace, drive)
-  adaptation_next = Add (adaptation, moved)
-""",
+        setup=base.setup + lines("pace = k_dt / k_tau_n"),
+        step=lines("J = J_full - adaptation") + base.step + grown,
     )
 
 
-_RECTIFIED = Equations(
-    "",
+_RECTIFIED = equations("y = Relu(J) * k_amplitude")
+
+_SPIKING_RECTIFIED = equations(
     """
-  positive = Relu (J)
-  y = Mul (positive, k_amplitude)
-""",
+    filled = voltage + Relu(J) * k_dt
+    spikes = Floor(filled)
+    voltage_next = filled - spikes
+    y = spikes * alpha
+    """,
+    setup="alpha = k_amplitude / k_dt",
 )
 
-_SPIKING_RECTIFIED = Equations(
-    "  alpha = Div (k_amplitude, k_dt)\n",
+_LIF_RATE = equations(
     """
-  positive = Relu (J)
-  gained = Mul (positive, k_dt)
-  filled = Add (voltage, gained)
-  spikes = Floor (filled)
-  voltage_next = Sub (filled, spikes)
-  y = Mul (spikes, alpha)
-""",
-)
-
-_LIF_RATE = Equations(
-    "  least = Constant <value_float = 1.0e-15> ()\n",
-    """
-  over = Sub (J, one)
-  over_safe = Max (over, least)
-  inverse = Reciprocal (over_safe)
-  ratio = Add (one, inverse)
-  log = Log (ratio)
-  charging = Mul (k_tau_rc, log)
-  period = Add (k_tau_ref, charging)
-  rate = Div (k_amplitude, period)
-  active = Greater (over, zero)
-  y = Where (active, rate, zero)
-""",
+    over = J - one
+    ratio = one + Reciprocal(Max(over, least))
+    rate = k_amplitude / (k_tau_ref + k_tau_rc * Log(ratio))
+    y = Where(over > zero, rate, zero)
+    """,
+    setup="least = 1e-15",
 )
 
 # softplus underflows far below the threshold, where log(1 + 1/z) is -J/sigma - log(sigma).
-_SOFT_LIF_RATE = Equations(
+_SOFT_LIF_RATE = equations(
     """
-  lowest = Constant <value_float = -20.0> ()
-  log_sigma = Log (k_sigma)
-""",
-    """
-  over = Sub (J, one)
-  scaled = Div (over, k_sigma)
-  near = Greater (scaled, lowest)
-  scaled_safe = Where (near, scaled, zero)
-  soft = Softplus (scaled_safe)
-  z = Mul (soft, k_sigma)
-  inverse = Reciprocal (z)
-  ratio = Add (one, inverse)
-  log = Log (ratio)
-  scaled_negative = Neg (scaled)
-  far = Sub (scaled_negative, log_sigma)
-  q = Where (near, log, far)
-  charging = Mul (k_tau_rc, q)
-  period = Add (k_tau_ref, charging)
-  y = Div (k_amplitude, period)
-""",
+    scaled = (J - one) / k_sigma
+    near = scaled > lowest
+    z = Softplus(Where(near, scaled, zero)) * k_sigma
+    far = -scaled - log_sigma
+    q = Where(near, Log(one + Reciprocal(z)), far)
+    y = k_amplitude / (k_tau_ref + k_tau_rc * q)
+    """,
+    setup="""
+    lowest = -20.0
+    log_sigma = Log(k_sigma)
+    """,
 )
 
-_SIGMOID_RATE = Equations("", "  squashed = Sigmoid (J)\n  y = Div (squashed, k_tau_ref)\n")
-_TANH_RATE = Equations("", "  squashed = Tanh (J)\n  y = Div (squashed, k_tau_ref)\n")
+_SIGMOID_RATE = equations("y = Sigmoid(J) / k_tau_ref")
+_TANH_RATE = equations("y = Tanh(J) / k_tau_ref")
 
 # Nengo multiplies the derivatives by 1000: the model's own unit of time is the millisecond. The output has no
 # amplitude.
@@ -302,157 +220,116 @@ _TANH_RATE = Equations("", "  squashed = Tanh (J)\n  y = Div (squashed, k_tau_re
 # and GreaterOrEqual, itself a function, was all that no other neuron has.
 # In double: between two spikes a voltage's error grows a thousandfold, and of terms as large as these float32 keeps few
 # digits behind the point.
-_IZHIKEVICH = Equations(
+_IZHIKEVICH = equations(
     """
-  dt_d = Cast <to = 11> (k_dt)
-  thousand = Constant <value_float = 1000.0> ()
-  per_ms = Cast <to = 11> (thousand)
-  ms = Mul (per_ms, dt_d)
-  lowest = Constant <value_float = -30.0> ()
-  below_peak = Constant <value_float = 29.999998092651367> ()
-  square = Constant <value: tensor = double {0.04}> ()
-  linear = Constant <value: tensor = double {5.0}> ()
-  offset = Constant <value: tensor = double {140.0}> ()
-  coupling_d = Cast <to = 11> (k_coupling)
-  tau_d = Cast <to = 11> (k_tau_recovery)
-  rise = Mul (tau_d, ms)
-  reset_d = Cast <to = 11> (k_reset_recovery)
-  alpha = Div (one, k_dt)
-""",
-    """
-  input = Max (J, lowest)
-  input_d = Cast <to = 11> (input)
-  v_d = Cast <to = 11> (voltage)
-  u_d = Cast <to = 11> (recovery)
-  v_scaled = Mul (square, v_d)
-  v_steep = Add (v_scaled, linear)
-  v_curve = Mul (v_steep, v_d)
-  v_offset = Add (v_curve, offset)
-  v_recovered = Sub (v_offset, u_d)
-  v_driven = Add (v_recovered, input_d)
-  v_change = Mul (v_driven, ms)
-  risen_d = Add (v_d, v_change)
-  risen = Cast <to = 1> (risen_d)
-  spiked = Greater (risen, below_peak)
-  y = Where (spiked, alpha, zero)
-  voltage_next = Where (spiked, k_reset_voltage, risen)
-  v_next_d = Cast <to = 11> (voltage_next)
-  coupled = Mul (coupling_d, v_next_d)
-  u_apart = Sub (coupled, u_d)
-  u_change = Mul (rise, u_apart)
-  u_risen_d = Add (u_d, u_change)
-  u_reset_d = Add (u_risen_d, reset_d)
-  u_risen = Cast <to = 1> (u_risen_d)
-  u_reset = Cast <to = 1> (u_reset_d)
-  recovery_next = Where (spiked, u_reset, u_risen)
-""",
+    input_d = double(Max(J, lowest))
+    v_d = double(voltage)
+    u_d = double(recovery)
+    v_change = ((square * v_d + linear) * v_d + offset - u_d + input_d) * ms
+    risen = single(v_d + v_change)
+    spiked = risen > below_peak
+    y = Where(spiked, alpha, zero)
+    voltage_next = Where(spiked, k_reset_voltage, risen)
+    u_risen_d = u_d + rise * (coupling_d * double(voltage_next) - u_d)
+    u_risen = single(u_risen_d)
+    u_reset = single(u_risen_d + reset_d)
+    recovery_next = Where(spiked, u_reset, u_risen)
+    """,
+    setup="""
+    thousand = 1000.0
+    ms = double(thousand) * double(k_dt)
+    lowest = -30.0
+    below_peak = 29.999998092651367
+    square = double(0.04)
+    linear = double(5.0)
+    offset = double(140.0)
+    coupling_d = double(k_coupling)
+    rise = double(k_tau_recovery) * ms
+    reset_d = double(k_reset_recovery)
+    alpha = one / k_dt
+    """,
 )
 
 
 # One step of what PyTorch's spiking frameworks compute, and what `nir.py` reads their neurons as. Nengo has no such
 # neurons (`nengo_neurons`). keep 0 resets to a value; keep 1, with reset -threshold, by subtraction.
-_LEAKY_INTEGRATOR = Equations(
-    "",
+_LEAKY_INTEGRATOR = equations(
     """
-  faded = Mul (decay, voltage)
-  voltage_next = Add (faded, J)
-  y = Identity (voltage_next)
-""",
+    voltage_next = decay * voltage + J
+    y = Identity(voltage_next)
+    """
 )
-_LEAKY_INTEGRATE_AND_FIRE = Equations(
-    "",
+_LEAKY_INTEGRATE_AND_FIRE = equations(
     """
-  faded = Mul (decay, voltage)
-  risen = Add (faded, J)
-  spiked = Greater (risen, threshold)
-  y = Where (spiked, one, zero)
-  kept = Mul (k_keep, risen)
-  restarted = Add (kept, reset)
-  voltage_next = Where (spiked, restarted, risen)
-""",
+    risen = decay * voltage + J
+    spiked = risen > threshold
+    y = Where(spiked, one, zero)
+    voltage_next = Where(spiked, k_keep * risen + reset, risen)
+    """
 )
 # Its voltage before a spike resets it, for what reads that.
-_LEAKY_VOLTAGE = replace(
-    _LEAKY_INTEGRATE_AND_FIRE,
-    step=_LEAKY_INTEGRATE_AND_FIRE.step.replace("  y = Where (spiked, one, zero)\n", "  y = Identity (risen)\n"),
+_LEAKY_VOLTAGE = equations(
+    """
+    risen = decay * voltage + J
+    spiked = risen > threshold
+    y = Identity(risen)
+    voltage_next = Where(spiked, k_keep * risen + reset, risen)
+    """
 )
 # The same with a threshold that grows with each spike and comes back, of which a reset may take a share away.
-_LEAKY_ADAPTIVE = Equations(
-    "",
+_LEAKY_ADAPTIVE = equations(
     """
-  faded = Mul (decay, voltage)
-  risen = Add (faded, J)
-  level = Add (threshold, raised)
-  spiked = Greater (risen, level)
-  y = Where (spiked, one, zero)
-  kept = Mul (k_keep, risen)
-  restarted = Add (kept, reset)
-  taken = Mul (share, level)
-  lowered = Sub (restarted, taken)
-  voltage_next = Where (spiked, lowered, risen)
-  eased = Mul (fading, raised)
-  grown = Mul (growth, y)
-  raised_next = Add (eased, grown)
-""",
+    risen = decay * voltage + J
+    level = threshold + raised
+    spiked = risen > level
+    y = Where(spiked, one, zero)
+    voltage_next = Where(spiked, k_keep * risen + reset - share * level, risen)
+    raised_next = fading * raised + growth * y
+    """
 )
 # Two currents that fade at different paces: their difference, scaled, is the voltage. In the step after a spike nothing
 # arrives, and all begins at zero.
-_LEAKY_ALPHA = Equations(
-    "",
+_LEAKY_ALPHA = equations(
     """
-  awake = Sub (one, fired)
-  slow_faded = Mul (decay, slow)
-  slow_full = Add (slow_faded, J)
-  slow_next = Mul (slow_full, awake)
-  quick_faded = Mul (quick_decay, quick)
-  quick_full = Add (quick_faded, J)
-  quick_next = Mul (quick_full, awake)
-  apart = Sub (slow_next, quick_next)
-  risen = Mul (scale, apart)
-  spiked = Greater (risen, threshold)
-  y = Where (spiked, one, zero)
-  fired_next = Identity (y)
-""",
+    awake = one - fired
+    slow_next = (decay * slow + J) * awake
+    quick_next = (quick_decay * quick + J) * awake
+    risen = scale * (slow_next - quick_next)
+    spiked = risen > threshold
+    y = Where(spiked, one, zero)
+    fired_next = Identity(y)
+    """
 )
 
 
 # The same, but it fires as often in a step as the threshold fits into the voltage, and that is taken away at once.
-_LEAKY_MULTI_SPIKE = Equations(
-    "",
+_LEAKY_MULTI_SPIKE = equations(
     """
-  faded = Mul (decay, voltage)
-  risen = Add (faded, J)
-  above = Relu (risen)
-  times = Div (above, threshold)
-  y = Floor (times)
-  taken = Mul (y, threshold)
-  voltage_next = Sub (risen, taken)
-""",
+    risen = decay * voltage + J
+    y = Floor(Relu(risen) / threshold)
+    voltage_next = risen - y * threshold
+    """
 )
 
 
 # What came in so far, on average: what is read from spikes that count for as long as the network runs.
-_RUNNING_MEAN = Equations(
-    "",
+_RUNNING_MEAN = equations(
     """
-  elapsed_next = Add (elapsed, one)
-  apart = Sub (J, mean)
-  part = Div (apart, elapsed_next)
-  mean_next = Add (mean, part)
-  y = Identity (mean_next)
-""",
+    elapsed_next = elapsed + one
+    mean_next = mean + (J - mean) / elapsed_next
+    y = Identity(mean_next)
+    """
 )
 
 
-_REGULAR = Equations(
-    "  alpha = Div (k_amplitude, k_dt)\n",
+_REGULAR = equations(
     """
-  gained = Mul (k_dt, rate_out)
-  filled = Add (voltage, gained)
-  spikes = Floor (filled)
-  voltage_next = Sub (filled, spikes)
-  y = Mul (alpha, spikes)
-""",
+    filled = voltage + k_dt * rate_out
+    spikes = Floor(filled)
+    voltage_next = filled - spikes
+    y = alpha * spikes
+    """,
+    setup="alpha = k_amplitude / k_dt",
 )
 
 
@@ -462,7 +339,7 @@ def _fired(spikes: Equations, base: Equations, parameters: Iterable[str]) -> Equ
     def renamed(text: str) -> str:
         for name in parameters:
             text = text.replace(f"k_{name}", f"k_base_{name}")
-        return text.replace("  y = ", "  rate_out = ")
+        return re.sub(r"\by(?=\b|_\d)", "rate_out", text)
 
     return Equations(renamed(base.setup) + spikes.setup, renamed(base.step) + spikes.step)
 
@@ -476,94 +353,50 @@ beyond is added. exp(-500) is still a number."""
 # The hash is "lowbias32" of Chris Wellons' hash-prospector with the multipliers 21f0aaad and 735a2d97, which are below
 # 2^31: no product of theirs is too large for int64, the widest that ONNX multiplies.
 _STREAM = """
-  low_half = Constant <value_int = 65536> ()
-  low_bits = Constant <value_int = 32768> ()
-  first_factor = Constant <value_int = 569420461> ()
-  second_factor = Constant <value_int = 1935289751> ()
-  all_bits = Constant <value_int = 4294967295> ()
-  dropped = Constant <value_int = 256> ()
-  all_steps = Constant <value_float = 16777216.0> ()
-  finest = Constant <value: tensor = double {5.9604644775390625e-08}> ()
-  alpha = Div (k_amplitude, k_dt)
+    low_half = 65536
+    low_bits = 32768
+    first_factor = 569420461
+    second_factor = 1935289751
+    all_bits = 4294967295
+    dropped = 256
+    all_steps = 16777216.0
+    finest = double(5.9604644775390625e-08)
+    alpha = k_amplitude / k_dt
 """
 
 
 def _mixed(taken: str, made: str) -> str:
     """Lines that hash 32 bits."""
     return f"""
-  {made}_high = Div ({taken}, low_half)
-  {made}_folded = BitwiseXor ({taken}, {made}_high)
-  {made}_spread = Mul ({made}_folded, first_factor)
-  {made}_cut = BitwiseAnd ({made}_spread, all_bits)
-  {made}_top = Div ({made}_cut, low_bits)
-  {made}_again = BitwiseXor ({made}_cut, {made}_top)
-  {made}_wide = Mul ({made}_again, second_factor)
-  {made}_kept = BitwiseAnd ({made}_wide, all_bits)
-  {made}_last = Div ({made}_kept, low_bits)
-  {made} = BitwiseXor ({made}_kept, {made}_last)
+    {made}_cut = ({taken} ^ {taken} / low_half) * first_factor & all_bits
+    {made}_kept = ({made}_cut ^ {made}_cut / low_bits) * second_factor & all_bits
+    {made} = {made}_kept ^ {made}_kept / low_bits
 """
 
 
-_DRAW = (
-    """
-  elapsed_long = Cast <to = 7> (elapsed)
-  elapsed_bits = BitwiseAnd (elapsed_long, all_bits)
+_DRAW = f"""
+    elapsed_bits = long(elapsed) & all_bits
+    {_mixed("elapsed_bits", "now")}
+    own_bits = now + long(stream) & all_bits
+    {_mixed("own_bits", "drawn")}
+    uniform_d = double(drawn / dropped) * finest
+    elapsed_next = Mod(elapsed + one, all_steps, fmod=1)
+    direction = Sign(rate_out)
+    expected = Abs(rate_out) * k_dt
 """
-    + _mixed("elapsed_bits", "now")
-    + """
-  stream_long = Cast <to = 7> (stream)
-  own = Add (now, stream_long)
-  own_bits = BitwiseAnd (own, all_bits)
-"""
-    + _mixed("own_bits", "drawn")
-    + """
-  upper = Div (drawn, dropped)
-  upper_d = Cast <to = 11> (upper)
-  uniform_d = Mul (upper_d, finest)
-  later = Add (elapsed, one)
-  elapsed_next = Mod <fmod = 1> (later, all_steps)
-  direction = Sign (rate_out)
-  size = Abs (rate_out)
-  expected = Mul (size, k_dt)
-"""
-)
-_FIRE = """
-  directed = Mul (count, direction)
-  y = Mul (directed, alpha)
-"""
-_STOCHASTIC = Equations(
-    _STREAM,
-    _DRAW
-    + """
-  sure = Floor (expected)
-  chance = Sub (expected, sure)
-  chance_d = Cast <to = 11> (chance)
-  more = Less (uniform_d, chance_d)
-  extra = Cast <to = 1> (more)
-  count = Add (sure, extra)
-"""
-    + _FIRE,
+_FIRE = "y = count * direction * alpha"
+_STOCHASTIC = equations(
+    f"""
+    {_DRAW}
+    sure = Floor(expected)
+    count = sure + single(uniform_d < double(expected - sure))
+    {_FIRE}
+    """,
+    setup=_STREAM,
 )
 # How many of the cumulative probabilities P(0), P(0) + P(1) … are below the uniform number. ONNX Runtime's Scan wants
 # to know the shape of a result beforehand, and a Loop's is unknown; that of PRelu is its first input's.
-_POISSON = Equations(
-    _STREAM
-    + f"""
-  most = Constant <value_float = {MOST_DRAWN}.0> ()
-  zero_d = Constant <value: tensor = double {{0.0}}> ()
-  one_d = Constant <value: tensor = double {{1.0}}> ()
-  terms = Constant <value_int = {2 * MOST_DRAWN}> ()
-  yes = Constant <value: tensor = bool {{1}}> ()
-""",
-    _DRAW
-    + """
-  bounded = Min (expected, most)
-  beyond = Sub (expected, bounded)
-  surplus = Floor (beyond)
-  mean_d = Cast <to = 11> (bounded)
-  minus_d = Neg (mean_d)
-  none_d = Exp (minus_d)
-  nothing_d = Mul (none_d, zero_d)
+_POISSON_LOOP = """
   fired_d, last_term, last_sum = Loop <
       body = term (int64 number, bool going, double[] counted_d, double[] term_d, double[] sum_d)
           => (bool more, double[] counted_next, double[] term_next, double[] sum_next) {
@@ -578,137 +411,124 @@ _POISSON = Equations(
     any_d = ReduceMax <keepdims = 0> (below_d)
     more = Greater (any_d, zero_d)
   }> (terms, yes, nothing_d, none_d, none_d)
-  fired = Cast <to = 1> (fired_d)
-  nothing = Mul (expected, zero)
-  minus_one = Sub (nothing, one)
-  minus_fired = PRelu (minus_one, fired)
-  fired_shaped = Neg (minus_fired)
-  count = Add (fired_shaped, surplus)
 """
-    + _FIRE,
+_POISSON = Equations(
+    lines(
+        f"""
+    {_STREAM}
+    most = {MOST_DRAWN}.0
+    zero_d = double(0.0)
+    one_d = double(1.0)
+    terms = {2 * MOST_DRAWN}
+    """
+    )
+    + "  yes = Constant <value: tensor = bool {1}> ()\n",
+    lines(
+        f"""
+    {_DRAW}
+    bounded = Min(expected, most)
+    surplus = Floor(expected - bounded)
+    mean_d = double(bounded)
+    none_d = Exp(-mean_d)
+    nothing_d = none_d * zero_d
+    """
+    )
+    + _POISSON_LOOP
+    + lines(
+        f"""
+    minus_one = expected * zero - one
+    count = -PRelu(minus_one, single(fired_d)) + surplus
+    {_FIRE}
+    """
+    ),
 )
 
 
 # --- synapses ------------------------------------------------------------------------------------------------------
 
 # Nengo discretises with a zero-order hold. A synapse gives what it remembers and takes in its input after.
-_LOWPASS = Equations(
-    """
-  dt_in_tau = Div (k_dt, k_tau)
-  minus = Neg (dt_in_tau)
-  decay = Exp (minus)
-  gain = Sub (one, decay)
-""",
-    """
-  faded = Mul (decay, level)
-  fresh = Mul (gain, x_t)
-  level_next = Add (faded, fresh)
-""",
-)
+_FADING = """
+    dt_in_tau = k_dt / k_tau
+    decay = Exp(-dt_in_tau)
+    gain = one - decay
+"""
+_LOWPASS = equations("level_next = decay * level + gain * x_t", setup=_FADING)
 
 # tau^2 y'' + 2 tau y' + y = u as two states: level is y, rise is y + tau y'. With E = exp(-dt/tau) and r = dt/tau,
 #   rise'  = E rise + (1 - E) u          level' = E (r rise + level) + (1 - E (1 + r)) u
-_ALPHA = Equations(
-    _LOWPASS.setup
-    + """
-  passed = Mul (decay, dt_in_tau)
-  gain_level = Sub (gain, passed)
-""",
+_ALPHA = equations(
     """
-  rise_faded = Mul (decay, rise)
-  rise_fresh = Mul (gain, x_t)
-  rise_next = Add (rise_faded, rise_fresh)
-  risen = Mul (passed, rise)
-  level_faded = Mul (decay, level)
-  level_both = Add (risen, level_faded)
-  level_fresh = Mul (gain_level, x_t)
-  level_next = Add (level_both, level_fresh)
-""",
+    rise_next = decay * rise + gain * x_t
+    level_next = passed * rise + decay * level + gain_level * x_t
+    """,
+    setup=f"""
+    {_FADING}
+    passed = decay * dt_in_tau
+    gain_level = gain - passed
+    """,
 )
 # A filter of two states (`filters`): x2' = x2 + u - d1 x2 - d2 x1, x1' = x1 + x2, and level' = c0 u + c1 x2 + c2 x1.
-_LINEAR_FILTER = Equations(
-    "",
+_LINEAR_FILTER = equations(
     """
-  turned = Mul (k_d1, second)
-  held_back = Mul (k_d2, first)
-  pushed = Sub (x_t, turned)
-  moved = Sub (pushed, held_back)
-  second_next = Add (second, moved)
-  first_next = Add (first, second)
-  passed_on = Mul (k_c0, x_t)
-  seen_second = Mul (k_c1, second)
-  seen_first = Mul (k_c2, first)
-  seen = Add (seen_second, seen_first)
-  level_next = Add (seen, passed_on)
-""",
+    moved = x_t - k_d1 * second - k_d2 * first
+    second_next = second + moved
+    first_next = first + second
+    level_next = k_c1 * second + k_c2 * first + k_c0 * x_t
+    """
 )
 
 # --- learning rules ------------------------------------------------------------------------------------------------
 
 # Nengo 4.1 ``builder/learning_rules.py``. A rule remembers the weights of a connection and gives them as they are in
 # this step; how the step changes them counts in the next. c is a column, a number for each row of the weights, r a row.
-_RATE_OF_LEARNING = "  pace = Mul (k_learning_rate, k_dt)\n  columns = Constant <value_ints = [-1]> ()\n"
-_ROWS = "  rows = Constant <value_ints = [1]> ()\n"
+_PACE = """
+    pace = k_learning_rate * k_dt
+    columns = [-1]
+    rows = [1]
+"""
 
 # w' = w - rate dt / n * c r, with the error as c and the activities of n neurons as r.
-_PES = Equations(
-    _RATE_OF_LEARNING
-    + _ROWS
-    + """
-  counted = Shape <start = 1> (activities)
-  neurons = Cast <to = 1> (counted)
-  share = Div (pace, neurons)
-""",
+_PES = equations(
     """
-  paced = Mul (error, share)
-  c = Unsqueeze (paced, columns)
-  r = Unsqueeze (activities, rows)
-  change = Mul (c, r)
-  weights_next = Sub (weights, change)
-""",
+    c = Unsqueeze(error * share, columns)
+    r = Unsqueeze(activities, rows)
+    weights_next = weights - c * r
+    """,
+    setup=f"""
+    {_PACE}
+    neurons = single(Shape(activities, start=1))
+    share = pace / neurons
+    """,
 )
 # w' = w + rate dt (c r - beta c c w), with what the neurons after the connection do as c, and those before it as r.
-_OJA = Equations(
-    _RATE_OF_LEARNING + _ROWS,
+_OJA = equations(
     """
-  paced = Mul (post, pace)
-  c = Unsqueeze (paced, columns)
-  r = Unsqueeze (pre, rows)
-  grown = Mul (c, r)
-  squared = Mul (paced, post)
-  fading = Mul (squared, k_beta)
-  fading_c = Unsqueeze (fading, columns)
-  faded = Mul (fading_c, weights)
-  change = Sub (grown, faded)
-  weights_next = Add (weights, change)
-""",
+    paced = post * pace
+    c = Unsqueeze(paced, columns)
+    r = Unsqueeze(pre, rows)
+    fading = Unsqueeze(paced * post * k_beta, columns)
+    weights_next = weights + (c * r - fading * weights)
+    """,
+    setup=_PACE,
 )
 # w' = w + rate dt c (c - threshold) r, the same.
-_BCM = Equations(
-    _RATE_OF_LEARNING + _ROWS,
+_BCM = equations(
     """
-  over = Sub (post, threshold)
-  paced = Mul (post, pace)
-  signed = Mul (paced, over)
-  c = Unsqueeze (signed, columns)
-  r = Unsqueeze (pre, rows)
-  change = Mul (c, r)
-  weights_next = Add (weights, change)
-""",
+    over = post - threshold
+    c = Unsqueeze(post * pace * over, columns)
+    r = Unsqueeze(pre, rows)
+    weights_next = weights + c * r
+    """,
+    setup=_PACE,
 )
 # Of encoders: w' = w + rate dt signal c (scale r - w), with the neurons' activities as c, and as r what goes into them.
-_VOJA = Equations(
-    _RATE_OF_LEARNING + _ROWS,
+_VOJA = equations(
     """
-  paced = Mul (signal, pace)
-  strength = Mul (activities, paced)
-  c = Unsqueeze (strength, columns)
-  r = Unsqueeze (value, rows)
-  goal = Mul (scale, r)
-  apart = Sub (goal, weights)
-  change = Mul (c, apart)
-  weights_next = Add (weights, change)
-""",
+    c = Unsqueeze(activities * (signal * pace), columns)
+    r = Unsqueeze(value, rows)
+    weights_next = weights + c * (scale * r - weights)
+    """,
+    setup=_PACE,
 )
 
 # --- records -------------------------------------------------------------------------------------------------------

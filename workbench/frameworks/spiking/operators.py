@@ -21,8 +21,9 @@ from collections.abc import Iterable
 from functools import cache
 from typing import TYPE_CHECKING
 
+from .equations import Equations
 from .network import Node
-from .neurons import MODELS, Equations, Model
+from .neurons import MODELS, Model
 
 if TYPE_CHECKING:
     import onnx
