@@ -236,6 +236,9 @@ def test_a_files_dt_is_kept_and_another_refused(tmp_path: Path) -> None:
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     with pytest.raises(BadInput, match=r"dt is 0\.001 s, but this network was made for steps of 0\.002 s"):
         convert(back, tmp_path / "c.onnx", dt=0.001)
+    x = np.ones((1, 50, 1), np.float32)
+    of_file, of_network = (load_engine(source, "onnxruntime").run(x) for source in (tmp_path / "a.onnx", back))
+    assert np.array_equal(of_network["spikes"], of_file["spikes"])
 
 
 def test_a_nengo_simulator_is_refused_with_the_way_out(tmp_path: Path) -> None:

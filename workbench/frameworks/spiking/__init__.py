@@ -68,7 +68,7 @@ def _is_network(model: Any) -> bool:
     return bool(classes(model) & _NETWORKS)
 
 
-def _engine_of(model: Any) -> str:
+def engine_of(model: Any) -> str:
     return "nengo_dl" if ("nengo_dl", "Simulator") in classes(model) else "nengo"
 
 
@@ -112,7 +112,7 @@ FRAMEWORK = Framework(
     ),
     objects=(
         Objects(
-            _is_network, _engine_of, over_time=True,
+            _is_network, engine_of, over_time=True,
             pack=f"{_HERE}.convert:pack", convert=f"{_HERE}.convert:convert_nengo",
         ),
     ),

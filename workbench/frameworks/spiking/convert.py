@@ -34,7 +34,8 @@ from ...errors import BadInput, UnsupportedModel
 from ...files import certificate
 from ...safety.trust import known_as, private_copy
 from ...scratch import fleeting_folder
-from . import FORM, NIR_OPTIONS
+from . import FORM, NIR_OPTIONS, engine_of
+from .load import network_of
 from .network import SpikingNetwork
 from .operators import OPSET
 
@@ -530,8 +531,4 @@ def _refuse_opset(opset: int | None) -> None:
 def pack(source: Any, scratch: Path, custom_objects: object) -> Given:
     """A network or simulator of Nengo's or NengoDL's on its way to a worker: as ours, for theirs hold functions that no
     other process could be given."""
-    from .from_nengo import from_nengo
-
-    engine = "nengo_dl" if type(source).__module__.partition(".")[0] == "nengo_dl" else "nengo"
-    network = source if isinstance(source, SpikingNetwork) else from_nengo(source)
-    return Given.of(source, pickled=pickle.dumps(network), engine=engine)
+    return Given.of(source, pickled=pickle.dumps(network_of(source)), engine=engine_of(source))

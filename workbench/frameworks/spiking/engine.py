@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from ...errors import BadInput
 from ...files.header import ValueInfo
 from ...kind import ENGINE_NAMES
 from ...words import listed
-from .load import load_network
+from .load import network_of
 from .network import SpikingNetwork
 from .neurons import SYNAPSES
 
@@ -57,14 +58,8 @@ class SpikingEngine(Closing):
         framework: str | None = None,
         why: str = "",
     ) -> None:
-        reading = {"dt": dt, "method": method, "reset": reset, "framework": framework}
-        if isinstance(source, str | os.PathLike):
-            self.network, self.path = load_network(source, params, **reading), os.fspath(source)
-        elif given := [name for name, value in reading.items() if value is not None]:
-            raise BadInput(f"{given[0]}= says how a .nir file is read, and this is a network: leave it out.")
-        else:
-            self.network = source if isinstance(source, SpikingNetwork) else _from_nengo(source)
-            self.path = self.network.name
+        self.network = network_of(source, params, dt=dt, method=method, reset=reset, framework=framework)
+        self.path = os.fspath(source) if isinstance(source, str | os.PathLike) else self.network.name
         self.why = why or f"You asked for {ENGINE_NAMES[self.name]}."
         answers = {probe.name for probe in self.network.outputs}
         ends = [(f"{name.removesuffix('gives')}gets", name) for entry in self.network.inputs if (name := entry.name)]
@@ -134,12 +129,6 @@ class SpikingEngine(Closing):
         return self._outputs | {node.name: node.size for node in self.network.neurons() if node.name in spikes}
 
 
-def _from_nengo(source: Any) -> SpikingNetwork:
-    from .from_nengo import from_nengo
-
-    return from_nengo(source)
-
-
 def series_of(network: SpikingNetwork, inputs: Any, steps: int | None) -> dict[str, np.ndarray]:
     """What a person gives as {input: (batch, steps, n)}; see `SpikingEngine.run`."""
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1):
@@ -176,8 +165,6 @@ def _is_series(array: np.ndarray, size: int) -> bool:
 
 
 def _flat(array: np.ndarray, name: str, size: int) -> np.ndarray:
-    import math
-
     if array.ndim and math.prod(array.shape[1:]) == size:
         return array.reshape(len(array), size)
     if array.ndim == 1 and len(array) == size:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,30 +22,11 @@ class NengoDlEngine(SpikingEngine):
     """A spiking network in ``nengo_dl.Simulator``. See `SpikingEngine`.
 
     Args:
-        inference_only: leave out the part of the graph that training needs; several times as fast.
         threads: for TensorFlow, within an operator and across operators; None leaves the choice to it.
     """
 
     name = "nengo_dl"
     call = "simulator.predict"
-
-    def __init__(
-        self,
-        source: Any,
-        *,
-        params: str | os.PathLike[str] | None = None,
-        inference_only: bool = True,
-        threads: int | None = None,
-        dt: float | None = None,
-        method: str | None = None,
-        reset: str | None = None,
-        framework: str | None = None,
-        why: str = "",
-    ) -> None:
-        self.inference_only = inference_only
-        super().__init__(
-            source, params=params, threads=threads, dt=dt, method=method, reset=reset, framework=framework, why=why
-        )
 
     def _prepare(self) -> None:
         from . import nengo_dl
@@ -78,7 +58,8 @@ class NengoDlEngine(SpikingEngine):
             self._built[1].close()
         network = made_for("nengo_dl", self.network)
         with network:
-            nengo_dl.configure_settings(inference_only=self.inference_only, stateful=False)
+            # Without the part of the graph that training needs it is several times as fast.
+            nengo_dl.configure_settings(inference_only=True, stateful=False)
             probes = dict(network.outputs) | {name: nengo.Probe(network.layers[name]) for name in spikes}
         simulator = nengo_dl.Simulator(network, dt=self.network.dt, minibatch_size=rows, progress_bar=False)
         self._built = (spikes, simulator, probes, network)

@@ -28,7 +28,7 @@ from .check import MAX_NUMBERS
 from .layers import Layers, Value, filter_outputs, read_layers
 from .network import Node, SpikingNetwork
 from .neurons import NEURONS
-from .read import load
+from .read import attributes_of, load
 
 if TYPE_CHECKING:
     import onnx
@@ -106,10 +106,8 @@ def _neuron(layers: Layers, node: onnx.NodeProto, source: Value) -> Value:
 
 def _nengo_type(node: onnx.NodeProto) -> Any:
     """Nengo's neuron of that name, with what the file says of it, if anything."""
-    from onnx import helper
-
     model = NEURONS[node.op_type]
-    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    attributes = attributes_of(node)
     known = {name: value for name, value in attributes.items() if name in model.parameters}
     amplitude = {"amplitude": AMPLITUDE} if "amplitude" in model.parameters else {}
     return model.nengo_class()(**amplitude | known)

@@ -45,14 +45,15 @@ _LARGEST_MATRIX = 2**28
 """Numbers a sparse matrix may hold when written out, 1 GiB."""
 
 
-def from_nengo(source: Any, dt: float = 0.001, *, freeze: bool = False) -> SpikingNetwork:
+def from_nengo(source: Any, dt: float | None = None, *, freeze: bool = False) -> SpikingNetwork:
     """The spiking network in a Nengo network or simulator, which stay as they are.
 
     Args:
         source: a ``nengo.Network``, which is built here (Keras layers that were never built get their first random
             weights, as in ``nengo_dl.Simulator``); or an open ``nengo_dl.Simulator`` or ``nengo.Simulator``, whose
             parameters are taken as they are now, trained.
-        dt: seconds per step, for a network; a simulator has its own.
+        dt: seconds per step, for a network; by default those of the file it came from, else 0.001. A simulator has its
+            own.
         freeze: leave learning rules out; weights stay as they are now.
 
     Raises:

@@ -22,6 +22,7 @@ from ...errors import UnreadableFile, UnsupportedModel
 from .arrays import f32, lowpass, same_pads
 from .check import MAX_NUMBERS, check, sound
 from .network import Input, Node, Output, SpikingNetwork, stateless, unused, windows
+from .read import attributes_of, refused, values
 
 TO_CHW, TO_HWC = [0, 3, 1, 2], [0, 2, 3, 1]
 MAX_SHAPE = 64
@@ -98,8 +99,6 @@ class Layers:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        from .read import values
-
         graph = self.model.graph
         for tensor in graph.initializer:
             if tensor.data_location:
@@ -169,7 +168,7 @@ class Layers:
         """
         name = node.input[index] if index < len(node.input) else ""
         if name not in self.values:
-            raise UnsupportedModel(f"{_op(node)} takes {name!r}, which no layer before it gives.")
+            raise refused(node, f"takes {name!r}, which no layer before it gives")
         return self.values[name]
 
     def node(self, name: str) -> Node | None:
@@ -185,17 +184,18 @@ class Layers:
         elif op_type == "Shape" or self._is_arithmetic(node):
             self.arithmetic.add(node.output[0])
         elif node.domain not in ("", "ai.onnx"):
-            raise UnsupportedModel(f"{_op(node)} has no counterpart in a spiking network.")
+            raise refused(node, "has no counterpart in a spiking network")
         elif op_type in PASSED_ON:
             self.values[node.output[0]] = self.value(node, 0)
         elif (reader := getattr(self, f"_{op_type.lower()}", None)) is not None:
-            self.values[node.output[0]] = reader(node, _attributes(node))
+            self.values[node.output[0]] = reader(node, attributes_of(node))
         elif op_type in ELEMENTWISE:
-            self.values[node.output[0]] = self._alike(op_type, node, self.value(node, 0), {}, _attributes(node))
+            self.values[node.output[0]] = self._alike(op_type, node, self.value(node, 0), {}, attributes_of(node))
         else:
-            raise UnsupportedModel(
-                f"{_op(node)} has no counterpart in a spiking network: Conv, Gemm, MatMul, pooling, batch "
-                "normalisation, Flatten and Relu have."
+            raise refused(
+                node,
+                "has no counterpart in a spiking network: Conv, Gemm, MatMul, pooling, batch "
+                "normalisation, Flatten and Relu have",
             )
 
     def _is_arithmetic(self, node: onnx.NodeProto) -> bool:
@@ -215,9 +215,7 @@ class Layers:
         """The input as an image whose tensor is CHW; a flat signal seen as one gets an `Image` node."""
         value = self.value(node, 0)
         if len(value.dims) < 2 or value.order == "HWC":
-            raise UnsupportedModel(
-                f"{_op(node)} needs images or series with the channels first; its input is {value.dims}."
-            )
+            raise refused(node, f"needs images or series with the channels first; its input is {value.dims}")
         return value if value.order else self._as_image(node, value, "CHW")
 
     def _as_image(self, node: onnx.NodeProto, value: Value, order: str) -> Value:
@@ -237,13 +235,11 @@ class Layers:
                 value = self._as_image(node, value, before)
             if value.order == before:
                 return Value(value.signal, tuple(value.dims[axis - 1] for axis in perm[1:]), after)
-        raise UnsupportedModel(f"{_op(node)} reorders axes by {perm}; only channels first to last, and back, can be.")
+        raise refused(node, f"reorders axes by {perm}; only channels first to last, and back, can be")
 
     def _flatten(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         if attributes.get("axis", 1) != 1:
-            raise UnsupportedModel(
-                f"{_op(node)} flattens from axis {attributes['axis']}, not from the one after the batch."
-            )
+            raise refused(node, f"flattens from axis {attributes['axis']}, not from the one after the batch")
         return self._reshaped(node, (math.prod(self.value(node, 0).dims),))
 
     def _reshape(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
@@ -252,7 +248,7 @@ class Layers:
         if target is None:
             dims = self.shapes.get(node.output[0])
             if dims is None or 0 in dims:
-                raise UnsupportedModel(f"{_op(node)} has a target shape that the file alone does not tell.")
+                raise refused(node, "has a target shape that the file alone does not tell")
             return self._reshaped(node, dims)
         rest = [value.dims[i] if length == 0 else length for i, length in enumerate(target[1:])]
         if -1 in rest:
@@ -273,7 +269,7 @@ class Layers:
     def _reshaped(self, node: onnx.NodeProto, dims: tuple[int, ...]) -> Value:
         value = self.value(node, 0)
         if math.prod(dims) != math.prod(value.dims):
-            raise UnsupportedModel(f"{_op(node)} would turn {value.dims} into {dims}, which mixes the batch in.")
+            raise refused(node, f"would turn {value.dims} into {dims}, which mixes the batch in")
         if not value.order:
             return Value(value.signal, dims)
         same = Value(value.signal, dims, value.order)
@@ -294,7 +290,7 @@ class Layers:
             where.append(np.arange(total, total + math.prod(part.dims)).reshape(part.dims))
             total += where[-1].size
         if axis < 0 or len({array.shape[:axis] + array.shape[axis + 1 :] for array in where}) > 1:
-            raise UnsupportedModel(f"{_op(node)} joins {', '.join(str(part.dims) for part in parts)} along {axis + 1}.")
+            raise refused(node, f"joins {', '.join(str(part.dims) for part in parts)} along {axis + 1}")
         for part, array in zip(parts, where, strict=True):
             part = self._flat(part, part.dims, self.name(node, ".flat")) if part.order else part
             place = {"start": int(array.flat[0]), "size": total}
@@ -311,9 +307,7 @@ class Layers:
         source = self._image(node)
         rank = len(source.dims)
         if weight.ndim != rank + 1 or any(step != 1 for step in attributes.get("dilations", [])):
-            raise UnsupportedModel(
-                f"{_op(node)} is not a plain 1-D or 2-D convolution (dilated, or of more dimensions)."
-            )
+            raise refused(node, "is not a plain 1-D or 2-D convolution (dilated, or of more dimensions)")
         _, strides, pads = _windows_of(attributes, source, list(weight.shape[2:]))
         weight = weight if rank == 3 else weight[:, :, None]
         weights = {"weight": f32(weight)} | ({"bias": f32(self._weight(node, 2))} if len(node.input) > 2 else {})
@@ -339,7 +333,7 @@ class Layers:
         if rank > 1 and not value.order and space in (first, last):
             value = self._as_image(node, value, "CHW" if space == first else "HWC")
         if not value.order or space != (first if value.order == "CHW" else last):
-            raise UnsupportedModel(f"{_op(node)} averages over axes {axes}; only height and width have a meaning here.")
+            raise refused(node, f"averages over axes {axes}; only height and width have a meaning here")
         shape = self.shape(value)
         made = self._pooled("AveragePool", node, value, {"kernel_shape": shape[4 - rank :]})
         self.values[node.output[0]] = made
@@ -353,11 +347,11 @@ class Layers:
         kernel, strides, pads = _windows_of(attributes, source, [int(n) for n in attributes["kernel_shape"]])
         size = windows(shape[1:], kernel, strides, pads)
         if attributes.get("ceil_mode") and size != windows(shape[1:], kernel, strides, pads, ceil=True):
-            raise UnsupportedModel(f"{_op(node)} rounds its output's size up (ceil_mode): use whole windows.")
+            raise refused(node, "rounds its output's size up (ceil_mode): use whole windows")
         if attributes.get("count_include_pad") and any(pads):
-            raise UnsupportedModel(f"{_op(node)} averages over its padding too: use a pooling without padding.")
+            raise refused(node, "averages over its padding too: use a pooling without padding")
         if any(step != 1 for step in attributes.get("dilations", [])):
-            raise UnsupportedModel(f"{_op(node)} is dilated: use a plain pooling.")
+            raise refused(node, "is dilated: use a plain pooling")
         settings = {"kernel_shape": kernel, "strides": strides, "pads": pads}
         made = stateless(op, self.name(node), (source.signal,), shape, {}, settings)
         return self.add(made, source.order, len(source.dims))
@@ -377,7 +371,7 @@ class Layers:
     def _gemm(self, node: onnx.NodeProto, attributes: dict[str, Any]) -> Value:
         weight = self._weight(node, 1)
         if attributes.get("transA"):
-            raise UnsupportedModel(f"{_op(node)} transposes its input, which mixes the batch in.")
+            raise refused(node, "transposes its input, which mixes the batch in")
         weight = (weight.T if attributes.get("transB") else weight) * attributes.get("alpha", 1.0)
         value = self._dense(node, weight)
         if len(node.input) > 2:
@@ -391,9 +385,10 @@ class Layers:
     def _dense(self, node: onnx.NodeProto, weight: np.ndarray) -> Value:
         source = self.value(node, 0)
         if weight.ndim != 2 or len(source.dims) != 1 or weight.shape[0] != source.dims[0]:
-            raise UnsupportedModel(
-                f"{_op(node)} multiplies signals of shape {source.dims} by a matrix {weight.shape}: flatten the "
-                "signal first, to as many numbers as the matrix has rows."
+            raise refused(
+                node,
+                f"multiplies signals of shape {source.dims} by a matrix {weight.shape}: flatten the "
+                "signal first, to as many numbers as the matrix has rows",
             )
         return self.add(stateless("Gemm", self.name(node), (source.signal,), source.dims, {"weight": f32(weight)}))
 
@@ -404,7 +399,7 @@ class Layers:
             return self._shifted(node, self.value(node, 0), self._weight(node, 1))
         one, other = self.value(node, 0), self.value(node, 1)
         if (one.dims, one.order) != (other.dims, other.order):
-            raise UnsupportedModel(f"{_op(node)} adds signals of different shapes: {one.dims} and {other.dims}.")
+            raise refused(node, f"adds signals of different shapes: {one.dims} and {other.dims}")
         made = Node("Sum", self.name(node), (one.signal, other.signal), self.shape(one))
         return Value(self.add(made, one.order).signal, one.dims, one.order)
 
@@ -431,7 +426,7 @@ class Layers:
             )
             return value
         if len(value.dims) != 1:
-            raise UnsupportedModel(f"{_op(node)} works on {value.dims}: only a flat signal has a counterpart.")
+            raise refused(node, f"works on {value.dims}: only a flat signal has a counterpart")
         return self._alike("Softmax", node, value, {}, {})
 
     def _leads_to(self, name: str) -> set[str]:
@@ -462,12 +457,12 @@ class Layers:
         array = f32(array)
         rank = len(value.dims) + 1
         if array.ndim > rank or (array.ndim == rank and array.shape[0] != 1):
-            raise UnsupportedModel(f"{_op(node)} brings a constant {array.shape} to a signal {value.dims}.")
+            raise refused(node, f"brings a constant {array.shape} to a signal {value.dims}")
         array = array.reshape((1,) * (rank - array.ndim) + array.shape)
         try:
             np.broadcast_shapes(array.shape, (1, *value.dims))
         except ValueError as error:
-            raise UnsupportedModel(f"{_op(node)} brings a constant {array.shape} to a signal {value.dims}.") from error
+            raise refused(node, f"brings a constant {array.shape} to a signal {value.dims}") from error
         if value.order and rank == 3:
             array = array[:, None] if value.order == "HWC" else array[:, :, None]
         if value.order == "HWC":
@@ -479,7 +474,7 @@ class Layers:
     def _weight(self, node: onnx.NodeProto, index: int) -> np.ndarray:
         name = node.input[index] if index < len(node.input) else ""
         if name not in self.constants:
-            raise UnsupportedModel(f"{_op(node)} has no constant weights: {name!r} is computed.")
+            raise refused(node, f"has no constant weights: {name!r} is computed")
         return self.constants[name]
 
     def network(self) -> SpikingNetwork:
@@ -543,15 +538,6 @@ def _constant(node: onnx.NodeProto) -> np.ndarray:
     (attributes,) = node.attribute
     value = helper.get_attribute_value(attributes)
     return numpy_helper.to_array(value) if attributes.name == "value" else np.asarray(value)
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {attributes.name: helper.get_attribute_value(attributes) for attributes in node.attribute}
-
-
-def _op(node: onnx.NodeProto) -> str:
-    operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
-    return f"Operator {operator} ({node.name or node.output[0]!r})"
 
 
 def _swapped(node: onnx.NodeProto) -> onnx.NodeProto:

@@ -62,6 +62,19 @@ def load_network(
     return read(model)
 
 
+def network_of(source: Any, params: str | os.PathLike[str] | None = None, **reading: Any) -> SpikingNetwork:
+    """The network of a file (`load_network`), of a network, ours or Nengo's, or of an open simulator."""
+    if isinstance(source, str | os.PathLike):
+        return load_network(source, params, **reading)
+    if given := [name for name, value in reading.items() if value is not None]:
+        raise BadInput(f"{given[0]}= says how a .nir file is read, and this is a network: leave it out.")
+    if isinstance(source, SpikingNetwork):
+        return source
+    from .from_nengo import from_nengo
+
+    return from_nengo(source)
+
+
 def runs_over_time(header: Header) -> bool:
     """Whether an ONNX file is a network that runs over time: as `convert` writes them, with neurons or synapses in
     domain ``org.nengo`` or time folded into the batch, or with neurons of the paper's authors in the default domain."""

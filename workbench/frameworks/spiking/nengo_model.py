@@ -143,11 +143,12 @@ def lend_streams(simulator: Any) -> list[Stream]:
     return made
 
 
-def build(source: Any, dt: float) -> Built:
+def build(source: Any, dt: float | None) -> Built:
     """Build a network, or take what an open simulator built. See `from_nengo`."""
     nengo_dl = sys.modules.get("nengo_dl")
     if isinstance(source, nengo.Network):
-        return Built(source, _build(source, dt))
+        before = getattr(source, "spiking_network", None)  # of `to_nengo`
+        return Built(source, _build(source, dt or (before.dt if before else 0.001)))
     trained = nengo_dl is not None and isinstance(source, nengo_dl.Simulator)
     if not trained and not isinstance(source, nengo.Simulator):
         raise BadInput(f"Expected a nengo.Network, a nengo.Simulator or a nengo_dl.Simulator, not {source!r}.")
@@ -155,7 +156,7 @@ def build(source: Any, dt: float) -> Built:
         raise BadInput("The simulator is closed, and what it learnt is gone with it: convert it before it is closed.")
     if source.model.toplevel is None:
         raise UnsupportedModel("The simulator was made without a network, so nothing says what to convert.")
-    if dt not in (0.001, source.dt):
+    if dt not in (None, source.dt):
         raise BadInput(f"dt is {dt}, but the simulator runs with {source.dt}: leave dt= out.")
     if trained:
         return Built(source.model.toplevel, source.model, source.data)

@@ -112,6 +112,5 @@ def write_nir(network: Any, path: str | os.PathLike[str]) -> None:
     if not isinstance(network, SpikingNetwork):
         from .from_nengo import from_nengo
 
-        before = getattr(network, "spiking_network", None)
-        network = from_nengo(network, before.dt if isinstance(before, SpikingNetwork) else 0.001)
+        network = from_nengo(network)
     nir_file.write(nir_write.graph(network), path)

@@ -19,6 +19,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from .network import SpikingNetwork
+from .read import attributes_of
 from .write import write
 
 
@@ -51,7 +52,7 @@ def _scans_to_loops(graph: onnx.GraphProto) -> None:
 
 def _loop(scan: onnx.NodeProto) -> list[onnx.NodeProto]:
     """The Loop that does what this Scan over the first axis does, and the nodes that count its steps."""
-    attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in scan.attribute}
+    attributes = attributes_of(scan)
     body, series = attributes["body"], list(scan.input[-attributes["num_scan_inputs"] :])
     own = f"{scan.output[-1]}.loop"  # a name nothing else has: no two nodes give one value
     states = list(body.input[: -len(series)])

@@ -91,6 +91,17 @@ def values(tensor: onnx.TensorProto) -> np.ndarray:
         ) from error
 
 
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """{name: value}"""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def refused(node: onnx.NodeProto, reason: str) -> UnsupportedModel:
+    """The error for an ONNX node: ``Operator Conv ('conv1') <reason>.``"""
+    operator = f"{node.domain}::{node.op_type}" if node.domain else node.op_type
+    return UnsupportedModel(f"Operator {operator} ({node.name or node.output[0]!r}) {reason}.")
+
+
 def _is_fold(node: onnx.NodeProto) -> bool:
     return node.domain == DOMAIN and node.op_type == "FoldTime"
 
@@ -180,7 +191,7 @@ class _Reader:
         return self.signals.get(tensor, tensor)
 
     def _node(self, node: onnx.NodeProto) -> Node | None:
-        stored = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        stored = attributes_of(node)
         name = node.name or node.output[0]
         self.signals[node.output[0]] = name
         if node.domain == DOMAIN:

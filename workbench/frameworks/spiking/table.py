@@ -17,7 +17,9 @@ import numpy as np
 
 from ...errors import UnsupportedModel
 from ...markup import render
+from .load import network_of
 from .network import SpikingNetwork
+from .read import load, values
 
 if TYPE_CHECKING:
     import onnx
@@ -91,9 +93,7 @@ def weight_table(net: Any, onnx: str | os.PathLike[str]) -> WeightTable:
         UnsupportedModel: a network without convolutions or matrices, or not to be read.
         UnreadableFile: a missing or damaged file.
     """
-    from .read import load
-
-    forward = _of_network(_network(net))
+    forward = _of_network(network_of(net))
     backward, notes = _of_file(load(onnx))
     left = [tensor for layer in forward for tensor in layer]
     right = [
@@ -112,18 +112,6 @@ def weight_table(net: Any, onnx: str | os.PathLike[str]) -> WeightTable:
     return WeightTable(tuple(rows), tuple(notes))
 
 
-def _network(net: Any) -> SpikingNetwork:
-    if isinstance(net, SpikingNetwork):
-        return net
-    if isinstance(net, str | os.PathLike):
-        from .load import load_network
-
-        return load_network(net)
-    from .from_nengo import from_nengo
-
-    return from_nengo(net)
-
-
 def _of_network(network: SpikingNetwork) -> list[list[_Tensor]]:
     """Weights and biases, layer by layer; the neurons' own are no row of the paper's."""
     layers = []
@@ -138,8 +126,6 @@ def _of_network(network: SpikingNetwork) -> list[list[_Tensor]]:
 
 def _of_file(model: onnx.ModelProto) -> tuple[list[list[_Tensor]], list[str]]:
     """Weights and biases, layer by layer, the last layer first; and what is to be said of their layouts."""
-    from .read import values
-
     held = {tensor.name: tensor for graph in _graphs(model) for tensor in graph.initializer}
     layers: list[list[_Tensor]] = []
     matrices: dict[str, list[_Tensor]] = {}  # what a MatMul gives -> its layer, for the Add that brings the bias

@@ -20,6 +20,7 @@ from onnx import helper, inliner, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from ...errors import BadInput, UnsupportedModel
+from .read import attributes_of, refused
 
 STEPS = 10
 """How far a Loop, a Scan or a single step is followed: enough for its steps to be alike, a layer behind the next."""
@@ -205,7 +206,7 @@ class Trace:
             inner = {one for attribute in node.attribute for part in attribute.g.node for one in part.input}
             if not of.intersection((*node.input, *inner)):
                 continue
-            stored = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+            stored = attributes_of(node)
             if node.op_type in ("Gather", "Split"):
                 return int(stored.get("axis", 0))
             if node.op_type in ("Loop", "Scan", "Slice", "Reshape"):
@@ -269,7 +270,7 @@ class Trace:
             if node.op_type in ("Loop", "Scan"):
                 results = (self._loop if node.op_type == "Loop" else self._scan)(node, taken, env)
             elif any(attribute.type == onnx.AttributeProto.GRAPH for attribute in node.attribute):
-                raise UnsupportedModel(f"{_op(node)} chooses what to compute, which no spiking network here does.")
+                raise refused(node, "chooses what to compute, which no spiking network here does")
             elif any(isinstance(value, Series) for value in taken):
                 results = self._series(node, taken)
             else:
@@ -282,7 +283,7 @@ class Trace:
         if not isinstance(count, np.ndarray) or (
             start is not None and not (isinstance(start, np.ndarray) and start.all())
         ):
-            raise UnsupportedModel(f"{_op(node)} does not say in the file how many steps it takes.")
+            raise refused(node, "does not say in the file how many steps it takes")
         steps, names = min(int(count), STEPS), [value.name for value in body.input]
         kept: list[list[Item]] = [[] for _ in body.output[1 + len(carried) :]]
         for step in range(steps):
@@ -291,21 +292,21 @@ class Trace:
             self._graph(body, inner)
             results = [inner[value.name] for value in body.output]
             if not isinstance(results[0], np.ndarray) or not results[0].all():
-                raise UnsupportedModel(f"{_op(node)} may end early, by what it computes.")
+                raise refused(node, "may end early, by what it computes")
             carried = results[1 : 1 + len(carried)]
             for items, value in zip(kept, results[1 + len(carried) :], strict=True):
                 items.append(self._item(node, value))
         return [*carried, *(Series(items, 0) for items in kept)]
 
     def _scan(self, node: onnx.NodeProto, taken: list[Value], env: dict[str, Value]) -> list[Value]:
-        stored = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        stored = attributes_of(node)
         body, count = stored.pop("body"), int(stored.pop("num_scan_inputs"))
         if any(any(value) for value in stored.values()):
-            raise UnsupportedModel(f"{_op(node)} runs along other axes than the first, or backwards.")
+            raise refused(node, "runs along other axes than the first, or backwards")
         carried, fed = taken[: len(taken) - count], taken[len(taken) - count :]
         series = [value for value in fed if isinstance(value, Series) and value.axis == 0]
         if len(series) != count:
-            raise UnsupportedModel(f"{_op(node)} runs over something else than the steps of the input.")
+            raise refused(node, "runs over something else than the steps of the input")
         names = [value.name for value in body.input]
         kept: list[list[Item]] = [[] for _ in body.output[len(carried) :]]
         for items in zip(*(one.items for one in series), strict=True):
@@ -319,7 +320,7 @@ class Trace:
 
     def _item(self, node: onnx.NodeProto, value: Value) -> Item:
         if not isinstance(value, Op | np.ndarray):
-            raise UnsupportedModel(f"{_op(node)} gives something else than one answer for each step.")
+            raise refused(node, "gives something else than one answer for each step")
         return value
 
     # --- operators
@@ -334,7 +335,7 @@ class Trace:
             return list(self._computed(node, [np.zeros(moving[0].shape, np.int8)]))
         if node.op_type in ("Identity", "Dropout") or (node.op_type == "Cast" and _keeps(node, moving[0].dtype)):
             return [moving[0]]
-        stored = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        stored = attributes_of(node)
         if node.op_type == "Unsqueeze":
             axes = values[1] if len(values) > 1 else stored.get("axes")
             if (
@@ -369,7 +370,7 @@ class Trace:
 
     def _series(self, node: onnx.NodeProto, taken: list[Value]) -> list[Value]:
         """An operator on all steps at once: it takes them apart, joins them, or does the same to each."""
-        stored = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        stored = attributes_of(node)
         series = next(value for value in taken if isinstance(value, Series))
         if node.op_type == "Shape":
             return list(self._computed(node, [np.zeros(series.shape(), np.int8)]))
@@ -383,7 +384,7 @@ class Trace:
             if made is not None:
                 return made
         if node.op_type not in BESIDE_TIME and series.axis is not None:
-            raise UnsupportedModel(f"{_op(node)} works on all steps at once, and not on each by itself.")
+            raise refused(node, "works on all steps at once, and not on each by itself")
         rank = len(series.shape())
         rows = []
         for step in range(len(series.items)):
@@ -391,7 +392,7 @@ class Trace:
             for value in taken:
                 if isinstance(value, Series):
                     if (value.axis, len(value.items)) != (series.axis, len(series.items)):
-                        raise UnsupportedModel(f"{_op(node)} mixes series whose steps lie differently.")
+                        raise refused(node, "mixes series whose steps lie differently")
                     row.append(value.items[step])
                 elif isinstance(value, np.ndarray) and value.ndim == rank and series.axis is not None:
                     many = value.shape[series.axis] > 1
@@ -424,7 +425,7 @@ class Trace:
             elif isinstance(value, np.ndarray):
                 items += list(np.moveaxis(value, axis, 0))
             else:
-                raise UnsupportedModel(f"{_op(node)} joins steps and other things.")
+                raise refused(node, "joins steps and other things")
         return Series(items, axis)
 
     def _gather(self, node: Any, series: Series, rest: list[Value], stored: dict[str, Any]) -> list[Value] | None:
@@ -502,7 +503,7 @@ class Trace:
             return list(run(None, {name: value for name, value in zip(names, taken, strict=True) if name}))
         except Exception as error:  # of whatever operator it is
             reason = " ".join(str(error).split())[:160]
-            raise UnsupportedModel(f"{_op(node)} cannot be followed: {reason or type(error).__name__}.") from error
+            raise refused(node, f"cannot be followed: {reason or type(error).__name__}") from error
 
     def _shaped(self, node: onnx.NodeProto, values: Sequence[Any]) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
         """Shapes and types of its results, found once for all steps."""
@@ -697,7 +698,3 @@ def _dims(entry: onnx.ValueInfoProto) -> list[int]:
 def _known(dims: Iterable[int]) -> tuple[int, ...]:
     """Lengths that any number may take the place of are 1: the batch's."""
     return tuple(length or 1 for length in dims)
-
-
-def _op(node: onnx.NodeProto) -> str:
-    return f"Operator {node.op_type} ({node.name or node.output[0]!r})"
