@@ -248,18 +248,29 @@ class Island:
         voltage, found = self.voltage, []
         assert voltage is not None
         for compare in self.compares:
-            low, high = (np.full(voltage.shape, _key(np.float32(end)), np.int64) for end in (-1e30, 1e30))
-            fires = self.compute(compare, {voltage: _number(high)}, np.float32).astype(bool)
-            if (self.compute(compare, {voltage: _number(low)}, np.float32).astype(bool) == fires).any():
+            low, high = (self.compute(compare, {voltage: end}, np.float32).astype(bool) for end in self._ends())
+            if (low == high).any():
                 raise self.refused("is held against a threshold that nothing reaches")
-            for _ in range(33):
-                middle = (low + high) // 2
-                same = self.compute(compare, {voltage: _number(middle)}, np.float32).astype(bool) == fires
-                low, high = np.where(same, low, middle), np.where(same, middle, high)
-            found.append(_number(low))
+            found.append(self._turns(compare)[0])
         if any(not np.array_equal(one, found[0]) for one in found):
             raise self.refused("is held against several thresholds")
         return found[0].astype(np.float64)
+
+    def _ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Voltages far below and far above any threshold."""
+        assert self.voltage is not None
+        return np.full(self.voltage.shape, -1e30, np.float32), np.full(self.voltage.shape, 1e30, np.float32)
+
+    def _turns(self, op: Op) -> tuple[np.ndarray, np.ndarray]:
+        """Between which voltages, next to each other, a value is no longer what it is far below; by bisection."""
+        assert self.voltage is not None
+        low, high = map(_key, self._ends())
+        silent = self.compute(op, {self.voltage: _number(low)}, np.float32)
+        for _ in range(33):
+            middle = (low + high) // 2
+            same = self.compute(op, {self.voltage: _number(middle)}, np.float32) == silent
+            low, high = np.where(same, middle, low), np.where(same, high, middle)
+        return _number(low), _number(high)
 
     def given(self, op: Op, threshold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What a value is without a spike, and how much more with one, where it tells nothing else."""
@@ -280,13 +291,7 @@ class Island:
         with its gains, and what each value is without a spike and how much more with each; None where it is none."""
         voltage, wanted = self.voltage, list(wanted)
         assert voltage is not None
-        low, high = (np.full(voltage.shape, _key(np.float32(end)), np.int64) for end in (-1e30, 1e30))
-        silent = self.compute(wanted[0], {voltage: _number(low)}, np.float32)
-        for _ in range(33):
-            middle = (low + high) // 2
-            same = self.compute(wanted[0], {voltage: _number(middle)}, np.float32) == silent
-            low, high = np.where(same, middle, low), np.where(same, high, middle)
-        threshold = _number(high).astype(np.float64)
+        threshold = self._turns(wanted[0])[1].astype(np.float64)
         if not (threshold > 0).all():
             return None
         leaves = self.leaves(voltage, self.currents)

@@ -101,7 +101,7 @@ def lift(
         native = Native(
             network,
             run,
-            f"ONNX Runtime {_version()}, the file as it was",
+            f"ONNX Runtime {OnnxRuntimeSnnEngine.version}, the file as it was",
             steps=form.steps or STEPS,
             groups=groups,
             last=frozenset(name for name, of in zip(names, form.outputs, strict=True) if of in form.last),
@@ -111,12 +111,6 @@ def lift(
             say=progress or (lambda stage: None), cancel=None, timeout=timeout, begun=begun, memory_mib=None,
             file=source, sha256=digest, source_bytes=size, format="ONNX",
         )  # fmt: skip
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("onnxruntime")
 
 
 def _read(
@@ -303,7 +297,7 @@ class _Lifter:
         layers.entry.name = step.form.input
         layers.values[self.names[step.input]] = Value(step.form.input, shape[1:])
         for op in self.late:
-            wish = layers.name(onnx.NodeProto(name=f"{_plain(op.name)}.before"))
+            wish = self._name(op.name, ".before")
             order_of = "CHW" if len(op.shape) == 4 else ""
             layers.values[self.late[op]] = Value(wish, op.shape[1:], order_of)
         for node, thing in zip(graph.node, order, strict=True):
@@ -317,11 +311,15 @@ class _Lifter:
         for name, (op, before) in step.outputs.items():
             value = layers.values[self.names[op]]
             for start in reversed(before):
-                wish = layers.name(onnx.NodeProto(name=f"{_plain(name)}.before"))
+                wish = self._name(name, ".before")
                 layers.add(self._delay(value, wish, start))
                 value = Value(wish, value.dims, value.order)
             layers.values[name] = value
         return layers.network()
+
+    def _name(self, of: str, suffix: str = "") -> str:
+        """A name that no node has yet, after what the file calls something."""
+        return str(self.layers.name(onnx.NodeProto(name=_plain(of) + suffix)))
 
     def _delay(self, source: Value, name: str, start: np.ndarray | None) -> Node:
         made = lowpass(source.signal, self.layers.shape(source), 0.0, name)
@@ -455,7 +453,7 @@ class _Lifter:
 
     def _beside(self, op: str, of: Op, source: Value, weights: Arrays) -> Value:
         layers = self.layers
-        name = layers.name(onnx.NodeProto(name=f"{_plain(of.name)}.{op.lower()}"))
+        name = self._name(of.name, f".{op.lower()}")
         made = layers.add(Node(op, name, (source.signal,), layers.shape(source), weights))
         return Value(made.signal, source.dims, source.order)
 
@@ -487,7 +485,7 @@ class _Lifter:
                     for value, (leaf, factor) in pairs
                 ]
                 gain = np.ones(op.shape)
-            name = layers.name(onnx.NodeProto(name=f"{_plain(op.name)}.sum"))
+            name = self._name(op.name, ".sum")
             shape = layers.shape(values[0])
             order = values[0].order
             values = [layers.add(Node("Sum", name, tuple(value.signal for value in values), shape), order)]
@@ -497,9 +495,7 @@ class _Lifter:
         weights = {key: compact(f32(_row(array))) for key, array in {"gain": gain, **parameters}.items()}
         for state in NEURONS[kind].states:
             weights[state] = f32(np.broadcast_to(weights[state], (1, *shape)))
-        node = Node(
-            kind, layers.name(onnx.NodeProto(name=_plain(op.name))), (values[0].signal,), shape, weights, attributes
-        )
+        node = Node(kind, self._name(op.name), (values[0].signal,), shape, weights, attributes)
         layers.values[self.names[op]] = Value(layers.add(node, order).signal, values[0].dims, order)
 
 

@@ -155,7 +155,7 @@ class Trace:
         self.seen = 0
         self.steps = 0
         """Of the whole input, where the file says it."""
-        self.shapes: dict[bytes, list[tuple[tuple[int, ...], np.dtype[Any]]]] = {}
+        self.shapes: dict[tuple[bytes, str], list[tuple[tuple[int, ...], np.dtype[Any]]]] = {}
 
     def followed(self, states: dict[str, str] | None, time_axis: int | None) -> tuple[dict[str, Series], Form]:
         graph = self.model.graph
@@ -336,15 +336,8 @@ class Trace:
         if node.op_type in ("Identity", "Dropout") or (node.op_type == "Cast" and _keeps(node, moving[0].dtype)):
             return [moving[0]]
         stored = attributes_of(node)
-        if node.op_type == "Unsqueeze":
-            axes = values[1] if len(values) > 1 else stored.get("axes")
-            if (
-                axes is not None
-                and not isinstance(axes, Op)
-                and np.size(axes) == 1
-                and int(np.ravel(axes)[0]) in (0, 1)
-            ):
-                return [Series([moving[0]], int(np.ravel(axes)[0]))]
+        if node.op_type == "Unsqueeze" and (axes := _axes(values[1:], stored)) in ([0], [1]):
+            return [Series([moving[0]], axes[0])]
         if node.op_type == "Split" and (parts := self._parts_again(node, moving[0], values, stored)) is not None:
             return parts
         time = max(one.time for one in moving)
@@ -404,8 +397,7 @@ class Trace:
 
     def _reducesum(self, node: Any, series: Series, rest: list[Value], stored: dict[str, Any]) -> list[Value] | None:
         """A sum or mean over all steps, added up step by step."""
-        axes = rest[0] if rest else stored.get("axes")
-        if axes is None or np.ravel(axes).tolist() != [series.axis] or stored.get("keepdims", 1):  # type: ignore[arg-type]
+        if _axes(rest, stored) != [series.axis] or stored.get("keepdims", 1):
             return None
         total: Value = np.zeros(series.items[0].shape, np.float32)
         for item in series.items:
@@ -452,9 +444,7 @@ class Trace:
         return [Series(series.items[end - size : end], series.axis) for size, end in zip(sizes, ends, strict=True)]
 
     def _squeeze(self, node: Any, series: Series, rest: list[Value], stored: dict[str, Any]) -> list[Value] | None:
-        axes = rest[0] if rest else stored.get("axes")
-        alone = axes is not None and np.ravel(axes).tolist() == [series.axis]  # type: ignore[arg-type]
-        return [series.items[0]] if alone and len(series.items) == 1 else None
+        return [series.items[0]] if _axes(rest, stored) == [series.axis] and len(series.items) == 1 else None
 
     def _transpose(self, node: Any, series: Series, rest: list[Value], stored: dict[str, Any]) -> list[Value] | None:
         perm = list(stored.get("perm", []))
@@ -508,21 +498,14 @@ class Trace:
     def _shaped(self, node: onnx.NodeProto, values: Sequence[Any]) -> list[tuple[tuple[int, ...], np.dtype[Any]]]:
         """Shapes and types of its results, found once for all steps."""
         alike = onnx.NodeProto(op_type=node.op_type, domain=node.domain, attribute=node.attribute)
-        key = (
-            alike.SerializeToString()
-            + repr(
-                [
-                    (one.shape, str(one.dtype))
-                    if isinstance(one, Op)
-                    else None
-                    if one is None
-                    else (one.tobytes(), one.shape)
-                    for one in values
-                    if not (isinstance(one, np.ndarray) and one.dtype.kind == "f")
-                ]
-                + [one.shape for one in values if isinstance(one, np.ndarray)]
-            ).encode()
-        )
+        # (of real numbers the shape is enough)
+        taken = [
+            None
+            if one is None
+            else (one.shape, str(one.dtype), None if isinstance(one, Op) or one.dtype.kind == "f" else one.tobytes())
+            for one in values
+        ]
+        key = alike.SerializeToString(), repr(taken)
         if key not in self.shapes:
             zeros = [np.zeros(one.shape, one.dtype) if isinstance(one, Op) else one for one in values]
             self.shapes[key] = [(np.shape(made), np.asarray(made).dtype) for made in self._computed(node, zeros)]
@@ -580,7 +563,10 @@ class _Matcher:
                 if alike:
                     todo += zip(one.taken, other.taken, strict=True)
                 elif other.time:  # the first step may be simplified
-                    self._differ(one, other)
+                    raise UnsupportedModel(
+                        f"The steps of the file are not alike: step {one.time + 1} computes {one.name!r} by {one.op} "
+                        f"where step {other.time + 1} has {other.name!r}, {other.op}."
+                    )
             elif isinstance(one, Op) and isinstance(other, np.ndarray) and one.time == 0:
                 self.starts[one] = other
             elif not _equal(one, other):
@@ -588,12 +574,6 @@ class _Matcher:
                     "The steps of the file are not alike: one of them uses another constant "
                     f"({_shown(one)}) where the step before it uses {_shown(other)}."
                 )
-
-    def _differ(self, one: Op, other: Op) -> None:
-        raise UnsupportedModel(
-            f"The steps of the file are not alike: step {one.time + 1} computes {one.name!r} by {one.op} where step "
-            f"{other.time + 1} has {other.name!r}, {other.op}."
-        )
 
 
 def _alike(one: Op, other: Op) -> bool:
@@ -683,6 +663,12 @@ def _ordered(ops: Iterable[Op]) -> list[Op]:
             else:
                 out[stack.pop()] = None
     return list(out)
+
+
+def _axes(rest: Sequence[Value], stored: dict[str, Any]) -> list[Any]:
+    """Those that an operator names, in its second input or an attribute; empty where it computes them."""
+    axes = rest[0] if rest else stored.get("axes")
+    return [] if axes is None or isinstance(axes, Op | Series) else np.ravel(axes).tolist()
 
 
 def _keeps(node: onnx.NodeProto, dtype: np.dtype[Any]) -> bool:
