@@ -57,3 +57,17 @@ def lowpass(source: str, shape: tuple[int, ...], tau: float, name: str = "") -> 
     """A Lowpass behind a signal, which starts from zero; with tau 0 it is a delay of one step."""
     start = {"level": np.zeros((1, *shape), np.float32)}
     return Node("Lowpass", name or f"{source}.lowpass", (source,), shape, start, {"tau": tau})
+
+
+def compact(array: np.ndarray) -> np.ndarray:
+    """(1, *shape), cut down to the part that the rest repeats."""
+    whole = array[None]
+    for part in (whole[(slice(0, 1),) * whole.ndim], whole[:, :, :1, :1] if array.ndim == 3 else whole):
+        if uniform(whole, part):
+            return f32(part)
+    return whole
+
+
+def uniform(whole: np.ndarray, part: np.ndarray) -> bool:
+    """Whether each number of `whole` has the very bits of its part."""
+    return bool((whole.view(np.uint32) == f32(part).view(np.uint32)).all())

@@ -20,14 +20,14 @@ import numpy as np
 
 from ...errors import UnsupportedModel
 from . import filters
-from .arrays import decimal, f32, reordered
+from .arrays import compact, decimal, f32, reordered
 from .check import renamed
 from .keras_layers import add_layer
 from .nengo_model import AT_RANDOM, Built, build, streams
 from .network import Node, SpikingNetwork, unused
 from .neurons import NEURONS, RULES, SYNAPSES
 from .operation import Operation
-from .signals import Builder, Signal, Wish, called, compact, expressible, owner, per_channel, refuse
+from .signals import Builder, Signal, Wish, called, expressible, owner, per_channel, refuse
 
 _PROBED = {
     "Node": ("output",),

@@ -27,7 +27,7 @@ from ...files.formats import identify
 from ...safety.trust import private_copy
 from ...scratch import fleeting_folder
 from ...words import listed
-from .arrays import f32, lowpass
+from .arrays import compact, f32, lowpass
 from .check import check, renamed
 from .convert import Native, convert_nengo
 from .engine_onnxruntime import OnnxRuntimeSnnEngine
@@ -37,7 +37,6 @@ from .memories import Found, outside, several_memories
 from .network import Node, SpikingNetwork
 from .neurons import NEURONS
 from .read import is_ours, load
-from .signals import compact
 from .unroll import Form, Op, Step, one_step
 
 Arrays = dict[str, np.ndarray]

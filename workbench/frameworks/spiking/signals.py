@@ -15,7 +15,7 @@ import numpy as np
 from ...errors import UnsupportedModel
 from ...words import counted
 from . import filters
-from .arrays import decimal, f32, from_vector, reordered, same_pads
+from .arrays import decimal, f32, from_vector, reordered, same_pads, uniform
 from .network import Input, Node, Output, SpikingNetwork, unused, windows
 from .neurons import SYNAPSES
 
@@ -296,23 +296,9 @@ def padded(
 
 def per_channel(image: np.ndarray) -> bool:
     """Whether an array is an image with one value for each channel."""
-    return image.ndim == 3 and _is_uniform(image, image[:, :1, :1])
+    return image.ndim == 3 and uniform(image, image[:, :1, :1])
 
 
 def _by_channel(array: np.ndarray) -> np.ndarray:
     """An image-shaped weight as (C, 1, 1), where that says it all."""
     return f32(array[:, :1, :1]) if per_channel(array) else array
-
-
-def compact(array: np.ndarray) -> np.ndarray:
-    """(1, *shape), cut down to the part that the rest repeats."""
-    whole = array[None]
-    for part in (whole[(slice(0, 1),) * whole.ndim], whole[:, :, :1, :1] if array.ndim == 3 else whole):
-        if _is_uniform(whole, part):
-            return f32(part)
-    return whole
-
-
-def _is_uniform(whole: np.ndarray, part: np.ndarray) -> bool:
-    """Whether each number of `whole` has the very bits of its part."""
-    return bool((whole.view(np.uint32) == f32(part).view(np.uint32)).all())
