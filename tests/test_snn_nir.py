@@ -19,12 +19,18 @@ from workbench.__main__ import main
 from workbench.errors import BadInput, UnreadableFile, UnsupportedModel
 from workbench.frameworks.spiking import nir_file
 from workbench.frameworks.spiking.network import Input, Node, Output, SpikingNetwork
-from workbench.frameworks.spiking.nir import read_nir, write_nir
+from workbench.frameworks.spiking.nir import _network, read_nir, write_nir
+from workbench.frameworks.spiking.nir_steps import stepping
 from workbench.frameworks.spiking.write import write
 
 SNNTORCH = Path(__file__).parent / "data" / "snntorch"
 LONG = pytest.mark.long
 DT = 0.001
+
+
+def read(path: Path, dt: Any = None, method: Any = None, reset: Any = None, framework: Any = None) -> SpikingNetwork:
+    """`read_nir` in this process: calling a worker takes longer than reading."""
+    return _network(path, stepping(dt, method, reset, framework))
 
 
 def run(network: SpikingNetwork, series: np.ndarray) -> np.ndarray:
@@ -37,7 +43,7 @@ def run(network: SpikingNetwork, series: np.ndarray) -> np.ndarray:
 
 def snntorch(name: str, **how: str) -> tuple[SpikingNetwork, int, int]:
     """The network of a file, how many of its spikes differ from snnTorch's, and how many those were."""
-    network = read_nir(SNNTORCH / f"{name}.nir", **how)
+    network = read(SNNTORCH / f"{name}.nir", **how)
     with np.load(SNNTORCH / f"{name}.npz") as data:
         x, spikes = data["x"], data["spikes"]
     series = x.reshape(*x.shape[:2], -1).transpose(1, 0, 2)
@@ -72,9 +78,9 @@ def test_a_reset_the_file_does_not_tell_is_said_in_the_notes() -> None:
 
 @pytest.mark.parametrize("name", [pytest.param("leaky", marks=LONG), "conv_synaptic", "recurrent"])
 def test_a_foreign_network_comes_back_from_a_file_of_ours(name: str, tmp_path: Path) -> None:
-    network = read_nir(SNNTORCH / f"{name}.nir", reset="subtract late")
+    network = read(SNNTORCH / f"{name}.nir", reset="subtract late")
     write_nir(network, tmp_path / "again.nir")
-    assert write(read_nir(tmp_path / "again.nir")).SerializeToString() == write(network).SerializeToString()
+    assert write(read(tmp_path / "again.nir")).SerializeToString() == write(network).SerializeToString()
 
 
 # --- frameworks that write r = 1, which tells no time step
@@ -101,7 +107,7 @@ BY_NAME = {"spikingjelly_lif", "norse_lifbox", "sinabs_iaf"}
 def test_a_framework_named_gives_its_own_answers(name: str, how: dict[str, Any]) -> None:
     with np.load(FRAMEWORKS / f"{name}.npz") as data:
         x, y = data["x"], data["y"]
-    answers = run(read_nir(FRAMEWORKS / f"{name}.nir", **how), x.transpose(1, 0, 2)).transpose(1, 0, 2)
+    answers = run(read(FRAMEWORKS / f"{name}.nir", **how), x.transpose(1, 0, 2)).transpose(1, 0, 2)
     # Spikes are the same, every one; a leaky output differs by the rounding of 60 steps.
     np.testing.assert_allclose(answers, y.astype(np.float32), rtol=1e-4, atol=1e-4 if y.dtype != bool else 0)
     assert y.any()
@@ -127,14 +133,14 @@ def test_no_guess_makes_a_neuron_forget_within_a_step(tau: float, r: float, tmp_
     lif = nir.LIF(tau * one, r * one, 0 * one, one)
     nir.write(tmp_path / "m.nir", nir.NIRGraph.from_list(nir.Input(np.array([2])), lif, type_check=False))
     with pytest.raises(BadInput, match="how long a step is"):
-        read_nir(tmp_path / "m.nir")
+        read(tmp_path / "m.nir")
     with pytest.raises(UnsupportedModel, match="forgets all"):
-        read_nir(tmp_path / "m.nir", dt=float(np.float32(tau)))
+        read(tmp_path / "m.nir", dt=float(np.float32(tau)))
 
 
 def test_time_constants_in_seconds_are_not_taken_for_those_of_norses_later_files() -> None:
     with pytest.raises(BadInput, match="pass dt= as well"):
-        read_nir(FRAMEWORKS / "norse_paper.nir", framework="norse")
+        read(FRAMEWORKS / "norse_paper.nir", framework="norse")
 
 
 @LONG
@@ -167,7 +173,7 @@ def test_every_door_takes_the_framework(tmp_path: Path) -> None:
 
 def one(tmp_path: Path, *nodes: nir.NIRNode) -> SpikingNetwork:
     nir.write(tmp_path / "one.nir", nir.NIRGraph.from_list(*nodes, type_check=False))
-    return read_nir(tmp_path / "one.nir", dt=DT)
+    return read(tmp_path / "one.nir", dt=DT)
 
 
 def euler(x: np.ndarray, tau=np.inf, r=1.0, leak=0.0, threshold=np.inf, reset=0.0) -> tuple[np.ndarray, np.ndarray]:
@@ -215,7 +221,7 @@ def test_a_node_does_what_its_equation_says(kind: str, tmp_path: Path) -> None:
 
 def test_the_exact_method_is_the_solution_of_the_equation(tmp_path: Path) -> None:
     nir.write(tmp_path / "m.nir", nir.NIRGraph.from_list(nir.Input(np.array([N])), nir.LI(tau, r, leak)))
-    result = run(read_nir(tmp_path / "m.nir", dt=DT, method="exact"), np.full((1, 40, N), 2.0))[0]
+    result = run(read(tmp_path / "m.nir", dt=DT, method="exact"), np.full((1, 40, N), 2.0))[0]
     time = DT * np.arange(1, 41)[:, None]
     np.testing.assert_allclose(result, (leak + r * 2.0) * (1 - np.exp(-time / tau)), rtol=1e-4)
 
@@ -266,7 +272,7 @@ def test_several_edges_are_summed_and_subgraphs_are_laid_open(tmp_path: Path) ->
     }
     edges = [("input", "sub"), ("sub", "li"), ("input", "li"), ("li", "y")]
     nir.write(tmp_path / "g.nir", nir.NIRGraph(nodes, edges, type_check=False))
-    network = read_nir(tmp_path / "g.nir", dt=DT)
+    network = read(tmp_path / "g.nir", dt=DT)
     assert {node.name: node.op for node in network.nodes}["sub.s"] == "Scale"
     np.testing.assert_allclose(run(network, x[None])[0], euler(x * r + x, tau, r, leak)[1], rtol=1e-4, atol=1e-5)
 
@@ -333,7 +339,7 @@ def lif_networks(draw: st.DrawFn) -> SpikingNetwork:
 
 def _every_network_comes_back(network: SpikingNetwork, tmp_path: Path) -> None:
     write_nir(network, tmp_path / "n.nir")
-    back = read_nir(tmp_path / "n.nir")
+    back = read(tmp_path / "n.nir")
     assert write(back).SerializeToString() == write(network).SerializeToString()
     assert [node.name for node in back.nodes] == [node.name for node in network.nodes]
     assert (back.notes, back.seeds, back.metadata, back.dt) == (["a note"], {"": 3}, {"key": "value"}, 0.001)
@@ -399,7 +405,7 @@ def test_an_uneven_padding_is_refused(tmp_path: Path) -> None:
 def test_a_step_longer_than_a_time_constant_is_refused(tmp_path: Path) -> None:
     nir.write(tmp_path / "m.nir", nir.NIRGraph.from_list(nir.Input(np.array([N])), nir.LI(tau, r, leak)))
     with pytest.raises(UnsupportedModel, match=r"step of 0\.1 s a neuron .* forgets all"):
-        read_nir(tmp_path / "m.nir", dt=0.1)
+        read(tmp_path / "m.nir", dt=0.1)
 
 
 def test_a_delay_of_no_whole_number_of_steps_is_refused(tmp_path: Path) -> None:
@@ -470,12 +476,12 @@ def _misfit(file: h5py.File) -> None:
 )
 def test_a_file_that_means_harm_is_not_opened(edit, says: str, tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match=says):
-        read_nir(_edited(tmp_path, edit))
+        read(_edited(tmp_path, edit))
 
 
 def test_a_weight_that_does_not_fit_is_named(tmp_path: Path) -> None:
     with pytest.raises(UnsupportedModel, match=r"'0' has a matrix \(30, 7\) and takes a signal \(20,\)"):
-        read_nir(_edited(tmp_path, _misfit))
+        read(_edited(tmp_path, _misfit))
 
 
 @pytest.mark.parametrize(
