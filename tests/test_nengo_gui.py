@@ -556,27 +556,33 @@ def test_the_network_runs_in_a_frame_of_the_notebook(browser: Browser, lab: tupl
     assert _until(lambda: not _listens(port), 30)
     page.evaluate("() => { window.onbeforeunload = null; }")
     context.close()
+    _assert_its_page_shows_the_picture(browser, notebook)
 
 
 @pytest.mark.browser
-@pytest.mark.slow
-@pytest.mark.parametrize("keep_widgets", [False, pytest.param(True, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("keep_widgets", [False, True])
 def test_an_exported_page_shows_the_picture(browser: Browser, tmp_path: Path, keep_widgets: bool) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in CELLS])
     nbformat.write(notebook, tmp_path / "gui.ipynb")
-    command = [sys.executable, "-m", "nbconvert", "--to", "html", "--execute", str(tmp_path / "gui.ipynb")]
-    options = [f"--ExecutePreprocessor.store_widget_state={keep_widgets}"]
-    run = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
+    options = ["--execute", f"--ExecutePreprocessor.store_widget_state={keep_widgets}"]
+    _assert_its_page_shows_the_picture(browser, tmp_path / "gui.ipynb", *options)
+
+
+def _assert_its_page_shows_the_picture(browser: Browser, notebook: Path, *options: str) -> None:
+    """Of a notebook that ran, or is run by that."""
+    command = [sys.executable, "-m", "nbconvert", "--to", "html", str(notebook), *options]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
     context = browser.new_context(offline=True, viewport={"width": 1000, "height": 1000})
     page = context.new_page()
-    page.goto((tmp_path / "gui.html").as_uri())
+    page.goto(notebook.with_suffix(".html").as_uri())
     still = page.locator("img[alt='Drawing of two in a row']")
     expect(still).to_be_visible()
     assert still.evaluate("image => image.naturalWidth") > 100
     expect(page.locator("iframe")).to_have_count(0)
     assert page.evaluate("typeof hacked") == "undefined"
-    _picture(page, f"nengo-gui-exported{'-with-widgets' if keep_widgets else ''}")
+    _picture(page, "nengo-gui-exported")
     context.close()
 
 

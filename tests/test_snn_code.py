@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from test_snn_learning import NETWORKS as LEARNING
+from test_snn_learning import QUICK
 from test_snn_nengo import by_hand, image_networks, neural_networks
 from test_snn_onnx import OPS, picture, population
 
+from workbench.__main__ import main
 from workbench.errors import BadInput, WorkbenchError
 from workbench.frameworks.spiking.engine_nengo import NengoEngine
 from workbench.frameworks.spiking.from_nengo import from_nengo
@@ -66,7 +69,11 @@ NETWORKS = st.lists(st.one_of(image_networks(), neural_networks()), min_size=8, 
 @settings(max_examples=1, deadline=None, derandomize=True, suppress_health_check=FREELY)
 @given(NETWORKS)
 def test_a_script_gives_the_networks_spikes(tmp_path: Path, networks: list[nengo.Network]) -> None:
-    assert_scripts_give_the_spikes([from_nengo(net) for net in networks], tmp_path)
+    """Networks made up, every neuron and operator, and networks that learn, in one process."""
+    learning = [LEARNING[name]() for name in QUICK]
+    populations = [population(op, op == "LIF") for op in OPS if "SoftLIF" not in op]  # those need NengoDL
+    described = [from_nengo(net) for net in [*networks, *learning]]
+    assert_scripts_give_the_spikes([*described, picture(), by_hand(), *populations], tmp_path)
 
 
 @pytest.mark.long
@@ -74,11 +81,6 @@ def test_a_script_gives_the_networks_spikes(tmp_path: Path, networks: list[nengo
 @given(NETWORKS)
 def test_scripts_of_many_networks_give_their_spikes(tmp_path: Path, networks: list[nengo.Network]) -> None:
     assert_scripts_give_the_spikes([from_nengo(net) for net in networks], tmp_path)
-
-
-def test_every_neuron_and_operator_can_stand_in_a_script(tmp_path: Path) -> None:
-    populations = [population(op, op == "LIF") for op in OPS if "SoftLIF" not in op]  # those need NengoDL
-    assert_scripts_give_the_spikes([picture(), by_hand(), *populations], tmp_path)
 
 
 HOSTILE = [
@@ -133,7 +135,9 @@ def shape_of(source: str) -> str:
     return ast.dump(tree)
 
 
-def test_a_script_gets_its_place_unasked_only_where_nothing_is(tmp_path: Path) -> None:
+def test_a_script_gets_its_place_unasked_only_where_nothing_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     network = population("LIF", False)
     for name, says in (
         ("model.txt", "ends in .py"),
@@ -150,8 +154,6 @@ def test_a_script_gets_its_place_unasked_only_where_nothing_is(tmp_path: Path) -
         to_code(nengo.Network(), tmp_path / "own.py")
     path = tmp_path / "network.onnx"
     path.write_bytes(write(network).SerializeToString())
-    done = subprocess.run(
-        [sys.executable, "-m", "workbench", "code", str(path)], capture_output=True, text=True, timeout=60
-    )
-    assert done.stdout.strip() == str(tmp_path / "network_nengo.py"), done.stderr
+    assert main(["code", str(path)]) == 0
+    assert capsys.readouterr().out.strip() == str(tmp_path / "network_nengo.py")
     assert (tmp_path / "network_nengo.npz").is_file()

@@ -11,7 +11,6 @@ import numpy as np
 import onnx
 import pytest
 from onnx.reference import ReferenceEvaluator
-from test_snn_code import assert_scripts_give_the_spikes
 from test_snn_nengo import assert_comes_back, assert_nengo_says_it_all
 
 from workbench import convert, load_engine
@@ -151,10 +150,6 @@ def test_a_file_that_learns_is_proved_read_and_run_by_every_engine(name: str, tm
     start = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer if t.name in optional}
     (reference,) = ReferenceEvaluator(model).run(["spikes"], {"x": series[:, :20]} | start)
     np.testing.assert_allclose(reference, answers["spikes"][:, :20], rtol=1e-6)
-
-
-def test_a_script_learns_as_the_file_does(tmp_path: Path) -> None:
-    assert_scripts_give_the_spikes([from_nengo(NETWORKS[name]()) for name in QUICK], tmp_path)
 
 
 class Mine(nengo.PES):

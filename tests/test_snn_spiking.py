@@ -68,7 +68,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray, 
     folder = tmp_path_factory.mktemp("digits")
     features = save(folder / "front.onnx", [*front, helper.make_node("Identity", ["flat"], ["y"])], weights, [1, 8, 8])
     train, test = slice(0, 1200), slice(1200, None)
-    readout = MLPClassifier((48,), batch_size=50, max_iter=60, random_state=0)
+    readout = MLPClassifier((48,), batch_size=100, max_iter=60, random_state=0)
     readout.fit(answers(features, images[train]), targets[train])
     for index in (0, 1):
         weights[f"w{index}"] = readout.coefs_[index].astype(np.float32)

@@ -37,6 +37,7 @@ from ...scratch import fleeting_folder
 from . import FORM, NIR_OPTIONS, engine_of
 from .load import network_of
 from .network import SpikingNetwork
+from .nir import read_nir
 from .operators import OPSET
 
 Arrays = dict[str, np.ndarray]
@@ -158,18 +159,12 @@ def convert_nir(
     with fleeting_folder("workbench-convert-") as scratch:
         copy, digest, size = private_copy(path, scratch, cancel)
         with known_as(copy, path):
-            network = sandbox.parse(_read_nir, copy, choices, timeout=timeout, since=begun, cancel=cancel)
+            network = sandbox.parse(partial(read_nir, **choices), copy, timeout=timeout, since=begun, cancel=cancel)
     return convert_nengo(
         network, output, cancel=cancel, timeout=timeout, begun=begun, file=path, sha256=digest, source_bytes=size,
         format="NIR", read={name: value for name, value in choices.items() if value is not None},
         options={FORM.name: form}, **rest,
     )  # fmt: skip
-
-
-def _read_nir(path: Path, choices: dict[str, Any]) -> SpikingNetwork:
-    from .nir import read_nir
-
-    return read_nir(path, **choices)
 
 
 # --- the source's side ---------------------------------------------------------------------------------------------
@@ -287,11 +282,11 @@ def _in_nengo_dl(source: Any, dt: float) -> Iterator[Native]:
 def _asked_in_nengo_dl(simulator: Any) -> Native:
     from . import nengo_dl
     from .engine_nengo_dl import predict
-    from .from_nengo import from_nengo, inputs_of
+    from .from_nengo import from_nengo, inputs_of, outputs_of
 
     network, source = from_nengo(simulator), simulator.model.toplevel
     nodes = {entry.name: node for entry, node in zip(network.inputs, inputs_of(source), strict=False)}
-    probes = {entry.name: probe for entry, probe in zip(network.outputs, _probes(source), strict=True)}
+    probes = {entry.name: probe for entry, probe in zip(network.outputs, outputs_of(source), strict=True)}
 
     def run(asked: Sequence[Arrays]) -> list[Arrays]:
         return [predict(simulator, nodes, probes, series) for series in asked]
@@ -322,7 +317,7 @@ def _in_nengo(source: Any, dt: float, freeze: bool = False, learnt: Any = None) 
     import nengo
 
     from .engine_nengo import ask
-    from .from_nengo import calls_python, from_nengo, inputs_of
+    from .from_nengo import calls_python, from_nengo, inputs_of, outputs_of
     from .nengo_model import Given, Stream, draws, lend_streams
 
     nodes = inputs_of(source)
@@ -370,7 +365,7 @@ def _in_nengo(source: Any, dt: float, freeze: bool = False, learnt: Any = None) 
     with built() as simulator:
         network = from_nengo(simulator, freeze=freeze)
         names = iter([entry.name for entry in network.outputs])
-        probes = {name: probe for probe, name in zip(_probes(source), names, strict=False)}
+        probes = {name: probe for probe, name in zip(outputs_of(source), names, strict=False)}
         gets = {name: rows for rows, name in zip(seen.values(), names, strict=True)}
         fed = dict(zip(nodes, (entry.name for entry in network.inputs), strict=False))
 
@@ -410,13 +405,6 @@ def _frozen(network: Any, dt: float, learnt: Any) -> Any:
                 now.setflags(write=False)
                 after._initial_value = now
     return model
-
-
-def _probes(network: Any) -> list[Any]:
-    """The probes whose data is compared, step by step."""
-    from .from_nengo import outputs_of
-
-    return outputs_of(network)
 
 
 # --- ONNX's side ---------------------------------------------------------------------------------------------------

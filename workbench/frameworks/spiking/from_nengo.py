@@ -678,15 +678,12 @@ class _Reader:
                 raise refuse(probe, "reads the voltages of an image, which no file here gives: take the probe away")
             self.out.outputs.append((name, neurons.name, probe.attr))
             return
-        if probe.attr == "input":
-            x = self._current(probe, name)
-            x = self.out.flat(self._sliced(x, slice(None) if probe.slice is None else probe.slice, steps))
-        elif hasattr(probe.obj, "neurons"):
+        if probe.attr != "input" and hasattr(probe.obj, "neurons"):
             c = next(c for c in self.built.model.params if getattr(c, "post_obj", None) is probe)
             x = self.out.matrix(self.values[probe.obj], self.built.weights(c), None)
             steps["decode"] = x.name
         else:
-            x = self.out.signal(self.values[owner(probe.obj)])
+            x = self._current(probe, name) if probe.attr == "input" else self.out.signal(self.values[owner(probe.obj)])
             x = self.out.flat(self._sliced(x, slice(None) if probe.slice is None else probe.slice, steps))
         if probe.synapse is not None:
             x = self.out.filtered(probe.synapse, x, x.shape, None, steps)

@@ -115,22 +115,19 @@ class _Layer:
         return self.biased(self.out.convolved(self.image(), kernels, (1, 1), "valid", 1, self.label))
 
     def _conv2d(self) -> Signal:
-        layer = self.layer
-        if tuple(layer.dilation_rate) != (1, 1):
-            raise refuse(self.node, f"has dilation_rate={tuple(layer.dilation_rate)}; only 1 can be expressed")
-        kernels = f32(self.weights()[0].transpose(3, 2, 0, 1))
-        x = self.out.convolved(self.image(), kernels, layer.strides, layer.padding, layer.groups, self.label)
-        return self.biased(x)
+        return self._convolved(self.weights()[0].transpose(3, 2, 0, 1), self.layer.groups)
 
     def _depthwiseconv2d(self) -> Signal:
+        # Keras has (height, width, channels, multiplier), a filter after the other for each channel.
+        kernels = self.weights()[0].transpose(2, 3, 0, 1)
+        return self._convolved(kernels.reshape(-1, 1, *kernels.shape[2:]), len(kernels))
+
+    def _convolved(self, kernels: np.ndarray, groups: int) -> Signal:
         layer = self.layer
         if tuple(layer.dilation_rate) != (1, 1):
             raise refuse(self.node, f"has dilation_rate={tuple(layer.dilation_rate)}; only 1 can be expressed")
-        # Keras has (height, width, channels, multiplier), a filter after the other for each channel.
-        kernels = self.weights()[0].transpose(2, 3, 0, 1)
-        kernels = f32(kernels.reshape(-1, 1, *kernels.shape[2:]))
-        x = self.image()
-        return self.biased(self.out.convolved(x, kernels, layer.strides, layer.padding, x.shape[0], self.label))
+        x = self.out.convolved(self.image(), f32(kernels), layer.strides, layer.padding, groups, self.label)
+        return self.biased(x)
 
     def biased(self, x: Signal) -> Signal:
         if self.layer.use_bias:
