@@ -230,25 +230,43 @@ def neural_networks(draw: st.DrawFn) -> nengo.Network:
     return net
 
 
-@settings(max_examples=60, deadline=None)
-@given(image_networks())
-def test_networks_of_images_come_back_through_nengo(net: nengo.Network) -> None:
+ANY = given(st.one_of(image_networks(), neural_networks()))
+EXACT = given(image_networks(exact=True), st.integers(0, 99))
+
+
+@settings(max_examples=30, deadline=None)
+@ANY
+def test_networks_of_images_and_ensembles_come_back_through_nengo(net: nengo.Network) -> None:
+    assert_described_whole(net)
+
+
+@pytest.mark.long
+@settings(max_examples=300, deadline=None)
+@ANY
+def test_many_networks_come_back_through_nengo(net: nengo.Network) -> None:
+    assert_described_whole(net)
+
+
+def assert_described_whole(net: nengo.Network) -> None:
     network = from_nengo(net)
     assert_comes_back(network)
     assert_nengo_says_it_all(network)
 
 
-@settings(max_examples=60, deadline=None)
-@given(neural_networks())
-def test_networks_of_ensembles_come_back_through_nengo(net: nengo.Network) -> None:
-    network = from_nengo(net)
-    assert_comes_back(network)
-    assert_nengo_says_it_all(network)
-
-
-@settings(max_examples=25, deadline=None)
-@given(image_networks(exact=True), st.integers(0, 99))
+@settings(max_examples=8, deadline=None)
+@EXACT
 def test_what_comes_back_runs_bit_for_bit_as_before_where_nothing_rounds(net: nengo.Network, seed: int) -> None:
+    assert_it_runs_as_before(net, seed)
+
+
+@pytest.mark.long
+@settings(max_examples=100, deadline=None)
+@EXACT
+def test_many_that_come_back_run_bit_for_bit_as_before(net: nengo.Network, seed: int) -> None:
+    assert_it_runs_as_before(net, seed)
+
+
+def assert_it_runs_as_before(net: nengo.Network, seed: int) -> None:
     series = np.random.RandomState(seed).randint(-64, 65, (12, net.source.size_out)) * 8.0
     network = from_nengo(net, DT)
     again = to_nengo(network)
@@ -259,7 +277,7 @@ def test_what_comes_back_runs_bit_for_bit_as_before_where_nothing_rounds(net: ne
         np.testing.assert_array_equal(got[label], expected[label])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(neural_networks())
 def test_building_and_reading_change_nothing_in_the_users_network(net: nengo.Network) -> None:
     def state() -> list[tuple[Any, ...]]:

@@ -212,9 +212,6 @@ class Builder:
         """A constant as a signal: the first input times zero, plus the constant."""
         if isinstance(value, Signal):
             return value
-        if not self.inputs:
-            raise UnsupportedModel("The network has no input, so nothing says how many steps to run: add a nengo.Node.")
-
         first = self.inputs[0]
         weights = {"weight": np.zeros((first.shape[0], len(value)), np.float32), "bias": f32(value + 0.0)}
         return self.emit("Gemm", [first], (len(value),), None, None, weights)

@@ -284,19 +284,14 @@ class Trace:
             start is not None and not (isinstance(start, np.ndarray) and start.all())
         ):
             raise refused(node, "does not say in the file how many steps it takes")
-        steps, names = min(int(count), STEPS), [value.name for value in body.input]
-        kept: list[list[Item]] = [[] for _ in body.output[1 + len(carried) :]]
-        for step in range(steps):
-            inner: dict[str, Value] = {**env, names[0]: np.array(step), names[1]: np.array(True)}
-            inner |= zip(names[2:], carried, strict=True)
-            self._graph(body, inner)
-            results = [inner[value.name] for value in body.output]
-            if not isinstance(results[0], np.ndarray) or not results[0].all():
+        rows = []
+        for step in range(min(int(count), STEPS)):
+            more, *results = self._step(body, env, [np.array(step), np.array(True), *carried])
+            if not isinstance(more, np.ndarray) or not more.all():
                 raise refused(node, "may end early, by what it computes")
-            carried = results[1 : 1 + len(carried)]
-            for items, value in zip(kept, results[1 + len(carried) :], strict=True):
-                items.append(self._item(node, value))
-        return [*carried, *(Series(items, 0) for items in kept)]
+            carried = results[: len(carried)]
+            rows.append(results[len(carried) :])
+        return [*carried, *self._columns(node, rows, len(body.output) - 1 - len(carried))]
 
     def _scan(self, node: onnx.NodeProto, taken: list[Value], env: dict[str, Value]) -> list[Value]:
         stored = attributes_of(node)
@@ -307,16 +302,21 @@ class Trace:
         series = [value for value in fed if isinstance(value, Series) and value.axis == 0]
         if len(series) != count:
             raise refused(node, "runs over something else than the steps of the input")
-        names = [value.name for value in body.input]
-        kept: list[list[Item]] = [[] for _ in body.output[len(carried) :]]
+        rows = []
         for items in zip(*(one.items for one in series), strict=True):
-            inner: dict[str, Value] = {**env, **dict(zip(names, [*carried, *items], strict=True))}
-            self._graph(body, inner)
-            results = [inner[value.name] for value in body.output]
+            results = self._step(body, env, [*carried, *items])
             carried = results[: len(carried)]
-            for row, value in zip(kept, results[len(carried) :], strict=True):
-                row.append(self._item(node, value))
-        return [*carried, *(Series(row, 0) for row in kept)]
+            rows.append(results[len(carried) :])
+        return [*carried, *self._columns(node, rows, len(body.output) - len(carried))]
+
+    def _step(self, body: onnx.GraphProto, env: dict[str, Value], given: Sequence[Value]) -> list[Value]:
+        """What a Loop's or Scan's body makes of what it is given once."""
+        inner = env | dict(zip((value.name for value in body.input), given, strict=True))
+        self._graph(body, inner)
+        return [inner[value.name] for value in body.output]
+
+    def _columns(self, node: onnx.NodeProto, rows: list[list[Value]], count: int) -> list[Value]:
+        return [Series([self._item(node, row[index]) for row in rows], 0) for index in range(count)]
 
     def _item(self, node: onnx.NodeProto, value: Value) -> Item:
         if not isinstance(value, Op | np.ndarray):
