@@ -135,7 +135,8 @@ _LIF_FAST = equations(
     q = (fired - spike) * scale
     after_spike = spike * back + q
     after_wait = refractory_time * waited
-    refractory_time_next = Min(after_wait, after_spike) + c0
+    less = Min(after_wait, after_spike)
+    refractory_time_next = less + c0
     voltage_next = Max(risen - fired, k_min_voltage)
     """,
     setup="""
