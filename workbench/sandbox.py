@@ -585,7 +585,7 @@ def _work(descriptor: int, stays: bool) -> None:
     """Run one task after the other."""
     global _is_worker
     _is_worker = True
-    # jsonschema, which Nengo takes along, would compile its grammar at once, two seconds: who asks for IRIs in a worker?
+    # jsonschema, which Nengo takes along, would compile its grammar of IRIs at once, for a second; none is asked here.
     sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
     if sys.platform == "linux":
         # When the thread that started us ends, which is when its process dies: `run` waits for us. This works even
