@@ -323,7 +323,7 @@ class Tally:
         Raises:
             UnsupportedModel: an output of the native side is missing on the other.
         """
-        rows = max((len(array) for array in inputs.values() if array.ndim), default=1)
+        rows = rows_of(inputs)
         start = self._begin(group, rows)
         severity: dict[str, np.ndarray] = {}
         excess: dict[str, np.ndarray] = {}
@@ -744,6 +744,11 @@ def widened(array: np.ndarray) -> np.ndarray:
         return array
     name = array.dtype.name
     return array.astype(np.float32 if "float" in name else np.uint8 if name.startswith("uint") else np.int8)
+
+
+def rows_of(arrays: Arrays) -> int:
+    """How many rows inputs or outputs have: the longest first axis; one where none has any."""
+    return max((len(array) for array in arrays.values() if array.ndim), default=1)
 
 
 def as_rows(array: np.ndarray, rows: int) -> np.ndarray:

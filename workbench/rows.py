@@ -7,22 +7,27 @@ content. Nothing in them is run: no pickles, no code, and what would fill the me
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
+import warnings
+import zipfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import pictures
+from .agreement import rows_of
 from .engines.inputs import cast, check_shape, lacking, left_out
 from .engines.values import CONTAINERS, dtype_of, sort_of
 from .errors import BadInput, UnreadableFile
 from .files.header import ValueInfo
 from .markup import render
-from .words import counted
+from .words import counted, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -72,7 +77,7 @@ class Rows:
     files: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        return _count(self.inputs.values() if isinstance(self.inputs, dict) else [self.inputs])
+        return rows_of(self.inputs if isinstance(self.inputs, dict) else {"": self.inputs})
 
     @property
     def frame(self) -> pd.DataFrame | None:
@@ -89,9 +94,9 @@ class Rows:
 
 @dataclass
 class _Draft:
-    """A file on its way to rows."""
+    """A file on its way to rows: its arrays by name, a single one without a name under ``""``."""
 
-    values: Any
+    arrays: dict[str, np.ndarray]
     targets: np.ndarray | None = None
     names: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
@@ -127,8 +132,8 @@ def read(
     """
     source, notes = Path(path), list[str]()
     kind = content(source)
-    infos = None if inputs is None else tuple(inputs)
-    if odd := next((info for info in infos or () if info.dtype in CONTAINERS), None):
+    infos = tuple(inputs or ())
+    if odd := next((info for info in infos if info.dtype in CONTAINERS), None):
         raise BadInput(
             f"Input {odd.name!r} takes a {odd.sort}, which no file of rows holds: give {{name: value}} in Python."
         )
@@ -140,28 +145,28 @@ def read(
             draft = _from_table(frame, infos, target, columns, NO_TEXT if kind == "csv" else set(), notes)
         else:
             draft = _from_arrays(load_arrays(source), infos, target, notes)
-        several = isinstance(draft.values, dict)
-        arrays = draft.values if several else {"" if not infos else infos[0].name: draft.values}
+        arrays = draft.arrays
         if any(array.ndim and not len(array) for array in arrays.values()):
             raise BadInput("There are no rows in it.")
-        if infos is not None and len(gone := lacking(arrays, infos)):
+        if infos and len(gone := lacking(arrays, infos)):
             arrays = _without(gone, arrays, draft, notes)
         if scale is not None:
             arrays = {n: a if a.dtype.kind in "OUST" else a * float(scale) for n, a in arrays.items()}
-        if infos is not None:
+        if infos:
             arrays = {info.name: _fit(arrays[info.name], info, scale, notes) for info in infos}
-        rows, shape = _count(arrays.values()), None if draft.targets is None else draft.targets.shape
-        if infos is not None and shape is not None and shape[:1] != (rows,):
+        rows, shape = rows_of(arrays), None if draft.targets is None else draft.targets.shape
+        if infos and shape is not None and shape[:1] != (rows,):
             raise BadInput(f"There are {rows:,} rows, but right answers of shape {shape}: give one for each row.")
     except BadInput as error:
         raise BadInput(f"{source.name}: {error}") from None
-    values = arrays if several else next(iter(arrays.values()))
+    single = len(infos) == 1 or "" in arrays
+    values = next(iter(arrays.values())) if single else arrays
     return Rows(values, draft.targets, draft.names, tuple(notes), str(source), draft.files)
 
 
 def _without(gone: np.ndarray, arrays: dict[str, np.ndarray], draft: _Draft, notes: list[str]) -> dict[str, np.ndarray]:
-    """The arrays, and the draft's answers and files, without the rows of these numbers."""
-    rows = _count(arrays.values())
+    """The arrays, and the draft's answers, without the rows of these numbers."""
+    rows = rows_of(arrays)
     if len(gone) == rows:
         raise BadInput("In every row text is missing that the model must have: fill it in.")
     notes.append(left_out(len(gone)))
@@ -238,35 +243,32 @@ def _csv(path: Path, notes: list[str]) -> pd.DataFrame:
 
 
 def _parsed(path: Path, encoding: str, notes: list[str]) -> pd.DataFrame:
-    import warnings
-
     import pandas as pd
 
     with path.open(encoding=encoding, newline="") as text:
-        separator, cells = _separator(text)
+        start = text.read(1 << 24)
+        text.seek(0)
+        separator, cells = _separator(start)
         if len(cells) > MOST_COLUMNS:
             raise BadInput(f"Its first line has {len(cells):,} columns; {MOST_COLUMNS:,} are taken at most.")
         counted = [str(number) for number in range(len(cells))]
         headed = not any(map(_is_number, cells)) or cells in (counted, ["", *counted[:-1]])
-        text.seek(0)
-        decimal = "," if separator == ";" and "." not in (sample := text.read(1 << 16)) and "," in sample else "."
-        text.seek(0)
+        sample = start[: 1 << 16]
         try:
             with warnings.catch_warnings():
                 # Rows longer than the header: pandas would cut them.
                 warnings.simplefilter("error", pd.errors.ParserWarning)
                 frame = pd.read_csv(
-                    text, sep=separator, decimal=decimal, header=0 if headed else None, index_col=False,
-                    keep_default_na=False, na_values=[""], low_memory=False, skipinitialspace=True,
+                    text, sep=separator, decimal="," if separator == ";" and "." not in sample else ".",
+                    header=0 if headed else None, index_col=False, keep_default_na=False, na_values=[""],
+                    low_memory=False, skipinitialspace=True,
                 )  # fmt: skip
         except UnicodeDecodeError:
             raise
-        except pd.errors.ParserWarning:
-            raise UnreadableFile(
-                f"{path} cannot be read as a table: its rows hold more values than its first line."
-            ) from None
-        except (ValueError, OverflowError, MemoryError) as error:
-            reason = _reason(error).removeprefix("Error tokenizing data. ").removeprefix("C error: ")
+        except (ValueError, OverflowError, MemoryError, pd.errors.ParserWarning) as error:
+            reason = first_line(error).removeprefix("Error tokenizing data. ").removeprefix("C error: ")
+            if isinstance(error, pd.errors.ParserWarning):
+                reason = "its rows hold more values than its first line"
             raise UnreadableFile(f"{path} cannot be read as a table: {reason}.") from None
     if headed:
         if not cells[0].strip() and len(frame) and list(frame.iloc[:, 0]) == list(range(len(frame))):
@@ -285,19 +287,17 @@ def _parsed(path: Path, encoding: str, notes: list[str]) -> pd.DataFrame:
     return frame
 
 
-def _separator(text: TextIO) -> tuple[str, list[str]]:
+def _separator(start: str) -> tuple[str, list[str]]:
     """What stands between the cells, and the first line's cells. Commas come last: they may be decimal ones."""
     for mark in "\t;|,":
-        text.seek(0)
-        lines = csv.reader(iter(lambda: text.readline(1 << 24), ""), delimiter=mark)
+        lines = csv.reader(io.StringIO(start, newline=""), delimiter=mark)
         try:
-            first, *second = islice((cells for cells in lines if cells), 2)
+            first, *second = islice(filter(None, lines), 2)
         except (ValueError, csv.Error):  # no line, or a cell of more than 128 KiB
             continue
         if len(first) > 1 and all(len(cells) == len(first) for cells in second):
             return mark, first
-    text.seek(0)
-    line = next((line for line in iter(lambda: text.readline(1 << 24), "") if line.strip()), "")
+    line = next(filter(str.strip, start.splitlines()), "")
     if len(line.split()) > 1 and all(map(_is_number, line.split())):
         return r"\s+", line.split()  # as NumPy's savetxt writes
     return ",", next(csv.reader([line]), []) or [""]
@@ -332,7 +332,7 @@ def _parquet(path: Path, notes: list[str]) -> pd.DataFrame:
     except BadInput:
         raise
     except (pyarrow.ArrowException, OSError, ValueError, TypeError, MemoryError, NotImplementedError) as error:
-        raise UnreadableFile(f"{path} cannot be read as a Parquet table: {_reason(error)}.") from None
+        raise UnreadableFile(f"{path} cannot be read as a Parquet table: {first_line(error)}.") from None
     if indices := [name for name in frame.columns if str(name).startswith("__index_level_")]:
         frame = frame.drop(columns=indices)
         notes.append("The stored index of the table was left out.")
@@ -342,7 +342,7 @@ def _parquet(path: Path, notes: list[str]) -> pd.DataFrame:
 
 def _from_table(
     frame: pd.DataFrame,
-    infos: tuple[ValueInfo, ...] | None,
+    infos: tuple[ValueInfo, ...],
     target: str | int | None,
     columns: Sequence[str],
     no_text: set[str],
@@ -352,13 +352,14 @@ def _from_table(
         raise BadInput("There are no rows in it.")
     if frame.columns.has_duplicates:
         raise BadInput(f"Two columns are named {frame.columns[frame.columns.duplicated()][0]!r}; rename one.")
-    unnamed = not infos or len(infos) == 1
+    own = [info.name for info in infos]
     if infos and not columns:
-        alone = len(infos) == 1 and not (infos[0].name in frame.columns and row_shape(infos[0]) in ((), (1,)))
-        columns = () if alone else _names(infos)
+        # One input takes all columns, unless it is a single number and one of them has its name.
+        alone = len(infos) == 1 and not (own[0] in frame.columns and row_shape(infos[0]) in ((), (1,)))
+        columns = () if alone else own
     width = len(columns) or _width(infos)
     answers = [name for name in frame.columns if str(name).lower() in TARGET_NAMES and name not in columns]
-    if target is None and unnamed and width == frame.shape[1] - 1 > 0 and len(answers) == 1:
+    if target is None and len(infos) < 2 and width == frame.shape[1] - 1 > 0 and len(answers) == 1:
         (target,) = answers
         notes.append(f"Column {target!r} was taken as the right answers: the model takes {width} columns.")
     targets = None
@@ -371,16 +372,15 @@ def _from_table(
         frame = _in_order(frame, list(columns), notes)
     elif infos and infos[0].shape and width not in (0, frame.shape[1]):
         raise _wrong_width(list(frame.columns), width)
-    names = tuple(map(str, frame.columns)) if _named(frame.columns) else ()
-    dtypes = [info.dtype for info in infos or ()]
-    series = [frame[name] for name in frame.columns]
-    arrays = [
-        _values(one, dtypes[place if len(dtypes) > 1 else 0], notes) if dtypes else one.to_numpy()
-        for place, one in enumerate(_with_gaps(one, no_text) for one in series)
-    ]
-    if not dtypes and (len({array.dtype for array in arrays}) > 1 or arrays[0].dtype.kind not in "biuf"):
-        named = dict(zip(map(str, frame.columns), arrays, strict=True))
-        return _Draft(named, targets, tuple(named))
+    names = tuple(map(str, frame.columns))
+    series = [frame[name].mask(frame[name].isin(no_text)) for name in frame.columns]
+    if not infos:
+        arrays = [one.to_numpy() for one in series]
+        if len({array.dtype for array in arrays}) > 1 or arrays[0].dtype.kind not in "biuf":
+            return _Draft(dict(zip(names, arrays, strict=True)), targets, names)
+    else:
+        dtypes = [info.dtype for info in infos] if len(infos) > 1 else [infos[0].dtype] * len(series)
+        arrays = [_values(one, dtype, notes) for one, dtype in zip(series, dtypes, strict=True)]
     gone = frame.select_dtypes("number").isna()
     if total := int(gone.to_numpy().sum()):
         name = gone.columns[gone.any()][0]
@@ -389,12 +389,12 @@ def _from_table(
             f"{total:,} values are missing (first: column {str(name)!r}, row {row}); the model gets NaN there, and few "
             "models can tell an answer from it."
         )
-    if len(dtypes) > 1:
-        return _Draft(dict(zip(_names(infos or ()), arrays, strict=True)), targets, names)
-    return _Draft(np.column_stack(arrays), targets, names)
+    if len(infos) < 2:
+        own, arrays = own or [""], [np.column_stack(arrays)]
+    return _Draft(dict(zip(own, arrays, strict=True)), targets, names if _named(frame.columns) else ())
 
 
-def _width(infos: tuple[ValueInfo, ...] | None) -> int:
+def _width(infos: tuple[ValueInfo, ...]) -> int:
     """Numbers in a row of a model's first input; 0 where any will do."""
     row = row_shape(infos[0]) if infos else (None,)
     return math.prod(dim if isinstance(dim, int) else 0 for dim in row)
@@ -451,14 +451,6 @@ def _in_order(frame: pd.DataFrame, wanted: list[str], notes: list[str]) -> pd.Da
     return frame[wanted]
 
 
-def _with_gaps(column: pd.Series, no_text: set[str]) -> pd.Series:
-    """A column whose words for missing text are missing."""
-    import pandas as pd
-
-    plain = not no_text or pd.api.types.is_numeric_dtype(column.dtype)
-    return column if plain else column.mask(column.isin(no_text))
-
-
 def _wrong_width(names: Sequence[Any], width: int) -> BadInput:
     """The sentence on too many or too few columns."""
     listed = f": {_listed(names)}" if _named(names) else ""
@@ -506,8 +498,6 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     Raises:
         UnreadableFile: not such a file, damaged, too large, or holding Python objects.
     """
-    import zipfile
-
     kind = content(path)
     if kind not in ("npy", "npz"):
         raise UnreadableFile(f"{path} is no .npy or .npz file.")
@@ -528,7 +518,7 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
             raise UnreadableFile(
                 f"{path} holds Python objects, stored as a pickle, which could run code: save plain numbers or text."
             ) from None
-        raise UnreadableFile(f"{path} cannot be read as arrays: {_reason(error)}.") from None
+        raise UnreadableFile(f"{path} cannot be read as arrays: {first_line(error)}.") from None
     if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
         raise UnreadableFile(f"{path} is no .npz file: {odd[0]!r} in it is no array.")
     if not arrays:
@@ -544,40 +534,39 @@ _PAIRS = (
 
 
 def _from_arrays(
-    arrays: dict[str, np.ndarray], infos: tuple[ValueInfo, ...] | None, target: str | int | None, notes: list[str]
+    arrays: dict[str, np.ndarray], infos: tuple[ValueInfo, ...], target: str | int | None, notes: list[str]
 ) -> _Draft:
     import pandas as pd
 
-    several = infos is not None and len(infos) > 1
+    own = [info.name for info in infos]
+    draft = _Draft(arrays)
     if (values := arrays.get("")) is not None:  # .npy
-        if values.ndim == 2 and (target is not None or several):
+        if values.ndim == 2 and (target is not None or len(infos) > 1):
             return _from_table(pd.DataFrame(values), infos, target, (), set(), notes)
         if target is not None:
             raise BadInput(f"There is no column {target!r} in an array of shape {values.shape}.")
-        if infos is not None and several:
+        if len(infos) > 1:
             raise BadInput(
                 f"One array was found, of shape {values.shape}, and the model has {len(infos)} inputs: save them by "
-                f"name, np.savez(file, {', '.join(_names(infos)[:3])}=…)."
+                f"name, np.savez(file, {', '.join(own[:3])}=…)."
             )
-        draft = _Draft(values)
+        draft.arrays = dict.fromkeys(own or [""], values)
     else:
-        draft = _Draft(dict(arrays))
         if target is not None:
             if target not in arrays:
                 raise BadInput(f"There is no array {target!r} in it; there are {_listed(arrays)}.")
-            draft.targets = draft.values.pop(target)
-        if infos is not None:
-            _choose(draft, _names(infos), notes)
-    taken = draft.values.values() if isinstance(draft.values, dict) else [draft.values]
-    missing = sum(int(np.isnan(array).sum()) for array in taken if array.dtype.kind == "f")
-    if infos is not None and missing:
+            draft.targets = arrays.pop(str(target))
+        if infos:
+            _choose(draft, own, notes)
+    missing = sum(int(np.isnan(array).sum()) for array in draft.arrays.values() if array.dtype.kind == "f")
+    if infos and missing:
         notes.append(f"{missing:,} values are missing (NaN), and few models can tell an answer from that.")
     return draft
 
 
 def _choose(draft: _Draft, names: list[str], notes: list[str]) -> None:
     """From an .npz file's arrays, those of the inputs, and the right answers under their usual names."""
-    arrays: dict[str, np.ndarray] = draft.values
+    arrays = draft.arrays
     lower = {name.lower(): name for name in arrays}
     usual = [(lower.get(rows), lower.get(answers)) for rows, answers in _PAIRS]
     if set(names) <= set(arrays):
@@ -591,7 +580,7 @@ def _choose(draft: _Draft, names: list[str], notes: list[str]) -> None:
         if rows is None:
             raise BadInput(f"It holds {_listed(arrays)}; which is for {names[0]!r}? Save it under this name.")
         taken = [rows]
-    draft.values = arrays[taken[0]] if len(names) == 1 else {name: arrays[name] for name in names}
+    draft.arrays = {name: arrays[stored] for name, stored in zip(names, taken, strict=True)}
     if draft.targets is None and partner is not None:
         draft.targets = arrays[partner]
         taken = [*taken, partner]
@@ -601,16 +590,16 @@ def _choose(draft: _Draft, names: list[str], notes: list[str]) -> None:
 
 
 def _from_pictures(
-    path: Path, infos: tuple[ValueInfo, ...] | None, target: str | int | None, invert: bool, notes: list[str]
+    path: Path, infos: tuple[ValueInfo, ...], target: str | int | None, invert: bool, notes: list[str]
 ) -> _Draft:
-    from .pictures import load
-
     if target is not None:
         raise BadInput("Pictures have no columns; put those of each class into a folder named after it.")
-    if infos is not None and len(infos) != 1:
-        raise BadInput(f"The model has {len(infos)} inputs ({_listed(_names(infos))}), and pictures can be only one.")
-    values, classes, files = load(path, row_shape(infos[0]) if infos and infos[0].shape else None, invert, notes)
-    return _Draft(values, classes, files=files)
+    if len(infos) > 1:
+        listed = _listed(info.name for info in infos)
+        raise BadInput(f"The model has {len(infos)} inputs ({listed}), and pictures can be only one.")
+    row = row_shape(infos[0]) if infos and infos[0].shape else None
+    values, classes, files = pictures.load(path, row, invert, notes)
+    return _Draft({infos[0].name if infos else "": values}, classes, files=files)
 
 
 # --- fitting -----------------------------------------------------------------------------------------------------
@@ -683,19 +672,6 @@ def _fit(array: np.ndarray, info: ValueInfo, scale: float | None, notes: list[st
             wish = "0 to 1 wants scale=1/255" if high > 1 else "0 to 255 wants scale=255"
             notes.append(f"The values run from {low:g} to {high:g}; a model trained on {wish}.")
     return result
-
-
-def _count(arrays: Iterable[np.ndarray]) -> int:
-    return next((len(array) for array in arrays if array.ndim), 1)
-
-
-def _names(infos: tuple[ValueInfo, ...]) -> list[str]:
-    return [info.name for info in infos]
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of what a library says."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
 
 
 def _listed(names: Iterable[Any]) -> str:
