@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pytest
 from tiny_engines import NullEngine
 
+from workbench.compare import timing
 from workbench.compare.sides import Side
-from workbench.compare.timing import LAP, Estimate, Race, race
+from workbench.compare.timing import LAP, RESAMPLES, Estimate, race
 from workbench.errors import WorkbenchError
 from workbench.sandbox import Cancelled
 from workbench.words import readable
@@ -88,10 +91,19 @@ def test_calls_longer_than_the_budget_are_run_once() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spread", [pytest.param(0.02, marks=pytest.mark.long), 0.05])
-def test_the_interval_holds_the_true_ratio_as_often_as_it_says(spread: float) -> None:
+@pytest.mark.parametrize(
+    ("spread", "resamples"),
+    [
+        pytest.param(0.02, RESAMPLES, marks=pytest.mark.long), pytest.param(0.05, RESAMPLES, marks=pytest.mark.long),
+        (0.05, 400),
+    ],
+)  # fmt: skip
+def test_the_interval_holds_the_true_ratio_as_often_as_it_says(
+    spread: float, resamples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of 200 races, the stop rule included, 95 % should; 90 % and 100 % are three standard deviations away (1.5 %
     each), less what a bootstrap of ten rounds falls short."""
+    monkeypatch.setattr(timing, "RESAMPLES", resamples)
     covered = 0
     for seed in range(200):
         sides = [TimedSide(a=noisy(3, spread, 2 * seed)), TimedSide(b=noisy(1, spread, 2 * seed + 1))]
@@ -102,7 +114,10 @@ def test_the_interval_holds_the_true_ratio_as_often_as_it_says(spread: float) ->
 
 
 @pytest.mark.slow
-def test_a_load_that_comes_and_goes_does_not_make_the_interval_too_narrow() -> None:
+@pytest.mark.parametrize("resamples", [pytest.param(RESAMPLES, marks=pytest.mark.long), 200])
+def test_a_load_that_comes_and_goes_does_not_make_the_interval_too_narrow(
+    resamples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Each side is slowed for several rounds in a row (autocorrelation 0.8). Resampling single rounds would hold the
     true ratio in 60 % of races, runs of neighbours hold it in 83 %: less than promised, and far from wrong."""
 
@@ -112,6 +127,7 @@ def test_a_load_that_comes_and_goes_does_not_make_the_interval_too_narrow() -> N
             mood = 0.8 * mood + 0.06 * random.standard_normal()
             yield math.exp(mood)
 
+    monkeypatch.setattr(timing, "RESAMPLES", resamples)
     covered = 0
     for seed in range(60):
         sides = [TimedSide(a=moody(2 * seed).__next__), TimedSide(b=moody(2 * seed + 1).__next__)]
@@ -206,10 +222,8 @@ def test_a_side_that_was_not_prepared_is_refused() -> None:
 
 
 def test_a_race_is_plain_data() -> None:
-    import json
-
-    found: Race = race([TimedSide(a=lambda: 2.0), TimedSide(b=lambda: 1.0)])
-    plain: dict[str, Any] = json.loads(json.dumps(found.to_dict()))
+    found = race([TimedSide(a=lambda: 2.0), TimedSide(b=lambda: 1.0)])
+    plain: dict[str, Any] = json.loads(json.dumps(asdict(found)))
     assert plain["ratio"] == {"median": 2, "low": 2, "high": 2} and plain["ended"] == "settled"
     assert plain["native"][0] == plain["native_fastest"]
     assert plain["native_fastest"]["call"] == "a" and plain["native_fastest"]["seconds"]["median"] == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from ..agreement import Agreement, finite
@@ -47,13 +47,15 @@ class SideResult:
     peak_mib: float | None
     threads: int | None
 
+    @property
+    def ran_in(self) -> str:
+        """The engine and its version, as people call it."""
+        return f"{ENGINE_NAMES.get(self.engine, self.engine)} {self.version}".strip()
+
     def to_dict(self) -> dict[str, Any]:
-        seconds = {f"seconds_{name}": value for name, value in asdict(self.seconds).items()}
-        return {
-            "engine": self.engine, "version": self.version, "model": self.model, "call": self.call, **seconds,
-            "calls": [asdict(call) for call in self.calls], "accuracy": self.accuracy, "peak_mib": self.peak_mib,
-            "threads": self.threads,
-        }  # fmt: skip
+        told = asdict(self)
+        seconds = told.pop("seconds")
+        return told | {f"seconds_{name}": value for name, value in seconds.items()}
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Comparison:
 
         return pd.DataFrame(
             {
-                "side": side_name, "engine": f"{ENGINE_NAMES.get(side.engine, side.engine)} {side.version}".strip(),
+                "side": side_name, "engine": side.ran_in,
                 "call": call.call, "seconds": call.seconds.median, "low": call.seconds.low, "high": call.seconds.high,
                 "rounds": call.rounds, "fastest": call.call == side.call, "accuracy": side.accuracy,
                 "peak_mib": side.peak_mib,
@@ -125,21 +127,8 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON of ``workbench compare --json``."""
-        return finite(
-            {
-                "native": self.native.to_dict(),
-                "onnx": self.onnx.to_dict(),
-                "speedup": asdict(self.speedup),
-                "agreement": self.agreement.to_dict(),
-                "rows": self.rows,
-                "rounds": self.rounds,
-                "ended": self.ended,
-                "one_row": None if self.one_row is None else self.one_row.to_dict(),
-                "divergence": None if self.divergence is None else self.divergence.to_dict(),
-                "environment": self.environment,
-                "warnings": list(self.warnings),
-            }
-        )
+        told = asdict(replace(self, answers=None)) | {"native": self.native.to_dict(), "onnx": self.onnx.to_dict()}
+        return finite({name: value for name, value in told.items() if name not in ("answers", "names")})
 
     @property
     def says(self) -> str:
@@ -159,11 +148,11 @@ class Comparison:
         """Which side is faster, how much, and how sure that is."""
         ratio = self.speedup
         sure = ratio.low > 1 or ratio.high < 1
-        slower, faster = self.names.nouns if ratio.median >= 1 else reversed(self.names.nouns)
-        times = max(ratio.median, 1 / ratio.median)
-        low, high = sorted((ratio.low, ratio.high) if ratio.median >= 1 else (1 / ratio.low, 1 / ratio.high))
-        span = Estimate(times, low, high).span(between=" and ")
-        amount = f"{readable(times, 3)} times as fast as {slower}"
+        slower, faster = self.names.nouns
+        if ratio.median < 1:
+            slower, faster, ratio = faster, slower, Estimate(1 / ratio.median, 1 / ratio.high, 1 / ratio.low)
+        span = ratio.span(between=" and ")
+        amount = f"{readable(ratio.median, 3)} times as fast as {slower}"
         if self._few:
             # Nothing is sure of so few, and a single one has no range.
             seen = f", between {span} times" if span else ""
@@ -196,7 +185,7 @@ class Comparison:
     def __str__(self) -> str:
         lines = [self.verdict, self.speed]
         for title, side in zip(self.names.heads, (self.native, self.onnx), strict=True):
-            lines.append(f"{title}: {ENGINE_NAMES.get(side.engine, side.engine)} {side.version}, {_where(side)}")
+            lines.append(f"{title}: {side.ran_in}, {_where(side)}")
             lines += [
                 f"  {call.call:<28} {duration(call.seconds.median):>9}  {_bracketed(call.seconds)}"
                 f"{' fastest' if call.call == side.call and side.calls[1:] else ''}"
@@ -212,9 +201,8 @@ class Comparison:
     @property
     def right_answers(self) -> str:
         """The accuracy of both sides; empty where it is not known."""
-        accuracies = self.native.accuracy, self.onnx.accuracy
-        known = list(zip(accuracies, self.names.where, strict=True))
-        if accuracies[0] == accuracies[1]:
+        known = [(self.native.accuracy, self.names.where[0]), (self.onnx.accuracy, self.names.where[1])]
+        if self.native.accuracy == self.onnx.accuracy:
             known = [(self.native.accuracy, "on both sides")]
         right = " and ".join(f"{share:.2%} {where}" for share, where in known if share is not None)
         return f"{right}." if right else ""
@@ -245,12 +233,9 @@ class Comparison:
                 f"{duration(one.onnx_fastest.seconds.median)} {onnx_where}; times as fast {onnx_where}: {one.ratio}.",
             )
         sides = [
-            {
-                "title": title, "engine": f"{ENGINE_NAMES.get(side.engine, side.engine)} {side.version}",
-                "where": _where(side), "calls": side.calls, "best": side.call,
-            }
+            {"title": title, "engine": side.ran_in, "where": _where(side), "calls": side.calls, "best": side.call}
             for title, side in zip(self.names.heads, (self.native, self.onnx), strict=True)
-        ]  # fmt: skip
+        ]
         return render(
             "comparison",
             title=self.names.title,

@@ -19,9 +19,9 @@ from ..errors import BadInput
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def command(says: str, **argument: Any) -> dict[str, Any]:
-    """How the command takes a field: its help, and what argparse needs to know."""
-    return {"help": says, **argument}
+def said(default: Any, says: str, **argument: Any) -> Any:
+    """A field that the command takes, too: its help, and what argparse needs to know."""
+    return field(default=default, metadata={"help": says, **argument})
 
 
 @dataclass(frozen=True)
@@ -54,48 +54,29 @@ class Options:
 
     targets: Any = None
     target: str | int | None = None
-    scale: float | None = field(
-        default=None, metadata=command("multiply all numbers, such as 1/255", type=float, metavar="FACTOR")
+    scale: float | None = said(None, "multiply all numbers, such as 1/255", type=float, metavar="FACTOR")
+    rows: int | None = said(None, "rows to ask at most (default: all of a file, else 50)", type=int, metavar="N")
+    batch: int | None = said(None, "rows in a timed call (default: as suits the model)", type=int, metavar="N")
+    layers: bool = said(False, "name the first layer that differs (Keras models)")
+    one_row: bool = said(False, "time single rows too")
+    repeat: int | None = said(
+        None, "rounds of the race at most, in each of which both sides take their turn", type=int, metavar="ROUNDS"
     )
-    rows: int | None = field(
-        default=None, metadata=command("rows to ask at most (default: all of a file, else 50)", type=int, metavar="N")
-    )
-    batch: int | None = field(
-        default=None, metadata=command("rows in a timed call (default: as suits the model)", type=int, metavar="N")
-    )
-    layers: bool = field(default=False, metadata=command("name the first layer that differs (Keras models)"))
-    one_row: bool = field(default=False, metadata=command("time single rows too"))
-    repeat: int | None = field(
-        default=None,
-        metadata=command(
-            "rounds of the race at most, in each of which both sides take their turn", type=int, metavar="ROUNDS"
-        ),
-    )
-    seconds: float = field(
-        default=10.0, metadata=command("for the race at most (default: 10)", type=float, metavar="SECONDS")
-    )
-    threads: int | None = field(
-        default=None, metadata=command("on both sides (default: one per core)", type=int, metavar="N")
-    )
-    engines: tuple[str | None, str | None] = field(
-        default=(None, None),
-        metadata=command(
-            "which engines to use, such as nengo_dl and onnxruntime (default: by the kind of model)",
-            nargs=2,
-            metavar=("NATIVE", "ONNX"),
-        ),
-    )
+    seconds: float = said(10.0, "for the race at most (default: 10)", type=float, metavar="SECONDS")
+    threads: int | None = said(None, "on both sides (default: one per core)", type=int, metavar="N")
+    engines: tuple[str | None, str | None] = said(
+        (None, None), "which engines to use, such as nengo_dl and onnxruntime (default: by the kind of model)",
+        nargs=2, metavar=("NATIVE", "ONNX"),
+    )  # fmt: skip
     params: str | os.PathLike[str] | None = None
-    trust: bool = field(default=False, metadata=command("open formats that can run code from the file"))
+    trust: bool = said(False, "open formats that can run code from the file")
     tolerance: Tolerance | None = None
     custom_objects: Mapping[str, Any] | None = None
-    memory_mib: float | None = field(
-        default=None,
-        metadata=command("MiB for each side's process (default: by the model's size)", type=float, metavar="MIB"),
+    memory_mib: float | None = said(
+        None, "MiB for each side's process (default: by the model's size)", type=float, metavar="MIB"
     )
-    timeout: float | None = field(
-        default=None,
-        metadata=command("for loading, and for any one answer (default: 900)", type=float, metavar="SECONDS"),
+    timeout: float | None = said(
+        None, "for loading, and for any one answer (default: 900)", type=float, metavar="SECONDS"
     )
     progress: Callable[[str], object] | None = None
     cancel: threading.Event | None = None

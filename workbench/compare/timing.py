@@ -13,8 +13,8 @@ import statistics
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, cast
+from dataclasses import dataclass, field
+from typing import Literal, cast
 
 import numpy as np
 
@@ -95,9 +95,6 @@ class Race:
     rounds: int
     seconds: float
     ended: Ended
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 @dataclass
