@@ -26,8 +26,9 @@ from ..invented import row_axes
 from ..lookups import Known, keys_of
 from ..sandbox import Cancelled, peak_mib, release_memory
 from ..words import first_line
-from .layers import Divergence
+from .layers import Divergence, first_divergence
 from .matching import parted
+from .values import errors_of, looked_into
 
 Arrays = dict[str, np.ndarray]
 
@@ -74,7 +75,7 @@ class Side:
         self.columns: tuple[str, ...] = getattr(engine, "columns", ())
         rows = row_axes(self.inputs, getattr(engine, "outputs", ()))
         self.axes = {name: axis for name, axis in rows.items() if axis}
-        self.neurons, self.dt = self._network()
+        self.neurons, self.dt = self._there(_network)
         self.threads: int | None = threads if threads is not None else getattr(engine, "threads", None)
         self.calls: dict[str, float] = {}
         self.refused: dict[str, str] = {}
@@ -86,10 +87,9 @@ class Side:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    def _network(self) -> tuple[dict[str, int], float | None]:
-        """`neurons` and `dt`."""
-        network = getattr(self.engine, "network", None)
-        return ({}, None) if network is None else (network.spiking(), network.dt)
+    def _there(self, function: Callable[..., Any], *args: Any, doing: str = "Running") -> Any:
+        """``function(engine, *args)`` where the engine is."""
+        return function(self.engine, *args)
 
     @property
     def classes(self) -> dict[str, tuple[Any, ...]]:
@@ -98,11 +98,7 @@ class Side:
     def answer(self, inputs: Any) -> Arrays:
         """What `Engine.run` gives, maps `parted`; of a spiking network what its probes come to
         (`SpikingEngine.settled`)."""
-        return self.rows_first(self._answer(self._laid_out(inputs)))
-
-    def _answer(self, inputs: Any) -> Arrays:
-        found = self.engine.run(inputs)
-        return self.engine.settled(found) if hasattr(self.engine, "settled") else parted(found)
+        return self.rows_first(self._there(_answer, self._laid_out(inputs)))
 
     def rows_first(self, arrays: Arrays) -> Arrays:
         """The model's inputs or outputs, so that all begin with the rows."""
@@ -122,46 +118,28 @@ class Side:
 
     def known(self) -> Known:
         """What the lookup tables of an ONNX file know."""
-        return keys_of(self.engine.path) if self.name in ("onnxruntime", "reference") else {}
+        return self._there(_known)
 
     def ties(self, inputs: Any) -> list[Arrays]:
         """Other answers to these rows that are as right, of a model whose neighbours tie."""
-        method = getattr(self.engine, "ties", None)
-        return [] if method is None else method(inputs)
+        return self._there(_ties, inputs)
 
     def spikes(self, inputs: Any, layer: str) -> np.ndarray:
         """Where one of `neurons` spikes: (batch, steps, neurons) bool."""
-        return self.engine.run(inputs, spikes=[layer])[layer] != 0
+        return self._there(_spikes, inputs, layer, doing="Watching the spikes of")
 
-    def diverges(
-        self, onnx_path: str, inputs: Any, onnx_inputs: Arrays, answers: Arrays, tolerance: Tolerance
-    ) -> tuple[Divergence | None, list[str]]:
-        """`workbench.compare.layers.first_divergence`, where this side's layers are, and sentences about what could not
-        be looked into."""
-        from .layers import first_divergence
-
-        # A spiking engine's `layers` are names.
-        method, weights = getattr(self.engine, "layers", None), getattr(self.engine, "weights", None)
-        try:
-            if callable(method) and (layers := method(inputs)):
-                found = first_divergence(layers, onnx_path, onnx_inputs, tolerance, answers=answers, weights=weights)
-                return found, []
-        except WorkbenchError as error:
-            # Told, not raised: that would end the worker, and the race is still to come.
-            return None, [f"Layers were not compared: {error}"]
-        return None, [f"Layers were not compared: {self.name} does not tell what its layers give."]
+    def diverges(self, *asked: Any) -> tuple[Divergence | None, list[str]]:
+        """The first layer of this side that an ONNX file does not give (`divergence_of`)."""
+        return self._there(divergence_of, *asked, doing="Comparing the layers of")
 
     def within(self, path: str, row: Arrays, rows: Arrays) -> Any:
         """`workbench.compare.values.looked_into` this side's ONNX file."""
-        from .values import looked_into
-
-        return looked_into(self.engine, path, self._laid_out(row), self._laid_out(rows))
+        return self._there(looked_into, path, self._laid_out(row), self._laid_out(rows), doing="Looking into")
 
     def apart(self, path: str, inputs: Arrays, rows: Arrays, tolerance: Tolerance | None) -> Any:
         """`workbench.compare.values.errors_of` an ONNX file held against this side."""
-        from .values import errors_of
-
-        return errors_of(self.engine, path, self._laid_out(inputs), self._laid_out(rows), tolerance)
+        arrays = self._laid_out(inputs), self._laid_out(rows)
+        return self._there(errors_of, path, *arrays, tolerance, doing="Comparing the nodes of")
 
     def prepare(self, inputs: Any) -> list[str]:
         """Bind the engine's ordinary calls to these inputs, and warm up each.
@@ -283,60 +261,31 @@ class WorkerSide(Side):
             source.timeout = timeout or TIMEOUT
         super().__init__(source)
 
-    def _network(self) -> tuple[dict[str, int], float | None]:
-        return self._run(_begin)
-
-    def _answer(self, inputs: Any) -> Arrays:
-        return self._there("answer", inputs)
-
-    def known(self) -> Known:
-        return self._there("known")
-
-    def ties(self, inputs: Any) -> list[Arrays]:
-        return self._there("ties", inputs)
-
-    def spikes(self, inputs: Any, layer: str) -> np.ndarray:
-        return self._there("spikes", inputs, layer, doing="Watching the spikes of")
-
-    def diverges(self, *asked: Any) -> tuple[Divergence | None, list[str]]:
-        return self._there("diverges", *asked, doing="Comparing the layers of")
-
-    def within(self, path: str, row: Arrays, rows: Arrays) -> Any:
-        return self._there("within", path, self._laid_out(row), self._laid_out(rows), doing="Looking into")
-
-    def apart(self, path: str, inputs: Arrays, rows: Arrays, tolerance: Tolerance | None) -> Any:
-        arrays = self._laid_out(inputs), self._laid_out(rows)
-        return self._there("apart", path, *arrays, tolerance, doing="Comparing the nodes of")
+    def _there(
+        self, function: Callable[..., Any], *args: Any, doing: str = "Running", cancel: threading.Event | None = None
+    ) -> Any:
+        return self.engine.there(function, *args, doing=doing, cancel=cancel or self._cancel)
 
     def prepare(self, inputs: Any) -> list[str]:
         # The inputs travel there, once.
-        self.calls, self.refused = self._run(_prepare, self._laid_out(inputs), doing="Warming up")
+        self.calls, self.refused = self._there(_prepare, self._laid_out(inputs), doing="Warming up")
         return list(self.calls)
 
     def lap(self, call: str, count: int, cancel: threading.Event | None = None) -> float:
-        return self._there("lap", call, count, cancel=None if self._opened else cancel)
+        return self._there(_lap, call, count, cancel=None if self._opened else cancel)
 
     def rest(self) -> None:
-        self._there("rest")
+        self._there(_rest)
 
     def peak_mib(self) -> float | None:
         # Nobody waits for it after giving up.
         with suppress(Cancelled):
-            return self._run(_peak) if self.engine.worker.alive else None
+            return self._there(_peak) if self.engine.worker.alive else None
         return None
 
     def close(self) -> None:
         if not self._opened:
             self.engine.close()
-
-    def _there(self, method: str, *args: Any, **how: Any) -> Any:
-        """Ask the side in the worker."""
-        return self._run(_ask, method, *args, **how)
-
-    def _run(
-        self, function: Callable[..., Any], *args: Any, doing: str = "Running", cancel: threading.Event | None = None
-    ) -> Any:
-        return self.engine.there(function, *args, doing=doing, cancel=cancel or self._cancel)
 
 
 def usable_cores() -> int:
@@ -344,28 +293,71 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+# --- where the engine is -------------------------------------------------------------------------------------------
+
+
+def _network(engine: Any) -> tuple[dict[str, int], float | None]:
+    """`Side.neurons` and `Side.dt`."""
+    network = getattr(engine, "network", None)
+    return ({}, None) if network is None else (network.spiking(), network.dt)
+
+
+def _answer(engine: Any, inputs: Any) -> Arrays:
+    found = engine.run(inputs)
+    return engine.settled(found) if hasattr(engine, "settled") else parted(found)
+
+
+def _known(engine: Any) -> Known:
+    return keys_of(engine.path) if getattr(engine, "name", "") in ("onnxruntime", "reference") else {}
+
+
+def _ties(engine: Any, inputs: Any) -> list[Arrays]:
+    method = getattr(engine, "ties", None)
+    return [] if method is None else method(inputs)
+
+
+def _spikes(engine: Any, inputs: Any, layer: str) -> np.ndarray:
+    return engine.run(inputs, spikes=[layer])[layer] != 0
+
+
+def divergence_of(
+    engine: Any, onnx_path: str, inputs: Any, onnx_inputs: Arrays, answers: Arrays, tolerance: Tolerance
+) -> tuple[Divergence | None, list[str]]:
+    """`workbench.compare.layers.first_divergence`, where the engine's layers are, and sentences about what could not be
+    looked into."""
+    # A spiking engine's `layers` are names.
+    method, weights = getattr(engine, "layers", None), getattr(engine, "weights", None)
+    try:
+        if callable(method) and (layers := method(inputs)):
+            return first_divergence(layers, onnx_path, onnx_inputs, tolerance, answers=answers, weights=weights), []
+    except WorkbenchError as error:
+        # Told, not raised: without its layers the race is still to come.
+        return None, [f"Layers were not compared: {error}"]
+    return None, [f"Layers were not compared: {engine.name} does not tell what its layers give."]
+
+
 # --- in the worker -------------------------------------------------------------------------------------------------
 
 _side: Side
-"""The side of the engine that this worker holds."""
-
-
-def _begin(engine: Any) -> tuple[dict[str, int], float | None]:
-    global _side
-    _side = Side(engine)
-    _side.axes = {}  # what comes here is laid out already
-    return _side.neurons, _side.dt
-
-
-def _ask(engine: Any, method: str, *args: Any) -> Any:
-    return getattr(_side, method)(*args)
+"""What times the engine that this worker holds."""
 
 
 def _prepare(engine: Any, inputs: Any) -> tuple[dict[str, float], dict[str, str]]:
+    global _side
     # Before warming up, which brings back what is needed.
     release_memory()
+    _side = Side(engine)
+    _side.axes = {}  # what comes here is laid out already
     _side.prepare(inputs)
     return _side.calls, _side.refused
+
+
+def _lap(engine: Any, call: str, count: int) -> float:
+    return _side.lap(call, count)
+
+
+def _rest(engine: Any) -> None:
+    _side.rest()
 
 
 def _peak(engine: Any) -> float:
