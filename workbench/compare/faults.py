@@ -59,22 +59,22 @@ def says_nothing(layer: np.ndarray, tolerance: Tolerance) -> bool:
 # --- in the layer's answer -----------------------------------------------------------------------------------------
 
 
-def _activations() -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    def softmax(x: np.ndarray) -> np.ndarray:
-        e = np.exp(x - x.max(axis=-1, keepdims=True))
-        return e / e.sum(axis=-1, keepdims=True)
+def _softmax(x: np.ndarray) -> np.ndarray:
+    e = np.exp(x - x.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
 
-    return {
-        "relu": lambda x: np.maximum(x, 0),
-        "relu6": lambda x: np.clip(x, 0, 6),
-        "softmax": softmax,
-        "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-        "tanh": np.tanh,
-        "silu": lambda x: x / (1 + np.exp(-x)),
-        "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-        "softplus": lambda x: np.logaddexp(x, 0),
-        "exp": np.exp,
-    }
+
+ACTIVATIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "relu": lambda x: np.maximum(x, 0),
+    "relu6": lambda x: np.clip(x, 0, 6),
+    "softmax": _softmax,
+    "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "tanh": np.tanh,
+    "silu": lambda x: x / (1 + np.exp(-x)),
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
+    "softplus": lambda x: np.logaddexp(x, 0),
+    "exp": np.exp,
+}
 
 
 def activation(layer: np.ndarray, tensor: np.ndarray, tolerance: Tolerance) -> str:
@@ -82,7 +82,7 @@ def activation(layer: np.ndarray, tensor: np.ndarray, tolerance: Tolerance) -> s
     left, right = layer.astype(np.float64), tensor.astype(np.float64)
     limit = limit_of(layer, tolerance)
     with np.errstate(all="ignore"):
-        for name, function in _activations().items():
+        for name, function in ACTIVATIONS.items():
             if same(function(left), right, limit):
                 twice = name == "softmax" and is_probability(layer)
                 return f"ONNX applies {name} {'twice' if twice else 'which the layer does not have'}"

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..agreement import rows_of
 from ..engines.eight_bits import EXACT, may_clip
 from ..engines.onnxruntime import OPTIMIZATION, Opened, extensions_for
 from ..engines.refusals import plain, refusal
@@ -103,7 +104,7 @@ class Inside:
         Args:
             sizes: as `sizes` has them.
         """
-        rows = max((len(array) for array in feeds.values() if array.ndim), default=1)
+        rows = rows_of(feeds)
         largest = max((size for size in sizes.values() if size is not None), default=1)
         names: list[str] = []
         left = budget

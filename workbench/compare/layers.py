@@ -11,13 +11,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from ..agreement import FLOAT32, Tolerance, distance, finite
+from ..agreement import FLOAT32, Tolerance, distance, rows_of
 from ..engines import LayerOutput
 from .faults import activation, found_in, nearest, per_channel, says_nothing, weights_changed
 from .inside import Inside
@@ -64,9 +64,6 @@ class Divergence:
     layers: int
     cause: str
     notes: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        return finite(asdict(self))
 
     @property
     def says(self) -> str:
@@ -117,7 +114,7 @@ def first_divergence(
         UnreadableFile, UnsupportedModel: the ONNX file does not load.
         BadInput: it does not run on these inputs.
     """
-    story = _looked_into(native, onnx_path, onnx_inputs, tolerance, weights, budget)
+    story = story_of(native, onnx_path, onnx_inputs, tolerance, weights, budget)
     if story is None:
         return None
     tensors = story.side.tensors
@@ -128,17 +125,6 @@ def first_divergence(
     if kept and not differing:
         return None
     return story.first() or story.after(differing if kept else None)
-
-
-def layer_errors(
-    native: Sequence[LayerOutput], onnx_path: str | os.PathLike[str], onnx_inputs: Arrays,
-    tolerance: Tolerance = FLOAT32, *, weights: Weights | None = None, budget: int = BUDGET,
-) -> tuple[dict[str, float], tuple[str, ...]]:  # fmt: skip
-    """How far ONNX is from each layer of a network: {value in ONNX: `apart` of the layer}, and sentences about layers
-    and rows left out. A layer that is told by neither its numbers nor its name is not in it. Arguments and errors as of
-    `first_divergence`."""
-    story = _looked_into(native, onnx_path, onnx_inputs, tolerance, weights, budget)
-    return ({}, ()) if story is None else (story.errors(), story.notes)
 
 
 def apart(reference: np.ndarray, other: np.ndarray) -> float | None:
@@ -152,21 +138,20 @@ def apart(reference: np.ndarray, other: np.ndarray) -> float | None:
     return difference / largest if largest else (None if difference else 0.0)
 
 
-def _looked_into(
-    native: Sequence[LayerOutput], onnx_path: str | os.PathLike[str], onnx_inputs: Arrays, tolerance: Tolerance,
-    weights: Weights | None, budget: int,
-) -> _Story | None:  # fmt: skip
-    """None where there is nothing to compare."""
-    rows = max((len(array) for array in onnx_inputs.values() if array.ndim), default=1)
+def story_of(
+    native: Sequence[LayerOutput], onnx_path: str | os.PathLike[str], onnx_inputs: Arrays,
+    tolerance: Tolerance = FLOAT32, weights: Weights | None = None, budget: int = BUDGET,
+) -> Story | None:  # fmt: skip
+    """Each layer and where it is in ONNX; None where there is nothing to compare. As for `first_divergence`."""
     side = Inside(os.fspath(onnx_path))
     inner = side.sizes()
-    layers, rows, notes = _within(budget, native, inner, rows, side.fixed_rows(onnx_inputs))
+    layers, rows, notes = _within(budget, native, inner, rows_of(onnx_inputs), side.fixed_rows(onnx_inputs))
     wanted = {layer.array.size // rows for layer in layers if layer.array.size}
     if not wanted:
         return None
     feeds = {name: array[:rows] if array.ndim else array for name, array in onnx_inputs.items()}
     side.ask([name for name, size in inner.items() if size in wanted or size is None], feeds)
-    return _Story(side, layers, tolerance, feeds, weights or {}, tuple(notes), rows)
+    return Story(side, layers, tolerance, feeds, weights or {}, tuple(notes), rows)
 
 
 def _within(
@@ -206,26 +191,26 @@ def _within(
 # --- which layer is which tensor -----------------------------------------------------------------------------------
 
 
-class _Story:
+@dataclass
+class Story:
     """Layers in order of execution, and where each is found in ONNX.
 
     Attributes:
+        feeds: what ONNX was asked; rows: how many of it; notes: what was left out.
         found: layer's place -> the tensors that hold its numbers, those with its name first.
         readers: layer's place -> places of the layers that read it.
     """
 
-    def __init__(
-        self,
-        side: Inside,
-        layers: list[LayerOutput],
-        tolerance: Tolerance,
-        feeds: Arrays,
-        weights: Weights,
-        notes: tuple[str, ...],
-        rows: int,
-    ) -> None:
-        self.side, self.layers, self.tolerance, self.rows = side, layers, tolerance, rows
-        self.feeds, self.weights, self.notes = feeds, weights, notes
+    side: Inside
+    layers: list[LayerOutput]
+    tolerance: Tolerance
+    feeds: Arrays
+    weights: Weights
+    notes: tuple[str, ...]
+    rows: int
+
+    def __post_init__(self) -> None:
+        side, layers, tolerance = self.side, self.layers, self.tolerance
         self.silent = {at for at, layer in enumerate(layers) if says_nothing(layer.array, tolerance)}
         self.found: dict[int, list[str]] = {}
         for at, layer in enumerate(layers):

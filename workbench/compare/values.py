@@ -10,7 +10,7 @@ from ..agreement import FLOAT32, Tolerance
 from ..errors import WorkbenchError
 from ..words import listed
 from .inside import Inside
-from .layers import BUDGET, apart, layer_errors
+from .layers import BUDGET, apart, story_of
 
 Arrays = dict[str, np.ndarray]
 Shapes = dict[str, tuple[str, tuple[int, ...]]]
@@ -50,7 +50,8 @@ def errors_of(
     try:
         if callable(layers):
             weights = getattr(engine, "weights", None)
-            found, notes = layer_errors(layers(inputs), path, rows, tolerance or FLOAT32, weights=weights)
+            story = story_of(layers(inputs), path, rows, tolerance or FLOAT32, weights)
+            found, notes = ({}, ()) if story is None else (story.errors(), story.notes)
             return found, [*notes] if found else [*notes, "No layer's numbers or name were found in the ONNX file."]
         if engine.name == "onnxruntime" and not hasattr(engine, "network"):
             found, untold = _value_errors(Inside(engine.path), inputs, Inside(path), rows)
