@@ -21,6 +21,7 @@ import numpy as np
 
 from . import sandbox
 from .compare.within import Within, within
+from .engines.onnxruntime import RAN, OnnxRuntimeEngine
 from .files import registry
 from .files.formats import identify
 from .files.header import Node, read_header
@@ -148,8 +149,6 @@ def _profiled(
     path: str, inputs: dict[str, np.ndarray] | None, folder: str, runs: int, seconds: float, threads: int | None
 ) -> _Profile:
     import onnx
-
-    from .engines.onnxruntime import RAN, OnnxRuntimeEngine
 
     form = registry.of(identify(path).name).stands_for
     file = registry.at(form)(Path(path), Path(folder)) if form else Path(path)

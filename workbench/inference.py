@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import sandbox
 from .classes import Classes, fits, labels_of, named, scores_of
+from .engines import Engine, leans, load_engine
 from .errors import BadInput, UnsupportedModel
 from .files import registry
 from .files.header import read_header
@@ -29,8 +31,6 @@ from .words import counted, label_text, listed, readable
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from .engines import Engine
 
 TIMEOUT = 600
 """Seconds for loading a small model and answering a few rows, after which a file was made never to end. It takes one;
@@ -223,8 +223,6 @@ def first_inference(
         UnsupportedModel: it answers none of the inputs that were made up for it.
         WorkbenchError: the model cannot be read or run, or took too long or too much memory.
     """
-    from . import sandbox
-
     name = os.fspath(path)
     size = whole_size(Path(name))
     return sandbox.run(
@@ -241,8 +239,6 @@ def first_inference(
 
 
 def _opened(path: str) -> Engine:
-    from .engines import leans, load_engine
-
     # A picked file is asked without a word from the person: a large one's weights stay in it.
     options: dict[str, Any] = {"lean": True} if leans(path) else {}
     if registry.runs_over_time(read_header(path)):

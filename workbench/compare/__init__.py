@@ -16,8 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from ..agreement import rows_of
 from ..classes import accuracy, fits
 from ..errors import WorkbenchError
+from ..files.certificate import versions
 from ..sandbox import Cancelled
 from ..words import counted, listed
 from .answers import Answers, keep, watch
@@ -34,13 +36,11 @@ from .questions import (
     first,
     fixed_rows,
     questions,
-    rows_of,
 )
-from .sides import Side
-from .timing import CallTime, Race
+from .sides import Side, usable_cores
+from .timing import CallTime, Race, race
 from .verdict import Verdict, judge
 
-Arrays = dict[str, np.ndarray]
 Sides = tuple[Side, Side]
 
 
@@ -88,16 +88,17 @@ def compare(native: Any, onnx: Any, inputs: Any = None, **options: Any) -> Compa
             check_repeatable(side, rows, answer, timed, verdict.allowed, warnings)
         divergence = _divergence(sides, onnx, asked, verdict, wishes, warnings) if wishes.layers else None
         wishes.say("Warming up")
-        race = _race(sides, asked, timed, wishes)
-        results = [
-            _result(side, model, calls, best, _right(answer, asked.targets, side.classes or sides[0].classes))
-            for side, model, calls, best, answer in (
-                (sides[0], native, race.native, race.native_fastest, answers[0]),
-                (sides[1], onnx, race.onnx, race.onnx_fastest, answers[1]),
-            )
+        times = _race(sides, asked, timed, wishes)
+        right = [
+            None if asked.targets is None else accuracy(answer, asked.targets, side.classes or sides[0].classes)
+            for side, answer in zip(sides, answers, strict=True)
         ]
-        single = _single_rows(sides, asked, race, wishes, warnings) if wishes.one_row and timed > 1 else None
-        kept = _kept(sides, asked, verdict, race, wishes, warnings)
+        results = (
+            _result(sides[0], native, times.native, times.native_fastest, right[0]),
+            _result(sides[1], onnx, times.onnx, times.onnx_fastest, right[1]),
+        )
+        single = _single_rows(sides, asked, times, wishes, warnings) if wishes.one_row and timed > 1 else None
+        kept = _kept(sides, asked, verdict, times, wishes, warnings)
         for side in sides:
             warnings += [f"{side.name} has no {call} for this model: {why}." for call, why in side.refused.items()]
         if timed < count:
@@ -105,11 +106,11 @@ def compare(native: Any, onnx: Any, inputs: Any = None, **options: Any) -> Compa
         return Comparison(
             native=results[0],
             onnx=results[1],
-            speedup=race.ratio,
+            speedup=times.ratio,
             agreement=verdict.agreement,
             rows=timed,
-            rounds=race.rounds,
-            ended=race.ended,
+            rounds=times.rounds,
+            ended=times.ended,
             one_row=single,
             divergence=divergence,
             environment=environment(sides[1].threads if sides[1].threads == sides[0].threads else None),
@@ -121,9 +122,6 @@ def compare(native: Any, onnx: Any, inputs: Any = None, **options: Any) -> Compa
 
 def environment(threads: int | None) -> dict[str, Any]:
     """What the figures were measured on: {cpu, cores, threads, versions}."""
-    from ..files.certificate import versions
-    from .sides import usable_cores
-
     return {
         "cpu": _cpu(),
         "cores": usable_cores(),
@@ -176,14 +174,8 @@ def _divergence(
     return divergence
 
 
-def _right(answers: Arrays, targets: Any, classes: dict[str, tuple[Any, ...]]) -> float | None:
-    return None if targets is None else accuracy(answers, targets, classes)
-
-
 def _race(sides: Sides, asked: Questions, rows: int, wishes: Options, share: float = 1) -> Race:
     """A race of calls with so many rows, for a share of the seconds."""
-    from .timing import race
-
     for side, arrays in zip(sides, asked.both, strict=True):
         side.prepare(first(arrays, rows))
     return race(
@@ -191,9 +183,9 @@ def _race(sides: Sides, asked: Questions, rows: int, wishes: Options, share: flo
     )
 
 
-def _single_rows(sides: Sides, asked: Questions, race: Race, wishes: Options, warnings: list[str]) -> Race | None:
+def _single_rows(sides: Sides, asked: Questions, before: Race, wishes: Options, warnings: list[str]) -> Race | None:
     """The race with one row a call. Given up by now, or where a model takes no single row, the first race stands."""
-    if race.ended == "cancelled":
+    if before.ended == "cancelled":
         return None
     wishes.say("Warming up for single rows")
     try:
@@ -206,11 +198,11 @@ def _single_rows(sides: Sides, asked: Questions, race: Race, wishes: Options, wa
 
 
 def _kept(
-    sides: Sides, asked: Questions, verdict: Verdict, race: Race, wishes: Options, warnings: list[str]
+    sides: Sides, asked: Questions, verdict: Verdict, timed: Race, wishes: Options, warnings: list[str]
 ) -> Answers:
     """What both sides answered, with their spikes where they are spiking networks."""
     kept = keep(asked, verdict, *sides)
-    if not sides[0].neurons or race.ended == "cancelled":
+    if not sides[0].neurons or timed.ended == "cancelled":
         return kept
     wishes.say("Watching the spikes")
     try:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from ..agreement import as_rows, distance, is_probability
+from ..agreement import as_rows, distance, is_probability, rows_of
 from ..engines.base import STEPS
 from ..files import registry
 from ..words import NATIVE_AND_ONNX, SideNames, label_text
 from .matching import Pair
-from .questions import Questions, rows_of
+from .questions import Questions
 from .sides import Side
 from .verdict import Verdict
 

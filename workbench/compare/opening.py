@@ -8,9 +8,18 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from ..convert.options import chosen, options_for
+from ..engines import leans
+from ..engines.onnxruntime import LARGE
+from ..engines.worker import WorkerEngine
+from ..files import certificate, registry
+from ..files.formats import identify
+from ..files.header import read_header
+from ..kind import ENGINE_NAMES
+from ..safety.external import whole_size
 from ..sandbox import end_warm_worker
 from .options import Options
-from .sides import Side
+from .sides import Side, WorkerSide
 
 LAYER_ROWS = 4
 """Rows on which layers are held against each other, the worst ones first."""
@@ -25,8 +34,6 @@ def title(model: Any) -> str:
 
 def opened(sides: ExitStack, models: tuple[Any, Any], wishes: Options, warnings: list[str]) -> tuple[Side, Side]:
     """Both sides, opened; they end with `sides`. How they run a model is told in `warnings`."""
-    from ..kind import ENGINE_NAMES
-
     native, onnx = models
     wishes.say(f"Loading {title(native)}")
     options = {"params": wishes.params, "trust": wishes.trust, "custom_objects": wishes.custom_objects}
@@ -49,11 +56,6 @@ def opened(sides: ExitStack, models: tuple[Any, Any], wishes: Options, warnings:
 
 def _read_as_converted(native: Any, onnx: Any) -> dict[str, Any]:
     """How a file that leaves something open (NIR) was read when this ONNX file was made of it, by its certificate."""
-    from ..convert.options import chosen, options_for
-    from ..files import certificate, registry
-    from ..files.formats import identify
-    from ..files.header import read_header
-
     if not all(isinstance(path, str | os.PathLike) and os.path.isfile(path) for path in (native, onnx)):
         return {}
     if not registry.of(name := identify(native).name).over_time or identify(onnx).name != "ONNX":
@@ -67,12 +69,6 @@ def _read_as_converted(native: Any, onnx: Any) -> dict[str, Any]:
 
 def one(sides: ExitStack, model: Any, engine: str | None, wishes: Options, options: dict[str, Any]) -> Side:
     """A worker ends with `sides`; an engine that the caller opened stays open."""
-    from ..engines import leans
-    from ..engines.onnxruntime import LARGE
-    from ..engines.worker import WorkerEngine
-    from ..safety.external import whole_size
-    from .sides import Side, WorkerSide
-
     if isinstance(model, WorkerEngine):
         return WorkerSide(model)
     if callable(getattr(model, "run", None)) and hasattr(model, "inputs"):

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ..agreement import Tolerance, hold
+from ..agreement import Tolerance, hold, rows_of
 from ..engines.inputs import by_column, cast, is_frame, lacking, left_out, match, with_gaps
 from ..errors import BadInput, UnreadableFile
 from ..files.header import NotOnnx, ValueInfo, read_header
 from ..invented import TEXTS, Filling, first_answered, invent
 from ..lookups import MOST_KEYS, Known, nearly
-from ..rows import in_shape
+from ..rows import content, in_shape, read
 from ..sources import rows_for
 from ..words import listed
 from .options import Options
@@ -77,8 +77,6 @@ def check(given: Any, target: str | int | None) -> None:
         BadInput: a column of what has none; UnreadableFile: no such file, or none of rows.
     """
     if isinstance(given, str | os.PathLike) and given not in ("paper", "random"):
-        from ..rows import content
-
         content(Path(given))
     elif target is not None:
         raise BadInput("target names a column of a file of rows; give the right answers of other rows as targets.")
@@ -135,8 +133,6 @@ def _asked(given: Any, sides: Sides, wishes: Options, wanted: int, size: int, wa
     """The rows as they are where a person has them, else those of a data set, or random ones."""
     side = sides[1]
     if isinstance(given, str | os.PathLike) and given not in ("paper", "random"):
-        from ..rows import read
-
         # One input for all columns of a table: the ONNX side knows their number, and the native one their names.
         named = sides[0].columns if len(side.inputs) == 1 else ()
         rows = read(given, with_gaps(of_any_rows(side)), target=wishes.target, columns=named, scale=wishes.scale)
@@ -264,14 +260,7 @@ def _renamed(given: Mapping[str, Any], inputs: tuple[ValueInfo, ...], notes: lis
     names = [info.name for info in inputs]
     strange = [name for name in given if name not in names]
     missing = [info for info in inputs if info.name not in given]
-    if len(strange) < len(missing):
-        lacking = missing[len(strange) :] if strange else missing
-        raise BadInput(
-            f"{len(given)} of {len(inputs)} inputs were given ({listed(map(repr, given))}), and "
-            f"{listed(repr(info.name) for info in lacking)} is missing: the model's inputs are "
-            f"{listed(map(repr, names))}."
-        )
-    if not strange or len(strange) > len(missing):
+    if len(strange) != len(missing):
         return dict(given)
     # In the order given first; six inputs are 720 orders, and more than that are told apart by name or not at all.
     orders = permutations(strange) if len(strange) <= 6 else iter([tuple(strange)])
@@ -392,7 +381,3 @@ def first(arrays: Arrays, rows: int) -> Arrays:
     """Of every input that has a row for each; others are what all rows share."""
     every = rows_of(arrays)
     return {name: array[:rows] if array.shape[:1] == (every,) else array for name, array in arrays.items()}
-
-
-def rows_of(arrays: Arrays) -> int:
-    return max((len(array) for array in arrays.values() if array.ndim), default=1)

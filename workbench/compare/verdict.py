@@ -21,7 +21,7 @@ from ..agreement import (
 )
 from ..errors import BadInput
 from ..words import NATIVE_AND_ONNX, TWO_ONNX, SideNames, listed, sentence
-from .matching import Pair
+from .matching import Pair, match_outputs
 from .questions import Questions, answers_of, is_spiking
 from .sides import Side
 
@@ -109,8 +109,6 @@ def _matched(
     sides: tuple[Side, Side], names: SideNames, answers: tuple[Arrays, Arrays], warnings: list[str]
 ) -> tuple[list[Pair], list[OutputAgreement]]:
     """Both sides' answers output by output, and the native outputs that ONNX does not give."""
-    from .matching import match_outputs
-
     pairs, notes = match_outputs(*answers, sides[0].classes, sides[1].classes, names)
     warnings += notes
     if not pairs:
@@ -119,18 +117,10 @@ def _matched(
             " are these two the same model?"
         )
     unmatched = {name: plain(array) for name, array in answers[0].items() if name not in [pair[0] for pair in pairs]}
-    alone = [
-        OutputAgreement(
-            name,
-            str(array.dtype),
-            0,
-            0,
-            0,
-            beyond=1,
-            says=f"Output {name!r} of {names.sides[0]} has no partner {names.where[1]}.",
-        )
-        for name, array in unmatched.items()
-    ]
+    alone = []
+    for name, array in unmatched.items():
+        says = f"Output {name!r} of {names.sides[0]} has no partner {names.where[1]}."
+        alone.append(OutputAgreement(name, str(array.dtype), 0, 0, 0, beyond=1, says=says))
     for pair in pairs:
         if not pair.native.size and not pair.onnx.size:
             warnings.append(f"Output {pair.onnx_name!r} is empty on both sides, so nothing in it was compared.")

@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
+from ..agreement import rows_of
 from ..errors import UnsupportedModel
 from ..files.formats import identify
 from ..words import counted
 from .opening import LAYER_ROWS, one, opened
 from .options import Options
-from .questions import first, fixed_rows, questions, rows_of
+from .questions import first, fixed_rows, questions
 from .values import Arrays, Shapes
 
 
