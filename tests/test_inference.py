@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from onnx import helper, numpy_helper
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
-from workbench import compare, convert
+from workbench import compare, convert, load_engine, sandbox
 from workbench.classes import accuracy
 from workbench.inference import FirstInference, TrialRun, first_inference
 from workbench.paper.data import dataset
@@ -20,9 +21,16 @@ from workbench.paper.data import dataset
 IRIS = dataset("iris")
 
 
-def asked(estimator: Any, targets: Any, folder: Path) -> FirstInference:
+def inferred(path: Path) -> FirstInference | TrialRun:
+    """`first_inference` in this process, where no worker has to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox, "run", lambda task, name, *, progress, **limits: task(name, progress))
+        return first_inference(path)
+
+
+def asked(estimator: Any, targets: Any, folder: Path, ask: Callable[[Path], Any] = inferred) -> FirstInference:
     convert(estimator.fit(IRIS.inputs, targets), folder / "model.onnx")
-    inference = first_inference(folder / "model.onnx")
+    inference = ask(folder / "model.onnx")
     assert isinstance(inference, FirstInference)
     return inference
 
@@ -30,7 +38,7 @@ def asked(estimator: Any, targets: Any, folder: Path) -> FirstInference:
 @pytest.mark.parametrize("named", [False, True])
 def test_a_model_of_the_datas_classes_is_told_how_many_are_right(named: bool, tmp_path: Path) -> None:
     targets = np.array(IRIS.class_names)[IRIS.targets] if named else IRIS.targets
-    inference = asked(LogisticRegression(max_iter=1000), targets, tmp_path)
+    inference = asked(LogisticRegression(max_iter=1000), targets, tmp_path, first_inference if named else inferred)
     assert inference.fits and inference.right is not None and inference.right >= 35
     assert set(inference.predicted) == set(IRIS.class_names)
     assert inference.to_dict()["right"] == inference.right
@@ -63,7 +71,7 @@ def test_outputs_with_other_rows_than_were_asked_name_no_class(tmp_path: Path) -
     weights = numpy_helper.from_array(np.ones((5, 4, 3), np.float32), "w")
     graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["steps"])], "g", [row], [steps], [weights])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "steps.onnx")
-    trial = first_inference(tmp_path / "steps.onnx")
+    trial = inferred(tmp_path / "steps.onnx")
     assert isinstance(trial, TrialRun) and [output.shape for output in trial.outputs] == [(5, 1, 3)]
     assert "Iris" in trial.asked[0]
 
@@ -76,8 +84,9 @@ def test_a_comparison_on_the_papers_data_gives_no_accuracy_to_a_strangers_classe
     )
     accuracies = []
     for number, model in enumerate(models):
-        path = convert(model, tmp_path / f"{number}.onnx").output
-        accuracies.append(compare(model, path, "paper", seconds=0.1, repeat=2, threads=1).onnx.accuracy)
+        convert(model, path := tmp_path / f"{number}.onnx")
+        with load_engine(model, threads=1) as native, load_engine(path, threads=1) as other:
+            accuracies.append(compare(native, other, "paper", seconds=0.1, repeat=2).onnx.accuracy)
     assert accuracies[0] is not None and accuracies[0] > 0.9 and accuracies[1] is None
 
 

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from workbench import compare, load_engine
 from workbench.lookups import keys_of
 
-TEXT, WHOLE = TensorProto.STRING, TensorProto.INT64
+TEXT, WHOLE, FLOAT = TensorProto.STRING, TensorProto.INT64, TensorProto.FLOAT
 
 
 def written(path: Path, nodes: list[onnx.NodeProto], takes: tuple[int, list[Any]], gives: int, **stored: Any) -> Path:
@@ -33,50 +33,40 @@ def node(op_type: str, inputs: str, domain: str = "ai.onnx.ml", **attributes: An
 
 
 COLOURS = ["crimson", "teal", "ochre"]
-PAIRS: dict[str, tuple[Any, Any, tuple[int, list[Any]], int]] = {
+MANY = {"keys_strings": [f"k{i}" for i in range(200)]}
+PAIRS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "text to number": (
-        node("LabelEncoder", "x", keys_strings=COLOURS, values_int64s=[5, 6, 7]),
-        node("LabelEncoder", "x", keys_strings=COLOURS, values_int64s=[5, 6, 8]),
-        (TEXT, ["N", 1]),
-        WHOLE,
+        "LabelEncoder", {"keys_strings": COLOURS, "values_int64s": [5, 6, 7]}, {"values_int64s": [5, 6, 8]},
     ),
     "number to text": (
-        node("LabelEncoder", "x", keys_int64s=[1001, 2002], values_strings=["a", "b"]),
-        node("LabelEncoder", "x", keys_int64s=[1001, 2003], values_strings=["a", "b"]),
-        (WHOLE, ["N", 1]),
-        TEXT,
+        "LabelEncoder", {"keys_int64s": [1001, 2002], "values_strings": ["a", "b"]}, {"keys_int64s": [1001, 2003]},
     ),
     "a category": (
-        node("CategoryMapper", "x", cats_strings=COLOURS, cats_int64s=[1, 2, 3]),
-        node("CategoryMapper", "x", cats_strings=COLOURS, cats_int64s=[1, 3, 2]),
-        (TEXT, ["N", 1]),
-        WHOLE,
+        "CategoryMapper", {"cats_strings": COLOURS, "cats_int64s": [1, 2, 3]}, {"cats_int64s": [1, 3, 2]},
     ),
     "one among many": (
-        node("LabelEncoder", "x", keys_strings=[f"k{i}" for i in range(200)], values_int64s=[*range(200)]),
-        node("LabelEncoder", "x", keys_strings=[f"k{i}" for i in range(200)], values_int64s=[*range(199), 3]),
-        (TEXT, ["N", 1]),
-        WHOLE,
+        "LabelEncoder", {**MANY, "values_int64s": [*range(200)]}, {"values_int64s": [*range(199), 3]},
     ),
     "a column each": (
-        node("OneHotEncoder", "x", cats_strings=COLOURS, zeros=1),
-        node("OneHotEncoder", "x", cats_strings=[*COLOURS[:2], "ocher"], zeros=1),
-        (TEXT, ["N", 1]),
-        TensorProto.FLOAT,
+        "OneHotEncoder", {"cats_strings": COLOURS, "zeros": 1}, {"cats_strings": [*COLOURS[:2], "ocher"]},
     ),
     "a word in another case": (
-        node("LabelEncoder", "x", keys_strings=["Paris"], values_int64s=[5]),
-        node("LabelEncoder", "x", keys_strings=["Paris", "PARIS"], values_int64s=[5, 5]),
-        (TEXT, ["N", 1]),
-        WHOLE,
+        "LabelEncoder", {"keys_strings": ["Paris"], "values_int64s": [5]},
+        {"keys_strings": ["Paris", "PARIS"], "values_int64s": [5, 5]},
     ),
-}
+}  # fmt: skip
+"""An operator, what it knows, and what another one knows otherwise."""
 
 
 @pytest.mark.parametrize("pair", PAIRS)
 def test_a_comparison_asks_the_keys_that_tables_know(pair: str, tmp_path: Path) -> None:
-    one, other, takes, gives = PAIRS[pair]
-    paths = [written(tmp_path / f"{at}.onnx", [each], takes, gives) for at, each in enumerate((one, other))]
+    op_type, one, other = PAIRS[pair]
+    takes = (WHOLE if "keys_int64s" in one else TEXT, ["N", 1])
+    gives = TEXT if "values_strings" in one else FLOAT if op_type == "OneHotEncoder" else WHOLE
+    paths = [
+        written(tmp_path / f"{at}.onnx", [node(op_type, "x", **knows)], takes, gives)
+        for at, knows in enumerate((one, one | other))
+    ]
     for second, agrees in ((0, True), (1, False)):
         with load_engine(paths[0]) as native, load_engine(paths[second]) as ours:
             found = compare(native, ours, seconds=0.05, repeat=1, one_row=False)
@@ -115,7 +105,7 @@ def test_words_that_are_left_out_and_terms_are_known_too(tmp_path: Path) -> None
             ),
         ],
         (TEXT, ["N", 3]),
-        TensorProto.FLOAT,
+        FLOAT,
     )  # fmt: skip
     stored = written(
         tmp_path / "equal.onnx", [node("Equal", "x city", "")], (TEXT, ["N", 1]), TensorProto.BOOL,

@@ -13,6 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from tests.test_inference import inferred
 from workbench import compare, detect, load_engine
 from workbench.agreement import FLOAT32, hold, of_dtypes, plain
 from workbench.compare.matching import parted
@@ -21,7 +22,6 @@ from workbench.engines.inputs import cast
 from workbench.engines.values import dtype_of
 from workbench.errors import BadInput, UnsupportedModel
 from workbench.files.header import ValueInfo, read_header
-from workbench.inference import first_inference
 
 FLOAT = TensorProto.FLOAT
 tensor, sequence = helper.make_tensor_value_info, helper.make_tensor_sequence_value_info
@@ -160,6 +160,12 @@ def test_a_header_says_what_containers_hold_and_no_nesting_is_endless(tmp_path: 
 # --- comparing them -----------------------------------------------------------------------------------------------
 
 
+def compared(one: Path, other: Path, rows: Any = None, engine: str | None = None) -> Any:
+    """Both in this process, where no worker has to start."""
+    with load_engine(one, engine, worker=False) as native, load_engine(other, "onnxruntime") as ours:
+        return compare(native, ours, rows, seconds=0.1)
+
+
 def test_coarse_numbers_maps_and_sequences_are_compared_value_by_value(tmp_path: Path, pick: Path) -> None:
     halves = [helper.make_node("Identity", ["x"], ["y"])]
     kind = TensorProto.BFLOAT16
@@ -169,13 +175,13 @@ def test_coarse_numbers_maps_and_sequences_are_compared_value_by_value(tmp_path:
     doubled = [helper.make_node("Add", ["x", "x"], ["z"]), helper.make_node("SplitToSequence", ["z"], ["y"], axis=0)]
     other = save(tmp_path / "d.onnx", doubled, [tensor("x", FLOAT, ["N", 2])], [sequence("y", FLOAT, None)])
     rows = np.arange(1, 7, dtype=np.float32).reshape(3, 2)
-    same = {"seconds": 0.1, "engines": ("reference", None)}
-    assert compare(coarse, coarse, **same).agreement.within_tolerance
-    assert compare(split, split, rows, **same).agreement.within_tolerance
-    apart = compare(split, other, rows, seconds=0.1).agreement
+    assert compared(coarse, coarse, engine="reference").agreement.within_tolerance
+    assert compared(split, split, rows, "reference").agreement.within_tolerance
+    apart = compared(split, other, rows).agreement
     assert not apart.within_tolerance and apart.max_abs == 6
     asked = {"s": [np.ones(2, np.float32), np.zeros(3, np.float32)], "i": np.array(1)}
-    assert compare(pick, pick, asked, **same).agreement.within_tolerance
+    # Through workers, which these values travel to.
+    assert compare(pick, pick, asked, seconds=0.1, engines=("reference", None)).agreement.within_tolerance
 
 
 def test_neighbours_in_a_coarse_dtype_are_no_disagreement_and_what_is_finer_stays_exact() -> None:
@@ -212,7 +218,7 @@ def test_texts_of_a_sequence_are_compared_to_their_end() -> None:
 def test_a_model_without_inputs_is_compared(tmp_path: Path) -> None:
     node = helper.make_node("Constant", [], ["y"], value_floats=[1.0, 2.0])
     path = save(tmp_path / "m.onnx", [node], [], [tensor("y", FLOAT, [2])])
-    found = compare(path, path, seconds=0.1)
+    found = compared(path, path)
     assert found.agreement.within_tolerance and not any("random" in warning for warning in found.warnings)
 
 
@@ -351,9 +357,9 @@ def test_a_model_of_thousands_of_inputs_gets_sentences_that_can_be_read(tmp_path
         fit_inputs({"q": np.ones((1, 1), np.float32)}, read_header(path).graph.inputs)
     assert "more" in str(caught.value) and len(str(caught.value)) < 600
     with pytest.raises(BadInput) as caught:
-        compare(path, path, "paper")
+        compared(path, path, "paper")
     assert "more" in str(caught.value) and len(str(caught.value)) < 600
-    tried = first_inference(path)
+    tried = inferred(path)
     assert len(tried.says) < 600 and len(re.sub(r"<[^>]*>", "", tried._repr_html_())) < 10_000
     shown = re.sub(r"<style>.*?</style>|<[^>]*>", "\n", detect(path)._repr_html_().replace("<wbr>", ""), flags=re.S)
     assert "a_rather_long_feature_name_0: " in shown and max(map(len, shown.splitlines())) < 1000
