@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 from collections.abc import Iterator
@@ -62,6 +63,16 @@ def _no_loop_of_playwrights(request: pytest.FixtureRequest) -> Iterator[None]:
     asyncio._set_running_loop(None)
     yield
     asyncio._set_running_loop(loop)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _what_is_loaded_is_no_garbage() -> Iterator[None]:
+    """A comparison in this process collects garbage before it times anything: looking through all that TensorFlow and
+    others had loaded took ten times as long as the rest of it."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

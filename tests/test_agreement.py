@@ -273,9 +273,7 @@ def test_inputs_of_other_names_are_matched_by_position_and_else_by_shape() -> No
 
 def test_missing_and_too_many_inputs_are_named() -> None:
     a, b = np.zeros((2, 3), np.float32), np.zeros((2, 5), np.int64)
-    with pytest.raises(
-        BadInput, match=r"1 of 2 inputs were given \('a'\), and 'b' is missing: the model's inputs are 'a'"
-    ):
+    with pytest.raises(BadInput, match="Input 'b' is missing: the model's inputs are 'a', 'b'"):
         fit_inputs({"a": a}, TWO)
     with pytest.raises(BadInput, match="There is no input 'c': the model's inputs are 'a', 'b'"):
         fit_inputs({"a": a, "b": b, "c": b}, TWO)

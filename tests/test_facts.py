@@ -23,7 +23,7 @@ from onnx.reference import ReferenceEvaluator
 from playwright.sync_api import Browser, expect
 
 from tests.test_eight_bits import FORMS, network
-from workbench import convert, diff, graph, load_engine
+from workbench import convert, diff, graph, load_engine, sandbox
 from workbench.costs import timed, watched
 from workbench.errors import BadInput, UnsupportedModel
 from workbench.graph.facts import Facts, facts
@@ -213,11 +213,18 @@ def test_every_node_is_timed_or_says_what_it_became(tmp_path: Path) -> None:
     assert found.runs == 5 and "x (float32" in found.asked[0]
 
 
+def timed_here(path: Path, **options: Any) -> Any:
+    """`timed` in this process, where no worker has to start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox, "run", lambda task, *args, **limits: task(*args))
+        return timed(path, **options)
+
+
 def test_nodes_without_names_get_their_own_times(tmp_path: Path) -> None:
     nodes = [NODE("MatMul", [a, w], [b]) for a, w, b in (("x", "s", "h"), ("h", "w", "i"), ("i", "v", "y"))]
     weights = {"s": (4, 4), "w": (4, 2000), "v": (2000, 2000)}  # 4 M multiply-accumulates in the last, 8 k at most else
     onnx.save(model(nodes, ["N", 4], weights), tmp_path / "m.onnx")
-    seconds = [node.seconds for node in timed(tmp_path / "m.onnx").facts.nodes]
+    seconds = [node.seconds for node in timed_here(tmp_path / "m.onnx").facts.nodes]
     assert None not in seconds and seconds[2] == max(seconds)
 
 
@@ -236,11 +243,14 @@ def test_a_loops_body_is_timed_once(tmp_path: Path) -> None:
     proto = model([NODE("Loop", ["times", "", "x"], ["y"], body=body)], [50, 50], {})
     proto.graph.initializer.append(numpy_helper.from_array(np.int64(40), "times"))
     onnx.save(proto, tmp_path / "m.onnx")
-    found = timed(tmp_path / "m.onnx", runs=5)
+    found = timed_here(tmp_path / "m.onnx", runs=5)
     assert 0 < (found.facts.total["seconds"] or 0) + sum(found.added.values()) <= found.whole
 
 
-@pytest.mark.parametrize("form", [*FORMS, "opset 6", "gzip"])
+@pytest.mark.parametrize(
+    "form",
+    ["opset 6", "gzip", FORMS[2], *(pytest.param(form, marks=pytest.mark.long) for form in FORMS if form != FORMS[2])],
+)
 def test_what_is_timed_is_what_the_engine_runs(form: str, tmp_path: Path) -> None:
     """Other kernels, other opsets and packed files, which ONNX Runtime alone refuses or runs otherwise."""
     path = tmp_path / "m.onnx"
@@ -251,7 +261,7 @@ def test_what_is_timed_is_what_the_engine_runs(form: str, tmp_path: Path) -> Non
         path.write_bytes(gzip.compress(model([NODE("Exp", ["x"], ["y"])], ["N", 3], {}).SerializeToString()))
     else:
         network(form, path)
-    found = timed(path, runs=3)
+    found = timed_here(path, runs=3)
     assert all(node.seconds is not None or node.ran_as.startswith("part of ") for node in found.facts.nodes)
     with load_engine(path) as engine:
         assert set(engine.remarks) <= set(found.asked)
@@ -445,24 +455,29 @@ KEPT_EVAL = "const kept = eval; Object.defineProperty(window, 'eval', { get: () 
 
 @pytest.mark.browser
 @pytest.mark.slow
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_costs_and_differences_can_be_read_by_all(browser: Browser, theme: Any, tmp_path: Path) -> None:
+def test_costs_and_differences_can_be_read_by_all(browser: Browser, tmp_path: Path) -> None:
     onnx.save(chain(2), tmp_path / "a.onnx")
     onnx.save(chain(1), tmp_path / "b.onnx")
     costs = graph(tmp_path / "a.onnx").with_costs().save(tmp_path / "costs.html")
     differs = diff(tmp_path / "a.onnx", tmp_path / "b.onnx").save(tmp_path / "diff.html")
-    context = browser.new_context(offline=True, bypass_csp=True, color_scheme=theme)
+    context = browser.new_context(offline=True, bypass_csp=True)
     context.add_init_script(KEPT_EVAL)
     page = context.new_page()
     page.set_default_timeout(60_000)
     page.goto(costs.as_uri())
     page.get_by_role("button", name="Table").click()
     page.locator("#workbench-table tbody button").first.click()
-    for ours in ("#workbench-costs", "#workbench-table"):
-        assert [one["id"] for one in Axe().run(page, context=ours).response["violations"]] == []
+
+    def check(context: str | None = None) -> None:
+        for theme in ("light", "dark"):
+            page.emulate_media(color_scheme=theme)
+            assert [one["id"] for one in Axe().run(page, context=context).response["violations"]] == [], theme
+
+    check("#workbench-costs")
+    check("#workbench-table")
     page.goto(differs.as_uri())
     page.frame_locator("iframe").first.locator(".node-item-type").first.wait_for()
-    assert [one["id"] for one in Axe().run(page).response["violations"]] == []
+    check()
     context.close()
 
 

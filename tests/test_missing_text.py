@@ -67,16 +67,17 @@ def test_both_sides_are_right_on_the_rows_the_estimator_is_right_on(
     assert found.agreement.samples == 60
 
 
-@pytest.mark.parametrize("nothing", [np.nan, None])
+ONE_HOT = OneHotEncoder(handle_unknown="ignore")
+ORDINAL = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-9)
+
+
 @pytest.mark.parametrize(
-    "encoder",
+    ("encoder", "nothing"),
     [
-        OneHotEncoder(handle_unknown="ignore"),
-        OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1, encoded_missing_value=-9),
-        "imputer",
+        (ONE_HOT, np.nan), (ORDINAL, None), ("imputer", np.nan), ("imputer", None),
+        pytest.param(ONE_HOT, None, marks=pytest.mark.long), pytest.param(ORDINAL, np.nan, marks=pytest.mark.long),
     ],
-    ids=["one-hot", "ordinal", "imputer"],
-)
+)  # fmt: skip
 def test_a_frame_that_one_door_takes_every_door_takes(encoder: Any, nothing: Any, tmp_path: Path) -> None:
     decks = DECKS.assign(deck=DECKS["deck"].astype(object).where(LOST == 0, nothing))
     if encoder == "imputer":
