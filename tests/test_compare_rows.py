@@ -6,35 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from onnx_files import onnx_file
 
 from workbench import compare, load_engine
 from workbench.files.header import ValueInfo
 from workbench.invented import row_axes
 
-HIDDEN = 4
+HIDDEN, FLOAT = 4, TensorProto.FLOAT
 
 
 def recurrent(path: Path, x: list[Any], state: list[Any], y: list[Any], *, seed: int = 0) -> Path:
     """A GRU; its input is [rows, steps, features] where that begins with "N", else time first."""
     rng = np.random.default_rng(seed)
     shapes = {"W": (1, 3 * HIDDEN, 3), "R": (1, 3 * HIDDEN, HIDDEN)}
-    weights = [numpy_helper.from_array(rng.standard_normal(shape, np.float32), name) for name, shape in shapes.items()]
+    weights = {name: rng.standard_normal(shape, np.float32) for name, shape in shapes.items()}
     turn = [1, 0, 2] if x[0] == "N" else [0, 1, 2]
-    graph = helper.make_graph(
-        [
-            helper.make_node("Transpose", ["x"], ["by_time"], perm=turn),
-            helper.make_node("GRU", ["by_time", "W", "R", "", "", "h"], ["Y", "Y_h"], hidden_size=HIDDEN),
-        ],
-        "recurrent",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("x", x), ("h", state))],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (("Y", y), ("Y_h", state))],
-        weights,
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    nodes = [
+        helper.make_node("Transpose", ["x"], ["by_time"], perm=turn),
+        helper.make_node("GRU", ["by_time", "W", "R", "", "", "h"], ["Y", "Y_h"], hidden_size=HIDDEN),
+    ]
+    takes, gives = {"x": (FLOAT, x), "h": (FLOAT, state)}, {"Y": (FLOAT, y), "Y_h": (FLOAT, state)}
+    return onnx_file(path, nodes, takes, gives, weights)
 
 
 LAYOUTS: dict[str, tuple[list[Any], list[Any], list[Any]]] = {

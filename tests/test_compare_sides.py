@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_engines
+from onnx import TensorProto, helper
+from onnx_files import onnx_file
 from tiny_engines import FrailEngine, LitteringEngine, NullEngine, spin
 from workers import workers
 
@@ -20,7 +22,7 @@ from workbench.compare.sides import Side, WorkerSide, usable_cores
 from workbench.compare.timing import race
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.engines.worker import THREAD_VARIABLES
-from workbench.errors import BadInput, WorkbenchError
+from workbench.errors import WorkbenchError
 from workbench.sandbox import Cancelled, WorkerFailed, end_warm_worker
 
 
@@ -161,13 +163,9 @@ def test_libraries_and_engine_in_the_worker_get_the_same_thread_count() -> None:
 
 def matrix_product(path: Path) -> Path:
     """An ONNX file that is worth two threads."""
-    from onnx import helper, numpy_helper, save
-
-    weight = numpy_helper.from_array(np.ones((1024, 1024), np.float32), "w")
-    values = [helper.make_tensor_value_info(name, 1, [None, 1024]) for name in "xy"]
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", values[:1], values[1:], [weight])
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    x, y = ({name: (TensorProto.FLOAT, [None, 1024])} for name in "xy")
+    weights = {"w": np.ones((1024, 1024), np.float32)}
+    return onnx_file(path, [helper.make_node("MatMul", ["x", "w"], ["y"])], x, y, weights)
 
 
 def test_a_side_rests_until_its_threads_no_longer_spin(tmp_path: Path) -> None:
@@ -213,15 +211,6 @@ def test_peak_memory_is_the_workers_own() -> None:
     assert hungry.peak_mib() is None and Side(NullEngine()).peak_mib() is None
 
 
-def test_a_worker_that_takes_too_much_memory_is_stopped() -> None:
-    with (
-        worker("HungryEngine", memory_mib=150) as side,
-        pytest.raises(WorkerFailed, match=r"Running HungryEngine used .* more than the 150 MiB"),
-    ):
-        for _ in range(20):
-            side.answer(None)
-
-
 def test_a_crash_is_one_sentence_and_the_side_has_ended() -> None:
     side = worker("CrashingEngine")
     with pytest.raises(WorkerFailed, match=r"Running CrashingEngine crashed its process \(Segmentation fault\)"):
@@ -235,10 +224,14 @@ def test_cancelling_a_race_stops_a_hung_lap_and_keeps_what_was_measured() -> Non
     with worker("HangingEngine") as native, Side(NullEngine()) as onnx:
         native.prepare(None)
         onnx.prepare(None)
-        # Two calls to warm up and two rounds; then it hangs, for longer than any test may take.
-        threading.Timer(5, cancel.set).start()
-        found = race([native, onnx], cancel=cancel, budget=3600)
-    assert found.ended == "cancelled" and 1 <= found.rounds <= 2
+
+        def said(round: str) -> None:
+            # Two calls to warm up and two rounds; then it hangs, for longer than any test may take.
+            if round.startswith("Round 2"):
+                threading.Timer(0.5, cancel.set).start()
+
+        found = race([native, onnx], cancel=cancel, budget=3600, progress=said)
+    assert (found.ended, found.rounds) == ("cancelled", 2)
 
 
 def test_cancelling_a_side_stops_its_loading() -> None:
@@ -250,24 +243,14 @@ def test_cancelling_a_side_stops_its_loading() -> None:
 
 @pytest.mark.slow
 def test_a_call_that_hangs_ends_with_its_time() -> None:
-    with worker("HangingEngine", timeout=5) as side, pytest.raises(WorkerFailed, match="more than the 5 seconds"):
+    with worker("HangingEngine") as side:
         side.prepare(None)
-        side.lap("hang", 10)
+        side.engine.timeout = 2
+        with pytest.raises(WorkerFailed, match="more than the 2 seconds"):
+            side.lap("hang", 10)
 
 
 # --- real models ---------------------------------------------------------------------------------------------------
-
-
-def test_an_estimator_in_memory_travels_to_the_worker() -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    rows = np.random.default_rng(0).normal(size=(40, 3))
-    estimator = LogisticRegression().fit(rows, np.where(rows[:, 0] > 0, "yes", "no"))
-    with WorkerSide(estimator, threads=1) as side:
-        assert side.name == "sklearn"
-        labels = next(value for value in side.answer(rows).values() if value.dtype.kind in "OU")
-        assert list(labels) == list(estimator.predict(rows))
-        assert "estimator.predict(x)" in side.prepare(rows) and not side.refused
 
 
 @pytest.mark.slow
@@ -298,23 +281,3 @@ def test_a_keras_model_in_memory_travels_to_the_worker_and_all_its_calls_are_tim
         assert found is None and notes[0].startswith("Layers were not compared: ") and len(notes) == 1
         peak = side.peak_mib()
         assert peak is not None and peak > 300  # TensorFlow alone takes more
-
-
-def test_a_nengo_network_travels_to_the_worker() -> None:
-    import nengo
-
-    with nengo.Network(seed=0) as network:
-        stimulus = nengo.Node(np.zeros(2), label="x")
-        ensemble = nengo.Ensemble(20, 2)
-        nengo.Connection(stimulus, ensemble, synapse=None)
-        nengo.Probe(ensemble.neurons, label="spikes")
-    with WorkerSide(network) as side:
-        assert side.name == "nengo"
-        (spikes,) = side.answer(np.ones((1, 10, 2), np.float32)).values()
-        # What the probe came to, not its whole way there.
-        assert spikes.shape == (1, 20) and spikes.any()
-
-
-def test_what_is_no_model_is_refused_in_one_sentence() -> None:
-    with pytest.raises(BadInput, match="was given an object of type dict"):
-        WorkerSide({})

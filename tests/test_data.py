@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
+from onnx_files import onnx_file
 
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput, UnreadableFile
@@ -210,15 +211,9 @@ def test_the_full_mnist_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def model_taking(path: Path, dtype: int, *shapes: list[Any]) -> Path:
     names = [f"x{index}" for index in range(len(shapes))]
-    graph = helper.make_graph(
-        [helper.make_node("Identity", [name], [f"y{name}"]) for name in names],
-        "g",
-        [helper.make_tensor_value_info(name, dtype, shape) for name, shape in zip(names, shapes, strict=True)],
-        [helper.make_tensor_value_info(f"y{name}", dtype, None) for name in names],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    path.write_bytes(model.SerializeToString())
-    return path
+    nodes = [helper.make_node("Identity", [name], [f"y{name}"]) for name in names]
+    takes = {name: (dtype, shape) for name, shape in zip(names, shapes, strict=True)}
+    return onnx_file(path, nodes, takes, {f"y{name}": (dtype, None) for name in names})
 
 
 @pytest.mark.parametrize("shape", [["N", 28, 28], [None, 1, 28, 28], ["N", 28, 28, 1], ["N", 784]])

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper
+from onnx_files import onnx_file
 from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 
@@ -66,12 +66,9 @@ def test_other_classes_with_as_many_inputs_are_shown_and_never_called_right(case
 
 def test_outputs_with_other_rows_than_were_asked_name_no_class(tmp_path: Path) -> None:
     """A network over five time steps gives five rows of spikes for one row: no largest of these is a class."""
-    row = helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [1, 4])
-    steps = helper.make_tensor_value_info("steps", onnx.TensorProto.FLOAT, [5, 1, 3])
-    weights = numpy_helper.from_array(np.ones((5, 4, 3), np.float32), "w")
-    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["steps"])], "g", [row], [steps], [weights])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)]), tmp_path / "steps.onnx")
-    trial = inferred(tmp_path / "steps.onnx")
+    x, steps = {"x": (TensorProto.FLOAT, [1, 4])}, {"steps": (TensorProto.FLOAT, [5, 1, 3])}
+    node, weights = helper.make_node("MatMul", ["x", "w"], ["steps"]), {"w": np.ones((5, 4, 3), np.float32)}
+    trial = inferred(onnx_file(tmp_path / "steps.onnx", [node], x, steps, weights))
     assert isinstance(trial, TrialRun) and [output.shape for output in trial.outputs] == [(5, 1, 3)]
     assert "Iris" in trial.asked[0]
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
+from onnx_files import Values, onnx_file
 
 from tests.test_inference import inferred
 from workbench import UnsupportedModel, compare, load_engine
@@ -16,23 +16,12 @@ from workbench.files.header import read_header
 from workbench.inference import TrialRun, first_inference
 from workbench.invented import invent
 
-Shape = list[int | str | None]
 FLOAT, INT64, BOOL, STRING = TensorProto.FLOAT, TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING
 
 
-def model(
-    path: Path, nodes: list[Any], inputs: dict[str, tuple[int, Shape]], outputs: dict[str, int], **weights: Any
-) -> Path:
+def model(path: Path, nodes: list[Any], inputs: Values, outputs: dict[str, int], **weights: Any) -> Path:
     """A file; outputs have a type and no shape."""
-    graph = helper.make_graph(
-        nodes,
-        "g",
-        [helper.make_tensor_value_info(name, *of) for name, of in inputs.items()],
-        [helper.make_tensor_value_info(name, dtype, None) for name, dtype in outputs.items()],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in weights.items()],
-    )
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
-    return path
+    return onnx_file(path, nodes, inputs, {name: (dtype, None) for name, dtype in outputs.items()}, weights)
 
 
 def decoder(path: Path) -> Path:
@@ -48,7 +37,7 @@ def decoder(path: Path) -> Path:
         node("Gather", ["segments", "token_type_ids"], ["segment"]),
         node("Add", ["kept", "segment"], ["hidden"]),
     ]
-    inputs: dict[str, tuple[int, Shape]] = {
+    inputs: Values = {
         "input_ids": (INT64, ["batch", "sequence"]),
         "attention_mask": (INT64, ["batch", "past_sequence + sequence"]),
         "token_type_ids": (INT64, ["batch", "sequence"]),
@@ -70,7 +59,7 @@ def voice(path: Path) -> Path:
         node("Gather", ["one", "off"], ["checked"]),
         node("Mul", ["next", "checked"], ["out"]),
     ]
-    inputs: dict[str, tuple[int, Shape]] = {
+    inputs: Values = {
         "input": (FLOAT, [None, None]), "state": (FLOAT, [2, None, 8]), "sr": (INT64, []),
     }  # fmt: skip
     return model(
@@ -85,7 +74,7 @@ def picture(path: Path) -> Path:
         helper.make_node("MatMul", ["flat", "weights"], ["y"]),
     ]
     weights = np.ones((3 * 64 * 64, 2), np.float32)
-    inputs: dict[str, tuple[int, Shape]] = {"x": (FLOAT, ["?", 3, "?", "?"])}
+    inputs: Values = {"x": (FLOAT, ["?", 3, "?", "?"])}
     return model(path, nodes, inputs, {"y": FLOAT}, shape=np.array([1, 3 * 64 * 64]), weights=weights)
 
 
@@ -94,14 +83,14 @@ def texts(path: Path) -> Path:
         helper.make_node("Identity", ["text"], ["same"]),
         helper.make_node("Not", ["flag"], ["other"]),
     ]
-    inputs: dict[str, tuple[int, Shape]] = {"text": (STRING, ["n"]), "flag": (BOOL, [1])}
+    inputs: Values = {"text": (STRING, ["n"]), "flag": (BOOL, [1])}
     return model(path, nodes, inputs, {"same": STRING, "other": BOOL})
 
 
 def features(path: Path) -> Path:
     """Exported without saying how many columns there are; its weights tell."""
     nodes = [helper.make_node("MatMul", ["x", "weights"], ["y"])]
-    inputs: dict[str, tuple[int, Shape]] = {"x": (FLOAT, ["n", None])}
+    inputs: Values = {"x": (FLOAT, ["n", None])}
     return model(path, nodes, inputs, {"y": FLOAT}, weights=np.ones((23, 2), np.float32))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 import pytest
 from onnx import TensorProto, helper
+from onnx_files import onnx_file
 
 from workbench import compare, load_engine
 from workbench.lookups import keys_of
@@ -16,16 +17,8 @@ TEXT, WHOLE, FLOAT = TensorProto.STRING, TensorProto.INT64, TensorProto.FLOAT
 
 
 def written(path: Path, nodes: list[onnx.NodeProto], takes: tuple[int, list[Any]], gives: int, **stored: Any) -> Path:
-    graph = helper.make_graph(
-        nodes,
-        "lookup",
-        [helper.make_tensor_value_info("x", *takes)],
-        [helper.make_tensor_value_info("y", gives, None)],
-        [helper.make_tensor(name, kind, dims, values) for name, (kind, dims, values) in stored.items()],
-    )
-    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
-    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), path)
-    return path
+    weights = {name: helper.make_tensor(name, *of) for name, of in stored.items()}
+    return onnx_file(path, nodes, {"x": takes}, {"y": (gives, None)}, weights)
 
 
 def node(op_type: str, inputs: str, domain: str = "ai.onnx.ml", **attributes: Any) -> onnx.NodeProto:
@@ -125,7 +118,5 @@ def test_what_a_table_knows_reaches_only_the_inputs_it_is_asked_for(tmp_path: Pa
         helper.make_node("LabelEncoder", ["b"], ["two"], domain="ai.onnx.ml", keys_strings=["y"], values_int64s=[1]),
         helper.make_node("Add", ["one", "two"], ["sum"]),
     ]
-    infos = [helper.make_tensor_value_info(name, TEXT, ["N", 1]) for name in "ab"]
-    graph = helper.make_graph(nodes, "g", infos, [helper.make_tensor_value_info("sum", WHOLE, ["N", 1])])
-    onnx.save(helper.make_model(graph), tmp_path / "two.onnx")
-    assert keys_of(tmp_path / "two.onnx") == {"a": ("x",), "b": ("y",)}
+    two = onnx_file(tmp_path / "m.onnx", nodes, dict.fromkeys("ab", (TEXT, ["N", 1])), {"sum": (WHOLE, ["N", 1])})
+    assert keys_of(two) == {"a": ("x",), "b": ("y",)}
