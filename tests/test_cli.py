@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -15,15 +16,25 @@ from pathlib import Path
 
 import pytest
 
+from workbench.__main__ import _progress, main
+
 DATA = Path(__file__).parent / "data"
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "workbench", *arguments], capture_output=True, text=True, timeout=600)
+    """A command, in this process: one of its own would spend most of the time on imports."""
+    out, err = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        try:
+            code = main(arguments)
+        except SystemExit as end:  # argparse's
+            code = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, code, out.getvalue(), err.getvalue())
 
 
 def test_detect_prints_one_json_object_per_file() -> None:
-    done = run("detect", str(DATA / "mlp.onnx"), str(DATA / "mlp.pt2"), "--json")
+    command = [sys.executable, "-m", "workbench", "detect", str(DATA / "mlp.onnx"), str(DATA / "mlp.pt2"), "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0
     assert not done.stderr
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -115,14 +126,9 @@ def acting(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", COMMANDS)
-def test_nothing_that_is_printed_acts_on_a_terminal(
-    case: str, acting: dict[str, str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    from workbench.__main__ import main
-
-    with contextlib.suppress(SystemExit):  # wrong usage
-        main([word.format(**acting) for word in COMMANDS[case]])
-    out, err = capsys.readouterr()
+def test_nothing_that_is_printed_acts_on_a_terminal(case: str, acting: dict[str, str]) -> None:
+    done = run(*(word.format(**acting) for word in COMMANDS[case]))
+    out, err = done.stdout, done.stderr
     assert out + err and "workbench" in out + err
     assert_harmless(out)
     assert_harmless(err)
@@ -241,9 +247,9 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a classifier as skops and joblib, its ONNX form, and its rows in several kinds of files."""
     import joblib
     import numpy as np
+    import skops.io
     from sklearn.datasets import load_iris
     from sklearn.linear_model import LogisticRegression
-    from skops import io
 
     from workbench import convert
 
@@ -251,7 +257,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows, answers = load_iris(return_X_y=True)
     model = LogisticRegression(max_iter=1000).fit(rows, answers)
     joblib.dump(model, folder / "m.joblib")
-    io.dump(model, folder / "m.skops")
+    skops.io.dump(model, folder / "m.skops")
     convert(model, folder / "m.onnx")
     np.save(folder / "x.npy", rows)
     np.savez(folder / "x.npz", rows=rows, answers=answers)
@@ -367,8 +373,6 @@ def test_tables_checks_its_folder_before_minutes_of_measuring(tmp_path: Path) ->
 def test_progress_takes_one_line_of_a_terminal_and_few_of_a_log(
     terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from workbench.__main__ import _progress
-
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with _progress() as say:
         say("Warming up")

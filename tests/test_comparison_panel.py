@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ from skops import io
 from tests.test_compare import graph, times
 from tests.test_compare import here as both_here
 from workbench import BadInput, compare, convert, load_engine
+from workbench.__main__ import main
 from workbench.compare import Comparison
 from workbench.compare.answers import KEPT_ROWS
+from workbench.compare.options import ASKED, Options
 from workbench.errors import UnreadableFile
 from workbench.sandbox import end_warm_worker
 from workbench.session import Session
@@ -338,6 +341,27 @@ def test_a_file_elsewhere_is_typed_and_choices_from_code_are_shown(folder: Path,
     assert panel.fields["threads"].value == 3 and panel.fields["scale"].value == 1 / 255
     panel.session.pick(folder / "forest.onnx")
     assert panel.fields["data"].value == "" and panel.session.data == "" and not panel.elsewhere.value
+
+
+def test_an_option_of_the_comparison_stands_in_command_session_and_form(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panel, asked_for = ComparisonPanel(folder / "forest.skops"), {each.name: each.metadata for each in fields(Options)}
+    with pytest.raises(SystemExit):
+        main(["compare", "--help"])
+    flags = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    # Every field that the command asks for but those with controls of their own.
+    assert {name for name, meta in asked_for.items() if "command" in meta} - {"engines", "trust"} == {*ASKED} - {
+        "target"
+    }
+    for name, option in ASKED.items():
+        assert f"--{'memory' if name == 'memory_mib' else name.replace('_', '-')}" in flags | {"--target"}
+        choice, value = panel.choices[option.name], {"bool": True, "text": "species"}.get(option.kind, 2)
+        assert getattr(panel.session, option.name) == (option.default or type(value)())
+        choice.field.value = next((given for _, given in getattr(choice.field, "options", ()) if given), value)
+        assert getattr(panel.session, option.name) == choice.field.value
+        panel.session.set_trait(option.name, value)
+        assert choice.field.value == value and option.help in unescape(choice.children[1].value)
 
 
 def test_what_a_comparison_lacks_is_said_in_a_line(tmp_path: Path) -> None:

@@ -385,9 +385,13 @@ def test_the_panel_says_what_is_missing_and_leads_there(tmp_path: Path, iris: di
     assert session.step == "convert"
     compare_button.click()
     assert session.step == "compare"
+    session.step = "report"
+    assert session.next == "convert" and not write_button.button_style + convert_button.button_style
     session.conversion = iris["conversion"]
     assert "Conversion to ONNX</b>: iris.onnx: Both sides agree." in words.value
     assert convert_button.layout.display == "none"
+    # The step that comes next stands out above all panels, and here nothing else then.
+    assert session.next == "compare" and not write_button.button_style + compare_button.button_style
     page = session.report()
     said, download = panel.children[-2:]
     assert "&lt;b&gt;.skops.report.html" in said.value and "<b>.skops" not in said.value

@@ -17,11 +17,12 @@ import skops.io
 import traitlets
 from sklearn.tree import DecisionTreeClassifier
 
+from tests.test_compare import times
 from workbench import BadInput, WorkbenchError, detect
 from workbench.paper.data import dataset
-from workbench.session import MOST_RECENT, STEPS, Session, session_of
+from workbench.session import MOST_RECENT, NOTHING_WATCHED, STEPS, Session, session_of
 from workbench.session.pairing import pair, partners
-from workbench.widgets import Workbench
+from workbench.widgets import GraphPanel, Workbench
 
 DATA = Path(__file__).parent / "data"
 
@@ -69,6 +70,35 @@ def test_the_same_file_picked_again_stays_as_it_was_chosen(folder: Path) -> None
     session.options = {"zipmap": True}
     session.pick(folder / "tree.skops")
     assert session.options == {"zipmap": True}
+
+
+def test_what_nodes_do_in_a_run_is_shown_where_it_is_asked_for_and_kept_with_its_file(folder: Path) -> None:
+    times(folder / "one.onnx", 1)
+    times(folder / "other.onnx", 1.5)
+    session = Session(folder / "one.onnx", root=folder)
+    panel = GraphPanel(session)
+    wait(lambda: not session.looking)
+    plain = panel.frame.markup
+    panel.watch.value = True
+    wait(lambda: not session.looking)
+    assert NOTHING_WATCHED in panel.frame.said and panel.frame.markup != plain
+    session.watch = False
+    assert panel.frame.markup == plain and not panel.frame.said
+    session.partner = str(folder / "other.onnx")
+    session.watch = True
+    wait(lambda: not session.looking)
+    view, says = session.watched
+    assert max(node.error or 0 for node in view._costs.nodes) > 0.1 and "errors are of" in panel.frame.said == says
+    assert view._repr_html_() == panel.frame.markup
+    session.path = str(folder / "tree.skops")
+    assert panel.watch.layout.display == "none" and session.watched is None
+    session.path = str(folder / "one.onnx")
+    assert session.watched == (view, says) and not session.looking
+    session.partner, session.data = str(folder / "none.onnx"), str(folder / "none.csv")
+    session.watch = False
+    session.watch = True
+    wait(lambda: not session.looking)
+    assert "none" in session.problems["watch"] and session.problems["watch"] in panel.frame.said
 
 
 def test_a_file_left_before_it_was_known_is_found_out_about_later(folder: Path) -> None:

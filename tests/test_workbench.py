@@ -30,8 +30,6 @@ DATA = Path(__file__).parent / "data"
 SCREENSHOTS = os.environ.get("WORKBENCH_SCREENSHOTS")
 """A folder to leave pictures in, for whoever wants to look."""
 
-KERNEL = {"name": "python3", "display_name": "Python 3 (ipykernel)", "language": "python"}
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,6 +47,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     header = ",".join([*test.feature_names, "species"])
     rows = np.column_stack([test.inputs, test.targets])
     np.savetxt(folder / "flowers.csv", rows, delimiter=",", header=header, comments="", fmt="%g")
+    notebook = folder / "00_workbench.ipynb"
+    cell = '"wb = Workbench()\\n"'
+    # Races are shorter than a person's.
+    notebook.write_text(notebook.read_text("utf-8").replace(cell, f'{cell}, "wb.seconds = 1\\n"'), "utf-8")
     return folder
 
 
@@ -196,7 +198,7 @@ def test_a_network_of_the_paper_goes_from_the_menu_to_its_verdict(page: Page, fo
     compare = page.get_by_role("tabpanel", name="Compare")
     compare.get_by_role("button", name="Compare", exact=True).click()
     expect(mark(page, "Compare")).to_have_text("both agree", timeout=180_000)
-    expect(compare).to_contain_text("ONNX is")
+    expect(compare).to_contain_text("times as fast as native")
     # The picture of the row, and what both sides say of it.
     expect(compare.locator(".wb-row-answers img, .wb-answers img, img").first).to_be_visible()
     picture(page, "dl-compared")
@@ -472,6 +474,8 @@ def test_nothing_keeps_anyone_out(browser: Browser, lab: str, folder: Path, them
                 assert not page.evaluate(UNSEEN)
                 page.emulate_media(forced_colors="none")
             picture(page, f"{theme}-{width}-{name.lower()}")
+            if width == 1024:
+                continue  # what axe looks at is as in the widest
             found = Axe().run(page, context=".wb-workbench").response["violations"]
             serious = [
                 f"{one['id']}: {one['help']}: {node['html'][:120]} {node['failureSummary'][:300]}"

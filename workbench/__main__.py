@@ -196,8 +196,8 @@ def _axis(text: str) -> tuple[str, int]:
 def _options() -> Iterator[Argument]:
     """The arguments of ``compare`` that stand in its table of options."""
     for each in fields(Options):
-        if each.metadata:
-            told = {**each.metadata, "type": _number} if each.metadata.get("type") is float else dict(each.metadata)
+        if told := dict(each.metadata.get("command", {})):
+            told |= {"type": _number} if told.get("type") is float else {}
             flag = "memory" if each.name == "memory_mib" else each.name.replace("_", "-")
             yield _argument(f"--{flag}", dest=each.name, default=each.default, **told)
 
@@ -520,7 +520,7 @@ def _compare(arguments: argparse.Namespace) -> int:
             **asked,
             progress=say,
             custom_objects=_custom_objects(arguments),
-            **{each.name: getattr(arguments, each.name) for each in fields(Options) if each.metadata},
+            **{each.name: getattr(arguments, each.name) for each in fields(Options) if "command" in each.metadata},
         )
     if arguments.json:
         _say_json(result.to_dict())

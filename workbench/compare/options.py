@@ -1,6 +1,7 @@
 """What may be said to `workbench.compare` beside both models and the rows: one table for every door to it.
 
-The function's signature and help, the command's arguments and the session's choices are made from these fields.
+The function's signature and help, the command's arguments, the session's choices and the form's controls are made from
+these fields.
 """
 
 from __future__ import annotations
@@ -15,13 +16,30 @@ from typing import Any, TypeVar
 
 from ..agreement import Tolerance
 from ..errors import BadInput
+from ..files.records import Option
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+SCALES = (("× 1/255: 0 to 255 become 0 to 1", 1 / 255), ("× 255: 0 to 1 become 0 to 255", 255.0))
+POWERS = (1, 2, 4, 8, 16, 32, 64, 128)
+"""Offered on the screen, where any other may come from code."""
 
 
 def said(default: Any, says: str, **argument: Any) -> Any:
     """A field that the command takes, too: its help, and what argparse needs to know."""
-    return field(default=default, metadata={"help": says, **argument})
+    return field(default=default, metadata={"command": {"help": says, **argument}})
+
+
+def asked(option: Option, default: Any = None, **argument: Any) -> Any:
+    """A field that the command and the screen ask for.
+
+    Args:
+        option: what is asked. Its name is the one of the session's choice, its default what that is at first.
+        default: of the field, and the command.
+        argument: for argparse, beside the help.
+    """
+    typed = {"type": {"int": int, "float": float}[option.kind]} if argument else {}
+    return field(default=default, metadata={"command": {"help": option.help, **typed, **argument}, "option": option})
 
 
 @dataclass(frozen=True)
@@ -53,17 +71,52 @@ class Options:
     """
 
     targets: Any = None
-    target: str | int | None = None
-    scale: float | None = said(None, "multiply all numbers, such as 1/255", type=float, metavar="FACTOR")
-    rows: int | None = said(None, "rows to ask at most (default: all of a file, else 50)", type=int, metavar="N")
-    batch: int | None = said(None, "rows in a timed call (default: as suits the model)", type=int, metavar="N")
-    layers: bool = said(False, "name the first layer that differs (Keras models)")
-    one_row: bool = said(False, "time single rows too")
-    repeat: int | None = said(
-        None, "rounds of the race at most, in each of which both sides take their turn", type=int, metavar="ROUNDS"
+    target: str | int | None = field(
+        default=None,
+        metadata={
+            "option": Option(
+                "target", "Right answers", "of a table; else left empty", "text", unset="a column's name, if any"
+            )
+        },
     )
-    seconds: float = said(10.0, "for the race at most (default: 10)", type=float, metavar="SECONDS")
-    threads: int | None = said(None, "on both sides (default: one per core)", type=int, metavar="N")
+    scale: float | None = asked(
+        Option("scale", "Numbers", "multiply all numbers, such as 1/255", "float", SCALES, unset="as they are"),
+        metavar="FACTOR",
+    )
+    rows: int | None = asked(
+        Option(
+            "rows", "Rows at most", "rows to ask at most (default: all of a file, else 50)", "int", default=50, least=1
+        ),
+        metavar="N",
+    )
+    batch: int | None = asked(
+        Option("batch", "Batch size", "rows in a timed call (default: as suits the model)", "int", POWERS, least=1),
+        metavar="N",
+    )
+    layers: bool = asked(
+        Option("layers", "Layers", "name the first layer that differs (Keras models)", "bool", default=False), False
+    )
+    one_row: bool = asked(Option("one_row", "Single rows", "time single rows too", "bool", default=False), False)
+    repeat: int | None = asked(
+        Option(
+            "repeats",
+            "Repeats",
+            "rounds of the race at most, in each of which both sides take their turn",
+            "int",
+            (1, 3, 10, 30, 100, 300),
+            least=1,
+            unset="until the ratio is sure",
+        ),
+        metavar="ROUNDS",
+    )
+    seconds: float = asked(
+        Option("seconds", "Seconds to race", "for the race at most (default: 10)", "float", default=10.0, least=0.01),
+        10.0,
+        metavar="SECONDS",
+    )
+    threads: int | None = asked(
+        Option("threads", "Threads", "on both sides (default: one per core)", "int", POWERS[:4], least=1), metavar="N"
+    )
     engines: tuple[str | None, str | None] = said(
         (None, None), "which engines to use, such as nengo_dl and onnxruntime (default: by the kind of model)",
         nargs=2, metavar=("NATIVE", "ONNX"),
@@ -72,17 +125,19 @@ class Options:
     trust: bool = said(False, "open formats that can run code from the file")
     tolerance: Tolerance | None = None
     custom_objects: Mapping[str, Any] | None = None
-    memory_mib: float | None = said(
-        None, "MiB for each side's process (default: by the model's size)", type=float, metavar="MIB"
+    memory_mib: float | None = asked(
+        Option("memory_mib", "Memory", "MiB for each side's process (default: by the model's size)", "float"),
+        metavar="MIB",
     )
-    timeout: float | None = said(
-        None, "for loading, and for any one answer (default: 900)", type=float, metavar="SECONDS"
+    timeout: float | None = asked(
+        Option("timeout", "Seconds to wait", "for loading, and for any one answer (default: 900)", "float"),
+        metavar="SECONDS",
     )
     progress: Callable[[str], object] | None = None
     cancel: threading.Event | None = None
 
     def __post_init__(self) -> None:
-        for name in (each.name for each in fields(self) if each.metadata.get("type") is int):
+        for name in (name for name, option in ASKED.items() if option.kind == "int"):
             number = getattr(self, name)
             if number is not None and (not isinstance(number, int) or number < 1):
                 raise BadInput(f"{name} is a whole number from 1, or None, not {number!r}.")
@@ -105,6 +160,10 @@ class Options:
         """Tell the person how far it is."""
         if self.progress is not None:
             self.progress(sentence)
+
+
+ASKED: dict[str, Option] = {each.name: each.metadata["option"] for each in fields(Options) if "option" in each.metadata}
+"""{field: how the screen asks for it}; the option's name is that of the session's choice."""
 
 
 def documented(function: Function) -> Function:

@@ -109,7 +109,7 @@ class Option:
         name: of the argument; label: the same in words.
         help: what it is for, in one short sentence.
         kind: what its value is; ``names`` is a list of texts.
-        choices: the values it may have, where they are few.
+        choices: the values it may have, where they are few; of a number those worth offering, or (words, value).
         default: what holds where it is left out; None: the converter decides, as `unset` says.
         least, most: bounds of a number, None where there is none. A ``float`` lies above its `least`.
         unset: what happens where it is None.
@@ -119,7 +119,7 @@ class Option:
     label: str
     help: str
     kind: Literal["bool", "int", "float", "choice", "text", "names"]
-    choices: tuple[str, ...] = ()
+    choices: tuple[Any, ...] = ()
     default: Any = None
     least: float | None = None
     most: float | None = None

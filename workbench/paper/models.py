@@ -42,73 +42,9 @@ class Sample:
     native: str = ""
 
 
-_NATIVE_ML = "As scikit-learn makes it, in a .skops file, which opens without running code from it: convert it to ONNX."
-_IMAGENET = "With its ImageNet weights where they can be downloaded, with random ones elsewhere. Keras."
-
-_SAMPLES = (
-    Sample(
-        "iris-logistic-regression",
-        "Logistic regression on iris",
-        "Names the species of an iris flower from four lengths. scikit-learn, one linear layer.",
-        "ML",
-        "iris_logistic_regression.onnx",
-        native=".skops",
-    ),
-    Sample(
-        "iris-random-forest",
-        "Random forest on iris",
-        "The same question answered by the vote of 100 decision trees. scikit-learn.",
-        "ML",
-        "iris_random_forest.onnx",
-        native=".skops",
-    ),
-    Sample("linear-regression", "Linear regression on boston", _NATIVE_ML, "ML", "linear_regression.skops", "skops"),
-    Sample(
-        "logistic-regression", "Logistic regression on iris", _NATIVE_ML, "ML", "logistic_regression.skops", "skops"
-    ),
-    Sample("random-forest", "Random forest on iris", _NATIVE_ML, "ML", "random_forest.skops", "skops"),
-    Sample("knn", "KNN on iris", _NATIVE_ML, "ML", "knn.skops", "skops"),
-    Sample("k-means", "K-means on blobs", _NATIVE_ML, "ML", "k_means.skops", "skops"),
-    Sample(
-        "lenet-1",
-        "LeNet-1 on handwritten digits",
-        "Reads a digit from 28x28 grey pixels: two convolutions and a dense layer, 4,326 parameters. Keras.",
-        "DL",
-        "lenet-1.onnx",
-        native=".keras",
-    ),
-    Sample(
-        "dnn-keras",
-        "DNN on handwritten digits",
-        "Reads a digit from 28x28 grey pixels with three dense layers. Keras.",
-        "DL",
-        "dnn.keras",
-        "Keras v3",
-    ),
-    Sample(
-        "lenet-1-keras",
-        "LeNet-1 on handwritten digits",
-        "Reads a digit from 28x28 grey pixels: two convolutions and a dense layer. Keras.",
-        "DL",
-        "lenet-1-digits.keras",
-        "Keras v3",
-    ),
-    Sample("vgg16", "VGG16 on pictures, 550 MB", _IMAGENET, "DL", "vgg16.keras", "Keras v3"),
-    Sample("resnet50", "ResNet50 on pictures, 100 MB", _IMAGENET, "DL", "resnet50.keras", "Keras v3"),
-    Sample("densenet121", "DenseNet121 on pictures, 33 MB", _IMAGENET, "DL", "densenet121.keras", "Keras v3"),
-    Sample(
-        "snn-digits",
-        "Spiking network on handwritten digits",
-        "Reads a digit from 28x28 grey pixels in 30 steps, with four layers of LIF neurons. NengoDL.",
-        "SNN",
-        "snn_digits.onnx",
-    ),
-)
-
-
 def samples() -> tuple[Sample, ...]:
     """The models `make_sample` can make, in menu order."""
-    return _SAMPLES
+    return tuple(_MADE)
 
 
 def make_sample(
@@ -162,72 +98,47 @@ def make_sample(
 
 
 def _sample(id: str) -> Sample:
-    for sample in _SAMPLES:
+    for sample in _MADE:
         if sample.id == id:
             return sample
-    raise BadInput(f"There is no sample model {id!r}; choose one of: {', '.join(sample.id for sample in _SAMPLES)}.")
+    raise BadInput(f"There is no sample model {id!r}; choose one of: {', '.join(sample.id for sample in _MADE)}.")
 
 
 # --- training: these run in the worker ----------------------------------------------------------------------------
 
 
 def _make(id: str, path: str, progress: Progress) -> None:
-    make, *what = _MAKERS[id]
+    make, *what = _MADE[_sample(id)]
     make(*what, path, progress)
 
 
-def _train_logistic_regression(path: str, progress: Progress) -> None:
-    from sklearn.linear_model import LogisticRegression
-
-    _train_on_iris(LogisticRegression(max_iter=1000), "iris_logistic_regression", path, progress)
-
-
-def _train_random_forest(path: str, progress: Progress) -> None:
-    from sklearn.ensemble import RandomForestClassifier
-
-    _train_on_iris(RandomForestClassifier(random_state=SEED), "iris_random_forest", path, progress)
-
-
-def _train_on_iris(estimator: Any, name: str, path: str, progress: Progress) -> None:
+def _train_on_iris(name: str, path: str, progress: Progress) -> None:
     from skl2onnx import convert_sklearn
     from skl2onnx.common.data_types import FloatTensorType
     from skops import io
 
     progress("Training on 112 iris flowers")
-    flowers = dataset("iris", "train")
+    estimator, flowers = _estimators()[name][1], dataset("iris", "train")
     estimator.fit(flowers.inputs, flowers.targets)
     io.dump(estimator, Path(path).with_suffix(".skops"))
     progress("Converting to ONNX")
     # Without ZipMap the probabilities are one array: several times faster than a dictionary per row.
     model = convert_sklearn(
-        estimator, name, [("measurements", FloatTensorType([None, 4]))], options={id(estimator): {"zipmap": False}}
-    )
+        estimator, f"iris_{name.lower().replace(' ', '_')}", [("measurements", FloatTensorType([None, 4]))],
+        options={id(estimator): {"zipmap": False}},
+    )  # fmt: skip
     Path(path).write_bytes(model.SerializeToString())
     rows = dataset("iris").inputs
     _check(path, rows, estimator.predict_proba(rows))
 
 
 def _train_lenet(path: str, progress: Progress) -> None:
-    """The authors' LeNet-1, layer for layer (their ``lenet-1.onnx``): 4 and 12 feature maps, tanh, average pooling."""
-    os.environ["KERAS_BACKEND"] = "tensorflow"
+    """The authors' LeNet-1, layer for layer (their ``lenet-1.onnx``)."""
     progress("Starting TensorFlow")
-    import keras
+    model, _ = _first_network("LeNet-1")
     import tensorflow as tf
     import tf2onnx
-    from keras import layers
 
-    keras.utils.set_random_seed(SEED)
-    model = keras.Sequential(
-        [
-            keras.Input((28, 28, 1), name="image"),
-            layers.Conv2D(4, 5, padding="same", activation="tanh", name="conv1"),
-            layers.AveragePooling2D(2, name="pool1"),
-            layers.Conv2D(12, 5, activation="tanh", name="conv2"),
-            layers.AveragePooling2D(2, name="pool2"),
-            layers.Flatten(name="flatten"),
-            layers.Dense(10, activation="softmax", name="predictions"),
-        ]
-    )
     images = _train_on_digits(model, 0.01, progress)
     model.save(Path(path).with_suffix(".keras"))
     progress("Converting to ONNX")
@@ -311,23 +222,56 @@ def _check(path: str, rows: np.ndarray, expected: np.ndarray) -> None:
         )
 
 
-_MAKERS: dict[str, tuple[Any, ...]] = {
-    "iris-logistic-regression": (_train_logistic_regression,),
-    "iris-random-forest": (_train_random_forest,),
-    "linear-regression": (_make_estimator, "Linear regression"),
-    "logistic-regression": (_make_estimator, "Logistic regression"),
-    "random-forest": (_make_estimator, "Random forest"),
-    "knn": (_make_estimator, "KNN"),
-    "k-means": (_make_estimator, "K-means"),
-    "lenet-1": (_train_lenet,),
-    "dnn-keras": (_make_digit_reader, "DNN", 0.001),
-    "lenet-1-keras": (_make_digit_reader, "LeNet-1", 0.01),
-    "vgg16": (_make_network, "VGG16"),
-    "resnet50": (_make_network, "ResNet50"),
-    "densenet121": (_make_network, "DenseNet121"),
-    "snn-digits": (_make_spiking,),
-}
-"""The function that makes each, and its first arguments."""
+_NATIVE_ML = "As scikit-learn makes it, in a .skops file, which opens without running code from it: convert it to ONNX."
+_IMAGENET = "With its ImageNet weights where they can be downloaded, with random ones elsewhere. Keras."
+
+_MADE: dict[Sample, tuple[Any, ...]] = {
+    Sample(
+        "iris-logistic-regression", "Logistic regression on iris",
+        "Names the species of an iris flower from four lengths. scikit-learn, one linear layer.",
+        "ML", "iris_logistic_regression.onnx", native=".skops",
+    ): (_train_on_iris, "Logistic regression"),
+    Sample(
+        "iris-random-forest", "Random forest on iris",
+        "The same question answered by the vote of 100 decision trees. scikit-learn.",
+        "ML", "iris_random_forest.onnx", native=".skops",
+    ): (_train_on_iris, "Random forest"),
+    **{
+        Sample(id, f"{name} on {rows}", _NATIVE_ML, "ML", f"{id.replace('-', '_')}.skops", "skops"):
+            (_make_estimator, name)
+        for id, name, rows in (
+            ("linear-regression", "Linear regression", "boston"),
+            ("logistic-regression", "Logistic regression", "iris"),
+            ("random-forest", "Random forest", "iris"), ("knn", "KNN", "iris"), ("k-means", "K-means", "blobs"),
+        )
+    },
+    Sample(
+        "lenet-1", "LeNet-1 on handwritten digits",
+        "Reads a digit from 28x28 grey pixels: two convolutions and a dense layer, 4,326 parameters. Keras.",
+        "DL", "lenet-1.onnx", native=".keras",
+    ): (_train_lenet,),
+    Sample(
+        "dnn-keras", "DNN on handwritten digits",
+        "Reads a digit from 28x28 grey pixels with three dense layers. Keras.",
+        "DL", "dnn.keras", "Keras v3",
+    ): (_make_digit_reader, "DNN", 0.001),
+    Sample(
+        "lenet-1-keras", "LeNet-1 on handwritten digits",
+        "Reads a digit from 28x28 grey pixels: two convolutions and a dense layer. Keras.",
+        "DL", "lenet-1-digits.keras", "Keras v3",
+    ): (_make_digit_reader, "LeNet-1", 0.01),
+    **{
+        Sample(name.lower(), f"{name} on pictures, {weighs} MB", _IMAGENET, "DL", f"{name.lower()}.keras", "Keras v3"):
+            (_make_network, name)
+        for name, weighs in (("VGG16", 550), ("ResNet50", 100), ("DenseNet121", 33))
+    },
+    Sample(
+        "snn-digits", "Spiking network on handwritten digits",
+        "Reads a digit from 28x28 grey pixels in 30 steps, with four layers of LIF neurons. NengoDL.",
+        "SNN", "snn_digits.onnx",
+    ): (_make_spiking,),
+}  # fmt: skip
+"""The menu: each sample with the function that makes it, and its first arguments."""
 
 
 # --- the networks of the paper's Table 4 --------------------------------------------------------------------------
@@ -456,20 +400,25 @@ def estimator(name: str) -> tuple[Any, Dataset]:
     Raises:
         BadInput: no estimator has this name.
     """
+    made = _estimators()
+    if name not in made:
+        raise BadInput(f"The paper has no estimator {name!r}; choose one of: {', '.join(made)}.")
+    source, fresh = made[name]
+    data = dataset(source)
+    return fresh.fit(data.inputs, data.targets), data
+
+
+def _estimators() -> dict[str, tuple[str, Any]]:
+    """{name: (its data set, the estimator)}, not fitted yet."""
     from sklearn.cluster import KMeans
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.linear_model import LinearRegression, LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    made = {
+    return {
         "Linear regression": ("boston", LinearRegression()),
         "Logistic regression": ("iris", LogisticRegression(max_iter=1000)),
         "Random forest": ("iris", RandomForestClassifier(random_state=SEED)),
         "KNN": ("iris", KNeighborsClassifier()),
         "K-means": ("blobs", KMeans(3, random_state=SEED)),
     }
-    if name not in made:
-        raise BadInput(f"The paper has no estimator {name!r}; choose one of: {', '.join(made)}.")
-    source, fresh = made[name]
-    data = dataset(source)
-    return fresh.fit(data.inputs, data.targets), data

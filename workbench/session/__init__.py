@@ -19,11 +19,14 @@ from typing import Any, TypeVar
 
 import traitlets
 
-from ..compare import Comparison
-from ..convert import Conversion
+from ..compare import Comparison, compare
+from ..compare.options import ASKED
+from ..convert import Conversion, convert
 from ..convert.options import options_for
+from ..costs import watched
 from ..diff import Difference, diff
 from ..errors import BadInput, NeedsTrust, UnsupportedModel, WorkbenchError
+from ..files.records import Option
 from ..files.registry import is_model_folder
 from ..files.wire import stamp
 from ..graph import GraphView, graph
@@ -39,7 +42,7 @@ Result = TypeVar("Result")
 
 STEPS = ("kind", "graph", "convert", "compare", "report")
 
-RESULTS = ("detection", "view", "costed", "inference", "conversion", "scan", "comparison", "report_path")
+RESULTS = ("detection", "view", "costed", "inference", "watched", "conversion", "scan", "comparison", "report_path")
 """Traits that belong to the picked file, and come back with it."""
 
 OF_THE_FILE = (
@@ -48,23 +51,33 @@ OF_THE_FILE = (
 )  # fmt: skip
 """Choices that belong to the picked file, and come back with it. Trust does not: it is asked for anew."""
 
-COMPARED = {
-    "target": "target", "scale": "scale", "rows": "rows", "batch": "batch", "repeats": "repeat", "threads": "threads",
-    "seconds": "seconds",
-}  # fmt: skip
-"""Choice -> option of `workbench.compare` (`Options`); empty or 0 leaves it to that."""
-
 PICK_FIRST = "Pick a model file first."
 
 LOOKS = {
     "view": "Drawing the graph",
     "costed": "Counting what each node costs",
     "inference": "Asking the model about real rows",
+    "watched": "Running the model to look into each node",
 }
 """What is found out by itself about a picked file, in this order, and what is said meanwhile."""
 
+NOTHING_WATCHED = (
+    "No node has spikes or an error to show: errors are held against the other side of the comparison (step Compare)."
+)
+
+_FOR = {"costs": "costed", "watch": "watched"}
+"""Choice -> what is found out for it."""
+
 MOST_RECENT = 12
 """Files whose results are kept: a large graph takes 10 MB of memory, and a comparison more."""
+
+
+def _choice(option: Option) -> traitlets.TraitType[Any, Any]:
+    """A choice that begins with the option's default; without one, with what leaves it open."""
+    if option.kind in ("int", "float"):
+        trait = traitlets.Int if option.kind == "int" else traitlets.Float
+        return trait(option.default or 0, min=0 if option.default is None else option.least)
+    return traitlets.Bool(False) if option.kind == "bool" else traitlets.Unicode("")
 
 
 class Choices(traitlets.HasTraits):
@@ -74,7 +87,8 @@ class Choices(traitlets.HasTraits):
         path: the model shown; empty at first. Setting it finds out kind, graph and first answers.
         step: the step looked at, one of `STEPS`.
         op_type: the operator whose nodes are marked in the graph, as ``Detection.components["op_types"]`` names it.
-        costs: show what each node of an ONNX graph costs.
+        costs: show what each node of an ONNX graph costs; watch: run it, and show each node's error against the other
+            side of the comparison, and its spikes.
         trust: the native file may run code when it is opened: the one that was there when this was set, as it was.
         options: of the conversion, as `workbench.convert` takes them (``opset``, and the converter's own).
         output: the ONNX file to write, beside the source unless it names a folder; a free name there if empty.
@@ -82,11 +96,8 @@ class Choices(traitlets.HasTraits):
         params: the file with a spiking network's weights, where they are kept apart; found by its name if empty.
         native_engine, onnx_engine: for `load_engine`; chosen by the model's kind if empty.
         data: what both sides are asked: ``paper``, ``random``, or a file of rows; what fits if empty.
-        target: the column of that file that holds the right answers; found by its name if empty.
-        scale: what to multiply the rows' numbers by, such as 1/255; 0 leaves them as they are.
-        rows: how many rows are asked; batch: rows in a timed call; repeats: rounds of the race; threads: on both
-            sides. 0 leaves each to `workbench.compare`.
-        seconds: for the race at most.
+        target, scale, rows, batch, repeats, threads, seconds and so on: as `workbench.compare.options.ASKED` names
+            them; empty or 0 leaves each to `workbench.compare`.
         row: the row whose answers are shown.
     """
 
@@ -94,6 +105,7 @@ class Choices(traitlets.HasTraits):
     step = traitlets.Enum(STEPS, "kind")
     op_type = traitlets.Unicode("")
     costs = traitlets.Bool(False)
+    watch = traitlets.Bool(False)
     trust = traitlets.Bool(False)
     options = traitlets.Dict(key_trait=traitlets.Unicode())
     output = traitlets.Unicode("")
@@ -102,14 +114,9 @@ class Choices(traitlets.HasTraits):
     native_engine = traitlets.Unicode("")
     onnx_engine = traitlets.Unicode("")
     data = traitlets.Unicode("")
-    target = traitlets.Unicode("")
-    scale = traitlets.Float(0.0, min=0.0)
-    rows = traitlets.Int(50, min=1)
-    batch = traitlets.Int(0, min=0)
-    repeats = traitlets.Int(0, min=0)
-    threads = traitlets.Int(0, min=0)
-    seconds = traitlets.Float(10.0, min=0.1)
     row = traitlets.Int(0, min=0)
+    # In the body of a class, its names can be given like this (PEP 667).
+    locals().update({option.name: _choice(option) for option in ASKED.values()})
 
     @traitlets.validate("path")
     def _absolute(self, proposal: Any) -> str:
@@ -122,9 +129,10 @@ class Session(Choices):
     Traits to read, beside the `Choices`:
         root: the folder worked in.
         detection, view, inference, conversion, comparison, report_path: what is known of the file; None until it is.
-        costed: the view with what each node costs; None until `costs` asks for it.
+        costed: the view with what each node costs; None until `costs` asks for it. watched: that with what a run told,
+            and sentences about it; None until `watch` does.
         scan: what a scan found where a file was refused (`workbench.safety.Scan`), else None.
-        problems: {step, or ``costs``: why it gave no result, in one sentence}.
+        problems: {step, ``costs`` or ``watch``: why it gave no result, in one sentence}.
         audited: what came of the last audit of a folder (`workbench.session.audited`); None without one.
         difference: of the last two files whose graphs were compared; None without one. difference_page: its page, once
             it is written.
@@ -140,6 +148,7 @@ class Session(Choices):
     view = traitlets.Any(None)
     costed = traitlets.Any(None)
     inference = traitlets.Any(None)
+    watched = traitlets.Any(None)
     conversion = traitlets.Any(None)
     scan = traitlets.Any(None)
     comparison = traitlets.Any(None)
@@ -214,10 +223,15 @@ class Session(Choices):
             self._kept = {path: kept for path, kept in self._kept.items() if path in wanted}
             self._find_missing(path)
 
-    @traitlets.observe("costs")
-    def _counted(self, change: Any) -> None:
+    @traitlets.observe("costs", "watch")
+    def _looked_into(self, change: Any) -> None:
         with self._lock:
-            if change.new and self.path and "costed" not in self._kept[self.path].results:
+            if not change.new or not self.path:
+                return
+            known, name = self._kept[self.path].results, _FOR[change.name]
+            if name == "watched" or known.get(name) is None:  # the other side may be another now
+                known.pop(name, None)
+                setattr(self, name, None)
                 self._find_missing(self.path)
 
     def _find_missing(self, path: str) -> None:
@@ -227,14 +241,27 @@ class Session(Choices):
         detection, known = self.detection, dict(self._kept[path].results)
         if detection is None or detection.kind is None:
             return
-        wanted = {"view": True, "costed": self.costs, "inference": detection.format == "ONNX"}
+        is_onnx = detection.format == "ONNX"
+        wanted = {"view": True, "costed": self.costs, "inference": is_onnx, "watched": self.watch and is_onnx}
         missing = [name for name in LOOKS if wanted[name] and name not in known]
         if missing:
             self.looking = LOOKS[missing[0]]
-            self._in_background(lambda: self._find_out(path, missing, known.get("view"), given_up))
+            run = self._other_side() if "watched" in missing else {}
+            self._in_background(lambda: self._find_out(path, missing, known.get("view"), run, given_up))
 
-    def _find_out(self, path: str, missing: list[str], view: GraphView | None, given_up: threading.Event) -> None:
-        """Graph, what its nodes cost, and first answers, in a thread."""
+    def _other_side(self) -> dict[str, Any]:
+        """What the picked file is run with, for `workbench.costs.watched`."""
+        pairing = self.pairing
+        if pairing is None:
+            return {"inputs": self.data or None}
+        against = next((side for side in (pairing.native, pairing.onnx) if side != self.path), None)
+        trust = self._trusts(pairing.native)
+        return {"inputs": self.data or None, "against": against, "params": pairing.params, "trust": trust}
+
+    def _find_out(
+        self, path: str, missing: list[str], view: GraphView | None, run: dict[str, Any], given_up: threading.Event
+    ) -> None:
+        """Graph, what its nodes cost, first answers, and what a run tells of the nodes, in a thread."""
 
         def post(change: Callable[[], None]) -> None:
             self._post(lambda: None if given_up.is_set() else change())
@@ -253,22 +280,34 @@ class Session(Choices):
             costed._repr_html_()
             return costed
 
+        def tell(look: str, stage: str = "") -> None:
+            post(lambda: setattr(self, "looking", f"{LOOKS[look]}{stage and f': {stage}'}"))
+
+        def watch() -> tuple[GraphView, str] | None:
+            if view is None or view.reason is not None:
+                return None
+            facts, seen = watched(path, cancel=given_up, progress=lambda stage: tell("watched", stage), **run)
+            shown = view.with_costs(facts)
+            shown._repr_html_()
+            return shown, " ".join(seen.says if seen.errors or seen.spikes else [*seen.says, NOTHING_WATCHED])
+
         with suppress(Cancelled):
             if "view" in missing:
                 view, problem = _attempt(draw)
                 post(lambda: self._keep(path, "graph", problem, view=view))
             if "costed" in missing and not given_up.is_set():
-                post(lambda: setattr(self, "looking", LOOKS["costed"]))
+                tell("costed")
                 costed, unknown = _attempt(count)
                 post(lambda: self._keep(path, "costs", unknown, costed=costed))
             if "inference" in missing and not given_up.is_set():
-
-                def tell(stage: str = "") -> None:
-                    post(lambda: setattr(self, "looking", f"{LOOKS['inference']}{stage and f': {stage}'}"))
-
-                tell()
-                inference, why_not = _attempt(lambda: first_inference(path, progress=tell, cancel=given_up))
+                tell("inference")
+                asking: Callable[[str], None] = lambda stage: tell("inference", stage)  # noqa: E731
+                inference, why_not = _attempt(lambda: first_inference(path, progress=asking, cancel=given_up))
                 post(lambda: self._keep(path, "inference", why_not, inference=inference))
+            if "watched" in missing and not given_up.is_set():
+                tell("watched")
+                seen, unseen = _attempt(watch)
+                post(lambda: self._keep(path, "watch", unseen, watched=seen))
             post(lambda: setattr(self, "looking", ""))
 
     def _keep(self, path: str, step: str, problem: str = "", **results: Any) -> None:
@@ -444,34 +483,31 @@ class Session(Choices):
     def _convert(self) -> _Job:
         path = self._needed()
         options, trust, output = dict(self.options), self._trusts(path), self.onnx_output
-
-        def work(job: _Job) -> Conversion:
-            from ..convert import convert
-
-            return convert(path, output, trust=trust, progress=job.tell, cancel=job.cancel, **options)
-
-        return _Job("convert", path, f"Converting {Path(path).name}", work, "conversion")
+        return _Job(
+            "convert", path, f"Converting {Path(path).name}",
+            lambda job: convert(path, output, trust=trust, progress=job.tell, cancel=job.cancel, **options),
+            "conversion",
+        )  # fmt: skip
 
     def _compare(self) -> _Job:
         path, pairing = self._needed(), self.pairing
         if pairing is None:
             raise BadInput("A comparison needs a native model and its ONNX file: convert this one, or name the other.")
-        chosen = {option: getattr(self, trait) or None for trait, option in COMPARED.items()}
+        chosen = {name: value for name, option in ASKED.items() if (value := getattr(self, option.name))}
         chosen |= {"engines": pairing.engines, "params": pairing.params, "trust": self._trusts(pairing.native)}
-        inputs = self.data or None
-
-        def work(job: _Job) -> Comparison:
-            from ..compare import compare
-
-            return compare(pairing.native, pairing.onnx, inputs, progress=job.tell, cancel=job.cancel, **chosen)
-
-        return _Job("compare", path, f"Comparing {Path(path).name}", work, "comparison")
+        sides = pairing.native, pairing.onnx, self.data or None
+        return _Job(
+            "compare", path, f"Comparing {Path(path).name}",
+            lambda job: compare(*sides, progress=job.tell, cancel=job.cancel, **chosen), "comparison",
+        )  # fmt: skip
 
     def _report(self, output: str | os.PathLike[str] | None = None, paths: bool = False, live: bool = False) -> _Job:
         path = self._needed()
         folder = _writable(Path(path), self.root)
         target = Path(output) if output else _free(folder.with_name(f"{Path(path).name}.report.html"))
-        known = {name: getattr(self, name) for name in RESULTS if name not in ("costed", "scan", "report_path")}
+        known = {
+            name: getattr(self, name) for name in RESULTS if name not in ("costed", "watched", "scan", "report_path")
+        }
         known |= {"problems": dict(self.problems), "paths": paths, "beside": [self.data, self.partner, self.params]}
 
         def work(job: _Job) -> Path:
@@ -482,23 +518,19 @@ class Session(Choices):
         return _Job("report", path, f"Writing the report of {Path(path).name}", work, "report_path")
 
     def _make(self, id: str) -> _Job:
-        title = next((sample.title for sample in samples() if sample.id == id), id)
-
-        def work(job: _Job) -> Path:
-            return make_sample(id, Path(self.root) / "models", progress=job.tell, cancel=job.cancel)
-
-        return _Job("sample", "", title, work, "", then=self.pick)
+        title, folder = next((sample.title for sample in samples() if sample.id == id), id), Path(self.root) / "models"
+        return _Job(
+            "sample", "", title, lambda job: make_sample(id, folder, progress=job.tell, cancel=job.cancel), "",
+            then=self.pick,
+        )  # fmt: skip
 
     def _audit(self, folder: str | os.PathLike[str] | None = None, anew: bool = False) -> _Job:
         place = os.path.abspath(folder or self.root)
-
-        def work(job: _Job) -> Audited:
-            return audited(place, anew, job.tell, job.cancel)
-
-        cancelled = "what was read is kept, and the next audit of this folder goes on from there"
         return _Job(
-            "audit", "", f"Auditing {visible(os.path.basename(place) or place)}", work, "",
-            then=lambda found: self.set_trait("audited", found), cancelled=cancelled,
+            "audit", "", f"Auditing {visible(os.path.basename(place) or place)}",
+            lambda job: audited(place, anew, job.tell, job.cancel), "",
+            then=lambda found: self.set_trait("audited", found),
+            cancelled="what was read is kept, and the next audit of this folder goes on from there",
         )  # fmt: skip
 
     def _diff(self, first: str | os.PathLike[str], second: str | os.PathLike[str]) -> _Job:

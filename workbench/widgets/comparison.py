@@ -9,8 +9,10 @@ from typing import Any
 import ipywidgets
 import traitlets
 
+from ..compare.options import ASKED
 from ..convert.source import why_not
 from ..files import registry
+from ..files.records import Option
 from ..kind import ENGINE_NAMES
 from ..markup import render
 from ..rows import row_files
@@ -18,6 +20,7 @@ from ..session import Session
 from ..session.pairing import Pairing, partners
 from ..show.answers import row_html
 from ..words import visible
+from .choice import Choice, offer
 from .form import FIELD, WIDE, StepForm, button, hint, lead, line, outcome, plan, show_if
 
 ELSEWHERE = "\0elsewhere"
@@ -28,18 +31,6 @@ DATA = (
     ("The paper's data", "paper"),
     ("Made up for the model", "random"),
 )
-SCALES = (
-    ("as they are", 0.0),
-    ("× 1/255: 0 to 255 become 0 to 1", 1 / 255),
-    ("× 255: 0 to 1 become 0 to 255", 255.0),
-)
-
-CHOICES = {
-    "batch": ("Batch size", "rows in one timed call", (1, 2, 4, 8, 16, 32, 64, 128)),
-    "repeats": ("Repeats", "rounds of timing at most; automatic: until the ratio is sure", (1, 3, 10, 30, 100, 300)),
-    "threads": ("Threads", "on both sides; automatic: one per core", (1, 2, 4, 8)),
-}
-"""Of a session: label, what it means, and what is offered besides 0, which is automatic."""
 
 
 class ComparisonPanel(StepForm):
@@ -50,7 +41,7 @@ class ComparisonPanel(StepForm):
         bar: show the work under way, too; the workbench has a bar of its own.
 
     Attributes:
-        fields: {trait of the session: the control that chooses it}.
+        fields: {trait of the session: the control that chooses it}; choices: those of `workbench.compare`'s options.
         elsewhere: the path of a file of rows that is in another folder.
         convert, to_report: the buttons that go to other steps.
         steps: {"previous", "next", "furthest", "first": button that chooses another row}.
@@ -62,16 +53,13 @@ class ComparisonPanel(StepForm):
         self._showing, self._alone = False, bar
         self._beside: list[str] = []
         self._files: list[str] = []
+        self.choices = {option.name: Choice(option, self._option_chooser(option)) for option in ASKED.values()}
         self.fields: dict[str, ipywidgets.ValueWidget] = {
             "partner": _dropdown("Other side", looks=WIDE),
             "native_engine": _dropdown("Native runs in", looks=WIDE),
             "onnx_engine": _dropdown("ONNX runs in", looks=WIDE),
             "data": _dropdown("Rows to ask", DATA, WIDE),
-            "target": ipywidgets.Text(description="Right answers", placeholder="a column's name, if any", **FIELD),
-            "rows": ipywidgets.BoundedIntText(description="Rows at most", min=1, max=10**6, **FIELD),
-            "scale": _dropdown("Numbers", SCALES, WIDE),
-            **{name: _dropdown(label) for name, (label, *_) in CHOICES.items()},
-            "seconds": ipywidgets.BoundedFloatText(description="Seconds to race", min=0.1, max=3600, **FIELD),
+            **{name: choice.field for name, choice in self.choices.items()},
             "trust": self.trust,
             "row": ipywidgets.BoundedIntText(description="Row", min=0, max=10**9, layout={"width": "10rem"}),
         }
@@ -87,14 +75,8 @@ class ComparisonPanel(StepForm):
         }
         fields = self.fields
         self._engines = ipywidgets.VBox([fields["native_engine"], fields["onnx_engine"]])
-        self._file = ipywidgets.VBox([self.elsewhere, line(fields["target"], hint("of a table; else left empty"))])
-        self._rare = ipywidgets.VBox(
-            [
-                fields["scale"],
-                *(line(fields[name], hint(means)) for name, (_, means, _) in CHOICES.items()),
-                line(fields["seconds"], hint("of timing at most; loading and answering come on top")),
-            ]
-        )
+        self._file = ipywidgets.VBox([self.elsewhere, self.choices["target"]])
+        self._rare = ipywidgets.VBox([shown for name, shown in self.choices.items() if name not in ("target", "rows")])
         self._form = ipywidgets.VBox(
             [
                 self._engines,
@@ -114,9 +96,8 @@ class ComparisonPanel(StepForm):
             self.said["plan"], line(self.convert), fields["partner"], self._form, *self._bar,
             outcome(self.said["problem"], self.said["headline"]), line(self.to_report), self._result,
         )  # fmt: skip
-        for name in ("target", "rows", "seconds", "row"):
-            traitlets.link((session, name), (fields[name], "value"))
-        for name in ("partner", "native_engine", "onnx_engine", "scale", *CHOICES):
+        traitlets.link((session, "row"), (fields["row"], "value"))
+        for name in ("partner", "native_engine", "onnx_engine"):
             fields[name].observe(self._chooser(name), "value")
         fields["data"].observe(self._choose_data, "value")
         self.elsewhere.observe(self._choose_data, "value")
@@ -137,6 +118,13 @@ class ComparisonPanel(StepForm):
         def choose(change: Any) -> None:
             if not self._showing:
                 self.session.set_trait(name, change.new)
+
+        return choose
+
+    def _option_chooser(self, option: Option) -> Callable[[Any], None]:
+        def choose(value: Any) -> None:
+            if not self._showing:
+                self.session.set_trait(option.name, value or self.session.traits()[option.name].default_value)
 
         return choose
 
@@ -179,7 +167,7 @@ class ComparisonPanel(StepForm):
         usual = os.path.basename(next((side for side in _sides(pairing) if side != session.path), "the same file"))
         found_alone = f"automatic: {usual}" if pairing is not None else "choose a file"
         by_itself = "automatic" if session.partner else found_alone
-        _offer(
+        offer(
             fields["partner"],
             [(by_itself, ""), *((visible(os.path.basename(path)), path) for path in beside)],
             session.partner,
@@ -188,12 +176,10 @@ class ComparisonPanel(StepForm):
             chosen = pairing.engines[side] if pairing is not None and not getattr(session, name) else None
             auto = f"automatic: {ENGINE_NAMES[chosen]}" if chosen else "automatic"
             engines = [(ENGINE_NAMES[engine], engine) for engine in registry.OVER_TIME.engines]
-            _offer(fields[name], [(auto, ""), *engines], getattr(session, name))
+            offer(fields[name], [(auto, ""), *engines], getattr(session, name))
         self._show_data()
-        for name, (_, _, numbers) in CHOICES.items():
-            offered = [("automatic", 0), *((str(number), number) for number in numbers)]
-            _offer(fields[name], offered, getattr(session, name))
-        _offer(fields["scale"], list(SCALES), session.scale)
+        for name, choice in self.choices.items():
+            choice.show(getattr(session, name) or choice.option.default)
         unnamed = fields["data"].value == ELSEWHERE and not self.elsewhere.value
         refused = self._show_work("Type the path of the rows." if unnamed else "")
         runs = found is not None and (found.format == "ONNX" or registry.of(found.format).native)
@@ -242,7 +228,7 @@ class ComparisonPanel(StepForm):
         value = session.data
         if value not in [path for _, path in known] or (field.value == ELSEWHERE and value == self.elsewhere.value):
             self.elsewhere.value, value = value, ELSEWHERE
-        _offer(field, [*known, ("A file elsewhere…", ELSEWHERE)], value)
+        offer(field, [*known, ("A file elsewhere…", ELSEWHERE)], value)
 
     # --- results ----------------------------------------------------------------------------------------------------
 
@@ -269,15 +255,6 @@ class ComparisonPanel(StepForm):
 
 def _sides(pairing: Pairing | None) -> tuple[str, ...]:
     return () if pairing is None else (pairing.native, pairing.onnx)
-
-
-def _offer(field: ipywidgets.Dropdown, options: list[tuple[str, Any]], value: Any) -> None:
-    """Show these options with one chosen, which code may have named and the list lacks."""
-    if value not in [given for _, given in options]:
-        options = [*options, (str(value), value)]
-    if list(field.options) != options:
-        field.options = options
-    field.value = value
 
 
 def _dropdown(

@@ -19,7 +19,7 @@ from ..convert.options import options_for
 from ..errors import WorkbenchError
 from ..files import registry
 from ..graph.places import places
-from ..session import Session
+from ..session import LOOKS, Session
 from ..words import visible
 from .form import button, line, sentence, session_for, show_if
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 
 MOST_OFFERED = 500
 """op_types in the menu; the most frequent ones."""
+
+
+_DRAWN = ["view", "costed", "costs", "watched", "watch"]
+"""What of a session says which graph is drawn."""
 
 
 class Netron(anywidget.AnyWidget):
@@ -58,7 +62,7 @@ class GraphPanel(ipywidgets.VBox):
     Attributes:
         session: whose graph is shown; ``session.op_type`` is marked.
         choice, clear: choose what is marked.
-        costs: whether what each node costs is shown.
+        costs: whether what each node costs is shown; watch: whether its errors and spikes are.
         convert: the button that leads to a graph where this file has none to show.
         frame: the graph.
         nengo: the button that opens Nengo GUI, and goes back.
@@ -76,13 +80,17 @@ class GraphPanel(ipywidgets.VBox):
         self.costs = ipywidgets.Checkbox(
             description="Show what each node costs", indent=False, layout={"width": "auto"}
         )
+        self.watch = ipywidgets.Checkbox(
+            description="Run it, show errors and spikes", indent=False, layout={"width": "auto"}
+        )
         traitlets.link((session, "costs"), (self.costs, "value"))
+        traitlets.link((session, "watch"), (self.watch, "value"))
         self.clear = button("Clear", lambda: session.set_trait("op_type", ""))
         self.nengo = button("Open in Nengo GUI", lambda: self._open() if self.gui is None else self._shut())
         self.convert = button("Convert it first", lambda: session.set_trait("step", "convert"))
         self._said, self.frame = ipywidgets.HTML(), Netron()
         self.frame.add_class("wb-graph-view")
-        self._bar = ipywidgets.HBox([self.choice, self.clear, self.costs, self.nengo])
+        self._bar = ipywidgets.HBox([self.choice, self.clear, self.costs, self.watch, self.nengo])
         self._bar.add_class("wb-graph-bar")
         self._place = ipywidgets.VBox([self.frame])  # an anywidget does not follow a change of its classes
         self._place.layout.overflow = "visible"
@@ -92,7 +100,7 @@ class GraphPanel(ipywidgets.VBox):
         self.add_class("wb-graph")
         self.choice.observe(self._choose, "value")
         session.observe(lambda _: self._shut(), "path")
-        session.observe(self._show, ["detection", "view", "costed", "costs", "problems", "looking"])
+        session.observe(self._show, ["detection", *_DRAWN, "problems", "looking"])
         session.observe(self._mark, "op_type")
         self._show()
 
@@ -101,11 +109,12 @@ class GraphPanel(ipywidgets.VBox):
     def _show(self, change: Any = None) -> None:
         session = self.session
         found, view = session.detection, session.view
-        if change is None or change.name in ("view", "costed", "costs"):
+        if change is None or change.name in _DRAWN:
             drawn = view is not None and (view.reason is None or view.nodes is not None)
             shown = session.costed if session.costs and session.costed is not None else view
+            shown = session.watched[0] if session.watch and session.watched is not None else shown
             self.frame.markup = shown._repr_html_() if drawn else ""
-        show_if(self._counts, self.costs)
+        show_if(self._counts, self.costs, self.watch)
         counts = (found.components or {}).get("op_types", {}) if found is not None else {}
         counts = counts if view is not None and view.reason is None else {}
         names = [(f"{visible(key.removeprefix(':'), 80)} ({count:,})", key) for key, count in counts.items()]
@@ -146,18 +155,23 @@ class GraphPanel(ipywidgets.VBox):
 
     @property
     def _counts(self) -> bool:
-        """Whether it can be shown what each node costs."""
+        """Whether it can be shown what each node costs, and does."""
         view = self.session.view
         return view is not None and view.format == "ONNX" and view.reason is None
 
     @property
     def _missing(self) -> str:
-        """Why no graph is shown, or not what its nodes cost; empty where all is."""
+        """Why no graph is shown, or not what its nodes cost or do; else what was asked in a run, if anything."""
         session = self.session
         if session.view is not None:
             if self.frame.markup:
-                wanted = session.costs and session.costed is None and self._counts
-                return session.problems.get("costs", "Counting what each node costs …") if wanted else ""
+                if not self._counts:
+                    return ""
+                if session.watch and session.watched is None:
+                    return session.problems.get("watch", f"{LOOKS['watched']} …")
+                if session.costs and session.costed is None:
+                    return session.problems.get("costs", f"{LOOKS['costed']} …")
+                return session.watched[1] if session.watch else ""
             return f"{session.view.reason}{' Its ONNX file has a graph to show.' if self._converts else ''}"
         problem = session.problems.get("graph") or session.problems.get("kind")
         if problem or not session.path:

@@ -74,8 +74,7 @@ class ReportPanel(ipywidgets.VBox):
         if session.detection is not None and session.detection.format != "ONNX":
             missing = missing if options_for(session.detection.format) else set()
         for step, missing_button in self._missing.items():
-            show_if(step in missing, missing_button)
-            lead(missing_button, session.next == step)
+            show_if(step in missing, missing_button)  # what comes next stands out above all steps
         lead(self._write, session.next == "report")
         self._write.disabled = not found or session.job == "report"
         self._write.description = "Write report after that" if session.job not in ("", "report") else "Write report"

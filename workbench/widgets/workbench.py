@@ -183,7 +183,7 @@ async def settle() -> None:
 def _worked_example(folder: Path) -> Session:
     """All steps of the workbench, gone through in a folder."""
     session = Session(root=folder)
-    session.seconds = 1
+    session.set_trait("seconds", 1)
     session.make("logistic-regression")
     session.path = str(session.convert().output)
     session.compare()
