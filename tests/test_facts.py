@@ -351,6 +351,16 @@ def test_a_node_without_an_error_is_named_with_the_reason(tmp_path: Path) -> Non
         watched(tmp_path / "wrong.onnx", ROWS, against=tmp_path / "right.onnx")
 
 
+@pytest.mark.parametrize("shapes", [("N", 2), (2, "N"), (1, 1)])
+def test_errors_are_of_as_many_rows_as_both_models_take(shapes: tuple[Any, Any], tmp_path: Path) -> None:
+    for name, factor, rows in zip(("right", "off"), (2, 2.02), shapes, strict=True):
+        proto = model([NODE("Mul", ["x", "w"], ["y"])], [rows, 3], {})
+        proto.graph.initializer.append(numpy_helper.from_array(np.float32(factor), "w"))
+        onnx.save(proto, tmp_path / f"{name}.onnx")
+    found, _ = watched(tmp_path / "off.onnx", against=tmp_path / "right.onnx")
+    assert found.nodes[0].error == pytest.approx(0.01, rel=1e-3)  # float32
+
+
 def test_a_run_tells_shapes_where_inference_ends(tmp_path: Path) -> None:
     nodes = [
         NODE("NonZero", ["x"], ["places"]), NODE("Cast", ["places"], ["cast"], to=FLOAT),

@@ -70,17 +70,19 @@ def within(onnx: str | os.PathLike[str], inputs: Any = None, *, against: Any = N
         else:
             theirs, ours = opened(stack, (against, onnx), wishes, said)
         asked = questions(inputs, (theirs, ours), wishes, said)
-        row = first(asked.onnx, fixed_rows(ours) or 1)
+        fixed = fixed_rows(ours) or fixed_rows(theirs)
+        row = first(asked.onnx, fixed or 1)
         wishes.say(f"Looking into {os.path.basename(onnx)}")
         feeds, shapes, spikes, notes = ours.within(os.path.abspath(onnx), row, asked.onnx)
         errors: dict[str, float] = {}
         if against is not None:
             tolerance = wishes.tolerance or theirs.tolerance
-            errors, more = theirs.apart(os.path.abspath(onnx), asked.native, asked.onnx, tolerance)
+            given, rows = (first(arrays, fixed or rows_of(arrays)) for arrays in asked.both)
+            errors, more = theirs.apart(os.path.abspath(onnx), given, rows, tolerance)
             notes += more
             if not errors:
                 raise UnsupportedModel(" ".join(notes) or "No node has a counterpart, so no error can be told.")
         few, many = counted(rows_of(row), "row"), counted(rows_of(asked.onnx), "row")
-        told = [("shapes", few, shapes), ("errors", many, errors), ("spikes", many, spikes)]
+        told = [("shapes", few, shapes), ("errors", few if fixed else many, errors), ("spikes", many, spikes)]
         said += [f"The {what} are of {rows}." for what, rows, found in told if found]
         return Within(shapes, errors, spikes, feeds, tuple(dict.fromkeys([*said, *notes])))
