@@ -38,8 +38,11 @@ def asked(option: Option, default: Any = None, **argument: Any) -> Any:
         default: of the field, and the command.
         argument: for argparse, beside the help.
     """
-    typed = {"type": {"int": int, "float": float}[option.kind]} if argument else {}
-    return field(default=default, metadata={"command": {"help": option.help, **typed, **argument}, "option": option})
+    told = option.help[0].lower() + option.help[1:].rstrip(".")
+    if argument:
+        told += f" (default: {option.unset if default is None else f'{default:g}'})"
+        argument["type"] = {"int": int, "float": float}[option.kind]
+    return field(default=default, metadata={"command": {"help": told, **argument}, "option": option})
 
 
 @dataclass(frozen=True)
@@ -73,49 +76,41 @@ class Options:
     targets: Any = None
     target: str | int | None = field(
         default=None,
-        metadata={
-            "option": Option(
-                "target", "Right answers", "of a table; else left empty", "text", unset="a column's name, if any"
-            )
-        },
+        metadata={"option": Option("target", "Right answers", "Of a table.", "text", unset="a column's name, if any")},
     )
     scale: float | None = asked(
-        Option("scale", "Numbers", "multiply all numbers, such as 1/255", "float", SCALES, unset="as they are"),
+        Option("scale", "Numbers", "Multiply all numbers, such as 1/255.", "float", SCALES, unset="as they are"),
         metavar="FACTOR",
     )
     rows: int | None = asked(
         Option(
-            "rows", "Rows at most", "rows to ask at most (default: all of a file, else 50)", "int", default=50, least=1
+            "rows", "Rows at most", "Rows to ask at most.", "int", default=50, least=1, unset="all of a file, else 50"
         ),
         metavar="N",
     )
     batch: int | None = asked(
-        Option("batch", "Batch size", "rows in a timed call (default: as suits the model)", "int", POWERS, least=1),
+        Option("batch", "Batch size", "Rows in a timed call.", "int", POWERS, least=1, unset="as suits the model"),
         metavar="N",
     )
     layers: bool = asked(
-        Option("layers", "Layers", "name the first layer that differs (Keras models)", "bool", default=False), False
+        Option("layers", "Layers", "Name the first layer that differs (Keras models).", "bool", default=False), False
     )
-    one_row: bool = asked(Option("one_row", "Single rows", "time single rows too", "bool", default=False), False)
+    one_row: bool = asked(Option("one_row", "Single rows", "Time single rows too.", "bool", default=False), False)
     repeat: int | None = asked(
         Option(
-            "repeats",
-            "Repeats",
-            "rounds of the race at most, in each of which both sides take their turn",
-            "int",
-            (1, 3, 10, 30, 100, 300),
-            least=1,
-            unset="until the ratio is sure",
+            "repeats", "Repeats", "Rounds of the race at most, in each of which both sides take their turn.", "int",
+            (1, 3, 10, 30, 100, 300), least=1, unset="until the ratio is sure",
         ),
         metavar="ROUNDS",
-    )
+    )  # fmt: skip
     seconds: float = asked(
-        Option("seconds", "Seconds to race", "for the race at most (default: 10)", "float", default=10.0, least=0.01),
+        Option("seconds", "Seconds to race", "For the race at most; loading and answering come on top.", "float",
+               default=10.0, least=0.01),
         10.0,
         metavar="SECONDS",
-    )
+    )  # fmt: skip
     threads: int | None = asked(
-        Option("threads", "Threads", "on both sides (default: one per core)", "int", POWERS[:4], least=1), metavar="N"
+        Option("threads", "Threads", "On both sides.", "int", POWERS[:4], least=1, unset="one per core"), metavar="N"
     )
     engines: tuple[str | None, str | None] = said(
         (None, None), "which engines to use, such as nengo_dl and onnxruntime (default: by the kind of model)",
@@ -126,11 +121,11 @@ class Options:
     tolerance: Tolerance | None = None
     custom_objects: Mapping[str, Any] | None = None
     memory_mib: float | None = asked(
-        Option("memory_mib", "Memory", "MiB for each side's process (default: by the model's size)", "float"),
+        Option("memory_mib", "Memory", "Of each side's process, in MiB.", "float", unset="by the model's size"),
         metavar="MIB",
     )
     timeout: float | None = asked(
-        Option("timeout", "Seconds to wait", "for loading, and for any one answer (default: 900)", "float"),
+        Option("timeout", "Seconds to wait", "For loading, and for any one answer.", "float", unset="900"),
         metavar="SECONDS",
     )
     progress: Callable[[str], object] | None = None

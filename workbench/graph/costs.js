@@ -138,7 +138,8 @@ window.workbenchCosts = (app, costs) => {
           }
         }
       }
-      if (known && !cost[key]) continue;
+      // Of spikes none is told where there are no neurons, and a silent layer's is.
+      if (key === 'spikes' ? !known : known && !cost[key]) continue;
       const text = document.createElementNS('http://www.w3.org/2000/svg', 'text');
       const border = element.querySelector('.node-border').getBBox();
       text.setAttribute('class', 'workbench-figure');
@@ -196,7 +197,7 @@ window.workbenchCosts = (app, costs) => {
       button.textContent = row.name || `[${row.type}]`;
       line.insertCell().append(button);
       for (const text of [row.type, row.shape, ...keys.map(key =>
-        typeof row.cost[key] === 'number' ? figure(key, row.cost[key]) : '?')]) line.insertCell().textContent = text;
+        typeof row.cost[key] === 'number' ? figure(key, row.cost[key]) : key === 'spikes' ? '' : '?')]) line.insertCell().textContent = text;
       if (row.node === chosen) line.setAttribute('aria-current', 'true');
       line.addEventListener('click', () => {
         const drawing = app.target, there = drawing.activate(row.node, 'workbench:table');

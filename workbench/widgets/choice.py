@@ -65,7 +65,7 @@ def offer(field: ipywidgets.Dropdown, options: Iterable[tuple[str, Any]], value:
 
 def _field(option: Option) -> ipywidgets.ValueWidget:
     values = option.choices
-    in_words = any(isinstance(value, tuple) for value in values)
+    in_words = any(isinstance(value, tuple) for value in values) or (values and len(option.unset) > len("automatic"))
     common: dict[str, Any] = {"description": option.label, **(WIDE if in_words else FIELD)}
     if option.kind == "bool":
         return ipywidgets.Checkbox(option.default, **common)
