@@ -143,7 +143,6 @@ def test_time_constants_in_seconds_are_not_taken_for_those_of_norses_later_files
         read(FRAMEWORKS / "norse_paper.nir", framework="norse")
 
 
-@LONG
 def test_a_comparison_reads_a_file_as_its_conversion_did(tmp_path: Path) -> None:
     source = FRAMEWORKS / "spikingjelly_lif.nir"
     made = convert(source, tmp_path / "sj.onnx", framework="spikingjelly").output

@@ -64,7 +64,10 @@ def _read_as_converted(native: Any, onnx: Any) -> dict[str, Any]:
     read = stated.get("read")
     with open(native, "rb") as file:
         same = stated.get("sha256") == hashlib.file_digest(file, "sha256").hexdigest()
-    return chosen(options_for(name), read, f"a file of {name}") if same and isinstance(read, dict) else {}
+    if not same or not isinstance(read, dict):
+        return {}
+    known = chosen(options_for(name), read, f"a file of {name}")
+    return {option: known[option] for option in read}  # others are of what was written
 
 
 def one(sides: ExitStack, model: Any, engine: str | None, wishes: Options, options: dict[str, Any]) -> Side:
