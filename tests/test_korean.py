@@ -10,11 +10,12 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from cells import run
 from editions import KOREAN, NOTEBOOKS, sentences, solutions, translated
 from exercises import teach
 from nbconvert.filters.markdown_mistune import markdown2html_mistune
 
-from workbench.show.export import page, running
+from workbench.show.export import page
 
 CHAPTERS = sorted(NOTEBOOKS.glob("[0-9]*.ipynb"))
 CATALOGUE: dict[str, str] = json.loads((NOTEBOOKS / "exercises" / "ko.json").read_text(encoding="utf-8"))
@@ -99,14 +100,17 @@ def test_a_korean_notebook_runs_where_it_lies_judges_in_korean_and_its_page_says
 ) -> None:
     monkeypatch.delenv("WORKBENCH_LANGUAGE", raising=False)
     here = shutil.copytree(NOTEBOOKS, tmp_path / "notebooks", ignore=shutil.ignore_patterns("models", "__pycache__"))
-    with running(here / "ko" / CHAPTERS[0].name) as run:
-        run.all()
-        (output,) = run.cell('check("0.3", None)').outputs
-        assert output.data["text/plain"].startswith(CATALOGUE["Not yet."])
-        assert CATALOGUE["Not yet."] in output.data["text/html"]
-        (output,) = run.cell('import os; os.environ["WORKBENCH_LANGUAGE"] = "en"; check("0.3", None)').outputs
-        assert output.data["text/plain"].startswith("Not yet.")
-        text = page(run.notebook, run.name)
+    path = here / "ko" / CHAPTERS[0].name
+    notebook = nbformat.read(path, as_version=4)
+    in_english = 'import os; os.environ["WORKBENCH_LANGUAGE"] = "en"; check("0.3", None)'
+    notebook.cells += [nbformat.v4.new_code_cell(source) for source in ('check("0.3", None)', in_english)]
+    nbformat.write(notebook, path)
+    notebook = run(path)
+    korean, english = (cell.outputs[0].data for cell in notebook.cells[-2:])
+    assert korean["text/plain"].startswith(CATALOGUE["Not yet."])
+    assert CATALOGUE["Not yet."] in korean["text/html"]
+    assert english["text/plain"].startswith("Not yet.")
+    text = page(notebook, path.name)
     assert '<html lang="ko">' in text
     assert CATALOGUE["No answer yet."] in text
     assert '<html lang="en">' in page(nbformat.read(CHAPTERS[0], as_version=4), "English")
