@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +11,7 @@ from ..convert.options import chosen, options_for
 from ..engines import leans
 from ..engines.onnxruntime import LARGE
 from ..engines.worker import WorkerEngine
-from ..files import certificate, registry
+from ..files import certificate, registry, remote
 from ..files.formats import identify
 from ..files.header import read_header
 from ..kind import ENGINE_NAMES
@@ -62,9 +61,7 @@ def _read_as_converted(native: Any, onnx: Any) -> dict[str, Any]:
         return {}
     stated = certificate.read(read_header(onnx).metadata_props) or {}
     read = stated.get("read")
-    with open(native, "rb") as file:
-        same = stated.get("sha256") == hashlib.file_digest(file, "sha256").hexdigest()
-    if not same or not isinstance(read, dict):
+    if not isinstance(read, dict) or stated.get("sha256") != remote.sha256(os.fspath(native)):
         return {}
     known = chosen(options_for(name), read, f"a file of {name}")
     return {option: known[option] for option in read}  # others are of what was written

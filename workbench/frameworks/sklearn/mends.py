@@ -436,50 +436,40 @@ def _threshold_tensors(graph: _Graph, node: _Node) -> None:
 # --- estimators within ------------------------------------------------------------------------------------------------
 
 
-def _of_scores_or_probabilities(convert: Converter) -> Converter:
+def _telling(change: Callable[[Any, Any, int, dict[str, Any]], dict[str, Any]]) -> Mend:
+    """`change` takes the estimator, the container, and the id and options of what is told some within; gives others."""
+
+    def mend(convert: Converter) -> Converter:
+        def converter(scope: Any, operator: Any, container: Any) -> None:
+            def told(add: Callable[..., None]) -> Callable[..., None]:
+                return lambda number, options: add(number, change(operator.raw_operator, container, number, options))
+
+            with changed_attributes([(owner, "add_options", told(owner.add_options)) for owner in (scope, container)]):
+                convert(scope, operator, container)
+
+        return converter
+
+    return mend
+
+
+def _of_scores_or_probabilities(calibrated: Any, container: Any, told: int, options: dict[str, Any]) -> dict[str, Any]:
     """Calibration asked raw scores of what has probabilities alone, too; but for a RandomForestClassifier."""
-
-    def converter(scope: Any, operator: Any, container: Any) -> None:
-        within = {id(fold.estimator): fold.estimator for fold in operator.raw_operator.calibrated_classifiers_}
-
-        def adding(add: Callable[..., None]) -> Callable[..., None]:
-            def add_known(model_id: int, options: dict[str, Any]) -> None:
-                if model_id in within and not hasattr(within[model_id], "decision_function"):
-                    options = {**options, "raw_scores": False}
-                add(model_id, options)
-
-            return add_known
-
-        with changed_attributes([(owner, "add_options", adding(owner.add_options)) for owner in (scope, container)]):
-            convert(scope, operator, container)
-
-    return converter
+    for fold in calibrated.calibrated_classifiers_:
+        if id(fold.estimator) == told and not hasattr(fold.estimator, "decision_function"):
+            return {**options, "raw_scores": False}
+    return options
 
 
-def _passing_on(convert: Converter) -> Converter:
+def _passing_on(pipeline: Any, container: Any, told: int, options: dict[str, Any]) -> dict[str, Any]:
     """A pipeline within another estimator kept to itself that raw scores were wanted of it, so calibrated probabilities
     were wrong; and set options that its steps do not have."""
-
-    def converter(scope: Any, operator: Any, container: Any) -> None:
-        pipeline = operator.raw_operator
-        steps = {id(step): step for _, step in pipeline.steps}
-        raw = (container.get_options(pipeline, {"raw_scores": False}) or {}).get("raw_scores", False)
-
-        def adding(add: Callable[..., None]) -> Callable[..., None]:
-            def add_known(model_id: int, options: dict[str, Any]) -> None:
-                step = steps.get(model_id)
-                if step is pipeline.steps[-1][1]:
-                    options = {**options, "raw_scores": raw}
-                if step is not None:
-                    options = {name: value for name, value in options.items() if container.has_options(step, name)}
-                add(model_id, options)
-
-            return add_known
-
-        with changed_attributes([(owner, "add_options", adding(owner.add_options)) for owner in (scope, container)]):
-            convert(scope, operator, container)
-
-    return converter
+    step = next((step for _, step in pipeline.steps if id(step) == told), None)
+    if step is None:
+        return options
+    if step is pipeline.steps[-1][1]:
+        asked = container.get_options(pipeline, {"raw_scores": False}) or {}
+        options = {**options, "raw_scores": asked.get("raw_scores", False)}
+    return {name: value for name, value in options.items() if container.has_options(step, name)}
 
 
 # --- nodes changed ----------------------------------------------------------------------------------------------------
@@ -870,7 +860,7 @@ _NEIGHBOURS = "KNeighborsClassifier KNeighborsRegressor RadiusNeighborsClassifie
 
 _MENDS: dict[str, Mend] = {
     **dict.fromkeys(_TREES, in_float32),
-    "CalibratedClassifierCV": _of_scores_or_probabilities,
+    "CalibratedClassifierCV": _telling(_of_scores_or_probabilities),
     "CountVectorizer": _changed(_characters),
     "HistGradientBoostingClassifier": in_float64,
     "HistGradientBoostingRegressor": lambda convert: _changed(_link)(in_float64(convert)),
@@ -882,7 +872,7 @@ _MENDS: dict[str, Mend] = {
     "OneClassSVM": _changed(_plain_svm),
     "OneHotEncoder": _instead(_one_hot),
     "OrdinalEncoder": _changed(_missing_categories),
-    "Pipeline": _passing_on,
+    "Pipeline": _telling(_passing_on),
     "PowerTransformer": _anew(_power_transformer),
     "QuadraticDiscriminantAnalysis": _changed(_flat_labels),
     "QuantileTransformer": _anew(_quantile_transformer),
