@@ -66,13 +66,11 @@ def _no_loop_of_playwrights(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _what_is_loaded_is_no_garbage() -> Iterator[None]:
+def _what_is_loaded_is_no_garbage() -> None:
     """A comparison in this process collects garbage before it times anything: looking through all that TensorFlow and
-    others had loaded took ten times as long as the rest of it."""
+    others had loaded took ten times as long as the rest of it. Each object is looked at once: it stays frozen."""
     gc.collect()
     gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

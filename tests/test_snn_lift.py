@@ -257,7 +257,7 @@ def assert_lifted_as_it_is(layers: list[Neuron], form: str, seed: int) -> None:
 NETWORKS = given(st.tuples(layer(HIDDEN), layer(OUTPUTS)), st.sampled_from(FORMS), st.integers(0, 999))
 
 
-@settings(max_examples=20, deadline=None, derandomize=True, phases=[Phase.generate])
+@settings(max_examples=8, deadline=None, derandomize=True, phases=[Phase.generate])
 @NETWORKS
 def test_neurons_are_found_however_they_are_written(layers: tuple[Neuron, Neuron], form: str, seed: int) -> None:
     assert_lifted_as_it_is(list(layers), form, seed)

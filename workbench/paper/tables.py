@@ -395,8 +395,8 @@ class _Run:
             say("starting NengoDL")
             # All in one worker: what takes longest is to start TensorFlow and to build the network.
             return sandbox.run(
-                _spiking, str(folder / "digits.onnx"), with_accuracy, quick, cancel=self.cancel, progress=say,
-                warm=True, what="Running the spiking network",
+                _spiking, str(folder / "digits.onnx"), with_accuracy, QUICK_DIGITS if quick else None,
+                cancel=self.cancel, progress=say, warm=True, what="Running the spiking network",
             )  # fmt: skip
 
     def _compare(
@@ -432,9 +432,10 @@ def _make(name: str, path: str) -> tuple[str, float]:
 
 
 def _spiking(
-    path: str, with_accuracy: bool, quick: bool, progress: Progress
+    path: str, with_accuracy: bool, quick: int | None, progress: Progress
 ) -> tuple[WeightTable, tuple[AccuracyRow, ...], list[str]]:
-    """Write the trained spiking network to ONNX, and read digits with it before and after. Runs in a worker."""
+    """Write the trained spiking network to ONNX, and read digits with it before and after: so many, or all there are.
+    Runs in a worker."""
     from ..convert import convert
     from ..engines import load_engine
     from ..frameworks.spiking.table import weight_table
@@ -449,7 +450,7 @@ def _spiking(
         return weights, (), []
     data = dataset("mnist", "test")
     unseen = data.name == "mnist"
-    count = QUICK_DIGITS if quick else len(data.targets)
+    count = quick or len(data.targets)
     rows = []
     for where, open_engine, most in (
         ("NengoDL, as trained", digits.Trained, count),
