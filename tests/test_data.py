@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import http.server
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 from onnx_files import onnx_file
+from sklearn.datasets import load_digits, load_iris
 
 from workbench.engines.onnxruntime import OnnxRuntimeEngine
 from workbench.errors import BadInput, UnreadableFile
@@ -44,6 +47,24 @@ def test_a_data_set_is_the_same_every_time(name: str) -> None:
     assert one.inputs[:10].sum(dtype=np.float64) == pytest.approx(total, rel=1e-6)
     np.testing.assert_array_equal(one.inputs, two.inputs)
     assert one.name == name and one.source.endswith(".") and name in one._repr_html_()
+
+
+@pytest.mark.parametrize(("name", "load"), [("iris", load_iris), ("digits", load_digits)])
+def test_what_comes_with_scikit_learn_is_what_it_loads_itself(name: str, load: Any) -> None:
+    ours, theirs = dataset(name), load()
+    np.testing.assert_array_equal(ours.inputs, theirs.data.astype("float32"))
+    np.testing.assert_array_equal(ours.targets, theirs.target)
+    assert list(ours.feature_names) == list(theirs.feature_names)
+    assert list(ours.class_names) == [str(name) for name in theirs.target_names]
+
+
+def test_rows_for_a_model_take_no_import_of_scikit_learn_or_pandas() -> None:
+    """A first inference, which each picked file gets, would take ten times as long."""
+    code = "import sys; from workbench.paper.data import rows_for; from workbench.files.header import ValueInfo\n"
+    code += "for row in ((4,), (784,)): assert len(rows_for((ValueInfo('x', 'float32', ('N', *row)),)).inputs) >= 38\n"
+    code += "print([name for name in ('sklearn', 'scipy', 'pandas') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 @pytest.mark.parametrize(("name", "held_out"), [("boston", 127), ("iris", 38), ("digits", 450), ("mnist-5k", 1000)])
