@@ -179,6 +179,34 @@ def test_a_quantised_network_is_the_network_with_its_multiplications_quantised(t
     assert changed.how_far is None  # whole numbers that stand for others by a scale
 
 
+@pytest.mark.parametrize("spoilt", [False, True])
+def test_a_weight_kept_otherwise_and_turned_back_is_that_weight_as_far_as_it_was_rounded(
+    spoilt: bool, tmp_path: Path
+) -> None:
+    """In eight bits with scales per column, and standing the other way round: what is compared is what MatMul reads."""
+    model = network(1)
+    (dense,) = (numpy_helper.to_array(one) for one in model.graph.initializer if one.name == "dense")
+    scales = (np.abs(dense).max(axis=0) / 127).astype(np.float32)
+    eight = np.round(dense / scales).astype(np.int8)
+    if spoilt:
+        eight[5, 2] = 127 if eight[5, 2] < 0 else -127
+    other = copy(model)
+    kept = [one for one in other.graph.initializer if one.name != "dense"]
+    del other.graph.initializer[:]
+    stored = {"eight": eight, "scales": scales, "none": np.zeros(4, np.int8)}
+    other.graph.initializer.extend([*kept, *(numpy_helper.from_array(array, name) for name, array in stored.items())])
+    back = helper.make_node("DequantizeLinear", ["eight", "scales", "none"], ["turned"], "back", axis=1)
+    twice = [helper.make_node("Transpose", [a], [b], b) for a, b in (("turned", "once"), ("once", "dense"))]
+    for node in reversed([back, *twice]):
+        other.graph.node.insert(0, node)
+    found = compared(tmp_path, model, other)
+    (changed,) = found.changed
+    assert (changed.op_type, found.added, found.removed) == ("MatMul", (), ())
+    furthest = np.abs(eight * scales - dense).max() / np.abs(dense).max()
+    assert changed.how_far == pytest.approx(furthest, rel=1e-5)
+    assert "int8" in changed.what
+
+
 def test_a_weight_that_only_a_subgraph_reads_is_a_weight_of_its_node(tmp_path: Path) -> None:
     def model(number: float) -> onnx.ModelProto:
         out = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("a", "b")]

@@ -156,6 +156,17 @@ def test_pytorch_files_of_every_age(name: str, detail: str, kind: str) -> None:
     assert found.kind == kind
 
 
+def test_a_safetensors_file_is_named_by_its_header(tmp_path: Path) -> None:
+    told = {"wte.weight": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]}, "__metadata__": {"format": "pt"}}
+    header = json.dumps(told).encode()
+    path = tmp_path / "weights.bin"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + bytes(16))
+    found = detect(path)
+    assert (found.format, found.format_detail, found.kind) == ("safetensors", "1 tensor", "unknown")
+    path.write_bytes((1 << 40).to_bytes(8, "little") + header + bytes(16))  # longer than the file
+    assert detect(path).format != "safetensors"
+
+
 def test_nir_and_core_ml_files() -> None:
     assert (detect(DATA / "net.nir").format, detect(DATA / "net.nir").kind) == ("NIR", "SNN")
     assert (detect(DATA / "nn.mlmodel").format, detect(DATA / "nn.mlmodel").kind) == ("Core ML", "DL")

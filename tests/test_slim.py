@@ -228,3 +228,21 @@ def test_archives_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
 def test_a_tflite_file_with_offsets_outside_it_is_refused() -> None:
     with pytest.raises(UnreadableFile, match="offset"):
         slim.tflite(b"\xf0\xff\xff\x00TFL3" + bytes(64))
+
+
+def test_tensorflows_graphs_keep_their_nodes_and_lose_their_large_constants(tmp_path: Path) -> None:
+    def constant(name: bytes, size: int) -> bytes:
+        tensor = b"\x08\x01" + field(2, field(2, b"\x08" + varint(size // 4))) + field(4, b"\x77" * size)
+        value = field(5, field(1, b"value") + field(2, field(8, tensor)))
+        return field(1, field(1, name) + field(2, b"Const") + value)
+
+    relu = field(1, field(1, b"r") + field(2, b"Relu") + field(3, b"large"))
+    graph_def = constant(b"small", 400) + constant(b"large", 2 << 20) + relu
+    for name, whole in (("graph_def", graph_def), ("saved_model", b"\x08\x01" + field(2, field(2, graph_def)))):
+        (tmp_path / name).write_bytes(whole)
+        with opened(tmp_path / name) as buffer:
+            small = getattr(slim, name)(buffer).data
+        nodes = constant(b"small", 400) + relu
+        assert len(nodes) < len(small) < len(nodes) + 200
+        assert nodes[: -len(relu)] in small and relu in small  # as they were, byte for byte
+        assert small.count(b"Const") == 2 and b"large" in small and small.count(b"\x77") == 400

@@ -684,6 +684,43 @@ def test_a_trained_nengo_dl_network_of_layers_comes_back_and_predicts_as_before(
 
 
 @pytest.mark.slow
+def test_activations_that_are_layers_of_their_own_are_what_keras_computes(tmp_path: Path) -> None:
+    import tensorflow as tf
+
+    from workbench.snn import nengo_dl
+
+    layers = tf.keras.layers
+    with nengo.Network(seed=0) as net:
+        net.config[nengo.Connection].synapse = None
+        nengo_dl.configure_settings(stateful=False)
+        x = source = nengo.Node(np.zeros(6), label="x")
+        chain = [
+            layers.Activation("tanh", name="tanh"), layers.ELU(0.5), layers.ReLU(negative_slope=0.25, name="leaky"),
+            layers.ReLU(name="relu"), layers.Softmax(name="softmax"),
+        ]  # fmt: skip
+        after = []
+        for layer in chain:
+            x = nengo_dl.Layer(layer)(x)
+            after.append(nengo.Probe(x, label=layer.name))
+    assert [node.op for node in from_nengo(net).nodes] == ["Tanh", "Elu", "LeakyRelu", "Relu", "Softmax"]
+    series = np.random.default_rng(0).normal(0, 2, (2, 5, 6)).astype(np.float32)
+    with nengo_dl.Simulator(net, minibatch_size=2, progress_bar=False) as simulator:
+        expected = simulator.predict({source: series}, verbose=0)
+    assert convert(net, tmp_path / "net.onnx").agreement.within_tolerance
+    with load_engine(tmp_path / "net.onnx", "onnxruntime") as engine:
+        got = engine.run(series)
+    for probe in after:
+        # Float32 through four functions of at most 1: some roundings of 6e-8.
+        np.testing.assert_allclose(got[probe.label], expected[probe], rtol=0, atol=1e-6)
+    assert np.abs(expected[after[2]]).min() > 0 > expected[after[2]].min()  # what a ReLU would have cut
+    for odd in (layers.ReLU(6.0), layers.ReLU(threshold=0.5), layers.Softmax(axis=1)):
+        with nengo.Network() as net:
+            nengo.Probe(nengo_dl.Layer(odd)(nengo.Node(np.zeros(6)), shape_in=(2, 3)))
+        with pytest.raises(UnsupportedModel, match=r"max_value or a threshold|only the last"):
+            from_nengo(net)
+
+
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, derandomize=True)
 @given(st.one_of(image_networks(), neural_networks()))
 def test_an_open_nengo_dl_simulator_gives_the_same_network(net: nengo.Network) -> None:

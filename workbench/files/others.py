@@ -8,6 +8,7 @@ import struct
 from collections.abc import Callable
 from pathlib import Path
 
+from ..words import counted
 from .archives import Archive, Text, fields_of, unique
 from .onnx_forms import gzipped, written, zipped
 from .pickle_walk import OPENINGS, Budget
@@ -71,7 +72,7 @@ def _safetensors(buffer: Buffer) -> Format | None:
     if not 2 <= size <= len(buffer) - 8 or buffer[8] != 0x7B:
         return None
     names = re.findall(rb'"([^"]{1,200})":\s*\{"dtype"', bytes(buffer[8 : 8 + min(size, WINDOW)]))
-    return Format("safetensors", f"{len(names)} tensors", unique(names)) if names else None
+    return Format("safetensors", counted(len(names), "tensor"), unique(names)) if names else None
 
 
 def _fixed(name: str, detail: str = "", runs_code: bool = False) -> Callable[[Buffer], Format]:
