@@ -698,6 +698,30 @@ def test_a_nengo_network_and_its_file_agree(tmp_path: Path) -> None:
     assert found.agreement.within_tolerance
 
 
+@pytest.mark.parametrize("chaotic", [True, False])
+def test_rows_whose_own_spikes_a_rounding_moves_as_far_are_said_to_tell_nothing(chaotic: bool, tmp_path: Path) -> None:
+    """Chains of Izhikevich neurons, right and yet apart after 300 steps; and a wrong file of a chain that is stable."""
+    import nengo
+
+    neurons = nengo.Izhikevich() if chaotic else nengo.LIF()
+    with nengo.Network(seed=0) as net:
+        stimulus = nengo.Node(np.zeros(1), label="x")
+        first, second = (nengo.Ensemble(20, 1, neuron_type=neurons, label=name) for name in "ab")
+        nengo.Connection(stimulus, first, synapse=None)
+        nengo.Connection(first, second)
+        nengo.Probe(second.neurons, label="spikes")
+    convert(net, tmp_path / "net.onnx")
+    if not chaotic:
+        model = onnx.load(tmp_path / "net.onnx")
+        (bias,) = (each for each in model.graph.initializer if each.name == "b.bias")
+        bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) + np.float32(0.5), bias.name))
+        onnx.save(model, tmp_path / "net.onnx")
+    rows = np.random.default_rng(0).uniform(-1, 1, (8, 300, 1)).astype(np.float32)
+    found = asked(net, tmp_path / "net.onnx", rows)
+    assert not found.agreement.within_tolerance
+    assert any("cannot tell right from wrong" in each for each in found.warnings) == chaotic
+
+
 @pytest.mark.slow
 def test_the_papers_spiking_network_agrees_on_ten_digits(paper_models: Path) -> None:
     path = paper_models / "lenet-1_snn.onnx"

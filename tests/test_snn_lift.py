@@ -284,6 +284,33 @@ def test_all_forms_of_a_network_give_the_same_neurons() -> None:
     assert all(one == facts[0] for one in facts)
 
 
+def test_steps_that_are_split_apart_are_the_steps_taken_one_by_one() -> None:
+    """As tracers write ``x.unbind(0)`` and ``x.split(1)``."""
+    model = exported(plain(), "unrolled", 1)
+    taken = onnx.ModelProto()
+    taken.CopyFrom(model)
+    constants = {one.name: numpy_helper.to_array(one) for one in model.graph.initializer}
+    parts = [f"part{step}" for step in range(STEPS)]
+    graph = taken.graph
+    del graph.node[:]
+    graph.initializer.append(numpy_helper.from_array(np.ones(STEPS, np.int64), "sizes"))
+    graph.initializer.append(numpy_helper.from_array(np.array([0]), "first"))
+    graph.node.append(helper.make_node("Split", ["x", "sizes"], parts, axis=0))
+    for node in model.graph.node:
+        if node.op_type == "Gather":
+            step = int(constants[node.input[1]])
+            graph.node.append(helper.make_node("Squeeze", [parts[step], "first"], [node.output[0]]))
+        else:
+            graph.node.append(node)
+    onnx.checker.check_model(taken)
+    one, other = (lifted(one_step(each, None, None), 0.001) for each in (model, taken))
+    assert [(n.op, n.shape, n.attributes) for n in one.nodes] == [(n.op, n.shape, n.attributes) for n in other.nodes]
+    for here, there in zip(one.nodes, other.nodes, strict=True):
+        assert {key: array.tobytes() for key, array in here.weights.items()} == {
+            key: array.tobytes() for key, array in there.weights.items()
+        }
+
+
 # --- refused
 
 
