@@ -432,10 +432,13 @@ def _make(name: str, path: str) -> tuple[str, float]:
 
 
 def _spiking(
-    path: str, with_accuracy: bool, quick: int | None, progress: Progress
+    path: str, with_accuracy: bool, at_most: int | None, progress: Progress
 ) -> tuple[WeightTable, tuple[AccuracyRow, ...], list[str]]:
-    """Write the trained spiking network to ONNX, and read digits with it before and after: so many, or all there are.
-    Runs in a worker."""
+    """Write the trained spiking network to ONNX, and read digits with it before and after. Runs in a worker.
+
+    Args:
+        at_most: so many digits, for a quick run; all there are if None.
+    """
     from ..convert import convert
     from ..engines import load_engine
     from ..frameworks.spiking.table import weight_table
@@ -450,13 +453,13 @@ def _spiking(
         return weights, (), []
     data = dataset("mnist", "test")
     unseen = data.name == "mnist"
-    count = quick or len(data.targets)
+    count = at_most or len(data.targets)
     rows = []
     for where, open_engine, most in (
         ("NengoDL, as trained", digits.Trained, count),
         ("ONNX Runtime", lambda: load_engine(path, "onnxruntime"), count),
-        ("back in NengoDL", lambda: load_engine(path, "nengo_dl"), count // 2 if quick else count),
-        ("back in Nengo", lambda: load_engine(path, "nengo"), NENGO_DIGITS[0 if quick else 1]),
+        ("back in NengoDL", lambda: load_engine(path, "nengo_dl"), count // 2 if at_most else count),
+        ("back in Nengo", lambda: load_engine(path, "nengo"), NENGO_DIGITS[0 if at_most else 1]),
     ):
         progress(where)
 
@@ -473,7 +476,7 @@ def _spiking(
             "Table 5: the network was trained on these digits, so the figures say whether the sides read alike, and "
             "nothing of how well new digits are read; with WORKBENCH_MNIST=mnist.npz they are of MNIST's test part."
         )
-    if quick:
+    if at_most:
         notes.append(f"Table 5: {count} digits tell the accuracy to a percent or two; without --quick, more are read.")
     return weights, tuple(rows), notes
 
